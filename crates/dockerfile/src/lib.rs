@@ -1,0 +1,1 @@
+//! The Dockerfile language: text to syntax tree, syntax tree to build graph.

@@ -1,0 +1,1 @@
+//! Joins language, graph, schedule, store, sandbox and registry into builds and containers.

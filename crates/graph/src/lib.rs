@@ -1,0 +1,1 @@
+//! The build graph: operations, pruning, canonical encoding and cache keys.

@@ -1,0 +1,1 @@
+//! Which paths a pattern selects: ignore files and COPY wildcards.

@@ -1,0 +1,1 @@
+//! Trees of files: paths confined to a root, copying, hashing, layer archives, merged views.

@@ -1,0 +1,1 @@
+//! What tests share: a loopback registry, fixture images, a hermetic bench for the binary.

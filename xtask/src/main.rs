@@ -1,0 +1,2 @@
+//! Automation of this repository: tests, demo, benchmarks, checks.
+fn main() {}
