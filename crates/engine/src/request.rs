@@ -1,0 +1,126 @@
+//! What a caller can ask for.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use stave_graph::Network;
+use stave_oci::{Platform, Reference};
+
+/// Where the files that `COPY` reads come from.
+pub enum ContextSource {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A stream that holds a tar (compressed or not) or, if it is no archive, the text of a Dockerfile.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// Where the Dockerfile comes from.
+pub enum DockerfileSource {
+    /// `Dockerfile`, else `dockerfile`, in the root of the context (or the stream of the context itself).
+    Default,
+    /// A file of this machine, or, where the context is an archive, a path in it.
+    Path(PathBuf),
+    /// A stream with the text.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// Where an output goes.
+pub enum Destination {
+    /// A file or, for [`OutputKind::Local`], a directory of this machine.
+    Path(PathBuf),
+    /// A stream: the caller's standard output.
+    Stream(Box<dyn Write + Send>),
+}
+
+/// The form of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// OCI image layout in a tar.
+    Oci,
+    /// Archive for `docker load`.
+    Docker,
+    /// The root file system in a tar.
+    Tar,
+    /// The root file system as files of a directory.
+    Local,
+}
+
+/// Something to write when the build has succeeded.
+pub struct Output {
+    /// In which form.
+    pub kind: OutputKind,
+    /// Where to.
+    pub dest: Destination,
+}
+
+/// A build.
+pub struct BuildRequest {
+    /// The files.
+    pub context: ContextSource,
+    /// The instructions.
+    pub dockerfile: DockerfileSource,
+    /// Names for the image.
+    pub tags: Vec<Reference>,
+    /// Values for `ARG`s.
+    pub build_args: BTreeMap<String, String>,
+    /// The stage to build, by name or number; the last if none.
+    pub target: Option<String>,
+    /// Whether results of earlier builds may be used.
+    pub use_cache: bool,
+    /// Whether bases are looked up in their registry even if they are here.
+    pub pull: bool,
+    /// The platform to build for; this machine's if none.
+    pub platform: Option<Platform>,
+    /// Labels that are set last.
+    pub labels: Vec<(String, String)>,
+    /// Network of the steps that don't say themselves.
+    pub network: Network,
+    /// What to write. If there is nothing, the image is kept in the store.
+    pub outputs: Vec<Output>,
+    /// Seconds since 1970 to which the times of new files, the configuration and the history are clamped.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// When an image is looked up in its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Even if it is here.
+    Always,
+    /// If it is not here.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// A container to make. Absent values are the image's.
+pub struct ContainerRequest {
+    /// Name or id of the image.
+    pub image: String,
+    /// Name for the container; one is made up if there is none.
+    pub name: Option<String>,
+    /// Replaces the image's command.
+    pub command: Vec<String>,
+    /// Replaces the image's entrypoint; an empty text removes it.
+    pub entrypoint: Option<String>,
+    /// `NAME=value`, set after the image's.
+    pub env: Vec<String>,
+    /// Replaces the image's working directory.
+    pub workdir: Option<String>,
+    /// Replaces the image's user.
+    pub user: Option<String>,
+    /// Host name inside; the first 12 digits of the id if there is none.
+    pub hostname: Option<String>,
+    /// Labels of the container.
+    pub labels: BTreeMap<String, String>,
+    /// Network.
+    pub network: Network,
+    /// Whether the caller's standard input is connected.
+    pub interactive: bool,
+    /// Whether the container is removed when it has ended.
+    pub remove: bool,
+    /// When the image is pulled.
+    pub pull: PullPolicy,
+    /// The platform that the image must be for.
+    pub platform: Option<Platform>,
+}
