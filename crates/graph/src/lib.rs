@@ -1,1 +1,19 @@
-//! The build graph: operations, pruning, canonical encoding and cache keys.
+//! Turns the operations of a build into an acyclic graph without duplicates, and each operation into its cache key.
+//!
+//! It knows no Dockerfile (an [`Origin`] is only a number here), no file, no cache and no order of execution.
+//!
+//! Invariants:
+//! 1. Inputs come before what uses them, so a graph has no cycle and ascending ids are a topological order.
+//! 2. Equal operations on equal inputs are one node ([`Graph::add`]).
+//! 3. A cache key depends on what an operation is and on the keys of its inputs, never on where it was written,
+//!    on node ids or on the variables that are declared not to matter (`docs/cache-key.md`).
+//!
+//! Read `op`, `graph`, `key` in this order.
+
+mod graph;
+mod key;
+mod op;
+
+pub use graph::{Graph, NodeId, Origin};
+pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
+pub use op::{Copy, CopySource, Exec, Image, MakeDir, Network, Op};
