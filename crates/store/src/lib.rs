@@ -1,1 +1,26 @@
 //! The store: blobs, layers, images, containers and cache records on one disk, shared by many processes.
+//!
+//! It turns work in private directories into things that all processes see, completely or not at all, and keeps
+//! them until they are pruned. It does not know what a Dockerfile, a step or a registry is, reads no clock and no
+//! environment, and never looks into a layer except to measure and delete it.
+//!
+//! Invariants:
+//! 1. What a row names exists and is complete. Whatever a killed process leaves is named by a row of `pending`
+//!    or lies in its own `tmp/<owner>`, and the next process that opens the store removes it.
+//! 2. What a living lease has pinned is not removed.
+//! 3. What was not on the disk when the machine stopped is not in the store when it is back.
+//! 4. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
+//!
+//! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
+//! `blobs`, `images`, `cache`, `prune`, `check` in this order.
+
+mod error;
+mod id;
+mod record;
+
+pub use error::{BlobError, ContainerError, ImageError, StoreError};
+pub use id::{BuildId, ContainerId, LayerId};
+pub use record::{
+    BuildRecord, BuildState, CacheLookup, CacheRecord, ContainerRecord, ContainerState, Eviction, ImageLayer,
+    ImageManifest, ImageRecord, LayerForm, Lost, NewContainer, NewImage, RemovedImage, Tag,
+};
