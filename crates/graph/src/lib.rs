@@ -16,4 +16,7 @@ mod op;
 
 pub use graph::{Graph, NodeId, Origin};
 pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
+/// The content of the context files that a copy reads: part of its cache key.
+pub use stave_oci::TreeDigest;
+
 pub use op::{Copy, CopySource, Exec, Image, MakeDir, Network, Op};

@@ -1,0 +1,436 @@
+//! The state machine.
+
+use std::collections::BTreeSet;
+
+use stave_graph::{CacheKey, Graph, NodeId, TreeDigest, cache_key};
+
+/// How to solve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How many nodes may execute at the same time; at least one.
+    pub running_max: usize,
+    /// Whether results of earlier builds may be used.
+    pub use_cache: bool,
+}
+
+/// Something that must now be done. The solver itself does nothing.
+///
+/// Every action but [`Action::Cancel`] is answered by exactly one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action<R> {
+    /// Digest the context files that `node` selects. Answer: `Digested` or `Failed`.
+    Digest {
+        /// A copy that reads the context.
+        node: NodeId,
+    },
+    /// Look for a result of exactly this operation on exactly these inputs. Answer: `KeyHit`, `KeyMissed` or `Failed`.
+    LookUp {
+        /// What needs a result.
+        node: NodeId,
+        /// Under which key.
+        key: CacheKey,
+    },
+    /// Look for a result of the same instruction on inputs with the same content. Answer: `ContentHit`,
+    /// `ContentMissed` or `Failed`.
+    LookUpContent {
+        /// What needs a result.
+        node: NodeId,
+        /// Its key, under which a hit can be recorded.
+        key: CacheKey,
+        /// Results of its inputs, in the order of `Op::inputs`.
+        inputs: Vec<R>,
+    },
+    /// Make the result. Answer: `Executed` or `Failed`.
+    Execute {
+        /// What to execute.
+        node: NodeId,
+        /// Under which key the result can be recorded.
+        key: CacheKey,
+        /// Digest of the context files that it reads, as it was when the key was made.
+        selection: Option<TreeDigest>,
+        /// Results of its inputs, in the order of `Op::inputs`.
+        inputs: Vec<R>,
+    },
+    /// Stop executing `node`: its result is no longer wanted. The `Execute` is still to be answered.
+    Cancel {
+        /// What is executing.
+        node: NodeId,
+    },
+}
+
+/// The answer to an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<R> {
+    /// The context files of `node` have this content.
+    Digested {
+        /// The copy.
+        node: NodeId,
+        /// Digest of what it selects.
+        digest: TreeDigest,
+    },
+    /// A result is known under the key.
+    KeyHit {
+        /// What was looked up.
+        node: NodeId,
+        /// The result.
+        result: R,
+    },
+    /// No result is known under the key.
+    KeyMissed {
+        /// What was looked up.
+        node: NodeId,
+    },
+    /// A result is known for inputs with the same content.
+    ContentHit {
+        /// What was looked up.
+        node: NodeId,
+        /// The result.
+        result: R,
+    },
+    /// No result is known for inputs with the same content.
+    ContentMissed {
+        /// What was looked up.
+        node: NodeId,
+    },
+    /// The node has been executed.
+    Executed {
+        /// What was executed.
+        node: NodeId,
+        /// The result.
+        result: R,
+    },
+    /// The last action for `node` failed or was cancelled.
+    Failed {
+        /// What failed.
+        node: NodeId,
+    },
+}
+
+/// How a solve ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome<R> {
+    /// The target has this result.
+    Done(R),
+    /// The solve failed.
+    Failed {
+        /// What failed first.
+        node: NodeId,
+    },
+}
+
+/// What has become of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing has asked for its result.
+    Unneeded,
+    /// Its result is wanted; it waits for inputs, for a look-up or for its turn.
+    Waiting,
+    /// It is executing.
+    Running,
+    /// Its result was known.
+    Hit,
+    /// It was executed.
+    Executed,
+    /// It failed, or was cancelled because another one did.
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+enum State<R> {
+    Unneeded,
+    Digesting,
+    LookingUp,
+    AwaitingInputs { missing: usize },
+    LookingUpContent,
+    Queued,
+    Running,
+    Hit(R),
+    Executed(R),
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Keys can be made only when all the context is digested.
+    Digesting,
+    Solving,
+    Ending {
+        first_failure: NodeId,
+    },
+}
+
+/// The schedule of one build: one solver owns one graph.
+#[derive(Debug)]
+pub struct Solver<R> {
+    graph: Graph,
+    target: NodeId,
+    options: Options,
+    phase: Phase,
+    /// Number of actions that still need an answer.
+    unanswered: usize,
+    /// What may run as soon as less than `running_max` do.
+    queue: BTreeSet<NodeId>,
+    running: BTreeSet<NodeId>,
+    /// The target and all that it may need, inputs first.
+    reachable: Vec<NodeId>,
+    // The tables below are indexed by nodes.
+    states: Vec<State<R>>,
+    selections: Vec<Option<TreeDigest>>,
+    keys: Vec<Option<CacheKey>>,
+    dependants: Vec<BTreeSet<NodeId>>,
+}
+
+impl<R: Clone> Solver<R> {
+    /// Returns a solver for `target`, and what must be done first.
+    #[must_use = "actions that are not carried out stall the build"]
+    pub fn new(graph: &Graph, target: NodeId, options: Options) -> (Self, Vec<Action<R>>) {
+        assert!(options.running_max > 0, "something must be allowed to run");
+        let reachable = graph.reachable(target);
+        let mut dependants = vec![BTreeSet::new(); graph.len()];
+        for &node in &reachable {
+            for input in graph.op(node).inputs() {
+                dependants[input.index()].insert(node);
+            }
+        }
+        let mut solver = Self {
+            graph: graph.clone(),
+            target,
+            options,
+            phase: Phase::Digesting,
+            unanswered: 0,
+            queue: BTreeSet::new(),
+            running: BTreeSet::new(),
+            reachable,
+            states: (0..graph.len()).map(|_| State::Unneeded).collect(),
+            selections: vec![None; graph.len()],
+            keys: vec![None; graph.len()],
+            dependants,
+        };
+        let mut actions = solver.digest_all();
+        solver.begin_if_digested(&mut actions);
+        (solver, actions)
+    }
+
+    /// Takes in the answer to an action and returns what must be done next.
+    #[must_use = "actions that are not carried out stall the build"]
+    pub fn handle(&mut self, event: Event<R>) -> Vec<Action<R>> {
+        let mut actions = Vec::new();
+        self.unanswered = self.unanswered.checked_sub(1).expect("every event answers an action");
+        match event {
+            Event::Digested { node, digest } => {
+                self.leave(node, |state| matches!(state, State::Digesting));
+                self.selections[node.index()] = Some(digest);
+                self.begin_if_digested(&mut actions);
+            }
+            Event::KeyHit { node, result } => {
+                self.leave(node, |state| matches!(state, State::LookingUp));
+                self.settle(node, State::Hit(result), &mut actions);
+            }
+            Event::KeyMissed { node } => {
+                self.leave(node, |state| matches!(state, State::LookingUp));
+                self.want_inputs(node, &mut actions);
+            }
+            Event::ContentHit { node, result } => {
+                self.leave(node, |state| matches!(state, State::LookingUpContent));
+                self.settle(node, State::Hit(result), &mut actions);
+            }
+            Event::ContentMissed { node } => {
+                self.leave(node, |state| matches!(state, State::LookingUpContent));
+                self.enqueue(node);
+            }
+            Event::Executed { node, result } => {
+                self.leave(node, |state| matches!(state, State::Running));
+                self.running.remove(&node);
+                self.settle(node, State::Executed(result), &mut actions);
+            }
+            Event::Failed { node } => self.fail(node, &mut actions),
+        }
+        self.start_queued(&mut actions);
+        actions
+    }
+
+    /// Returns how the solve ended, once it has: nothing is left to be answered then.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome<R>> {
+        match self.phase {
+            Phase::Digesting => None,
+            Phase::Solving => self.result(self.target).cloned().map(Outcome::Done),
+            Phase::Ending { first_failure } => {
+                (self.unanswered == 0).then_some(Outcome::Failed { node: first_failure })
+            }
+        }
+    }
+
+    /// Returns what has become of `node`.
+    #[must_use]
+    pub fn status(&self, node: NodeId) -> Status {
+        match self.states[node.index()] {
+            State::Unneeded | State::Digesting => Status::Unneeded,
+            State::LookingUp | State::AwaitingInputs { .. } | State::LookingUpContent | State::Queued => {
+                Status::Waiting
+            }
+            State::Running => Status::Running,
+            State::Hit(_) => Status::Hit,
+            State::Executed(_) => Status::Executed,
+            State::Failed => Status::Failed,
+        }
+    }
+
+    /// Returns the key of `node`, once all the context is digested; `None` for what the target does not need.
+    #[must_use]
+    pub fn key(&self, node: NodeId) -> Option<CacheKey> {
+        self.keys[node.index()]
+    }
+
+    /// Returns the result of `node`, if it has one.
+    #[must_use]
+    pub fn result(&self, node: NodeId) -> Option<&R> {
+        match &self.states[node.index()] {
+            State::Hit(result) | State::Executed(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    fn digest_all(&mut self) -> Vec<Action<R>> {
+        let readers: Vec<_> =
+            self.reachable.iter().copied().filter(|&node| self.graph.op(node).reads_context()).collect();
+        self.unanswered = readers.len();
+        for node in &readers {
+            self.states[node.index()] = State::Digesting;
+        }
+        readers.into_iter().map(|node| Action::Digest { node }).collect()
+    }
+
+    fn begin_if_digested(&mut self, actions: &mut Vec<Action<R>>) {
+        if !matches!(self.phase, Phase::Digesting) || self.unanswered > 0 {
+            return;
+        }
+        self.phase = Phase::Solving;
+        for &node in &self.reachable {
+            let op = self.graph.op(node);
+            let inputs: Vec<_> =
+                op.inputs().map(|input| self.keys[input.index()].expect("inputs come first")).collect();
+            self.keys[node.index()] = Some(cache_key(op, &inputs, self.selections[node.index()].as_ref()));
+        }
+        self.want(self.target, actions);
+        self.start_queued(actions);
+    }
+
+    /// Ends what `node` was doing, which must be what `expected` says.
+    fn leave(&mut self, node: NodeId, expected: fn(&State<R>) -> bool) {
+        let state = std::mem::replace(&mut self.states[node.index()], State::Unneeded);
+        assert!(expected(&state), "the event about {node} answers no action");
+    }
+
+    /// Asks for a result of `node` if nothing has yet, and without a cache for all that it needs.
+    fn want(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
+        let mut open = vec![node];
+        while let Some(node) = open.pop() {
+            if !matches!(self.states[node.index()], State::Unneeded) {
+                continue;
+            }
+            if self.graph.op(node).is_source() {
+                self.enqueue(node);
+            } else if self.options.use_cache {
+                self.states[node.index()] = State::LookingUp;
+                self.unanswered += 1;
+                actions.push(Action::LookUp { node, key: self.known_key(node) });
+            } else {
+                self.await_inputs(node);
+                open.extend(self.graph.op(node).inputs());
+            }
+        }
+    }
+
+    /// After a miss: the node needs its inputs.
+    fn want_inputs(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
+        let missing = self.await_inputs(node);
+        if !matches!(self.phase, Phase::Solving) {
+            return;
+        }
+        if missing == 0 {
+            self.inputs_are_there(node, actions);
+            return;
+        }
+        let inputs: Vec<_> = self.graph.op(node).inputs().collect();
+        for input in inputs {
+            self.want(input, actions);
+        }
+    }
+
+    /// Returns how many inputs have no result yet.
+    fn await_inputs(&mut self, node: NodeId) -> usize {
+        let inputs: BTreeSet<_> = self.graph.op(node).inputs().collect();
+        let missing = inputs.into_iter().filter(|&input| self.result(input).is_none()).count();
+        self.states[node.index()] = State::AwaitingInputs { missing };
+        missing
+    }
+
+    fn inputs_are_there(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
+        if !self.options.use_cache {
+            self.enqueue(node);
+            return;
+        }
+        self.states[node.index()] = State::LookingUpContent;
+        self.unanswered += 1;
+        actions.push(Action::LookUpContent { node, key: self.known_key(node), inputs: self.input_results(node) });
+    }
+
+    fn enqueue(&mut self, node: NodeId) {
+        self.states[node.index()] = State::Queued;
+        self.queue.insert(node);
+    }
+
+    fn start_queued(&mut self, actions: &mut Vec<Action<R>>) {
+        while matches!(self.phase, Phase::Solving) && self.running.len() < self.options.running_max {
+            let Some(node) = self.queue.pop_first() else { return };
+            self.states[node.index()] = State::Running;
+            self.running.insert(node);
+            self.unanswered += 1;
+            actions.push(Action::Execute {
+                node,
+                key: self.known_key(node),
+                selection: self.selections[node.index()],
+                inputs: self.input_results(node),
+            });
+        }
+    }
+
+    /// `node` has a result: whatever waited only for it goes on.
+    fn settle(&mut self, node: NodeId, state: State<R>, actions: &mut Vec<Action<R>>) {
+        self.states[node.index()] = state;
+        if !matches!(self.phase, Phase::Solving) {
+            return;
+        }
+        let dependants: Vec<_> = self.dependants[node.index()].iter().copied().collect();
+        for dependant in dependants {
+            if let State::AwaitingInputs { missing } = &mut self.states[dependant.index()] {
+                *missing -= 1;
+                if *missing == 0 {
+                    self.inputs_are_there(dependant, actions);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
+        self.leave(node, |state| {
+            matches!(state, State::Digesting | State::LookingUp | State::LookingUpContent | State::Running)
+        });
+        self.states[node.index()] = State::Failed;
+        self.running.remove(&node);
+        if !matches!(self.phase, Phase::Ending { .. }) {
+            self.phase = Phase::Ending { first_failure: node };
+            actions.extend(self.running.iter().map(|&node| Action::Cancel { node }));
+        }
+    }
+
+    fn known_key(&self, node: NodeId) -> CacheKey {
+        self.keys[node.index()].expect("what is wanted is reachable, and all that is reachable has a key")
+    }
+
+    fn input_results(&self, node: NodeId) -> Vec<R> {
+        let result = |input| self.result(input).cloned().expect("all inputs have results");
+        self.graph.op(node).inputs().map(result).collect()
+    }
+}
