@@ -98,7 +98,8 @@ pub struct Copy {
     pub dest: String,
     /// Whether the destination was written as a directory (`/x/`), so that files are put into it.
     pub dest_is_dir: bool,
-    /// Owner of what is copied as written in `--chown`; without it everything belongs to root.
+    /// Owner of what is copied as written in `--chown`. Without it files of the context belong to root, and those of
+    /// a snapshot keep their owners.
     pub chown: Option<String>,
     /// Permission bits of everything that is copied.
     pub chmod: Option<u32>,

@@ -1,0 +1,158 @@
+//! Laws of graphs and keys.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use stave_graph::{
+    CacheKey, Copy, CopySource, Exec, Graph, MakeDir, Network, NodeId, Op, Origin, TreeDigest, cache_key, op_digest,
+};
+
+/// An operation whose inputs are given as numbers that are later taken modulo the nodes there are.
+#[derive(Debug, Clone)]
+enum Draft {
+    MakeDir(usize, String),
+    Exec(usize, Vec<String>, Vec<String>),
+    Copy(usize, Vec<(Option<usize>, String)>, bool),
+}
+
+fn any_draft() -> impl Strategy<Value = Draft> {
+    let word = || "[ab=/]{0,3}";
+    prop_oneof![
+        (any::<usize>(), word()).prop_map(|(parent, path)| Draft::MakeDir(parent, path)),
+        (any::<usize>(), prop::collection::vec(word(), 0..3), prop::collection::vec(word(), 0..3))
+            .prop_map(|(parent, args, env)| Draft::Exec(parent, args, env)),
+        (any::<usize>(), prop::collection::vec((any::<Option<usize>>(), word()), 1..3), any::<bool>())
+            .prop_map(|(parent, sources, unpack)| Draft::Copy(parent, sources, unpack)),
+    ]
+}
+
+fn any_drafts() -> impl Strategy<Value = Vec<Draft>> {
+    prop::collection::vec(any_draft(), 1..12)
+}
+
+fn build(drafts: &[Draft], origin: impl Fn(usize) -> u32) -> (Graph, Vec<NodeId>) {
+    let mut graph = Graph::new();
+    let mut nodes = vec![graph.add(Op::Scratch, Origin(origin(0)))];
+    for (index, draft) in drafts.iter().enumerate() {
+        let node = |number: usize| nodes[number % nodes.len()];
+        let op = match draft {
+            Draft::MakeDir(parent, path) => {
+                Op::MakeDir(MakeDir { parent: node(*parent), path: path.clone(), owner: String::new() })
+            }
+            Draft::Exec(parent, args, env) => Op::Exec(Exec {
+                parent: node(*parent),
+                args: args.clone(),
+                env: env.clone(),
+                unkeyed_env: Vec::new(),
+                cwd: "/".into(),
+                user: String::new(),
+                hostname: String::new(),
+                network: Network::Host,
+            }),
+            Draft::Copy(parent, sources, unpack) => Op::Copy(Copy {
+                parent: node(*parent),
+                sources: sources
+                    .iter()
+                    .map(|(from, pattern)| match from {
+                        None => CopySource::Context { pattern: pattern.clone() },
+                        Some(from) => CopySource::Tree { node: node(*from), pattern: pattern.clone() },
+                    })
+                    .collect(),
+                dest: "/".into(),
+                dest_is_dir: true,
+                chown: None,
+                chmod: None,
+                unpack: *unpack,
+            }),
+        };
+        nodes.push(graph.add(op, Origin(origin(index))));
+    }
+    (graph, nodes)
+}
+
+/// Keys of all that `target` needs; the context has the same content everywhere.
+fn keys(graph: &Graph, target: NodeId) -> BTreeMap<NodeId, CacheKey> {
+    let mut keys = BTreeMap::new();
+    for node in graph.reachable(target) {
+        let op = graph.op(node);
+        let inputs: Vec<_> = op.inputs().map(|input| keys[&input]).collect();
+        let selection = op.reads_context().then(|| TreeDigest::of(b"context"));
+        keys.insert(node, cache_key(op, &inputs, selection.as_ref()));
+    }
+    keys
+}
+
+proptest! {
+    /// Pruning is an optimisation: it may drop nodes, it never changes what the target is.
+    #[test]
+    fn pruning_keeps_the_target_key(drafts in any_drafts()) {
+        let (graph, nodes) = build(&drafts, |_| 0);
+        let target = *nodes.last().expect("not empty");
+        let (pruned, same) = graph.pruned(target);
+        prop_assert_eq!(keys(&graph, target)[&target], keys(&pruned, same)[&same]);
+        prop_assert_eq!(pruned.len(), graph.reachable(target).len());
+    }
+
+    /// Moving a line changes no key.
+    #[test]
+    fn keys_ignore_origins(drafts in any_drafts(), shift in any::<u16>()) {
+        let (graph, nodes) = build(&drafts, |_| 0);
+        let (moved, same) = build(&drafts, |index| u32::try_from(index).expect("few") + u32::from(shift));
+        prop_assert_eq!(&nodes, &same);
+        let target = *nodes.last().expect("not empty");
+        prop_assert_eq!(keys(&graph, target), keys(&moved, target));
+    }
+
+    /// Adding everything a second time adds nothing.
+    #[test]
+    fn equal_operations_are_one_node(drafts in any_drafts()) {
+        let (mut graph, nodes) = build(&drafts, |_| 0);
+        let before = graph.clone();
+        for &node in &nodes {
+            prop_assert_eq!(graph.add(before.op(node).clone(), Origin(9)), node);
+        }
+        prop_assert_eq!(graph, before);
+    }
+
+    /// Different nodes of one graph have different keys: the encoding is unambiguous, inputs included.
+    #[test]
+    fn different_nodes_have_different_keys(drafts in any_drafts()) {
+        let (graph, nodes) = build(&drafts, |_| 0);
+        let mut seen = BTreeMap::new();
+        for &target in &nodes {
+            let key = keys(&graph, target)[&target];
+            prop_assert_eq!(*seen.entry(key).or_insert(target), target);
+        }
+    }
+
+    /// Proxies are not part of a key; everything else that a command sees is.
+    #[test]
+    fn only_the_unkeyed_environment_changes_no_key(a in "[A-Z]{1,4}=[a-z]{0,4}", b in "[A-Z]{1,4}=[a-z]{0,4}") {
+        let mut graph = Graph::new();
+        let parent = graph.add(Op::Scratch, Origin(0));
+        let exec = |env: &[&String], unkeyed: &[&String]| Op::Exec(Exec {
+            parent,
+            args: vec!["/x".into()],
+            env: env.iter().map(|&text| text.clone()).collect(),
+            unkeyed_env: unkeyed.iter().map(|&text| text.clone()).collect(),
+            cwd: "/".into(),
+            user: String::new(),
+            hostname: String::new(),
+            network: Network::None,
+        });
+        let key = |op: &Op| cache_key(op, &[CacheKey::from_bytes([0; 32])], None);
+        prop_assert_eq!(key(&exec(&[&a], &[])), key(&exec(&[&a], &[&b])));
+        prop_assert_eq!(op_digest(&exec(&[&a], &[])), op_digest(&exec(&[&a], &[&b])));
+        prop_assert_ne!(key(&exec(&[&a], &[])), key(&exec(&[&a, &b], &[])));
+    }
+
+    /// The instruction stays the same when its inputs change.
+    #[test]
+    fn op_digests_ignore_inputs(path in "/[a-z]{1,5}") {
+        let mut graph = Graph::new();
+        let one = graph.add(Op::Scratch, Origin(0));
+        let dir = |parent, path: &str| Op::MakeDir(MakeDir { parent, path: path.into(), owner: String::new() });
+        let two = graph.add(dir(one, "/x/y"), Origin(0));
+        prop_assert_eq!(op_digest(&dir(one, &path)), op_digest(&dir(two, &path)));
+    }
+}
