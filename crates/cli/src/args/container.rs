@@ -1,0 +1,229 @@
+//! The arguments of the commands about containers: `run`, `create`, `start`, `cp`, `rm`, `ps`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use stave_oci::Platform;
+
+/// Network of a container, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunNetwork {
+    Default,
+    Host,
+    None,
+}
+
+/// When an image is looked up in its registry, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullWhen {
+    Always,
+    Missing,
+    Never,
+}
+
+/// What `run` and `create` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct ContainerOptions {
+    /// Name of the container [default: one is made up]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Set an environment variable; without `=VALUE` it is taken from the environment
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Read environment variables from a file, one a line
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
+    /// Replace the image's ENTRYPOINT; an empty one removes it
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User that the command runs as: `user`, `uid`, `user:group`, `uid:gid`
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Network of the container; `default` is the host's
+    #[arg(long, alias = "net", value_name = "MODE", default_value = "default")]
+    pub(crate) network: RunNetwork,
+    /// Host name inside the container [default: the first 12 digits of its id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Label of the container; may be given several times
+    #[arg(short, long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// When the image is looked up in its registry
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(crate) pull: PullWhen,
+    /// Platform that the image must be for; this machine's is the only one yet
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// The image, and the command that replaces its CMD
+    #[arg(value_names = ["IMAGE", "COMMAND"], num_args = 1.., required = true, trailing_var_arg = true)]
+    pub(crate) image_and_command: Vec<String>,
+}
+
+/// Run a command in a new container
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "stave run [OPTIONS] <IMAGE> [COMMAND] [ARG]...",
+    after_help = "\
+Examples:
+  stave run --rm alpine ls -l /               Flags after the image belong to the command
+  stave run --rm -e url=http://host/ me/app   Set a variable
+  stave run --name kept me/app                Keep the container: `stave cp kept:/file .`
+
+Exits with the command's own code; 125 if stave could not start it, 126 if the command could not
+be executed, 127 if it was not found."
+)]
+pub(crate) struct RunArgs {
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub(crate) rm: bool,
+    #[command(flatten)]
+    pub(crate) options: ContainerOptions,
+}
+
+/// Create a container without starting it
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "stave create [OPTIONS] <IMAGE> [COMMAND] [ARG]...",
+    after_help = "\
+Examples:
+  stave create --name extract me/app:build   Prints the container's id
+  stave cp extract:/app ./app                Take a file out of it"
+)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    pub(crate) options: ContainerOptions,
+}
+
+/// Start containers that exist
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without `-a` the command's output is not shown, and stave still waits for it to end: there is no
+daemon that could.")]
+pub(crate) struct StartArgs {
+    /// Show the output, and exit with the container's code
+    #[arg(short, long)]
+    pub(crate) attach: bool,
+    /// Connect standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Copy files between a container and this machine
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "stave cp [OPTIONS] <CONTAINER:SRC> <DEST|->\n       stave cp [OPTIONS] <SRC|-> <CONTAINER:DEST>",
+    after_help = "\
+Examples:
+  stave cp c:/etc/hosts .        A file out of the container
+  stave cp ./conf c:/etc/        A directory into it: /etc/conf
+  stave cp ./conf/. c:/etc/      Only what is in the directory
+  stave cp c:/etc - | tar t      As a tar archive
+  tar c x | stave cp - c:/tmp    From a tar archive
+
+A local path that contains a colon needs to be absolute or start with `./`."
+)]
+pub(crate) struct CpArgs {
+    /// Keep the owners of the files
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// If the source is a symbolic link, copy what it points to
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Do not say what was copied
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// What to copy
+    #[arg(value_name = "SRC")]
+    pub(crate) source: CpEnd,
+    /// Where to
+    #[arg(value_name = "DEST", allow_hyphen_values = true)]
+    pub(crate) dest: CpEnd,
+}
+
+/// One end of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CpEnd {
+    /// Standard input or output, as a tar archive.
+    Stream,
+    /// A path on this machine.
+    Local(PathBuf),
+    /// A path in a container.
+    Container { container: String, path: String },
+}
+
+impl FromStr for CpEnd {
+    type Err = String;
+
+    /// Docker's rule: `name:path`, unless what is before the colon looks like a path.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::Stream);
+        }
+        if text.is_empty() {
+            return Err("the path is empty".to_owned());
+        }
+        if text.starts_with('/') || text.starts_with('.') {
+            return Ok(Self::Local(text.into()));
+        }
+        match text.split_once(':') {
+            None => Ok(Self::Local(text.into())),
+            Some(("", _)) => Err(format!("no container is named before the colon of `{text}`")),
+            Some((_, "")) => Err(format!("no path is named after the colon of `{text}`")),
+            Some((container, _)) if container.contains('/') => Ok(Self::Local(text.into())),
+            Some((container, path)) => Ok(Self::Container { container: container.to_owned(), path: path.to_owned() }),
+        }
+    }
+}
+
+/// Remove containers
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Remove running containers too (they are killed), and do not fail for one that does not exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Remove anonymous volumes too; stave keeps such data in the container, so it always goes
+    #[arg(short = 'v', long = "volumes")]
+    pub(crate) _volumes: bool,
+    /// Containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// List containers
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave ps -a                                    All containers
+  stave ps -aq --filter status=exited            Ids of those that ended
+  stave ps -a --format '{{.Names}}: {{.Status}}'   Chosen fields
+  stave ps -a --format json                      One JSON object a line
+
+Filters: id, name, status (created, running, exited), ancestor (image).
+Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Names .Labels .Networks")]
+pub(crate) struct PsArgs {
+    /// Show containers that do not run, too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print only ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Do not shorten ids and commands
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Print by a template: `table TEMPLATE`, `TEMPLATE`, `table` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Show only containers for which `KEY=VALUE` holds
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+}

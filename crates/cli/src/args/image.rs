@@ -1,0 +1,189 @@
+//! The arguments of the commands about images: `images`, `tag`, `rmi`, `inspect`, `history`, `pull`, `push`, `save`, `load`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use stave_oci::Reference;
+
+/// List images
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave images me/app                                  Images of one repository
+  stave images -q --filter dangling=true               Ids of images that have no name
+  stave images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+  stave images --format 'table {{.ID}}\\t{{.Size}}'      Chosen columns
+  stave images --format json                           One JSON object a line
+
+Filters: reference (a pattern like `me/*:1.*`), dangling (true, false).
+Fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Containers .SharedSize .UniqueSize")]
+pub(crate) struct ImagesArgs {
+    /// Show all images; stave stores no intermediate ones, so none is hidden
+    #[arg(short = 'a', long = "all")]
+    pub(crate) _all: bool,
+    /// Print only ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Show the digests of the manifests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Do not shorten ids
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Print by a template: `table TEMPLATE`, `TEMPLATE`, `table` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Show only images for which `KEY=VALUE` holds
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+    /// Show only this repository, or this name
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) repository: Option<String>,
+}
+
+/// Give an image one more name
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  stave tag me/app me/app:1.2   A name that another image had moves to this one")]
+pub(crate) struct TagArgs {
+    /// The image, by name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) source: String,
+    /// The new name
+    #[arg(value_name = "NAME")]
+    pub(crate) target: Reference,
+}
+
+/// Remove images
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A name is taken away first; the image goes with its last name. An image that a container uses
+stays, unless `--force` is given.")]
+pub(crate) struct RmiArgs {
+    /// Remove the image even if it has several names or a container uses it
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Keep the parents that have no name; stave stores none, so there is nothing to keep
+    #[arg(long = "no-prune")]
+    pub(crate) _no_prune: bool,
+    /// Images, by name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+/// What `inspect` looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectType {
+    Image,
+    Container,
+}
+
+/// Show everything about images and containers, as JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave inspect me/app
+  stave inspect -f '{{.Config.Cmd}}' me/app
+  stave inspect -f '{{json .Config.Env}}' me/app
+  stave inspect -f '{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{println}}{{end}}' me/app")]
+pub(crate) struct InspectArgs {
+    /// Print by a template, or `json` for one line of JSON
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Look only for this kind of thing
+    #[arg(long = "type", value_name = "KIND")]
+    pub(crate) kind: Option<ObjectType>,
+    /// Add the sizes of containers
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// Images or containers, by name or id
+    #[arg(value_name = "NAME|ID", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// Show how an image was made, newest step first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment")]
+pub(crate) struct HistoryArgs {
+    /// Print by a template: `table TEMPLATE`, `TEMPLATE`, `table` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Print sizes and dates for people; `-H=false` prints bytes and RFC 3339
+    #[arg(
+        short = 'H',
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) human: bool,
+    /// Do not shorten the commands
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Print only ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The image, by name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// Fetch an image from a registry
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Print nothing but the image's name
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The platform; this machine's is the only one yet
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<stave_oci::Platform>,
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) image: Reference,
+}
+
+/// Send an image to a registry
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Print nothing but the image's name
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Name of the image, which also says where it goes
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) image: Reference,
+}
+
+/// Write images to an archive that `load` and docker read
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave save -o app.tar me/app
+  stave save me/app | ssh host docker load")]
+pub(crate) struct SaveArgs {
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Images, by name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+/// Read images from an archive: docker's or OCI's, plain or compressed
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave load -i app.tar
+  docker save me/app | stave load")]
+pub(crate) struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Do not show progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

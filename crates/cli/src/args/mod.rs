@@ -1,0 +1,125 @@
+//! What the user typed, as values: one struct a command, Docker's names and flags.
+//!
+//! Knows the shape of the command line and nothing of what the commands do. A flag that is declared here is carried
+//! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name.
+
+mod build;
+mod container;
+mod image;
+mod normalise;
+mod store;
+mod usage;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use build::{BuildArgs, NetworkMode, OutputArg, OutputKind, ProgressMode};
+pub(crate) use container::{
+    ContainerOptions, CpArgs, CpEnd, CreateArgs, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
+};
+pub(crate) use image::{
+    HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+};
+pub(crate) use store::{CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
+pub(crate) use usage::UsageError;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stave",
+    about = "Builds container images from multi-stage Dockerfiles, without a daemon, with or without root",
+    after_help = TOP_EXAMPLES,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    max_term_width = 100,
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  stave build -t me/app .                 Build ./Dockerfile and name the image
+  stave run --rm me/app                   Run it
+  stave build -o type=oci,dest=app.tar .  Write an OCI archive
+  stave doctor                            What this host offers, and what it lacks
+
+Exit codes: 0 done, 1 a step failed or nothing by that name exists, 2 bad usage or Dockerfile,
+3 environment (registry, permissions, disk), 101 a bug in stave. `run` and `start -a` exit with
+the container's own code (125 if it could not be started). Ctrl-C gives 130.
+
+A link named `docker` that points to stave answers to docker's commands and flags.";
+
+/// Flags that every command has.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Directory of images, layers and the cache [default: /var/lib/stave for root, else
+    /// $XDG_DATA_HOME/stave; the variable STAVE_ROOT changes it]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
+    pub(crate) root: Option<PathBuf>,
+    /// Print what stave does besides the build itself
+    #[arg(short = 'D', long, global = true, help_heading = "Global options")]
+    pub(crate) debug: bool,
+    /// Never colour the output (the variable NO_COLOR does the same)
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) no_color: bool,
+}
+
+/// The commands, in the order in which help lists them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(BuildArgs),
+    Run(RunArgs),
+    Create(CreateArgs),
+    Start(StartArgs),
+    Cp(CpArgs),
+    Rm(RmArgs),
+    Ps(PsArgs),
+    Images(ImagesArgs),
+    Tag(TagArgs),
+    Rmi(RmiArgs),
+    Inspect(InspectArgs),
+    History(HistoryArgs),
+    Pull(PullArgs),
+    Push(PushArgs),
+    Save(SaveArgs),
+    Load(LoadArgs),
+    /// Check, prune or measure the store
+    #[command(subcommand, after_help = store::STORE_EXAMPLES, args_override_self = true)]
+    Store(StoreCommand),
+    Doctor(DoctorArgs),
+    Version(VersionArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Reads a command line whose first word is the program's name.
+///
+/// # Errors
+/// The text to print and the code to exit with; `--help` arrives here too, with code 0.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, UsageError> {
+    let mut arguments = normalise::noun_forms(arguments)?;
+    loop {
+        let error = match command().try_get_matches_from(&arguments) {
+            Ok(matches) => return Cli::from_arg_matches(&matches).map_err(|error| usage::explain(&error, &arguments)),
+            Err(error) => error,
+        };
+        match normalise::without_boolean_value(&arguments, &error) {
+            Some(shorter) => arguments = shorter,
+            None => return Err(usage::explain(&error, &arguments)),
+        }
+    }
+}
+
+/// Returns the description of the command line, for help and completions.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests;

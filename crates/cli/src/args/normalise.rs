@@ -1,0 +1,119 @@
+//! Rewrites what Docker's users type into the one form that the parser knows.
+//!
+//! `image ls` becomes `images`, `help build` becomes `build --help`, `--pull=true` becomes `--pull`. Done on the words,
+//! before or after clap has seen them, so that the description of the command line stays small and quick to make.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::usage::UsageError;
+
+/// Docker's two-word commands, and the words that stand for them here.
+const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
+    ("builder", "build", &["build"]),
+    ("buildx", "build", &["build"]),
+    ("image", "build", &["build"]),
+    ("image", "history", &["history"]),
+    ("image", "inspect", &["inspect", "--type=image"]),
+    ("image", "list", &["images"]),
+    ("image", "load", &["load"]),
+    ("image", "ls", &["images"]),
+    ("image", "pull", &["pull"]),
+    ("image", "push", &["push"]),
+    ("image", "remove", &["rmi"]),
+    ("image", "rm", &["rmi"]),
+    ("image", "save", &["save"]),
+    ("image", "tag", &["tag"]),
+    ("container", "cp", &["cp"]),
+    ("container", "create", &["create"]),
+    ("container", "inspect", &["inspect", "--type=container"]),
+    ("container", "list", &["ps"]),
+    ("container", "ls", &["ps"]),
+    ("container", "ps", &["ps"]),
+    ("container", "remove", &["rm"]),
+    ("container", "rm", &["rm"]),
+    ("container", "run", &["run"]),
+    ("container", "start", &["start"]),
+];
+
+/// Returns where the command is among `arguments`: after the program's name and the global flags.
+pub(super) fn command_position(arguments: &[OsString]) -> usize {
+    let mut position = 1;
+    while let Some(word) = arguments.get(position).and_then(|word| word.to_str()) {
+        match word {
+            "--root" => position += 2,
+            "--debug" | "-D" | "--no-color" => position += 1,
+            _ if word.starts_with("--root=") => position += 1,
+            _ => break,
+        }
+    }
+    position.min(arguments.len())
+}
+
+/// Rewrites `image ls` and the like, `help COMMAND` and `--version`.
+pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    let at = command_position(&arguments);
+    let word = |position: usize| arguments.get(position).and_then(|word| word.to_str()).map(str::to_owned);
+    let (Some(first), second) = (word(at), word(at + 1)) else { return Ok(arguments) };
+    match first.as_str() {
+        "--version" | "-V" | "-v" => return Err(UsageError::for_stdout(crate::version_line())),
+        "help" => {
+            arguments.remove(at);
+            let end = (at + 1).min(arguments.len());
+            arguments.truncate(end);
+            arguments.push("--help".into());
+            return noun_forms(arguments);
+        }
+        noun if NOUN_FORMS.iter().any(|(known, ..)| *known == noun) => {}
+        _ => return Ok(arguments),
+    }
+    match second.as_deref() {
+        None | Some("--help" | "-h") => Err(UsageError::for_stdout(noun_help(&first))),
+        Some(verb) => match NOUN_FORMS.iter().find(|(noun, known, _)| *noun == first && *known == verb) {
+            Some((_, _, words)) => {
+                arguments.splice(at..at + 2, words.iter().map(OsString::from));
+                Ok(arguments)
+            }
+            None => Err(UsageError::usage(
+                format!("`{first} {verb}` is not supported by stave yet"),
+                &format!("See `stave {first} --help` for what is."),
+            )),
+        },
+    }
+}
+
+fn noun_help(noun: &str) -> String {
+    let mut text = format!("Docker's `{noun}` commands that stave has:\n\n");
+    for (_, verb, words) in NOUN_FORMS.iter().filter(|(known, ..)| *known == noun) {
+        text += &format!("  stave {noun} {verb:<10} the same as `stave {}`\n", words.join(" "));
+    }
+    text
+}
+
+/// If `error` is about a value given to a flag that takes none (`--pull=true`), returns `arguments` without that value,
+/// or, for a false one, without the flag.
+pub(super) fn without_boolean_value(arguments: &[OsString], error: &clap::Error) -> Option<Vec<OsString>> {
+    if error.kind() != ErrorKind::TooManyValues {
+        return None;
+    }
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return None };
+    let given = OsString::from(format!("{flag}={value}"));
+    let at = arguments.iter().position(|argument| *argument == given)?;
+    let mut changed = arguments.to_vec();
+    if matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True") {
+        changed[at] = OsString::from(flag);
+    } else if matches!(value.as_str(), "0" | "f" | "F" | "false" | "FALSE" | "False") {
+        changed.remove(at);
+        // The last one counts, so an earlier `--flag` is off now, too.
+        let mut position = 0;
+        changed.retain(|argument| {
+            position += 1;
+            position > at || argument != OsStr::new(flag)
+        });
+    } else {
+        return None;
+    }
+    Some(changed)
+}

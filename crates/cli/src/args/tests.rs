@@ -1,0 +1,158 @@
+use super::*;
+
+fn parse_words(line: &str) -> Result<Cli, UsageError> {
+    parse(line.split_whitespace().map(OsString::from).collect())
+}
+
+fn parsed(line: &str) -> Command {
+    parse_words(line).unwrap_or_else(|error| panic!("`{line}`: {}", error.text)).command
+}
+
+fn refused(line: &str) -> (u8, String) {
+    match parse_words(line) {
+        Ok(cli) => panic!("`{line}` was accepted: {cli:?}"),
+        Err(error) => (error.code, error.text),
+    }
+}
+
+fn build(line: &str) -> BuildArgs {
+    match parsed(line) {
+        Command::Build(args) => args,
+        other => panic!("`{line}` is not a build: {other:?}"),
+    }
+}
+
+#[test]
+fn the_description_of_the_command_line_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn flags_may_follow_the_context() {
+    let args = build("docker build --build-arg https_proxy= -t a/b:build . -f Dockerfile.build");
+    assert_eq!(args.context, PathBuf::from("."));
+    assert_eq!(args.file, Some(PathBuf::from("Dockerfile.build")));
+    assert_eq!(args.build_args, ["https_proxy="]);
+    assert_eq!(args.tags[0].to_string(), "docker.io/a/b:build");
+}
+
+#[test]
+fn the_context_may_be_standard_input() {
+    assert_eq!(build("stave build -").context, PathBuf::from("-"));
+    assert_eq!(build("stave build -f - .").file, Some(PathBuf::from("-")));
+}
+
+#[test]
+fn build_has_dockers_other_names() {
+    for line in ["stave buildx build -q .", "stave builder build -q .", "docker --debug image build -q ."] {
+        assert!(build(line).quiet, "{line}");
+    }
+}
+
+#[test]
+fn boolean_flags_take_a_value_as_in_docker_and_the_last_one_counts() {
+    assert!(build("docker build --no-cache=true --pull=1 .").no_cache);
+    assert!(!build("docker build --no-cache --no-cache=false .").no_cache);
+    assert!(build("docker build --no-cache=false --no-cache .").no_cache);
+    let (code, text) = refused("docker build --pull=maybe .");
+    assert_eq!(code, 2);
+    assert!(text.contains("maybe"), "{text}");
+}
+
+#[test]
+fn what_follows_the_image_belongs_to_the_command() {
+    let Command::Run(args) = parsed("docker run --rm -e A=b img ls --rm -l --pull=true") else { panic!("not a run") };
+    assert!(args.rm);
+    assert_eq!(args.options.image_and_command, ["img", "ls", "--rm", "-l", "--pull=true"]);
+    let Command::Run(args) = parsed("docker run img --rm") else { panic!("not a run") };
+    assert!(!args.rm);
+    assert_eq!(args.options.image_and_command, ["img", "--rm"]);
+}
+
+#[test]
+fn noun_forms_are_the_plain_commands() {
+    assert!(matches!(parsed("docker image ls"), Command::Images(_)));
+    assert!(matches!(parsed("docker --root /x container rm a"), Command::Rm(_)));
+    let Command::Inspect(args) = parsed("docker image inspect -f x a") else { panic!("not an inspect") };
+    assert_eq!(args.kind, Some(ObjectType::Image));
+    assert_eq!(refused("docker image prune").0, 2);
+    assert_eq!(refused("docker image --help").0, 0);
+}
+
+#[test]
+fn a_flag_that_is_not_there_yet_is_named() {
+    assert_eq!(
+        refused("docker build --secret id=x ."),
+        (
+            2,
+            "error: `--secret` of `docker build` is not supported by stave yet\n\
+             hint: See `stave build --help` for what there is.\n"
+                .to_owned()
+        )
+    );
+    let (code, text) = refused("docker run -v a:b img");
+    assert_eq!(code, 125);
+    assert!(text.contains("`-v` of `docker run` is not supported by stave yet"), "{text}");
+    let (code, text) = refused("stave build --no-cahce .");
+    assert_eq!(code, 2);
+    assert!(text.contains("has no flag `--no-cahce`") && text.contains("`--no-cache`"), "{text}");
+    let (_, text) = refused("docker exec a b");
+    assert!(text.contains("`docker exec` is not supported by stave yet"), "{text}");
+    let (_, text) = refused("stave biuld .");
+    assert!(text.contains("has no command `biuld`") && text.contains("`build`"), "{text}");
+}
+
+#[test]
+fn no_flag_in_the_table_of_missing_ones_exists() {
+    for (commands, flags) in usage::not_yet_table() {
+        for name in commands.split(' ') {
+            let mut all = command();
+            all.build();
+            let known = all.find_subcommand(name).expect("the table names commands that exist").clone();
+            for argument in known.get_arguments() {
+                let long = argument.get_long().map(|long| format!("--{long}")).unwrap_or_default();
+                let short = argument.get_short().map(|short| format!("-{short}")).unwrap_or_default();
+                let both: Vec<_> = flags.iter().filter(|flag| **flag == long || **flag == short).collect();
+                assert!(both.is_empty(), "`{name}` has {both:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_not_errors() {
+    assert_eq!(refused("stave --help").0, 0);
+    assert!(refused("stave help build").1.contains("--build-arg"));
+    assert!(refused("docker --version").1.starts_with("stave version "));
+}
+
+#[test]
+fn outputs_are_read_as_buildx_reads_them() {
+    let output = |text: &str| text.parse::<OutputArg>();
+    let dest = |text: &str| Some(PathBuf::from(text));
+    assert_eq!(output("type=oci,dest=a.tar"), Ok(OutputArg { kind: OutputKind::Oci, dest: dest("a.tar") }));
+    assert_eq!(output("dest=\"a,b\",type=tar").map(|output| output.dest), Err(
+        "a bare `\"` in `dest=\"a,b\",type=tar`: quote the whole field, like `\"dest=a,b\"`".to_owned()
+    ));
+    assert_eq!(output("\"dest=a,b\",type=tar"), Ok(OutputArg { kind: OutputKind::Tar, dest: dest("a,b") }));
+    assert_eq!(output("out"), Ok(OutputArg { kind: OutputKind::Local, dest: dest("out") }));
+    assert_eq!(output("-"), Ok(OutputArg { kind: OutputKind::Tar, dest: dest("-") }));
+    assert_eq!(output("type=docker"), Ok(OutputArg { kind: OutputKind::Docker, dest: None }));
+    for text in ["type=local", "type=local,dest=-", "type=registry", "type=x", "dest=x", "type=oci,push=true", ""] {
+        assert!(output(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_ends_of_cp_follow_dockers_rule() {
+    let end = |text: &str| text.parse::<CpEnd>();
+    let inside = |container: &str, path: &str| {
+        Ok(CpEnd::Container { container: container.to_owned(), path: path.to_owned() })
+    };
+    assert_eq!(end("extract:/go/app"), inside("extract", "/go/app"));
+    assert_eq!(end("extract:a:b"), inside("extract", "a:b"));
+    assert_eq!(end("./a:b"), Ok(CpEnd::Local("./a:b".into())));
+    assert_eq!(end("dir/a:b"), Ok(CpEnd::Local("dir/a:b".into())));
+    assert_eq!(end("-"), Ok(CpEnd::Stream));
+    assert!(end(":/a").is_err() && end("a:").is_err() && end("").is_err());
+}
