@@ -1,0 +1,144 @@
+//! What goes into a plan and what comes out of it.
+
+use std::collections::BTreeMap;
+
+use stave_graph::{Graph, Network, NodeId, Origin};
+use stave_oci::{ImageConfig, ImageId, Platform};
+
+use crate::span::Span;
+
+/// What the user asked for beside the Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// The stage to build, by name in any case or by number; the last one without.
+    pub target: Option<String>,
+    /// Values of build arguments.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels that the image gets last, in order.
+    pub labels: Vec<(String, String)>,
+    /// The platform of the image.
+    pub platform: Platform,
+    /// The platform of this machine.
+    pub build_platform: Platform,
+    /// The network of `RUN` steps that choose none.
+    pub network: Network,
+}
+
+impl PlanOptions {
+    /// Returns options that build the last stage for `platform` on `platform`.
+    #[must_use]
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: Vec::new(),
+            build_platform: platform.clone(),
+            platform,
+            network: Network::Host,
+        }
+    }
+}
+
+/// A base image that the plan must know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BaseRequest {
+    /// The image as it was written, variables expanded.
+    pub reference: String,
+    /// For which platform.
+    pub platform: Platform,
+}
+
+/// What the plan must know about a base image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Base {
+    /// Digest of its configuration.
+    pub id: ImageId,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// What is known about the world so far.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Facts {
+    /// Base images that were asked for.
+    pub bases: BTreeMap<BaseRequest, Base>,
+}
+
+/// What [`plan`](super::plan) returns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan {
+    /// The file has mistakes; they are in the diagnostics.
+    Invalid,
+    /// These base images must be known, then it is to be called again. The span is where each is first named.
+    Need(Vec<(BaseRequest, Span)>),
+    /// The build can start.
+    Ready(Box<BuildPlan>),
+}
+
+/// All that a build does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildPlan {
+    /// The operations. Every node is needed by the target.
+    pub graph: Graph,
+    /// The files of the image.
+    pub target: NodeId,
+    /// The image's configuration, without creation time, layers and history.
+    pub config: ImageConfig,
+    /// The image whose layers and history come before those of the steps; `None` if the first stage is from scratch.
+    pub base: Option<BaseRequest>,
+    /// The history of the stages from the base to the target, oldest first.
+    pub history: Vec<HistoryItem>,
+    /// The steps in the order of the file. An image that only `COPY --from=image` names is a node without a step.
+    pub steps: Vec<Step>,
+    /// Build arguments that nothing declares, in order.
+    pub unused_build_args: Vec<String>,
+    pub(super) origins: Vec<Span>,
+}
+
+impl BuildPlan {
+    /// Returns the words of the Dockerfile that an origin of this plan's graph stands for.
+    #[must_use]
+    pub fn span(&self, origin: Origin) -> Span {
+        let index = usize::try_from(origin.0).expect("a usize holds 32 bits on every platform with namespaces");
+        self.origins[index]
+    }
+}
+
+/// One line of the image's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryItem {
+    /// What made the line, as BuildKit writes it.
+    pub created_by: String,
+    /// A remark.
+    pub comment: Option<String>,
+    /// The author at that time.
+    pub author: Option<String>,
+    /// What makes its layer; `None` if there is no layer.
+    pub node: Option<NodeId>,
+}
+
+/// One step as the user sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What it does. Steps that do the same on the same inputs have the same node.
+    pub node: NodeId,
+    /// In which stage.
+    pub stage: StageLabel,
+    /// Its number in the stage, from 1.
+    pub number: usize,
+    /// How many steps the stage has.
+    pub of: usize,
+    /// The instruction as it was written, on one line.
+    pub title: String,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// The name of a stage for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StageLabel {
+    /// Its number in the file, from 0.
+    pub index: usize,
+    /// Its name as written, if it has one.
+    pub name: Option<String>,
+}
