@@ -1,1 +1,29 @@
-//! What tests share: a loopback registry, fixture images, a hermetic bench for the binary.
+//! Turns a few lines of a test into what it needs: files, images, a registry, a page, a command's outcome.
+//!
+//! It knows the `stave` binary only as a command line, never its crates (but for `oci`'s values), so that a test
+//! through it sees what a user sees. Used by tests and by `xtask`, never by the product.
+//!
+//! Invariants:
+//! 1. Servers listen on 127.0.0.1, on a port that the kernel chose, and end when they are dropped.
+//! 2. A [`Bench`] shares nothing with another or with the machine's user: own store, own home, cleared environment.
+//! 3. What a machine lacks is said in one form (`skipped: ...`, see [`needs`]), which `xtask test` counts.
+//!
+//! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel` in this order.
+
+pub mod bench;
+pub mod http;
+pub mod image;
+pub mod leaks;
+pub mod needs;
+pub mod output;
+pub mod page;
+pub mod registry;
+pub mod rootfs;
+pub mod sentinel;
+
+pub use bench::Bench;
+pub use image::Image;
+pub use output::Output;
+pub use registry::LoopbackRegistry;
+pub use rootfs::Rootfs;
+pub use sentinel::Sentinel;
