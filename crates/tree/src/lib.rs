@@ -1,1 +1,21 @@
 //! Trees of files: paths confined to a root, copying, hashing, layer archives, merged views.
+//!
+//! Turns patterns into selections of files and their digests, selections into layer directories, archives into layer
+//! directories and layer directories into archives.
+//! It knows no image, no cache and no network; it has no clock and no environment: where a time is needed, it is a
+//! parameter.
+//!
+//! Invariants:
+//! 1. Nothing outside an open [`Dir`] is read or written through it, whatever a link, an archive or a pattern says.
+//! 2. What is in a layer is what was digested: a file that changes while it is read is an error, never a mixture.
+//! 3. The bytes of an archive depend on the tree alone: not on the machine, the number of threads or the cache.
+//! 4. Every number from outside has a limit in [`limits`].
+//!
+//! Read `dir`, `merged`, `select`, `copy`, `unpack`, `pack` in this order.
+
+pub mod dir;
+pub mod limits;
+pub mod merged;
+
+pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
+pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
