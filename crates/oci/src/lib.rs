@@ -14,6 +14,7 @@ pub mod digest;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod user;
 
 pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{BlobDigest, DiffId, Hasher, ImageId, TreeDigest};

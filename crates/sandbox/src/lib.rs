@@ -1,1 +1,24 @@
 //! Runs one process in isolation: namespaces, mounts, capabilities, seccomp.
+//!
+//! Turns a [`StepSpec`] (layers, command, user) and three descriptors into a running process and its [`Exit`].
+//! It does not know images, stores, Dockerfiles or registries, and reads neither the environment nor the clock.
+//!
+//! Invariants:
+//! 1. Nothing of a step outlives the builder, however the builder ends: every step is in a pid namespace whose first
+//!    process, the zygote, the kernel kills together with the builder.
+//! 2. A path that an image chose is resolved inside the step's root, by descriptor; what is mounted there is checked.
+//! 3. A step has only descriptors 0 to 2, BuildKit's fourteen capabilities, a system call filter and no way to the
+//!    builder's own executable.
+//! 4. What goes wrong in the child is the same [`SandboxError`] in the parent.
+//!
+//! Read `spec`, `launcher`, `zygote`, `child`, then the modules that `child` names.
+
+pub mod error;
+pub mod launcher;
+pub mod probe;
+pub mod rootless;
+pub mod spec;
+
+pub use error::{Errno, SandboxError};
+pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
+pub use spec::{Exit, Network, RootFs, StepIo, StepSpec, WindowSize};
