@@ -1,1 +1,31 @@
-//! A client for OCI distribution registries: references, credentials, pull and push.
+//! A client of OCI distribution registries: turns references into verified manifests and blobs, and images into
+//! pushed ones.
+//!
+//! It does not know where blobs are kept, what is in them or who wants them; it knows no environment, no home and
+//! no clock but those that are given to it.
+//!
+//! Invariants:
+//! 1. Nothing is handed on whose digest and size were not checked.
+//! 2. A credential is sent to the origin it is bound to and nowhere else, and is never printed.
+//! 3. An encrypted connection is never continued in the clear: HTTP is spoken only to hosts on this machine and to
+//!    those that the user called insecure.
+//! 4. Every wait ends: by a limit of [`limits`], or because [`Cancel`] was told to end it.
+//!
+//! Read `url`, `config`, `challenge`, `http`, `auth`, `pull`, `blob`, `push` in this order.
+
+pub mod cancel;
+pub mod challenge;
+mod client;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod limits;
+pub mod secret;
+pub mod url;
+
+pub use cancel::Cancel;
+pub use client::{BlobSink, Client, OpenBlob, PushImage, PushProgress, Resolved, Source};
+pub use clock::{Clock, SystemClock};
+pub use config::{Config, ConfigError, Environment};
+pub use error::RegistryError;
+pub use limits::Limits;
