@@ -1,2 +1,50 @@
 //! Automation of this repository: tests, demo, benchmarks, checks.
-fn main() {}
+//!
+//! Turns `cargo xtask COMMAND` into runs of cargo, of `stave` and of Debian's programs. It knows the product only as
+//! a binary. It writes below cargo's target directory and into temporary directories, nowhere else.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people talks to them")]
+
+mod binary;
+mod demo;
+mod failure;
+mod packages;
+mod place;
+mod run;
+mod standins;
+mod stave;
+mod table;
+
+use failure::{Failure, Result};
+use place::Place;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo       build the story both ways, run it, show sizes and times
+  standins   make the stand-in base images and serve them until Ctrl-C
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result {
+    let (command, _rest) = args.split_first().map_or(("help", args), |(first, rest)| (first.as_str(), rest));
+    match command {
+        "demo" => demo::command(&Place::find()?),
+        "standins" => standins::command(&Place::find()?),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure::new(format!("no command is named `{other}`\n\n{HELP}"))),
+    }
+}

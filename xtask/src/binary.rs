@@ -1,0 +1,26 @@
+//! Builds the `stave` that is tested, measured and shown: one static file, optimised.
+
+use crate::failure::{Failure, Result};
+use crate::place::{Place, cargo};
+use crate::run;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds it and returns where it is.
+pub(crate) fn build(place: &Place) -> Result<PathBuf> {
+    let triple = host_triple()?;
+    let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
+    // Naming the target keeps the flag away from build scripts and procedural macros, which cannot be static.
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--release", "--package", "stave-cli", "--target", &triple]);
+    command.env(variable, "-C target-feature=+crt-static").current_dir(&place.root);
+    run::show(&mut command)?;
+    Ok(place.target.join(triple).join("release/stave"))
+}
+
+/// The target that rustc builds for when none is named.
+fn host_triple() -> Result<String> {
+    let text = run::capture(Command::new("rustc").arg("-vV"))?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| Failure::new("rustc does not say what it builds for"))
+}

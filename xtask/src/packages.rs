@@ -1,0 +1,75 @@
+//! Installs Debian packages that are missing, or says which ones somebody else has to install.
+
+use crate::failure::{Failure, Result};
+use crate::run;
+use std::process::Command;
+
+/// A program or file and the Debian package that brings it.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    /// The program's name, looked for on `PATH` and in `/usr/sbin`.
+    pub(crate) program: &'static str,
+    /// The package.
+    pub(crate) package: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str) -> Need {
+    Need { program, package }
+}
+
+/// What the stand-in images are made and served with.
+pub(crate) const STANDINS: &[Need] = &[
+    need("mmdebstrap", "mmdebstrap"),
+    need("docker-registry", "docker-registry"),
+    need("skopeo", "skopeo"),
+    need("newuidmap", "uidmap"),
+    need("cc", "gcc"),
+];
+
+/// What the tests compare with and read back with.
+pub(crate) const PEERS: &[Need] =
+    &[need("umoci", "umoci"), need("buildah", "buildah"), need("crun", "crun"), need("dockerd", "docker.io")];
+
+/// Installs what is missing of `needs` with apt, and says so. Without root or apt it says what is needed and stops.
+pub(crate) fn ensure(needs: &[Need]) -> Result {
+    let missing: Vec<&str> =
+        needs.iter().filter(|need| run::find(need.program).is_none()).map(|need| need.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if run::find("apt-get").is_none() {
+        return Err(Failure::new(format!(
+            "this needs the programs of the Debian packages `{list}`, and there is no apt-get here: \
+             install their equivalents and run it again"
+        )));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(format!(
+            "this needs Debian packages that are not installed, and only root can install them. Run:\n    \
+             sudo apt-get update && sudo apt-get install --no-install-recommends {list}"
+        )));
+    }
+    println!("installing with apt-get: {list}");
+    update()?;
+    run::quiet(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
+    match needs.iter().find(|need| run::find(need.program).is_none()) {
+        None => Ok(()),
+        Some(need) => Err(Failure::new(format!(
+            "apt-get installed `{}`, but there is still no program `{}`",
+            need.package, need.program
+        ))),
+    }
+}
+
+/// Brings apt's package lists up to date.
+pub(crate) fn update() -> Result {
+    run::quiet(apt_get().arg("update"))
+}
+
+/// apt-get without questions; services that packages bring are not started.
+pub(crate) fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command
+}
