@@ -13,9 +13,16 @@
 //!
 //! Read `dir`, `merged`, `select`, `copy`, `unpack`, `pack` in this order.
 
+mod digest;
 pub mod dir;
 pub mod limits;
+pub mod memory;
 pub mod merged;
+pub mod scan;
+pub mod select;
 
 pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
+pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
+pub use scan::ScanError;
+pub use select::{Context, SelectError, Selection, Size, select};

@@ -23,7 +23,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use attributes::{Xattr, kept_xattr};
 pub(crate) use attributes::{list_xattrs, set_xattr, xattr_names};
-pub(crate) use list::{Listed, for_each_name};
+pub(crate) use list::for_each_name;
 pub use metadata::{Kind, Metadata, Time};
 pub(crate) use walk::{Child, Place, Walked, walk};
 

@@ -1,0 +1,298 @@
+//! Which files a pattern means.
+//!
+//! Turns the patterns of `COPY` and `ADD` into [`Selection`]s: from a build context, with its ignore file and its memory
+//! of digests, or from the tree of another stage. Nothing outside the given directory is ever read: `..` and absolute
+//! paths start at its root, links that are named are followed inside it, links found on the way are taken as links.
+
+use std::collections::BTreeSet;
+
+use stave_oci::TreeDigest;
+use stave_pattern::{Component, IgnoreFile, Malformed, Wildcard};
+
+use crate::dir::{Dir, Follow, Kind, PathError, clean, join};
+use crate::digest::{Owners, tree_digest};
+use crate::memory::HashMemory;
+use crate::scan::{Content, Everything, Filter, Node, ScanError, Scanner};
+
+/// A selection that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// The pattern has no wildcards and names nothing.
+    #[error("`{pattern}` not found")]
+    NotFound {
+        /// The pattern as it was given.
+        pattern: String,
+    },
+    /// What the pattern names exists, but the ignore file leaves it out.
+    #[error("`{pattern}` is excluded by line {line} of the ignore file")]
+    Ignored {
+        /// The pattern as it was given.
+        pattern: String,
+        /// Line of the deciding rule, from 1.
+        line: usize,
+    },
+    /// The pattern's wildcards make no sense.
+    #[error("`{pattern}` is no valid pattern")]
+    Pattern {
+        /// The pattern as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A path could not be followed.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// A file or directory that was selected, with all that was selected below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// Where it is: without links, relative to the root of the selection.
+    pub(crate) path: Vec<u8>,
+    /// What it is. Its name is the last one of the path that was named, before links were followed.
+    pub(crate) node: Node,
+}
+
+/// Files that are to be copied.
+#[derive(Debug)]
+pub struct Selection {
+    pub(crate) root: Dir,
+    pub(crate) owners: Owners,
+    pub(crate) sources: Vec<Source>,
+}
+
+impl Selection {
+    /// Tells whether nothing was selected: no file matched any of the wildcards.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Returns how many files and other leaves were selected, and how many bytes are in them.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let mut size = Size::default();
+        for source in &self.sources {
+            size.add(&source.node);
+        }
+        size
+    }
+
+    /// Returns the identity of what was selected. Files that have not been hashed yet are hashed now.
+    pub fn digest(&self) -> Result<TreeDigest, SelectError> {
+        if self.sources.iter().all(|source| is_hashed(&source.node)) {
+            return Ok(tree_digest(self.sources.iter().map(|source| &source.node), self.owners));
+        }
+        let scanner =
+            Scanner { root: &self.root, filter: &Everything, hash: true, memory: None, opaque_xattr: None };
+        let mut nodes = Vec::new();
+        for source in &self.sources {
+            nodes.extend(scanner.scan(&source.path, &source.node.name)?);
+        }
+        Ok(tree_digest(nodes.iter(), self.owners))
+    }
+
+    /// Adds another selection from the same root, as if both had been one list of patterns.
+    pub(crate) fn push(&mut self, source: Source) {
+        self.sources.push(source);
+    }
+}
+
+/// How much was selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Files, links and other leaves.
+    pub files: u64,
+    /// Bytes in regular files.
+    pub bytes: u64,
+}
+
+impl Size {
+    fn add(&mut self, node: &Node) {
+        match &node.content {
+            Content::Directory { children, .. } => children.iter().for_each(|child| self.add(child)),
+            Content::File(_) => {
+                self.files += 1;
+                self.bytes += node.metadata.size;
+            }
+            Content::Link(_) | Content::Special => self.files += 1,
+        }
+    }
+}
+
+fn is_hashed(node: &Node) -> bool {
+    match &node.content {
+        Content::File(digest) => digest.is_some(),
+        Content::Directory { children, .. } => children.iter().all(is_hashed),
+        Content::Link(_) | Content::Special => true,
+    }
+}
+
+/// A build context: a directory of the user, less what the ignore file excludes.
+#[derive(Debug)]
+pub struct Context {
+    root: Dir,
+    rules: Rules,
+    memory: HashMemory,
+}
+
+/// The rules of an ignore file, or none.
+#[derive(Debug)]
+struct Rules(Option<IgnoreFile>);
+
+impl Filter for Rules {
+    fn ignored(&self, path: &[u8]) -> bool {
+        self.0.as_ref().is_some_and(|file| file.ignored(path))
+    }
+
+    fn wanted_below(&self, path: &[u8]) -> bool {
+        self.0.as_ref().is_none_or(|file| file.may_reinclude_below(path))
+    }
+
+    fn excluding_line(&self, path: &[u8]) -> Option<usize> {
+        let file = self.0.as_ref()?;
+        file.ignored(path).then(|| file.matched_line(path)).flatten()
+    }
+}
+
+impl Context {
+    /// Returns the context in `root`. `memory` spares reading files that were read by an earlier run.
+    #[must_use]
+    pub fn open(root: Dir, ignore: Option<IgnoreFile>, memory: HashMemory) -> Self {
+        Self { root, rules: Rules(ignore), memory }
+    }
+
+    /// Returns the directory of the context.
+    #[must_use]
+    pub fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// Returns the memory of digests, to be saved after the build.
+    #[must_use]
+    pub fn memory(&self) -> &HashMemory {
+        &self.memory
+    }
+
+    /// Returns what `patterns` select, hashed. All belongs to root; the context's own directory counts as mode 0755.
+    pub fn select(&self, patterns: &[&str]) -> Result<Selection, SelectError> {
+        let scanner = Scanner {
+            root: &self.root,
+            filter: &self.rules,
+            hash: true,
+            memory: Some(&self.memory),
+            opaque_xattr: None,
+        };
+        let mut selection = select_with(&scanner, patterns, Owners::Root)?;
+        for source in &mut selection.sources {
+            if source.path.is_empty() {
+                source.node.metadata.mode = 0o755;
+                if let Content::Directory { xattrs, .. } = &mut source.node.content {
+                    *xattrs = [0; 32];
+                }
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Tells which line of the ignore file excludes `path`, if one does.
+    #[must_use]
+    pub fn ignored_by(&self, path: &[u8]) -> Option<usize> {
+        self.rules.excluding_line(&clean(path))
+    }
+}
+
+/// Returns what `patterns` select in the tree of another stage or image. Owners are kept; nothing is hashed until
+/// [`Selection::digest`] is asked for.
+pub fn select(view: &Dir, patterns: &[&str]) -> Result<Selection, SelectError> {
+    let scanner = Scanner { root: view, filter: &Everything, hash: false, memory: None, opaque_xattr: None };
+    select_with(&scanner, patterns, Owners::Kept)
+}
+
+fn select_with<F: Filter>(
+    scanner: &Scanner<'_, F>,
+    patterns: &[&str],
+    owners: Owners,
+) -> Result<Selection, SelectError> {
+    let mut selection = Selection { root: scanner.root.try_clone()?, owners, sources: Vec::new() };
+    for pattern in patterns {
+        let cleaned = String::from_utf8(clean(pattern.as_bytes())).expect("cleaning keeps whole components");
+        let wildcard = Wildcard::parse(&cleaned)
+            .map_err(|source| SelectError::Pattern { pattern: (*pattern).to_owned(), source })?;
+        let literals: Option<Vec<&[u8]>> = wildcard.components().iter().map(Component::literal).collect();
+        if let Some(literals) = literals {
+            let source = dereferenced(scanner, &literals.join(&b'/'), pattern)?;
+            selection.push(source);
+            continue;
+        }
+        for named in matches(scanner, wildcard.components())? {
+            match dereferenced(scanner, &named, pattern) {
+                Ok(source) => selection.push(source),
+                // A match that the ignore file leaves out. A match that is a link to such a file is an error.
+                Err(SelectError::Ignored { .. }) if scanner.filter.ignored(&named) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(selection)
+}
+
+/// Returns the source at `named`, links followed.
+fn dereferenced<F: Filter>(scanner: &Scanner<'_, F>, named: &[u8], pattern: &str) -> Result<Source, SelectError> {
+    let missing = |error: PathError| {
+        if error.is_not_found() { SelectError::NotFound { pattern: pattern.to_owned() } } else { error.into() }
+    };
+    let resolved = scanner.root.resolve(named).map_err(missing)?;
+    let path = clean(&resolved);
+    scanner.root.metadata(&path, Follow::No).map_err(missing)?;
+    let name = named.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let hidden = |path: &[u8], kind: Kind| {
+        !path.is_empty()
+            && scanner.filter.ignored(path)
+            && !(kind == Kind::Directory && scanner.filter.wanted_below(path))
+    };
+    let named_kind = scanner.root.metadata(named, Follow::No).map_err(missing)?.kind;
+    if !hidden(named, named_kind) {
+        if let Some(node) = scanner.scan(&path, name)? {
+            return Ok(Source { path, node });
+        }
+    }
+    let line = [named, &path].into_iter().find_map(|path| scanner.filter.excluding_line(path));
+    Err(match line {
+        Some(line) => SelectError::Ignored { pattern: pattern.to_owned(), line },
+        None => SelectError::NotFound { pattern: pattern.to_owned() },
+    })
+}
+
+/// Returns the paths that match, in order. Names before the first wildcard are followed through links; below, only real
+/// directories are entered.
+fn matches<F: Filter>(scanner: &Scanner<'_, F>, components: &[Component]) -> Result<BTreeSet<Vec<u8>>, SelectError> {
+    let literal = components.iter().take_while(|component| component.literal().is_some()).count();
+    let prefix: Vec<&[u8]> = components[..literal].iter().filter_map(Component::literal).collect();
+    let start = clean(&scanner.root.resolve(&prefix.join(&b'/'))?);
+    let mut directories = BTreeSet::from([start]);
+    let mut found = BTreeSet::new();
+    for (index, component) in components.iter().enumerate().skip(literal) {
+        let last = index + 1 == components.len();
+        let mut next = BTreeSet::new();
+        for directory in &directories {
+            let opened = match scanner.root.open_dir_no_links(directory) {
+                Err(error) if error.is_not_found() => continue,
+                result => result?,
+            };
+            for entry in opened.list(b"")?.into_iter().filter(|entry| component.matches(&entry.name)) {
+                let path = join(directory, &entry.name);
+                if last {
+                    found.insert(path);
+                } else if entry.metadata.kind == Kind::Directory {
+                    next.insert(path);
+                }
+            }
+        }
+        directories = next;
+    }
+    Ok(found)
+}
