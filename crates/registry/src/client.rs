@@ -1,16 +1,25 @@
 //! The client: one per command, shared by all its threads.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference};
+use stave_oci::reference::DEFAULT_REGISTRY;
+use stave_oci::{BlobDigest, Descriptor, Manifest};
+use ureq::http::Method;
 
+use crate::auth::{Grant, GrantKey};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::registries::Place;
 use crate::error::RegistryError;
+use crate::http::{Failure, Http, Patience, Request};
 use crate::limits::Limits;
+use crate::url::{Origin, Scheme, Url};
+
+/// Where Docker Hub's registry really is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// A client of all the registries that a command deals with.
 pub struct Client {
@@ -18,6 +27,11 @@ pub struct Client {
     pub(crate) limits: Limits,
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) http: Http,
+    /// How each registry that may lack TLS is spoken to.
+    origins: Mutex<BTreeMap<String, Origin>>,
+    pub(crate) grants: Mutex<BTreeMap<GrantKey, Grant>>,
+    pub(crate) authenticating: Mutex<()>,
 }
 
 /// An image that was found: its manifest and configuration, verified, and where its layers are.
@@ -79,12 +93,23 @@ impl Client {
     /// Returns a client that works by `config` within `limits`.
     #[must_use]
     pub fn new(config: Config, limits: Limits) -> Self {
-        Self { config, limits, cancel: Cancel::new(), clock: Arc::new(SystemClock::default()) }
+        let cancel = Cancel::new();
+        Self {
+            http: Http::new(config.clone(), limits.clone(), cancel.clone()),
+            config,
+            limits,
+            cancel,
+            clock: Arc::new(SystemClock::default()),
+            origins: Mutex::default(),
+            grants: Mutex::default(),
+            authenticating: Mutex::default(),
+        }
     }
 
     /// Has everything that the client does end when `cancel` says so.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        self.http = Http::new(self.config.clone(), self.limits.clone(), cancel.clone());
         self.cancel = cancel;
         self
     }
@@ -96,34 +121,41 @@ impl Client {
         self
     }
 
-    /// Finds the image that `reference` names, for `platform`.
-    pub fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
-        let _ = (reference, platform);
-        Err(RegistryError::Cancelled)
+    pub(crate) fn patience(&self) -> Patience<'_> {
+        Patience::new(&self.limits, &self.cancel, &self.clock)
     }
 
-    /// Fetches one blob of an image into `sink`. When it returns without error, exactly the blob is in the sink;
-    /// otherwise the sink was told to restart or failed itself. `progress` gets the bytes that the sink has.
-    pub fn fetch_blob(
-        &self,
-        image: &Resolved,
-        blob: &Descriptor,
-        sink: &mut dyn BlobSink,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), RegistryError> {
-        let _ = (image, blob, sink, progress);
-        Err(RegistryError::Cancelled)
-    }
-
-    /// Sends an image to where `reference` names: blobs first, several at once, then the manifest.
-    /// Returns the manifest's digest.
-    pub fn push(
-        &self,
-        reference: &Reference,
-        image: &PushImage,
-        progress: &(dyn Fn(&Descriptor, PushProgress) + Sync),
-    ) -> Result<BlobDigest, RegistryError> {
-        let _ = (reference, image, progress);
-        Err(RegistryError::Cancelled)
+    /// Returns where and how the registry `host` is spoken to.
+    ///
+    /// HTTPS, always; only for a host on this machine and for one that the user called insecure, whichever of HTTPS
+    /// and HTTP gets an answer.
+    pub(crate) fn origin(&self, host: &str, insecure: bool) -> Result<Origin, Failure> {
+        let known = |source| RegistryError::Registry { name: host.to_owned(), source };
+        let name = if host == DEFAULT_REGISTRY { DOCKER_HUB } else { host };
+        let secure = Origin::of_authority(Scheme::Https, name).map_err(known)?;
+        if !insecure && !secure.is_loopback() {
+            return Ok(secure);
+        }
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(origin) = origins.get(host) {
+            return Ok(origin.clone());
+        }
+        let plain = Origin::of_authority(Scheme::Http, name).map_err(known)?;
+        let mut failure = None;
+        for origin in [secure, plain] {
+            let mut request = Request::new(Method::HEAD, Url::new(origin.clone(), "/v2/"));
+            request.insecure = true;
+            match self.http.send(request) {
+                Ok(_) => {
+                    origins.insert(host.to_owned(), origin.clone());
+                    return Ok(origin);
+                }
+                Err(error) => failure = Some(error),
+            }
+            if self.cancel.is_cancelled() {
+                break;
+            }
+        }
+        Err(failure.expect("at least one of them was tried"))
     }
 }

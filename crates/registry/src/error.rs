@@ -11,6 +11,7 @@ use stave_oci::manifest::ManifestError;
 use stave_oci::{BlobDigest, Platform};
 
 use crate::challenge::ChallengeError;
+use crate::config::certs::CertificateError;
 use crate::config::credentials::CredentialError;
 use crate::url::{Origin, Url, UrlError};
 
@@ -69,7 +70,7 @@ pub enum RegistryError {
         message: ServerMessage,
     },
     /// Access needs credentials, or other ones.
-    #[error("{origin} denies access to `{repository}` {}{message}", if *.with_credentials { "with the configured credentials" } else { "without credentials: none are configured for it" })]
+    #[error("{origin} denies access to `{repository}`, or there is no such repository, {}{message}", if *.with_credentials { "with the configured credentials" } else { "without credentials: none are configured for it" })]
     Denied {
         /// The registry.
         origin: Box<Origin>,
@@ -297,6 +298,9 @@ pub enum TransportError {
         /// For how long.
         limit: Duration,
     },
+    /// The certificates configured for the host cannot be used.
+    #[error(transparent)]
+    Certificates(Box<CertificateError>),
     /// The secure connection failed.
     #[error("TLS failed: {0}{hint}", hint = clock_hint(.0))]
     Tls(String),

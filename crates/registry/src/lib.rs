@@ -13,13 +13,21 @@
 //!
 //! Read `url`, `config`, `challenge`, `http`, `auth`, `pull`, `blob`, `push` in this order.
 
+mod auth;
+mod blob;
 pub mod cancel;
 pub mod challenge;
 mod client;
 pub mod clock;
 pub mod config;
 pub mod error;
+mod http;
 pub mod limits;
+mod message;
+mod proxy;
+mod pull;
+mod push;
+pub mod range;
 pub mod secret;
 pub mod url;
 

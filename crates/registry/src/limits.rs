@@ -51,6 +51,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// Time in which at least one byte must move, in either direction.
     pub idle_timeout: Duration,
+    /// Time from the end of an upload to its confirmation: the registry may have to move the blob first.
+    pub commit_timeout: Duration,
     /// Attempts after the first. A transfer that moves bytes again starts counting anew.
     pub retries_max: u32,
     /// Resumptions of one blob, however much each of them moved.
@@ -71,6 +73,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(20),
             first_byte_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            commit_timeout: Duration::from_secs(300),
             retries_max: 5,
             resumptions_max: 50,
             backoff_first: Duration::from_millis(500),

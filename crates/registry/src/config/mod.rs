@@ -2,7 +2,7 @@
 //!
 //! Nothing is read from the process's environment: [`Environment`] brings it in.
 
-pub(crate) mod certs;
+pub mod certs;
 pub mod credentials;
 pub mod registries;
 
@@ -10,6 +10,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use stave_oci::Reference;
+use stave_oci::reference::ReferenceError;
 
 use crate::limits;
 pub use registries::ConfigError;
@@ -73,6 +76,14 @@ impl Config {
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
         let registries = registries::Registries::load(environment)?;
         Ok(Self { registries, environment: environment.clone() })
+    }
+
+    /// Returns what `text`, an image's name as the user wrote it, may mean: one name, or several to try in turn.
+    ///
+    /// A short name (one without a registry) is looked up in `[aliases]`, then joined to each of
+    /// `unqualified-search-registries`; where neither is configured it is Docker's.
+    pub fn meanings(&self, text: &str) -> Result<Vec<Reference>, ReferenceError> {
+        self.registries.meanings(text)
     }
 
     /// Returns what was read and ignored: one sentence for each setting that stave does not know.

@@ -263,10 +263,7 @@ impl Registries {
         matching.max_by_key(|registry| registry.prefix.len())
     }
 
-    /// Returns what `text`, an image's name as the user wrote it, may mean: one name, or several to try in turn.
-    ///
-    /// A short name (one without a registry) is looked up in `[aliases]`, then joined to each of
-    /// `unqualified-search-registries`; where neither is configured it is Docker's.
+    /// See [`super::Config::meanings`].
     pub(crate) fn meanings(&self, text: &str) -> Result<Vec<Reference>, ReferenceError> {
         let plain: Reference = text.parse()?;
         let name_end = text.find(['@', ':']).unwrap_or(text.len());

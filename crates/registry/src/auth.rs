@@ -1,0 +1,290 @@
+//! Requests to one repository, with whatever proof of identity the registry asks for.
+//!
+//! Reference: the token protocol of `distribution`; RFC 6749, section 6 (refresh tokens).
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde::Deserialize;
+use ureq::http::Method;
+
+use crate::challenge::{self, Challenge};
+use crate::client::Client;
+use crate::config::credentials::{self, Credential};
+use crate::config::registries::Place;
+use crate::error::RegistryError;
+use crate::http::{Authorization, Failure, Http, Patience, Payload, Reply, Request, Retry};
+use crate::limits;
+use crate::secret::Secret;
+use crate::url::{self, Origin, Scheme, Url};
+
+/// The token server that belongs to a registry of another name.
+const KNOWN_PAIRS: &[(&str, &str)] = &[("registry-1.docker.io", "auth.docker.io")];
+
+/// What a repository's requests carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    authorization: Authorization,
+    /// When it ends, on the client's clock; never, if nothing said so.
+    ends: Option<Duration>,
+}
+
+/// What grants are kept by: where, which repository, and whether for pushing.
+pub(crate) type GrantKey = (Origin, String, bool);
+
+/// A repository at one place.
+#[derive(Clone)]
+pub(crate) struct Repository<'c> {
+    pub(crate) client: &'c Client,
+    pub(crate) place: Place,
+    pub(crate) origin: Origin,
+    insecure: bool,
+    push: bool,
+}
+
+impl<'c> Repository<'c> {
+    /// Finds out how to speak to `place`. Only where TLS may be missing, that takes a request.
+    pub(crate) fn open(client: &'c Client, place: &Place, push: bool) -> Result<Self, Failure> {
+        let insecure = |origin: &Origin| place.insecure || origin.is_loopback();
+        let origin = client.origin(&place.host, place.insecure)?;
+        Ok(Self { client, place: place.clone(), insecure: insecure(&origin), origin, push })
+    }
+
+    pub(crate) fn url(&self, tail: &str) -> Url {
+        Url::new(self.origin.clone(), &format!("/v2/{}/{tail}", self.place.repository))
+    }
+
+    /// Returns a new count of failures.
+    pub(crate) fn patience(&self) -> Patience<'c> {
+        self.client.patience()
+    }
+
+    /// Sends the request with what proves who we are. A 401 is answered once; then it is [`RegistryError::Denied`].
+    pub(crate) fn send(&self, request: Request<'_>) -> Result<Reply, Failure> {
+        let Request { method, url, headers, mut payload, .. } = request;
+        let insecure = if url.origin() == &self.origin {
+            self.insecure
+        } else {
+            self.client.config.registries.is_insecure(&url.origin().authority())
+        };
+        let mut refused = None;
+        loop {
+            let grant = self.grant();
+            let again = Request {
+                method: method.clone(),
+                url: url.clone(),
+                headers: headers.clone(),
+                authorization: grant.clone().map(|grant| grant.authorization),
+                payload: reborrowed(&mut payload),
+                insecure,
+            };
+            let mut reply = self.client.http.send(again)?;
+            let ours = reply.url.origin() == &self.origin;
+            match reply.status {
+                // Another host's refusal is no reason to tell anybody who we are.
+                401 | 403 if !ours => return Err(self.client.http.status_failure(reply)),
+                401 if refused.is_none() => {
+                    self.authenticate(&reply, grant.as_ref())?;
+                    refused = Some(grant);
+                    if matches!(payload, Payload::Stream { .. }) {
+                        // Part of the stream is gone; whoever has it must start again.
+                        let failure = self.client.http.status_failure(reply);
+                        return Err(Failure { retry: Retry::After(Duration::ZERO), ..failure });
+                    }
+                }
+                401 | 403 => return Err(self.denied(Http::message(&mut reply))?.into()),
+                _ => return Ok(reply),
+            }
+        }
+    }
+
+    fn denied(&self, message: crate::error::ServerMessage) -> Result<RegistryError, RegistryError> {
+        let with_credentials = self.credential()?.is_some();
+        let (origin, repository) = (Box::new(self.origin.clone()), self.place.repository.clone());
+        Ok(RegistryError::Denied { origin, repository, with_credentials, message })
+    }
+
+    fn credential(&self) -> Result<Option<Credential>, RegistryError> {
+        credentials::find(&self.client.config.environment, &self.place.host, &self.place.repository)
+            .map_err(|source| RegistryError::Credentials { registry: self.place.host.clone(), source })
+    }
+
+    fn key(&self) -> GrantKey {
+        (self.origin.clone(), self.place.repository.clone(), self.push)
+    }
+
+    /// Returns what is known to be accepted and has not ended.
+    fn grant(&self) -> Option<Grant> {
+        let grants = self.client.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        let grant = grants.get(&self.key())?;
+        grant.ends.is_none_or(|ends| self.client.clock.now() < ends).then(|| grant.clone())
+    }
+
+    /// Gets what the registry asks for in `reply`, after it refused `refused`.
+    fn authenticate(&self, reply: &Reply, refused: Option<&Grant>) -> Result<(), Failure> {
+        // One thread asks; the others that were refused at the same time use what it gets.
+        let _turn = self.client.authenticating.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.grant().is_some_and(|grant| Some(&grant) != refused) {
+            return Ok(());
+        }
+        let values = reply.headers.get_all("www-authenticate");
+        let challenge = challenge::parse(values.iter().map(ureq::http::HeaderValue::as_bytes))
+            .map_err(|source| RegistryError::Challenge { origin: Box::new(self.origin.clone()), source })?;
+        let credential = self.credential()?;
+        let grant = match (challenge, credential) {
+            (_, Some(Credential::Registry(token))) => self.bound(format!("Bearer {}", token.expose()), None),
+            (Challenge::Basic, Some(Credential::Password { username, password })) => {
+                self.bound(basic(&username, &password), None)
+            }
+            (Challenge::Basic, _) => return Err(self.denied(crate::error::ServerMessage::default())?.into()),
+            (Challenge::Bearer { realm, service, scope }, credential) => {
+                self.token(&realm, &service, &scope, credential.as_ref())?
+            }
+        };
+        self.client.grants.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key(), grant);
+        Ok(())
+    }
+
+    fn bound(&self, value: String, ends: Option<Duration>) -> Grant {
+        Grant { authorization: Authorization { origin: self.origin.clone(), value: Secret::new(value) }, ends }
+    }
+
+    fn token(
+        &self,
+        realm: &str,
+        service: &str,
+        scope: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Grant, Failure> {
+        let url = self.realm(realm, credential.is_some())?;
+        let mut patience = self.patience();
+        let mut reply = loop {
+            let request = self.token_request(&url, service, &self.scopes(scope), credential);
+            let sent = match request {
+                TokenRequest::Get(request) => self.client.http.send(request),
+                TokenRequest::Form { url, insecure, form } => {
+                    let mut request = Request::new(Method::POST, url);
+                    request.headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
+                    request.insecure = insecure;
+                    request.payload = Payload::Bytes(form.expose().as_bytes());
+                    self.client.http.send(request)
+                }
+            };
+            let failure = match sent {
+                Ok(reply) if reply.status == 200 => break reply,
+                Ok(mut reply) if matches!(reply.status, 400 | 401 | 403) => {
+                    return Err(self.denied(Http::message(&mut reply))?.into());
+                }
+                Ok(reply) => self.client.http.status_failure(reply),
+                Err(failure) => failure,
+            };
+            patience.wait(failure)?;
+        };
+        let bytes = self.client.http.read_all("token", &mut reply, limits::TOKEN_BYTES_MAX)?;
+        let bad = |reason| RegistryError::Token { url: Box::new(url.clone()), reason };
+        let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| bad("its answer is not valid"))?;
+        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty());
+        let token = token.ok_or_else(|| bad("its answer has no token in it"))?;
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad("its answer has a token with characters that no token has").into());
+        }
+        // Used for nine tenths of its life, so that it does not end on the way.
+        let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(60).clamp(10, 24 * 3600)) * 9 / 10;
+        Ok(self.bound(format!("Bearer {token}"), Some(self.client.clock.now() + lifetime)))
+    }
+
+    /// Returns the scopes to ask a token for: what we need, and what the registry asked for if that is something else.
+    fn scopes(&self, asked: &str) -> Vec<String> {
+        let own = format!("repository:{}:", self.place.repository);
+        let mut scopes = vec![format!("{own}{}", if self.push { "pull,push" } else { "pull" })];
+        if !asked.is_empty() && !asked.starts_with(&own) {
+            scopes.push(asked.to_owned());
+        }
+        scopes
+    }
+
+    /// Decides whether the token server `realm` may be asked, and may see credentials.
+    fn realm(&self, realm: &str, with_credentials: bool) -> Result<Url, RegistryError> {
+        let refused =
+            |realm: String, reason| RegistryError::Realm { origin: Box::new(self.origin.clone()), realm, reason };
+        let url: Url = realm.parse().map_err(|_| refused("somewhere".to_owned(), "which is no valid address"))?;
+        let other = url.origin();
+        if self.origin.scheme == Scheme::Https && other.scheme == Scheme::Http {
+            return Err(refused(url.to_string(), "which is not encrypted, unlike itself"));
+        }
+        let known = KNOWN_PAIRS.contains(&(self.origin.host.as_str(), other.host.as_str()));
+        let trusted = known
+            || other.host == self.origin.host
+            // The registry itself is who it says, it is the one that the credentials are for, and nobody listens.
+            || (self.origin.scheme == Scheme::Https && !self.insecure && other.scheme == Scheme::Https);
+        if with_credentials && !trusted {
+            let reason = "which is another host, and over this connection that may be anybody's word: the configured credentials are not sent there";
+            return Err(refused(url.to_string(), reason));
+        }
+        Ok(url)
+    }
+
+    fn token_request(
+        &self,
+        url: &Url,
+        service: &str,
+        scopes: &[String],
+        credential: Option<&Credential>,
+    ) -> TokenRequest {
+        let insecure = if url.origin().host == self.origin.host {
+            self.insecure
+        } else {
+            self.client.config.registries.is_insecure(&url.origin().authority())
+        };
+        if let Some(Credential::Identity(token)) = credential {
+            let mut form = "grant_type=refresh_token&client_id=stave".to_owned();
+            let scopes = scopes.join(" ");
+            for (name, value) in [("service", service), ("scope", &scopes), ("refresh_token", token.expose())] {
+                form.push_str(&format!("&{name}="));
+                url::encode_into(value, &mut form);
+            }
+            return TokenRequest::Form { url: url.clone(), insecure, form: Secret::new(form) };
+        }
+        let mut target = url.clone();
+        if !service.is_empty() {
+            target = target.with_query("service", service);
+        }
+        for scope in scopes {
+            target = target.with_query("scope", scope);
+        }
+        let mut request = Request::new(Method::GET, target);
+        if let Some(Credential::Password { username, password }) = credential {
+            request.url = request.url.with_query("account", username);
+            let value = Secret::new(basic(username, password));
+            request.authorization = Some(Authorization { origin: url.origin().clone(), value });
+        }
+        request.insecure = insecure;
+        TokenRequest::Get(request)
+    }
+}
+
+enum TokenRequest {
+    Get(Request<'static>),
+    Form { url: Url, insecure: bool, form: Secret<String> },
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+fn basic(username: &str, password: &Secret<String>) -> String {
+    let text = format!("{username}:{}", password.expose());
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+fn reborrowed<'b>(payload: &'b mut Payload<'_>) -> Payload<'b> {
+    match payload {
+        Payload::None => Payload::None,
+        Payload::Bytes(bytes) => Payload::Bytes(bytes),
+        Payload::Stream { reader, size } => Payload::Stream { reader: &mut **reader, size: *size },
+    }
+}
