@@ -2,7 +2,9 @@
 
 use crate::rootfs::Rootfs;
 use flate2::{Compression as Level, write::GzEncoder};
-use stave_oci::{BlobDigest, Descriptor, DiffId, ImageConfig, ImageId, Manifest, Platform, RunConfig, media_type};
+use stave_oci::{
+    BlobDigest, Descriptor, DiffId, History, ImageConfig, ImageId, Manifest, Platform, RunConfig, media_type,
+};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -85,6 +87,10 @@ impl Image {
     /// Adds a layer that is described by the caller, truthfully or not.
     pub fn layer_blob(&mut self, diff_id: DiffId, blob: Blob) -> &mut Self {
         self.config.rootfs.diff_ids.push(diff_id);
+        // Buildah refuses to build on an image whose history does not account for each of its layers.
+        let created_by = Some(format!("layer {} of a fixture", self.layers.len() + 1));
+        let created = self.config.created.clone();
+        self.config.history.push(History { created, created_by, ..History::default() });
         self.layers.push(blob);
         self
     }

@@ -6,8 +6,11 @@ use crate::run;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds it and returns where it is.
+/// Builds it and returns where it is. `STAVE_BIN` names one that is taken instead.
 pub(crate) fn build(place: &Place) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("STAVE_BIN") {
+        return Ok(named.into());
+    }
     let triple = host_triple()?;
     let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     // Naming the target keeps the flag away from build scripts and procedural macros, which cannot be static.

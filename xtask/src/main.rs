@@ -4,6 +4,7 @@
 //! a binary. It writes below cargo's target directory and into temporary directories, nowhere else.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for people talks to them")]
 
+mod bench;
 mod binary;
 mod demo;
 mod failure;
@@ -22,6 +23,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   demo       build the story both ways, run it, show sizes and times
+  bench      measure stave and the peers of this machine [--quick] [--row NAME]...
   standins   make the stand-in base images and serve them until Ctrl-C
 ";
 
@@ -37,9 +39,10 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: &[String]) -> Result {
-    let (command, _rest) = args.split_first().map_or(("help", args), |(first, rest)| (first.as_str(), rest));
+    let (command, rest) = args.split_first().map_or(("help", args), |(first, rest)| (first.as_str(), rest));
     match command {
         "demo" => demo::command(&Place::find()?),
+        "bench" => bench::command(&Place::find()?, rest),
         "standins" => standins::command(&Place::find()?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

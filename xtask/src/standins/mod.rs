@@ -19,6 +19,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Raise when images are made of the root file systems in another way.
+const LAYOUT_VERSION: &str = "2";
+
 /// The stand-ins, served as long as this value lives.
 pub(crate) struct StandIns {
     /// Holds `registries.conf` and the root file systems `golang.tar`, `alpine.tar`, `busybox.tar`, `busybox`.
@@ -49,7 +52,8 @@ pub(crate) fn serve(place: &Place) -> Result<StandIns> {
     // Two commands at once: the second one waits for what the first one makes.
     lock.lock().at("lock", &dir)?;
     let recipes = [golang::recipe(), alpine::recipe(), alpine::busybox_recipe()];
-    let key: String = recipes.iter().map(|recipe| recipe.key.as_str()).collect();
+    let keys = recipes.iter().map(|recipe| recipe.key.as_str());
+    let key: String = [LAYOUT_VERSION].into_iter().chain(keys).collect();
     let set = dir.join(format!("set-{}", short_digest(&key)));
     let complete = set.join("complete").is_file();
     fs::create_dir_all(&set).at("create", &set)?;

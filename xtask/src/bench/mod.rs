@@ -1,0 +1,202 @@
+//! `cargo xtask bench`: stave and the peers that this machine has, side by side, as a Markdown table.
+//!
+//! Runs are interleaved (every builder once, then every builder again), so that a slow minute of the machine hits all
+//! of them. Medians are shown, with ratios to stave. These are benchmarks, not tests: nothing fails by being slow.
+
+mod builder;
+mod dockerd;
+mod limit;
+mod rows;
+mod sandbox;
+mod scene;
+
+use crate::failure::{At, Failure, Result};
+use crate::place::Place;
+use crate::standins::StandIns;
+use crate::stave::Stave;
+use crate::table::{table, time};
+use crate::{binary, packages, run, standins};
+use builder::Builder;
+use rows::{ROWS, Row};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What all rows use.
+struct Bench {
+    place: Place,
+    served: StandIns,
+    /// Everything that the builders keep, removed at the end.
+    home: PathBuf,
+    /// stave first.
+    builders: Vec<Builder>,
+}
+
+/// A row of the table, measured.
+struct Line {
+    work: String,
+    cells: Vec<Cell>,
+    limit: Option<(Duration, &'static str)>,
+    goal: &'static str,
+}
+
+/// What a builder took, or that it cannot do that.
+struct Cell {
+    time: Option<Duration>,
+}
+
+/// The row that `sandbox` measures.
+const SANDBOX: &str = "sandbox";
+
+/// Runs the rows that `args` name, or all.
+pub(crate) fn command(place: &Place, args: &[String]) -> Result {
+    let (runs, chosen) = options(args)?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new("the peers of this benchmark (dockerd, buildah with overlay) need root"));
+    }
+    packages::ensure(packages::PEERS)?;
+    let binary = binary::build(place)?;
+    let served = standins::serve(place)?;
+    let home = place.dir("bench")?;
+    let builders = builders(binary, &served, &home)?;
+    let bench = Bench { place: place.clone(), served, home, builders };
+    let mut lines = Vec::new();
+    for row in ROWS.iter().filter(|row| chosen.is_empty() || chosen.contains(&row.name)) {
+        eprintln!("{}: {}", row.name, row.work);
+        let line = bench.line(row, runs)?;
+        eprintln!("    {}", line.cells()[1..].join(" | "));
+        lines.push(line);
+    }
+    if chosen.is_empty() || chosen.contains(&SANDBOX) {
+        eprintln!("{SANDBOX}: one step's sandbox");
+        lines.push(sandbox::line(&bench, runs)?);
+    }
+    println!("{}", bench.report(&lines, runs));
+    bench.clean_up()
+}
+
+/// The number of runs, and the names of the chosen rows.
+fn options(args: &[String]) -> Result<(usize, Vec<&'static str>)> {
+    let (mut runs, mut chosen) = (5, Vec::new());
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        match (word.as_str(), words.clone().next()) {
+            ("--quick", _) => runs = 1,
+            ("--row", Some(name)) => {
+                words.next();
+                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX]);
+                let known = names.clone().find(|known| known == name);
+                let all: Vec<&str> = names.collect();
+                chosen.push(
+                    known.ok_or_else(|| {
+                        Failure::new(format!("no row is named `{name}`; there are {}", all.join(", ")))
+                    })?,
+                );
+            }
+            (other, _) => {
+                return Err(Failure::new(format!("unknown option `{other}`: bench [--quick] [--row NAME]...")));
+            }
+        }
+    }
+    Ok((runs, chosen))
+}
+
+fn builders(binary: PathBuf, served: &StandIns, home: &std::path::Path) -> Result<Vec<Builder>> {
+    let conf = served.dir.join("registries.conf");
+    let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let mut builders = vec![Builder::Stave(Stave::new(binary, &home.join("stave"), conf.clone())?)];
+    builders.extend(builder::buildah("Buildah", run::find("buildah"), home.join("buildah"), &conf));
+    builders.extend(builder::buildah("Buildah (BUILDAH_NEW)", named("BUILDAH_NEW"), home.join("buildah-new"), &conf));
+    if run::find("dockerd").is_some() {
+        builders.push(Builder::Docker(dockerd::Dockerd::start(&home.join("docker"), served.registry.address())?));
+    }
+    builders.extend(builder::buildctl_of_environment());
+    Ok(builders)
+}
+
+impl Bench {
+    fn line(&self, row: &Row, runs: usize) -> Result<Line> {
+        let context = (row.scene)(self, &self.home.join(format!("context-{}", row.name)))?;
+        for builder in &self.builders {
+            row.warm_up(builder, &context)?;
+        }
+        let mut times = vec![Vec::new(); self.builders.len()];
+        let mut limits = Vec::new();
+        for count in 0..runs {
+            for (builder, times) in self.builders.iter().zip(&mut times) {
+                row.prepare(builder, &context, count)?;
+                times.extend(row.measure(builder, &context, &self.home)?);
+            }
+            if let Some(limit) = row.limit {
+                limits.push(limit(self, &context)?);
+            }
+        }
+        let cell = |times: Vec<Duration>| Cell { time: (!times.is_empty()).then(|| median(times)) };
+        let cells = times.into_iter().map(cell).collect();
+        let limit = (!limits.is_empty()).then(|| (median(limits), row.limit_name));
+        Ok(Line { work: row.work.to_owned(), cells, limit, goal: row.goal })
+    }
+
+    fn report(&self, lines: &[Line], runs: usize) -> String {
+        let names = self.builders.iter().map(Builder::name);
+        let head: Vec<&str> = ["work"].into_iter().chain(names).chain(["limit", "goal"]).collect();
+        let rows: Vec<Vec<String>> = lines.iter().map(Line::cells).collect();
+        let note = "In brackets: how many times stave's time. Medians";
+        format!("{}\n{note} of {runs} interleaved runs.", table(&head, &rows))
+    }
+
+    /// Ends the daemons, then removes what the builders kept. The unpacked trees and contexts stay for the next time.
+    fn clean_up(self) -> Result {
+        let home = self.home.clone();
+        for builder in &self.builders {
+            builder.reset()?;
+        }
+        drop(self);
+        for name in ["docker", "stave"] {
+            let dir = home.join(name);
+            if dir.exists() {
+                fs::remove_dir_all(&dir).at("remove", &dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn cells(&self) -> Vec<String> {
+        let own = self.cells.first().and_then(|cell| cell.time);
+        let shown = |cell: &Cell| match (cell.time, own) {
+            (None, _) => "-".to_owned(),
+            (Some(taken), Some(own)) if taken != own => with_ratio(taken, own),
+            (Some(taken), _) => time(taken),
+        };
+        let limit = match (self.limit, own) {
+            (Some((limit, name)), Some(own)) => format!("{}: {name}", with_ratio(limit, own)),
+            _ => "-".to_owned(),
+        };
+        let cells = self.cells.iter().map(shown);
+        [self.work.clone()].into_iter().chain(cells).chain([limit, self.goal.to_owned()]).collect()
+    }
+}
+
+/// `1.20 s (3.4)`: a time, and how many times `own` that is.
+fn with_ratio(taken: Duration, own: Duration) -> String {
+    format!("{} ({:.2})", time(taken), taken.as_secs_f64() / own.as_secs_f64().max(1e-9))
+}
+
+/// The middle one; of an even number the lower one of the two.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_run_does_not_move_the_median() {
+        let times = [30, 10, 11, 900, 12].map(Duration::from_millis).to_vec();
+        assert_eq!(median(times), Duration::from_millis(12));
+    }
+}
