@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::{self, HeaderMap, Method};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, RustlsConnector};
 use ureq::{Agent, SendBody};
 
 use crate::cancel::Cancel;
@@ -14,6 +15,7 @@ use crate::config::{Config, certs};
 use crate::error::{RedirectError, RegistryError, ServerMessage, TransportError};
 use crate::limits::{self, Limits};
 use crate::message;
+use crate::net;
 use crate::proxy;
 use crate::secret::Secret;
 use crate::url::{Origin, Scheme, Url};
@@ -212,7 +214,12 @@ impl Http {
             let tls = certs::tls_for(&self.config.environment, &origin.authority(), insecure)?;
             builder = builder.tls_config(tls);
         }
-        let agent = builder.build().new_agent();
+        let resolver = net::Resolver::new(self.config.environment.etc(), self.cancel.clone(), limits.connect_timeout);
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(net::Tcp::new(self.cancel.clone(), limits.connect_timeout))
+                .chain(RustlsConnector::default());
+        let agent = Agent::with_parts(builder.build(), connector, resolver);
         self.cancel.shuts(&agent);
         agents.insert(key, agent.clone());
         Ok(agent)
@@ -239,10 +246,14 @@ impl Http {
     fn transport_error(&self, url: &Url, error: ureq::Error) -> (TransportError, Retry) {
         match error {
             ureq::Error::Timeout(timeout) => (self.timeout(timeout), Retry::Later),
-            ureq::Error::HostNotFound => {
-                let (host, reason) = (url.origin().host.clone(), "there is no such host".to_owned());
-                (TransportError::Resolve { host, reason }, Retry::Never)
-            }
+            ureq::Error::Other(other) => match other.downcast::<net::ResolveError>() {
+                Ok(error) => {
+                    let (host, reason) = (url.origin().host.clone(), error.reason);
+                    let retry = if error.temporary { Retry::Later } else { Retry::Never };
+                    (TransportError::Resolve { host, reason }, retry)
+                }
+                Err(other) => (TransportError::Protocol(other.to_string()), Retry::Never),
+            },
             ureq::Error::Tls(text) => (TransportError::Tls(text.to_owned()), Retry::Never),
             ureq::Error::Rustls(error) => (TransportError::Tls(error.to_string()), Retry::Never),
             ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -24,6 +24,7 @@ pub mod error;
 mod http;
 pub mod limits;
 mod message;
+mod net;
 mod proxy;
 mod pull;
 mod push;
