@@ -132,11 +132,9 @@ impl StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path, detail: source.to_string() }
             }
-            Some(ErrorCode::DiskFull) => Self::NoSpace {
-                action: "write to",
-                path,
-                source: io::Error::new(io::ErrorKind::StorageFull, source),
-            },
+            Some(ErrorCode::DiskFull) => {
+                Self::NoSpace { action: "write to", path, source: io::Error::new(io::ErrorKind::StorageFull, source) }
+            }
             _ => Self::Database { path, source },
         }
     }

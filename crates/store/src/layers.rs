@@ -155,7 +155,8 @@ impl Store {
 
     /// Returns the digest of a layer's files, if it is known.
     pub fn layer_tree_digest(&self, layer: LayerId) -> Result<Option<TreeDigest>, StoreError> {
-        self.layer_digest_column("SELECT tree FROM layers WHERE id = ?1", layer).map(|found| found.map(TreeDigest::from))
+        self.layer_digest_column("SELECT tree FROM layers WHERE id = ?1", layer)
+            .map(|found| found.map(TreeDigest::from))
     }
 
     fn layer_digest_column(&self, query: &str, layer: LayerId) -> Result<Option<[u8; 32]>, StoreError> {

@@ -12,15 +12,41 @@
 //! 4. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `cache`, `prune`, `check` in this order.
+//! `blobs`, `images`, `cache`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
 
+mod blobs;
+mod builds;
+mod cache;
+mod check;
+mod containers;
+mod database;
 mod error;
+mod forget;
 mod id;
+mod images;
+mod layers;
+pub mod layout;
+mod lease;
+mod name;
+mod prune;
 mod record;
+mod recover;
+mod settle;
+mod store;
+mod stubs;
+mod trash;
+mod usage;
 
+pub use blobs::{BlobExpectation, BlobWriter};
+pub use check::{CheckOptions, CheckReport, PackedDigest, Problem};
 pub use error::{BlobError, ContainerError, ImageError, StoreError};
 pub use id::{BuildId, ContainerId, LayerId};
+pub use images::CONFIG_BYTES_MAX;
+pub use lease::{Lease, WorkDir};
+pub use prune::{PruneOptions, Pruned};
 pub use record::{
     BuildRecord, BuildState, CacheLookup, CacheRecord, ContainerRecord, ContainerState, Eviction, ImageLayer,
     ImageManifest, ImageRecord, LayerForm, Lost, NewContainer, NewImage, RemovedImage, Tag,
 };
+pub use store::{Clock, Failpoint, Store, StoreOptions};
+pub use usage::{Amount, Usage};

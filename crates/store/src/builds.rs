@@ -1,0 +1,113 @@
+//! The history of builds: what was built, how it ended, and a directory for the logs of each.
+
+use rusqlite::params;
+use stave_oci::ImageId;
+
+use crate::database::Durability;
+use crate::error::StoreError;
+use crate::id::BuildId;
+use crate::layout;
+use crate::lease::Lease;
+use crate::record::{BuildRecord, BuildState};
+use crate::store::{Store, make_private_dir};
+use crate::usage;
+
+impl BuildState {
+    fn to_row(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    fn from_row(text: &str) -> Option<Self> {
+        [Self::Running, Self::Done, Self::Failed, Self::Interrupted].into_iter().find(|state| state.to_row() == text)
+    }
+}
+
+impl Lease {
+    /// Begins a build's entry in the history. If this process dies, the entry says that the build was interrupted.
+    pub fn begin_build(&self, title: &str) -> Result<BuildId, StoreError> {
+        let (store, id) = (self.store(), BuildId::random()?);
+        store.database().write(Durability::Lazy, |rows| {
+            let insert = "INSERT INTO builds (id, owner, title, state, started) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let state = BuildState::Running.to_row();
+            rows.run(insert, params![id.as_str(), self.owner(), title, state, store.now()])
+        })?;
+        // An entry without a directory is no fault, so this order leaves no litter.
+        store.reach("build.recorded");
+        make_private_dir(&store.path(&layout::build_logs(&id)))?;
+        Ok(id)
+    }
+
+    /// Ends a build's entry.
+    pub fn finish_build(&self, id: &BuildId, state: BuildState, image: Option<&ImageId>) -> Result<(), StoreError> {
+        let now = self.store().now();
+        self.store().database().write(Durability::Lazy, |rows| {
+            let update = "UPDATE builds SET state = ?2, finished = ?3, image = ?4 WHERE id = ?1";
+            rows.run(update, params![id.as_str(), state.to_row(), now, image.map(ImageId::as_bytes)]).map(drop)
+        })
+    }
+}
+
+impl Store {
+    /// Returns the path, below the store's root, of the directory for a build's logs.
+    #[must_use]
+    pub fn build_logs_rel_path(&self, id: &BuildId) -> String {
+        layout::build_logs(id)
+    }
+
+    /// Returns the latest builds, latest first.
+    pub fn builds(&self, limit: u32) -> Result<Vec<BuildRecord>, StoreError> {
+        let query = "SELECT id, title, state, started, finished, image FROM builds \
+                     ORDER BY started DESC, id DESC LIMIT ?1";
+        let rows = self.database().read(|rows| {
+            rows.all(query, [limit], |row| {
+                let record = BuildRecord {
+                    id: BuildId::from_row(row.get(0)?),
+                    title: row.get(1)?,
+                    state: BuildState::Running,
+                    started: row.get(3)?,
+                    finished: row.get(4)?,
+                    image: row.get::<_, Option<[u8; 32]>>(5)?.map(ImageId::from),
+                };
+                Ok((record, row.get::<_, String>(2)?))
+            })
+        })?;
+        rows.into_iter()
+            .map(|(record, state)| match BuildState::from_row(&state) {
+                Some(state) => Ok(BuildRecord { state, ..record }),
+                None => Err(StoreError::Row { table: "builds", detail: format!("state `{state}`") }),
+            })
+            .collect()
+    }
+
+    /// Deletes the oldest ended builds and their logs until at most `count_max` builds with at most `bytes_max` bytes
+    /// of logs are left. Running builds are neither counted nor touched.
+    pub fn trim_builds(&self, count_max: usize, bytes_max: u64) -> Result<usize, StoreError> {
+        let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY started DESC, id DESC";
+        let ended = self.database().read(|rows| rows.all(query, [], |row| row.get(0).map(BuildId::from_row)))?;
+        let (mut bytes, mut removed) = (0, 0);
+        for (position, id) in ended.iter().enumerate() {
+            let logs = layout::build_logs(id);
+            if position < count_max {
+                bytes += usage::tree_bytes(&self.path(&logs))?;
+            }
+            if position < count_max && bytes <= bytes_max {
+                continue;
+            }
+            // The files go first: an entry without logs is no fault, logs without an entry are litter.
+            self.discard(&logs)?;
+            self.reach("builds.discarded");
+            self.database()
+                .write(Durability::Lazy, |rows| rows.run("DELETE FROM builds WHERE id = ?1", [id.as_str()]))?;
+            removed += 1;
+        }
+        if removed > 0 {
+            self.empty_trash()?;
+        }
+        Ok(removed)
+    }
+}
