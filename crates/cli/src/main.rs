@@ -1,6 +1,9 @@
 //! The `stave` command.
 
 mod args;
+mod human;
+mod table;
+mod template;
 
 /// The line that `--version` prints.
 pub(crate) fn version_line() -> String {

@@ -140,11 +140,15 @@ impl FromStr for OutputArg {
                 Some((key, value)) if key.eq_ignore_ascii_case("dest") && !value.is_empty() => {
                     dest = Some(PathBuf::from(value));
                 }
-                _ => return Err(format!("`{field}` is not supported by stave yet: expected `type=...` and `dest=...`")),
+                _ => {
+                    return Err(format!("`{field}` is not supported by stave yet: expected `type=...` and `dest=...`"));
+                }
             }
         }
         match (kind.ok_or("`type=` is missing: expected `oci`, `docker`, `tar` or `local`")?, dest) {
-            (OutputKind::Local, dest) if dest.is_none() || dest.as_deref().is_some_and(|dest| dest.as_os_str() == "-") => {
+            (OutputKind::Local, dest)
+                if dest.is_none() || dest.as_deref().is_some_and(|dest| dest.as_os_str() == "-") =>
+            {
                 Err("`type=local` needs `dest=DIRECTORY`".to_owned())
             }
             (kind @ (OutputKind::Oci | OutputKind::Tar), None) => Ok(Self { kind, dest: Some("-".into()) }),

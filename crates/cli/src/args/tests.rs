@@ -131,9 +131,10 @@ fn outputs_are_read_as_buildx_reads_them() {
     let output = |text: &str| text.parse::<OutputArg>();
     let dest = |text: &str| Some(PathBuf::from(text));
     assert_eq!(output("type=oci,dest=a.tar"), Ok(OutputArg { kind: OutputKind::Oci, dest: dest("a.tar") }));
-    assert_eq!(output("dest=\"a,b\",type=tar").map(|output| output.dest), Err(
-        "a bare `\"` in `dest=\"a,b\",type=tar`: quote the whole field, like `\"dest=a,b\"`".to_owned()
-    ));
+    assert_eq!(
+        output("dest=\"a,b\",type=tar").map(|output| output.dest),
+        Err("a bare `\"` in `dest=\"a,b\",type=tar`: quote the whole field, like `\"dest=a,b\"`".to_owned())
+    );
     assert_eq!(output("\"dest=a,b\",type=tar"), Ok(OutputArg { kind: OutputKind::Tar, dest: dest("a,b") }));
     assert_eq!(output("out"), Ok(OutputArg { kind: OutputKind::Local, dest: dest("out") }));
     assert_eq!(output("-"), Ok(OutputArg { kind: OutputKind::Tar, dest: dest("-") }));
@@ -146,9 +147,8 @@ fn outputs_are_read_as_buildx_reads_them() {
 #[test]
 fn the_ends_of_cp_follow_dockers_rule() {
     let end = |text: &str| text.parse::<CpEnd>();
-    let inside = |container: &str, path: &str| {
-        Ok(CpEnd::Container { container: container.to_owned(), path: path.to_owned() })
-    };
+    let inside =
+        |container: &str, path: &str| Ok(CpEnd::Container { container: container.to_owned(), path: path.to_owned() });
     assert_eq!(end("extract:/go/app"), inside("extract", "/go/app"));
     assert_eq!(end("extract:a:b"), inside("extract", "a:b"));
     assert_eq!(end("./a:b"), Ok(CpEnd::Local("./a:b".into())));

@@ -1,0 +1,344 @@
+//! Nodes and a value in, text out.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{Call, Node, Pipeline, TemplateError, Term, TermKind};
+
+/// Largest text that a template may produce, in bytes.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+pub(super) fn render(nodes: &[Node], data: &Value) -> Result<String, TemplateError> {
+    let mut scope = Scope { out: String::new(), variables: vec![(String::new(), data.clone())] };
+    scope.nodes(nodes, data)?;
+    Ok(scope.out)
+}
+
+struct Scope {
+    out: String,
+    /// Innermost last. `$` is the variable with the empty name.
+    variables: Vec<(String, Value)>,
+}
+
+impl Scope {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
+        for node in nodes {
+            match node {
+                Node::Text(text) => self.out.push_str(text),
+                Node::Print(pipeline) => {
+                    let value = self.pipeline(pipeline, dot)?;
+                    match pipeline.variables.first() {
+                        Some(name) => self.variables.push((name.clone(), value)),
+                        None => self.out.push_str(&text_of(&value)),
+                    }
+                }
+                Node::If { condition, then, otherwise } => {
+                    self.inner(condition, dot, |scope, value| {
+                        scope.nodes(if is_true(value) { then } else { otherwise }, dot)
+                    })?;
+                }
+                Node::With { value, then, otherwise } => self.inner(value, dot, |scope, value| {
+                    if is_true(value) { scope.nodes(then, value) } else { scope.nodes(otherwise, dot) }
+                })?,
+                Node::Range { list, body, otherwise } => self.range(list, body, otherwise, dot)?,
+            }
+            if self.out.len() > OUTPUT_BYTES_MAX {
+                return Err(TemplateError::new(1, "the output is too long"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `body` with the value of `pipeline`, and its variable if it declares one; both are gone afterwards.
+    fn inner(
+        &mut self,
+        pipeline: &Pipeline,
+        dot: &Value,
+        body: impl FnOnce(&mut Self, &Value) -> Result<(), TemplateError>,
+    ) -> Result<(), TemplateError> {
+        let depth = self.variables.len();
+        let value = self.pipeline(pipeline, dot)?;
+        if let Some(name) = pipeline.variables.first() {
+            self.variables.push((name.clone(), value.clone()));
+        }
+        body(self, &value)?;
+        self.variables.truncate(depth);
+        Ok(())
+    }
+
+    fn range(&mut self, list: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Value) -> Result<(), TemplateError> {
+        let items: Vec<(Value, Value)> = match self.pipeline(list, dot)? {
+            Value::Null => Vec::new(),
+            Value::Array(items) => items.into_iter().enumerate().map(|(at, item)| (Value::from(at), item)).collect(),
+            Value::Object(fields) => sorted(&fields).map(|(key, item)| (Value::from(key), item.clone())).collect(),
+            other => {
+                let place = list.commands[0].place;
+                return Err(TemplateError::new(place, format!("cannot range over {}", kind_of(&other))));
+            }
+        };
+        if items.is_empty() {
+            return self.nodes(otherwise, dot);
+        }
+        for (key, item) in &items {
+            let depth = self.variables.len();
+            match list.variables.as_slice() {
+                [] => {}
+                [one] => self.variables.push((one.clone(), item.clone())),
+                [first, second, ..] => {
+                    self.variables.push((first.clone(), key.clone()));
+                    self.variables.push((second.clone(), item.clone()));
+                }
+            }
+            self.nodes(body, item)?;
+            self.variables.truncate(depth);
+        }
+        Ok(())
+    }
+
+    fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
+        let mut last = None;
+        for call in &pipeline.commands {
+            last = Some(self.call(call, dot, last)?);
+        }
+        Ok(last.expect("the parser makes no empty pipeline"))
+    }
+
+    fn call(&self, call: &Call, dot: &Value, piped: Option<Value>) -> Result<Value, TemplateError> {
+        let first = &call.words[0];
+        if let TermKind::Function(name) = &first.kind {
+            let mut arguments = Vec::with_capacity(call.words.len());
+            for word in &call.words[1..] {
+                arguments.push(self.term(word, dot)?);
+            }
+            arguments.extend(piped);
+            let value = function(name, &arguments).map_err(|message| TemplateError::new(call.place, message))?;
+            return fields_of(value, first);
+        }
+        match (call.words.get(1), piped) {
+            (Some(second), _) => Err(TemplateError::new(second.place, "a value takes no arguments")),
+            (None, Some(_)) => Err(TemplateError::new(first.place, "a value cannot take the result of a pipe")),
+            (None, None) => self.term(first, dot),
+        }
+    }
+
+    fn term(&self, term: &Term, dot: &Value) -> Result<Value, TemplateError> {
+        let value = match &term.kind {
+            TermKind::Dot => dot.clone(),
+            TermKind::Literal(value) => value.clone(),
+            TermKind::Parens(pipeline) => self.pipeline(pipeline, dot)?,
+            TermKind::Variable(name) => match self.variables.iter().rev().find(|(known, _)| known == name) {
+                Some((_, value)) => value.clone(),
+                None => return Err(TemplateError::new(term.place, format!("no variable is named `${name}`"))),
+            },
+            TermKind::Function(name) => {
+                function(name, &[]).map_err(|message| TemplateError::new(term.place, message))?
+            }
+        };
+        fields_of(value, term)
+    }
+}
+
+fn fields_of(mut value: Value, term: &Term) -> Result<Value, TemplateError> {
+    for name in &term.fields {
+        value = match value {
+            Value::Object(mut fields) => match fields.swap_remove(name) {
+                Some(field) => field,
+                None => {
+                    let known: Vec<&str> = sorted(&fields).map(|(key, _)| key).take(40).collect();
+                    let message = format!("there is no field `{name}` here, only {}", known.join(", "));
+                    return Err(TemplateError::new(term.place, message));
+                }
+            },
+            other => {
+                let message = format!("there is no field `{name}` in {}", kind_of(&other));
+                return Err(TemplateError::new(term.place, message));
+            }
+        };
+    }
+    Ok(value)
+}
+
+fn sorted(fields: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let mut pairs: Vec<_> = fields.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    pairs.sort_by_key(|(key, _)| *key);
+    pairs.into_iter()
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "an absent value",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
+/// Go's truth: false, 0, nil and what is empty are false.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+/// Go's `%v`.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(text_of).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let pairs: Vec<_> = sorted(fields).map(|(key, value)| format!("{key}:{}", text_of(value))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn function(name: &str, arguments: &[Value]) -> Result<Value, String> {
+    let text = |at: usize| match arguments.get(at) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(other) => Err(format!("`{name}` expects a text as argument {}, not {}", at + 1, kind_of(other))),
+        None => Err(format!("`{name}` needs {} arguments", at + 1)),
+    };
+    let one = || arguments.first().ok_or_else(|| format!("`{name}` needs an argument"));
+    let count_is = |wanted: usize| match arguments.len() == wanted {
+        true => Ok(()),
+        false => Err(format!("`{name}` takes {wanted} arguments, not {}", arguments.len())),
+    };
+    Ok(match name {
+        "json" => count_is(1).map(|()| Value::from(arguments[0].to_string()))?,
+        "len" => Value::from(length(one()?)?),
+        "index" => index(one()?, &arguments[1..])?,
+        "upper" => text(0)?.to_uppercase().into(),
+        "lower" => text(0)?.to_lowercase().into(),
+        "title" => title(text(0)?).into(),
+        "split" => text(0)?.split(text(1)?).map(Value::from).collect(),
+        "join" => match one()? {
+            Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(text(1)?).into(),
+            Value::Null => Value::from(""),
+            other => return Err(format!("`join` expects a list, not {}", kind_of(other))),
+        },
+        "print" => arguments.iter().map(text_of).collect::<String>().into(),
+        "println" => (arguments.iter().map(text_of).collect::<Vec<_>>().join(" ") + "\n").into(),
+        "printf" => printf(text(0)?, &arguments[1..])?.into(),
+        "not" => Value::Bool(!is_true(one()?)),
+        "and" => {
+            arguments.iter().find(|value| !is_true(value)).or(arguments.last()).ok_or("`and` needs arguments")?.clone()
+        }
+        "or" => {
+            arguments.iter().find(|value| is_true(value)).or(arguments.last()).ok_or("`or` needs arguments")?.clone()
+        }
+        "eq" if arguments.len() >= 2 => Value::Bool(arguments[1..].contains(&arguments[0])),
+        "ne" => count_is(2).map(|()| Value::Bool(arguments[0] != arguments[1]))?,
+        "lt" => count_is(2).and_then(|()| compare(arguments)).map(|order| Value::Bool(order.is_lt()))?,
+        "le" => count_is(2).and_then(|()| compare(arguments)).map(|order| Value::Bool(order.is_le()))?,
+        "gt" => count_is(2).and_then(|()| compare(arguments)).map(|order| Value::Bool(order.is_gt()))?,
+        "ge" => count_is(2).and_then(|()| compare(arguments)).map(|order| Value::Bool(order.is_ge()))?,
+        "eq" => return Err("`eq` needs at least 2 arguments".to_owned()),
+        _ => {
+            return Err(format!(
+                "no function is named `{name}`: there are json, index, len, join, split, upper, lower, title, print, \
+                 println, printf, eq, ne, lt, le, gt, ge, and, or, not"
+            ));
+        }
+    })
+}
+
+fn length(value: &Value) -> Result<usize, String> {
+    match value {
+        Value::Null => Ok(0),
+        Value::String(text) => Ok(text.len()),
+        Value::Array(items) => Ok(items.len()),
+        Value::Object(fields) => Ok(fields.len()),
+        other => Err(format!("{} has no length", kind_of(other))),
+    }
+}
+
+fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
+    let mut value = value.clone();
+    for key in keys {
+        value = match (&value, key) {
+            // As Go for a map of texts: what is not there is empty.
+            (Value::Object(fields), Value::String(key)) => fields.get(key).cloned().unwrap_or_else(|| Value::from("")),
+            (Value::Array(items), Value::Number(at)) => {
+                let item = at.as_u64().and_then(|at| items.get(usize::try_from(at).ok()?));
+                item.cloned().ok_or_else(|| format!("index {at} is out of range: there are {} items", items.len()))?
+            }
+            (Value::Null, Value::String(_)) => Value::from(""),
+            (other, key) => return Err(format!("cannot index {} by {}", kind_of(other), kind_of(key))),
+        };
+    }
+    Ok(value)
+}
+
+fn compare(arguments: &[Value]) -> Result<Ordering, String> {
+    match (&arguments[0], &arguments[1]) {
+        (Value::Number(left), Value::Number(right)) => {
+            Ok(left.as_f64().partial_cmp(&right.as_f64()).unwrap_or(Ordering::Equal))
+        }
+        (Value::String(left), Value::String(right)) => Ok(left.cmp(right)),
+        (left, right) => Err(format!("cannot compare {} with {}", kind_of(left), kind_of(right))),
+    }
+}
+
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut start = true;
+    for character in text.chars() {
+        if start {
+            out.extend(character.to_uppercase())
+        } else {
+            out.push(character)
+        }
+        start = character.is_whitespace();
+    }
+    out
+}
+
+/// `%s`, `%v`, `%d`, `%q`, `%%`, with a width (`%-20s`, `%5d`).
+fn printf(format: &str, arguments: &[Value]) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = arguments.iter();
+    let mut characters = format.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            out.push(character);
+            continue;
+        }
+        let left = characters.next_if_eq(&'-').is_some();
+        let mut width = 0_usize;
+        while let Some(digit) = characters.peek().and_then(|digit| digit.to_digit(10)) {
+            width = width * 10 + digit as usize;
+            characters.next();
+            if width > 1000 {
+                return Err("`printf`: the width is over 1000".to_owned());
+            }
+        }
+        let mut next = || rest.next().ok_or_else(|| format!("`printf`: `{format}` needs more arguments"));
+        let text = match characters.next() {
+            Some('%') => "%".to_owned(),
+            Some('s' | 'v') => text_of(next()?),
+            Some('d') => match next()? {
+                Value::Number(number) => number.to_string(),
+                other => return Err(format!("`printf`: `%d` expects a number, not {}", kind_of(other))),
+            },
+            Some('q') => Value::from(text_of(next()?)).to_string(),
+            other => return Err(format!("`printf`: `%{}` is not supported", other.unwrap_or(' '))),
+        };
+        if left { write!(out, "{text:<width$}") } else { write!(out, "{text:>width$}") }
+            .expect("writing to a string does not fail");
+    }
+    if rest.next().is_some() {
+        return Err(format!("`printf`: `{format}` has fewer verbs than arguments"));
+    }
+    Ok(out)
+}

@@ -1,0 +1,94 @@
+use serde_json::json;
+
+use super::*;
+
+fn data() -> Value {
+    json!({
+        "ID": "sha256:12",
+        "Config": {"Env": ["A=1", "B=2"], "Labels": {"z.last": "2", "a.first": "1"}, "Cmd": null, "Tty": false},
+        "Size": 1234,
+        "Names": ["x"],
+    })
+}
+
+fn rendered(text: &str) -> String {
+    Template::parse(text).and_then(|template| template.render(&data())).unwrap_or_else(|error| format!("{error}"))
+}
+
+#[test]
+fn fields_and_text() {
+    assert_eq!(rendered("{{.ID}} {{ .Size }}B"), "sha256:12 1234B");
+    assert_eq!(
+        rendered("{{.Config.Env}}|{{.Config.Cmd}}|{{.Config.Labels}}"),
+        "[A=1 B=2]|<nil>|map[a.first:1 z.last:2]"
+    );
+    assert_eq!(rendered("plain"), "plain");
+}
+
+#[test]
+fn functions_and_pipelines() {
+    assert_eq!(rendered("{{json .Config.Env}}"), r#"["A=1","B=2"]"#);
+    assert_eq!(rendered("{{.Config.Env | json}}"), r#"["A=1","B=2"]"#);
+    assert_eq!(rendered("{{index .Config.Labels \"z.last\"}}{{index .Config.Env 0}}"), "2A=1");
+    assert_eq!(rendered("[{{index .Config.Labels \"none\"}}]"), "[]");
+    assert_eq!(rendered("{{len .Config.Env}} {{upper .ID}} {{join .Config.Env \", \"}}"), "2 SHA256:12 A=1, B=2");
+    assert_eq!(rendered("{{(index .Names 0) | upper}}"), "X");
+    assert_eq!(rendered("{{index (split .ID \":\") 1}}"), "12");
+    assert_eq!(rendered("{{printf \"%-6s|%5d|%q\" \"ab\" .Size .ID}}"), "ab    | 1234|\"sha256:12\"");
+    assert_eq!(rendered("{{println .ID 1}}"), "sha256:12 1\n");
+}
+
+#[test]
+fn blocks() {
+    assert_eq!(rendered("{{range .Config.Env}}<{{.}}>{{end}}"), "<A=1><B=2>");
+    assert_eq!(rendered("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}};{{end}}"), "a.first=1;z.last=2;");
+    assert_eq!(rendered("{{range $i, $v := .Names}}{{if $i}},{{end}}{{$v}}{{$.Size}}{{end}}"), "x1234");
+    assert_eq!(rendered("{{range .Config.Cmd}}x{{else}}none{{end}}"), "none");
+    assert_eq!(rendered("{{if .Config.Tty}}a{{else if eq .Size 1234}}b{{else}}c{{end}}"), "b");
+    assert_eq!(rendered("{{with .Config}}{{.Tty}}{{end}}"), "false");
+    assert_eq!(rendered("{{if and .ID (not .Config.Tty)}}yes{{end}}"), "yes");
+    assert_eq!(rendered("{{$x := .Size}}{{$x}}"), "1234");
+    assert_eq!(rendered("a  {{- /* trimmed */ -}}  b"), "ab");
+}
+
+#[test]
+fn mistakes_are_named_and_placed() {
+    assert_eq!(rendered("ab{{.ID"), "template, character 3: `{{` is not closed by `}}`");
+    assert_eq!(
+        rendered("{{.Config.Foo}}"),
+        "template, character 3: there is no field `Foo` here, only Cmd, Env, Labels, Tty"
+    );
+    assert_eq!(rendered("{{.Size.Foo}}"), "template, character 3: there is no field `Foo` in a number");
+    assert_eq!(rendered("{{if .ID}}x"), "template, character 1: `if` is not closed by `{{end}}`");
+    assert_eq!(rendered("{{end}}"), "template, character 1: `end` without a block");
+    assert_eq!(
+        rendered("{{template \"x\"}}"),
+        "template, character 3: `template` is not supported in stave's templates"
+    );
+    assert_eq!(
+        rendered("{{index .Config.Env 7}}"),
+        "template, character 3: index 7 is out of range: there are 2 items"
+    );
+    assert!(rendered("{{nope .ID}}").starts_with("template, character 3: no function is named `nope`"));
+    assert!(rendered(&"{{if .ID}}".repeat(1000)).contains("nested too deeply"));
+    assert!(rendered("{{.ID | .Size}}").contains("cannot take the result of a pipe"));
+    assert!(rendered("{{$nope}}").contains("no variable is named `$nope`"));
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let pieces = [
+        "{{", "}}", ".", "$", "a", "\"", "`", "(", ")", "|", ",", ":=", "if ", "end", "else", "range ", "-", " ", "1",
+        "\\",
+    ];
+    // Every sequence of four pieces.
+    for number in 0..pieces.len().pow(4) {
+        let text: String = (0..4).map(|place| pieces[number / pieces.len().pow(place) % pieces.len()]).collect();
+        if let Ok(template) = Template::parse(&text) {
+            drop(template.render(&data()));
+        }
+        if let Ok(template) = Template::parse(&format!("{{{{{text}}}}}")) {
+            drop(template.render(&data()));
+        }
+    }
+}
