@@ -111,6 +111,12 @@ pub enum SandboxError {
         #[source]
         errno: Errno,
     },
+    /// An argument or a variable that the kernel would cut short.
+    #[error("`{text}` has a zero byte")]
+    ZeroByte {
+        /// The text, with the byte shown as `\\0`.
+        text: String,
+    },
     /// The step has no command.
     #[error("the step has no command")]
     NoCommand,
@@ -186,5 +192,23 @@ impl SandboxError {
             Self::Exec { .. } => Some(126),
             _ => None,
         }
+    }
+}
+
+/// Leaves a failure without consequence; the caller says why it may.
+pub(crate) fn forgive<T, E>(_result: Result<T, E>) {}
+
+/// Wraps an error number of setting up, with what was tried on what.
+pub(crate) trait During<T> {
+    fn during(self, action: &str, target: &str) -> Result<T, SandboxError>;
+}
+
+impl<T, E: Into<Errno>> During<T> for Result<T, E> {
+    fn during(self, action: &str, target: &str) -> Result<T, SandboxError> {
+        self.map_err(|errno| SandboxError::SetUp {
+            action: action.to_owned(),
+            target: target.to_owned(),
+            errno: errno.into(),
+        })
     }
 }

@@ -11,7 +11,7 @@
 //!    builder's own executable.
 //! 4. What goes wrong in the child is the same [`SandboxError`] in the parent.
 //!
-//! Read `spec`, `launcher`, `zygote`, `child`, then the modules that `child` names.
+//! Read `spec`, `launcher`, `zygote`, `step`, then the modules that `step` names.
 
 pub mod error;
 pub mod launcher;
@@ -22,3 +22,18 @@ pub mod spec;
 pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{Exit, Network, RootFs, StepIo, StepSpec, WindowSize};
+
+mod job;
+mod kit;
+mod mounts;
+mod person;
+mod privileges;
+mod program;
+mod rootfs;
+mod seccomp;
+mod springboard;
+mod stdio;
+mod step;
+mod sys;
+mod wire;
+mod zygote;

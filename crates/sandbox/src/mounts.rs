@@ -1,0 +1,250 @@
+//! What is mounted into a step's root: BuildKit's defaults.
+//!
+//! Every place is opened inside the root by descriptor and mounted on by descriptor; what `/proc`, `/dev` and `/sys` are
+//! afterwards is checked. An image decides what these paths are in it, never where they lead.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, mkdirat, openat, openat2, symlinkat};
+use rustix::io::Errno as Code;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+
+use crate::error::During;
+use crate::kit::{DEVICES, Kit};
+use crate::rootfs::{Root, attach, clone_mount, new_mount, quiet};
+use crate::step::Reporter;
+use crate::wire::StepMessage;
+use crate::{SandboxError, sys};
+
+const PROC_MAGIC: i64 = 0x9fa0;
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+/// Paths below `/proc` that a step sees empty: what BuildKit or Buildah masks.
+const MASKED_PROC: &[&str] = &[
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats",
+];
+/// Paths below `/sys` that a step sees empty.
+const MASKED_SYS: &[&str] = &["devices/virtual/powercap", "firmware", "fs/selinux"];
+/// Paths below `/proc` that a step may not write.
+const READ_ONLY_PROC: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Links in `/dev`.
+const LINKS: &[(&str, &str)] = &[
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+/// Size of the step's `/dev` itself.
+const DEV_BYTES: &str = "65536k";
+
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Clones the host's device nodes. They are on mounts of the builder's namespace, so this comes before it is left.
+pub(crate) fn clone_devices(kit: &Kit) -> Result<Vec<OwnedFd>, SandboxError> {
+    kit.devices.iter().map(|node| clone_mount(node, "")).collect::<Result<_, _>>().during("clone", "the host's device nodes")
+}
+
+/// Mounts everything below the root.
+pub(crate) fn attach_all(
+    root: &Root,
+    devices: Vec<OwnedFd>,
+    kit: &Kit,
+    step: &StepMessage<'_>,
+    reporter: &Reporter<'_>,
+) -> Result<(), SandboxError> {
+    let proc = new_mount("proc", &[], quiet()).during("mount", "/proc")?;
+    mount_on_directory(root, &proc, "proc", PROC_MAGIC)?;
+    dev(root, devices, step.shm_bytes)?;
+    let sys = sysfs()?;
+    mount_on_directory(root, &sys, "sys", SYSFS_MAGIC)?;
+    cgroup(&sys, kit)?;
+    for path in READ_ONLY_PROC {
+        make_read_only(&proc, path)?;
+    }
+    for (base, paths) in [(&proc, MASKED_PROC), (&sys, MASKED_SYS)] {
+        for path in paths {
+            mask(root, base, path)?;
+        }
+    }
+    mask_thermal_throttle(root, &sys)?;
+    for (name, content) in [("hosts", &step.hosts), ("resolv.conf", &step.resolv_conf)] {
+        bind_file(root, name, content, reporter)?;
+    }
+    Ok(())
+}
+
+fn what_is(path: &str, found: &str, expected: &str) -> SandboxError {
+    SandboxError::MountPoint { path: path.to_owned(), found: found.to_owned(), expected: expected.to_owned() }
+}
+
+/// Mounts on a directory directly below the root, which may not be a link, and checks that it is there afterwards.
+fn mount_on_directory(root: &Root, mount: &OwnedFd, name: &str, magic: i64) -> Result<(), SandboxError> {
+    let path = format!("/{name}");
+    let open = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat2(&root.tree, name, flags, Mode::empty(), IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    };
+    let place = open().map_err(|errno| match errno {
+        Code::LOOP => what_is(&path, "a symbolic link", "a directory"),
+        Code::NOTDIR => what_is(&path, "not a directory", "a directory"),
+        Code::NOENT => what_is(&path, "missing", "a directory"),
+        errno => SandboxError::SetUp { action: "open".to_owned(), target: path.clone(), errno: errno.into() },
+    })?;
+    attach(mount, place).during("mount", &path)?;
+    let seen = open().and_then(fstatfs).during("look at", &path)?;
+    if seen.f_type == magic { Ok(()) } else { Err(what_is(&path, "another file system", "the one just mounted")) }
+}
+
+fn dev(root: &Root, devices: Vec<OwnedFd>, shm_bytes: u64) -> Result<(), SandboxError> {
+    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let dev = new_mount("tmpfs", &[("mode", "0755"), ("size", DEV_BYTES)], plain).during("mount", "/dev")?;
+    mount_on_directory(root, &dev, "dev", TMPFS_MAGIC)?;
+    for directory in ["pts", "shm", "mqueue"] {
+        mkdirat(&dev, directory, Mode::from_raw_mode(0o755)).during("make", directory)?;
+    }
+    let shm_bytes = shm_bytes.to_string();
+    let shm = new_mount("tmpfs", &[("mode", "1777"), ("size", &shm_bytes)], quiet()).during("mount", "/dev/shm")?;
+    for (name, mount) in [("pts", devpts()?), ("shm", shm), ("mqueue", mqueue()?)] {
+        let place = openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).during("open", name)?;
+        attach(mount, place).during("mount", name)?;
+    }
+    for ((name, ..), node) in DEVICES.iter().zip(devices) {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = openat(&dev, *name, flags, Mode::from_raw_mode(0o666)).during("make", name)?;
+        attach(node, place).during("mount", name)?;
+    }
+    for (name, target) in LINKS {
+        symlinkat(*target, &dev, *name).during("link", name)?;
+    }
+    if rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok() {
+        symlinkat("/proc/kcore", &dev, "core").during("link", "core")?;
+    }
+    Ok(())
+}
+
+fn devpts() -> Result<OwnedFd, SandboxError> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let pts = match new_mount_instance(&options, attributes) {
+        // Group 5 (tty) does not exist where only one id is mapped.
+        Err(Code::INVAL) => new_mount_instance(&options[..2], attributes),
+        other => other,
+    };
+    pts.during("mount", "/dev/pts")
+}
+
+fn new_mount_instance(options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Code> {
+    // Every devpts is an instance of its own since Linux 4.7.
+    new_mount("devpts", options, attributes)
+}
+
+fn mqueue() -> Result<OwnedFd, SandboxError> {
+    match new_mount("mqueue", &[], quiet()) {
+        // A kernel without POSIX message queues: an empty directory is what a program then expects.
+        Err(Code::NODEV) => new_mount("tmpfs", &[("size", "0")], quiet()),
+        other => other,
+    }
+    .during("mount", "/dev/mqueue")
+}
+
+/// A read-only `/sys`. In a user namespace that does not own the network namespace it can only be the host's.
+fn sysfs() -> Result<OwnedFd, SandboxError> {
+    let read_only = quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    match new_mount("sysfs", &[], read_only) {
+        Err(Code::PERM) => {}
+        other => return other.during("mount", "/sys"),
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(rustix::fs::CWD, "/sys", flags).during("clone", "/sys")?;
+    sys::mount_setattr(&tree, read_only.bits().into(), true).during("make read-only", "/sys")?;
+    Ok(tree)
+}
+
+/// `/sys/fs/cgroup`: the step's own part of the unified hierarchy, read-only; where there is none, nothing.
+fn cgroup(sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
+    let read_only = quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let place = match openat(sys, "fs/cgroup", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        // A kernel without cgroups.
+        Err(Code::NOENT) => return Ok(()),
+        other => other.during("open", "/sys/fs/cgroup")?,
+    };
+    let unified = if kit.cgroup2 { new_mount("cgroup2", &[], read_only).ok() } else { None };
+    let mount = match unified {
+        Some(mount) => mount,
+        None => new_mount("tmpfs", &[("mode", "0755")], read_only).during("mount", "/sys/fs/cgroup")?,
+    };
+    attach(mount, place).during("mount", "/sys/fs/cgroup")
+}
+
+/// Opens a path of `/proc` or `/sys`; `None` where this kernel has no such thing.
+fn kernel_path(base: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, SandboxError> {
+    match openat(base, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(place) => Ok(Some(place)),
+        Err(Code::NOENT) => Ok(None),
+        Err(errno) => Err(errno).during("open", path),
+    }
+}
+
+fn make_read_only(base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
+    let Some(place) = kernel_path(base, path)? else { return Ok(()) };
+    let mount = clone_mount(&place, "").during("clone", path)?;
+    sys::mount_setattr(&mount, (quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY).bits().into(), false)
+        .during("make read-only", path)?;
+    attach(mount, place).during("mount", path)
+}
+
+/// Covers a file with `/dev/null` and a directory with an empty one.
+fn mask(root: &Root, base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
+    let Some(place) = kernel_path(base, path)? else { return Ok(()) };
+    let status = fstat(&place).during("look at", path)?;
+    let cover = match FileType::from_raw_mode(status.st_mode) {
+        FileType::Directory => {
+            let cover = clone_mount(&root.scaffold, "empty").during("clone", "an empty directory")?;
+            sys::mount_setattr(&cover, MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false)
+                .during("make read-only", path)?;
+            cover
+        }
+        _ => clone_mount(&root.tree, "dev/null").during("clone", "/dev/null")?,
+    };
+    attach(cover, place).during("mask", path)
+}
+
+fn mask_thermal_throttle(root: &Root, sys: &OwnedFd) -> Result<(), SandboxError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(cpus) = openat(sys, "devices/system/cpu", flags, Mode::empty()) else { return Ok(()) };
+    let Ok(entries) = rustix::fs::Dir::read_from(&cpus) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.during("list", "/sys/devices/system/cpu")?;
+        let name = entry.file_name().to_string_lossy();
+        if name.strip_prefix("cpu").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+            mask(root, sys, &format!("devices/system/cpu/{name}/thermal_throttle"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Covers a file of `/etc` with content of ours.
+fn bind_file(root: &Root, name: &str, content: &[u8], reporter: &Reporter<'_>) -> Result<(), SandboxError> {
+    let path = format!("/etc/{name}");
+    let place = match openat2(&root.tree, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
+        Ok(place) => place,
+        // A link that leads nowhere, or in a circle, or an `/etc` that is no directory: that is how the image wants it.
+        Err(Code::NOENT | Code::LOOP | Code::NOTDIR) => {
+            return reporter.note(format!("`{path}` of the image leads nowhere, so the step runs without it"));
+        }
+        Err(errno) => return Err(errno).during("open", &path),
+    };
+    let status = fstat(&place).during("look at", &path)?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
+        return Err(what_is(&path, "a directory", "a file"));
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(&root.scaffold, name, flags, Mode::from_raw_mode(0o644)).during("make", &path)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), content).during("write", &path)?;
+    let mount = clone_mount(&root.scaffold, name).during("clone", &path)?;
+    sys::mount_setattr(&mount, (quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY).bits().into(), false)
+        .during("make read-only", &path)?;
+    attach(mount.as_fd(), place).during("mount", &path)
+}

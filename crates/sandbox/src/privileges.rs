@@ -1,0 +1,78 @@
+//! What the step may do: capabilities, filter, user.
+
+use rustix::io::Errno as Code;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use crate::error::During;
+use crate::person::{Person, unmapped};
+use crate::{SandboxError, sys};
+
+/// BuildKit's fourteen: `CapBnd` is `00000000a80425fb`.
+pub(crate) const STEP: CapabilitySet = CapabilitySet::from_bits_retain(0xa804_25fb);
+
+/// What unpacking needs: owners, modes, special files, file capabilities, and `trusted.*` attributes.
+pub(crate) const JOB: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SYS_ADMIN);
+
+/// The most capabilities that a kernel can have.
+const CAPABILITIES_MAX: u32 = 64;
+
+/// Leaves only `kept` reachable, whatever is executed later.
+pub(crate) fn limit_to(kept: CapabilitySet) -> Result<(), SandboxError> {
+    for number in 0..CAPABILITIES_MAX {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if kept.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            // One more than the last that this kernel has.
+            Err(Code::INVAL) => break,
+            other => other.during("give up", "capabilities")?,
+        }
+    }
+    clear_ambient_capability_set().during("clear", "ambient capabilities")
+}
+
+/// Holds exactly `kept`, and passes none on.
+pub(crate) fn hold(kept: CapabilitySet) -> Result<(), SandboxError> {
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).during("set", "capabilities")
+}
+
+/// Becomes `person` behind `filter`.
+///
+/// The filter is loaded while the process still has `CAP_SYS_ADMIN`, which needs no no-new-privileges: set-user-id
+/// programs work in a step.
+pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter]) -> Result<(), SandboxError> {
+    limit_to(STEP)?;
+    sys::load_filter(filter).during("load", "the system call filter")?;
+    let failed = |action: &str, errno: Code| {
+        unmapped(person, errno).unwrap_or_else(|| SandboxError::SetUp {
+            action: action.to_owned(),
+            target: person.uid.to_string(),
+            errno: errno.into(),
+        })
+    };
+    let groups: Vec<Gid> = person.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match set_thread_groups(&groups) {
+        // With a single mapped id the kernel forbids it to everybody, and the builder's groups stay.
+        Err(Code::PERM) if groups_are_fixed() => {}
+        other => other.map_err(|errno| failed("take the groups of user", errno))?,
+    }
+    let (uid, gid) = (Uid::from_raw(person.uid), Gid::from_raw(person.gid));
+    set_thread_res_gid(gid, gid, gid).map_err(|errno| failed("take the group of user", errno))?;
+    set_thread_res_uid(uid, uid, uid).map_err(|errno| failed("become user", errno))?;
+    hold(if person.uid == 0 { STEP } else { CapabilitySet::empty() })
+}
+
+fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|state| state.starts_with(b"deny"))
+}

@@ -1,0 +1,108 @@
+//! A step's child from its birth to the exec of its program.
+//!
+//! The order matters: trees of the host are taken before the mount namespace is left, everything is mounted before the
+//! root is changed, the filter is loaded while the child may, and who it is comes last.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+
+use crate::error::{During, forgive};
+use crate::kit::Kit;
+use crate::wire::{self, Report, StepMessage};
+use crate::{Network, SandboxError, mounts, person, privileges, program, rootfs, springboard, stdio, sys};
+
+/// A child's way to tell the builder.
+pub(crate) struct Reporter<'a> {
+    socket: &'a OwnedFd,
+}
+
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(socket: &'a OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    pub(crate) fn send(&self, report: &Report, files: &[&OwnedFd]) -> Result<(), SandboxError> {
+        let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        wire::send(self.socket, report, &files).during("send", "a report")
+    }
+
+    pub(crate) fn note(&self, note: String) -> Result<(), SandboxError> {
+        self.send(&Report::Note(note), &[])
+    }
+}
+
+/// Gives this process a copy of the mounts, from which nothing comes back to the original.
+pub(crate) fn own_mounts() -> Result<(), SandboxError> {
+    sys::unshare_mounts().during("make", "a mount namespace")?;
+    let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).during("make private", "/")
+}
+
+/// Becomes the step. Returns only if that failed.
+pub(crate) fn run(kit: &Kit, reports: &OwnedFd, payload: OwnedFd, files: Vec<OwnedFd>) -> Result<Infallible, SandboxError> {
+    let reporter = Reporter::new(reports);
+    let bytes = wire::unpack(payload).during("read", "the step")?;
+    let step: StepMessage<'_> =
+        serde_json::from_slice(&bytes).map_err(|error| SandboxError::Protocol { detail: error.to_string() })?;
+    let mut files = files.into_iter();
+    let base = files.next().ok_or_else(|| SandboxError::Protocol { detail: "a step without a base".to_owned() })?;
+    let streams: Vec<OwnedFd> = files.collect();
+
+    isolate(&step)?;
+    let devices = mounts::clone_devices(kit)?;
+    rustix::process::fchdir(&base).during("enter", "the base directory")?;
+    own_mounts()?;
+    let root = rootfs::mount(&step)?;
+    mounts::attach_all(&root, devices, kit, &step, &reporter)?;
+    rootfs::pivot(&root.tree)?;
+
+    let person = person::find(&step.user)?;
+    person::enter_directory(&step.cwd, &person)?;
+    match step.terminal {
+        Some(size) => stdio::terminal(size, &person, &reporter)?,
+        None => stdio::streams(streams, &person)?,
+    }
+    privileges::drop_to(&person, &kit.step_filter)?;
+    execute(kit, reports, &step, &person)
+}
+
+/// What does not need the file system.
+fn isolate(step: &StepMessage<'_>) -> Result<(), SandboxError> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide", "the process")?;
+    sys::reset_signals();
+    rustix::process::setsid().during("make", "a session")?;
+    // What is made below has exactly the mode that it asks for.
+    umask(Mode::empty());
+    // Without keyrings in the kernel, or over the quota, the step keeps the builder's, which its filter cannot reach.
+    forgive(sys::join_new_session_keyring());
+    if step.network == Network::None {
+        sys::loopback_up().during("switch on", "the loopback device")?;
+    }
+    rustix::system::sethostname(step.hostname.as_bytes()).during("set the host name", &step.hostname)
+}
+
+fn execute(
+    kit: &Kit,
+    reports: &OwnedFd,
+    step: &StepMessage<'_>,
+    person: &person::Person,
+) -> Result<Infallible, SandboxError> {
+    let environment = program::environment(&step.env, person, step.terminal.is_some());
+    let path = program::find(&step.args, &environment)?;
+    let arguments: Vec<CString> =
+        [path.as_str()].into_iter().chain(step.args.iter().map(String::as_str)).map(program::c_string).collect::<Result<_, _>>()?;
+    let environment: Vec<CString> = environment.iter().map(|entry| program::c_string(entry)).collect::<Result<_, _>>()?;
+    umask(Mode::from_raw_mode(0o022));
+    // High numbers, so that neither is in the way of the other's place.
+    let springboard = rustix::io::fcntl_dupfd_cloexec(&kit.springboard, 20).during("duplicate", "a descriptor")?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(reports, 21).during("duplicate", "a descriptor")?;
+    Reporter::new(&socket).send(&Report::Ready(path), &[])?;
+    sys::place(socket.as_fd(), springboard::REPORT_FD).during("place", "the report socket")?;
+    sys::close_on_exec_from(4).during("close", "descriptors")?;
+    let errno = sys::exec_file(springboard.as_fd(), &arguments, &environment);
+    Err(errno).during("execute", "the springboard")
+}

@@ -1,0 +1,195 @@
+//! Messages between the builder, the zygote and its children, with descriptors.
+
+use std::borrow::Cow;
+use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Network, SandboxError, StepSpec, WindowSize};
+
+/// Descriptors in one message at most.
+pub(crate) const FILES_MAX: usize = 32;
+/// Longest message, in bytes. What may be longer travels in a memory file.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// What the builder asks of the zygote. Three descriptors come first: events, reports, payload.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Run the step in the payload. Then come the base directory and, without a terminal, descriptors 0 to 2.
+    Step {
+        /// Whether it has a network of its own.
+        own_network: bool,
+    },
+    /// Run this job of the table with the payload as request. Then come the answer's file and the job's files.
+    Job {
+        /// Index in the table.
+        index: usize,
+    },
+}
+
+/// What the zygote says about one child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// It exists; its pidfd comes along.
+    Started,
+    /// It could not be made.
+    NotStarted(SandboxError),
+    /// It has ended.
+    Exited(ExitMessage),
+}
+
+/// [`crate::Exit`] on the wire.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum ExitMessage {
+    /// By itself.
+    Code(i32),
+    /// By a signal, with or without a dump.
+    Signal(i32, bool),
+}
+
+/// What a child says about itself until its program runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The other end of its terminal comes along.
+    Terminal,
+    /// Something was left out.
+    Note(String),
+    /// Everything is set up; this program is executed next.
+    Ready(String),
+    /// It gives up.
+    Failed(SandboxError),
+}
+
+/// [`StepSpec`] on the wire, without its descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StepMessage<'a> {
+    pub(crate) lowers: Cow<'a, [String]>,
+    pub(crate) upper: Cow<'a, str>,
+    pub(crate) work: Cow<'a, str>,
+    pub(crate) userxattr: bool,
+    pub(crate) volatile: bool,
+    pub(crate) args: Cow<'a, [String]>,
+    pub(crate) env: Cow<'a, [String]>,
+    pub(crate) cwd: Cow<'a, str>,
+    pub(crate) user: Cow<'a, str>,
+    pub(crate) hostname: Cow<'a, str>,
+    pub(crate) network: Network,
+    pub(crate) hosts: Cow<'a, [u8]>,
+    pub(crate) resolv_conf: Cow<'a, [u8]>,
+    pub(crate) shm_bytes: u64,
+    pub(crate) terminal: Option<WindowSize>,
+}
+
+impl<'a> StepMessage<'a> {
+    pub(crate) fn new(spec: &'a StepSpec, terminal: Option<WindowSize>) -> Self {
+        Self {
+            lowers: Cow::Borrowed(&spec.root.lowers),
+            upper: Cow::Borrowed(&spec.root.upper),
+            work: Cow::Borrowed(&spec.root.work),
+            userxattr: spec.root.userxattr,
+            volatile: spec.root.volatile,
+            args: Cow::Borrowed(&spec.args),
+            env: Cow::Borrowed(&spec.env),
+            cwd: Cow::Borrowed(&spec.cwd),
+            user: Cow::Borrowed(&spec.user),
+            hostname: Cow::Borrowed(&spec.hostname),
+            network: spec.network,
+            hosts: Cow::Borrowed(&spec.hosts),
+            resolv_conf: Cow::Borrowed(&spec.resolv_conf),
+            shm_bytes: spec.shm_bytes,
+            terminal,
+        }
+    }
+}
+
+/// A connected pair of sockets that keep messages apart.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// Sends one message.
+pub(crate) fn send<M: Serialize>(socket: impl AsFd, message: &M, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let bytes = serde_json::to_vec(message).map_err(|_| Errno::INVAL)?;
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(Errno::MSGSIZE);
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(Errno::TOOBIG);
+    }
+    loop {
+        match rustix::net::sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// One received message.
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) files: Vec<OwnedFd>,
+}
+
+impl Received {
+    pub(crate) fn parse<M: DeserializeOwned>(&self) -> Result<M, SandboxError> {
+        serde_json::from_slice(&self.bytes).map_err(|error| SandboxError::Protocol { detail: error.to_string() })
+    }
+}
+
+/// Receives one message; `None` where the other end is closed.
+pub(crate) fn receive(socket: impl AsFd) -> Result<Option<Received>, Errno> {
+    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            // The peer died with messages unread.
+            Err(Errno::CONNRESET) => return Ok(None),
+            other => break other?,
+        }
+    };
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            files.extend(rights);
+        }
+    }
+    if received.bytes == 0 && files.is_empty() {
+        return Ok(None);
+    }
+    bytes.truncate(received.bytes);
+    Ok(Some(Received { bytes, files }))
+}
+
+/// Puts `bytes` into a memory file.
+pub(crate) fn payload(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let file = std::fs::File::from(memfd_create(c"stave-payload", MemfdFlags::CLOEXEC)?);
+    std::io::Write::write_all(&mut &file, bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(file.into())
+}
+
+/// Takes the bytes of a memory file out.
+pub(crate) fn unpack(file: OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut file = std::fs::File::from(file);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_end(&mut bytes))
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(bytes)
+}
