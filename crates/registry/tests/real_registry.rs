@@ -1,15 +1,14 @@
 //! Pull and push against Debian's `docker-registry`, started here on a free port with its own folder.
 
-mod support {
-    pub mod image;
-}
+mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use stave_oci::{Descriptor, Platform, Reference};
+use stave_oci::{Descriptor, Reference};
 use stave_registry::{Client, Config, Limits, PushProgress, RegistryError};
+use support::amd64;
 use support::image::{Image, noise};
 
 struct Registry {
@@ -67,11 +66,7 @@ fn client() -> Client {
 }
 
 fn reference(registry: &Registry, rest: &str) -> Reference {
-    format!("{}/{rest}", registry.address).parse().expect("the name is valid")
-}
-
-fn amd64() -> Platform {
-    "linux/amd64".parse().expect("the platform is valid")
+    support::reference(&format!("{}/{rest}", registry.address))
 }
 
 /// Pushes and returns what happened to each blob in the end.
