@@ -13,6 +13,7 @@
 //!
 //! Read `dir`, `merged`, `select`, `copy`, `unpack`, `pack` in this order.
 
+pub mod copy;
 mod digest;
 pub mod dir;
 pub mod limits;
@@ -20,9 +21,13 @@ pub mod memory;
 pub mod merged;
 pub mod scan;
 pub mod select;
+pub mod unpack;
 
+pub use copy::{CopyError, CopyManifest, CopyReport, CopyRequest, Previous, copy_into, make_dir};
 pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
+pub use limits::Limits;
 pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
 pub use scan::ScanError;
 pub use select::{Context, SelectError, Selection, Size, select};
+pub use unpack::{Applied, Extraction, UnpackError, adopt_directories, apply_layer, decompress, extract_archive};

@@ -1,0 +1,196 @@
+//! The directories that a copy writes into: found through the tree below, made in the layer.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+
+use super::{CopyError, lock, split};
+use crate::dir::{Dir, Kind, Metadata, PathError, Time, Xattr, clean, components, join, list_xattrs, set_xattr, shown};
+
+/// How a directory is set.
+#[derive(Debug, Clone)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) xattrs: Vec<Xattr>,
+    /// Nothing: the time at which it is made.
+    pub(crate) modified: Option<Time>,
+}
+
+impl Attributes {
+    /// Returns the attributes of an existing directory.
+    pub(crate) fn of(dir: &Dir, path: &[u8]) -> Result<Self, PathError> {
+        let metadata = dir.own_metadata()?;
+        // A merged view's own descriptor can only be walked from.
+        let readable = dir.open_dir(b"")?;
+        let xattrs = list_xattrs(&readable).map_err(|source| PathError::io("read the attributes of", path, source))?;
+        let owner = (metadata.uid, metadata.gid);
+        Ok(Self { mode: metadata.mode, owner, xattrs, modified: Some(metadata.modified) })
+    }
+}
+
+/// Returns `dest` with the links of `parent` followed, relative and clean.
+pub(super) fn resolved(parent: Option<&Dir>, dest: &[u8]) -> Result<Vec<u8>, CopyError> {
+    let Some(parent) = parent else { return Ok(clean(dest)) };
+    match parent.resolve(dest) {
+        Ok(path) => Ok(clean(&path)),
+        Err(PathError::Io { source, .. }) if source.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {
+            Err(CopyError::OverNonDirectory(shown(dest)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The layer that is written and the tree below it.
+pub(crate) struct Places<'a> {
+    below: Option<&'a Dir>,
+    into: &'a Dir,
+    /// Times of directories, set when nothing is written any more.
+    times: Mutex<BTreeMap<Vec<u8>, Time>>,
+    pub(crate) unmapped: AtomicU64,
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn new(below: Option<&'a Dir>, into: &'a Dir) -> Self {
+        Self { below, into, times: Mutex::default(), unmapped: AtomicU64::new(0) }
+    }
+
+    /// Returns the directory `path` of the tree below, if there is one. No component of `path` is a link.
+    pub(crate) fn below(&self, path: &[u8]) -> Result<Option<Dir>, PathError> {
+        let Some(below) = self.below else { return Ok(None) };
+        match below.open_dir_no_links(path) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(PathError::Io { source, .. }) if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells whether `path` is a directory, in the layer or below it.
+    pub(crate) fn is_directory(&self, path: &[u8]) -> Result<bool, PathError> {
+        match self.into.metadata(path, crate::dir::Follow::No) {
+            Ok(metadata) => Ok(metadata.kind == Kind::Directory),
+            Err(error) if error.is_not_found() => Ok(self.below(path)?.is_some()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes `path` and all above it in the layer. What exists below is made as it is there, the rest as `made` says.
+    pub(crate) fn ensure(&self, path: &[u8], made: &Attributes) -> Result<(), CopyError> {
+        if path.is_empty() {
+            return self.root();
+        }
+        if self.into.open_dir_no_links(path).is_ok() {
+            return Ok(());
+        }
+        let mut at = Vec::new();
+        for name in components(path) {
+            at = join(&at, name);
+            self.directory(&at, made)?;
+        }
+        Ok(())
+    }
+
+    /// The layer's root looks like the root of the tree below: overlayfs shows the topmost.
+    fn root(&self) -> Result<(), CopyError> {
+        let attributes = match self.below {
+            Some(below) => Attributes::of(below, b"")?,
+            None => Attributes { mode: 0o755, owner: (0, 0), xattrs: Vec::new(), modified: None },
+        };
+        let root = self.into.open_dir(b"")?;
+        Ok(self.set(&root, b"", &attributes)?)
+    }
+
+    /// Makes the single directory `path`, whose parent is in the layer already; says whether it exists below. In the
+    /// layer it may exist too.
+    pub(crate) fn directory(&self, path: &[u8], new: &Attributes) -> Result<bool, CopyError> {
+        let (parent, name) = split(path);
+        let parent_dir = self.into.open_dir_no_links(parent)?;
+        let existing = match self.below {
+            None => None,
+            Some(_) => self.existing_below(parent, name, path)?,
+        };
+        match rustix::fs::mkdirat(&parent_dir, name, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                return match parent_dir.child(name)? {
+                    Some(Metadata { kind: Kind::Directory, .. }) => Ok(existing.is_some()),
+                    _ => Err(CopyError::OverNonDirectory(shown(path))),
+                };
+            }
+            Err(source) => return Err(PathError::io("create directory", path, source).into()),
+        }
+        let dir = parent_dir.open_dir_no_links(name)?;
+        match existing {
+            Some(existing) => {
+                self.set(&dir, path, &Attributes::of(&existing, path)?)?;
+                Ok(true)
+            }
+            None => {
+                self.set(&dir, path, new)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn existing_below(&self, parent: &[u8], name: &[u8], path: &[u8]) -> Result<Option<Dir>, CopyError> {
+        let Some(parent) = self.below(parent)? else { return Ok(None) };
+        match parent.child(name)? {
+            None => Ok(None),
+            Some(Metadata { kind: Kind::Directory, .. }) => Ok(Some(parent.open_dir_no_links(name)?)),
+            Some(_) => Err(CopyError::OverNonDirectory(shown(path))),
+        }
+    }
+
+    /// Sets the attributes of a directory of the layer; its time is set at the end.
+    pub(crate) fn set(&self, dir: &Dir, path: &[u8], attributes: &Attributes) -> Result<(), PathError> {
+        let failed = |source: Errno| PathError::io("set the attributes of", path, source);
+        let (uid, gid) = attributes.owner;
+        if !chown(dir, uid, gid).map_err(failed)? {
+            self.unmapped.fetch_add(1, Ordering::Relaxed);
+        }
+        rustix::fs::fchmod(dir, Mode::from_raw_mode(attributes.mode)).map_err(failed)?;
+        for xattr in &attributes.xattrs {
+            set_best_effort(dir, xattr).map_err(failed)?;
+        }
+        if let Some(modified) = attributes.modified {
+            lock(&self.times).insert(path.to_vec(), modified);
+        }
+        Ok(())
+    }
+
+    /// Sets the times of directories. Nothing is written into them afterwards.
+    pub(crate) fn finish(&self) -> Result<(), PathError> {
+        for (path, time) in std::mem::take(&mut *lock(&self.times)) {
+            let dir = match self.into.open_dir_no_links(&path) {
+                // Something else has replaced it.
+                Err(error) if error.is_not_found() => continue,
+                result => result?,
+            };
+            rustix::fs::utimensat(&dir, c".", &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|source| PathError::io("set the time of", &path, source))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets owner and group of an open file; says no if they are not mapped in this user namespace, and leaves it as it is.
+pub(crate) fn chown(file: impl std::os::fd::AsFd, uid: u32, gid: u32) -> Result<bool, Errno> {
+    let (owner, group) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    match rustix::fs::fchown(file, Some(owner), Some(group)) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets an attribute where the file system and this user namespace allow it.
+pub(crate) fn set_best_effort(file: impl std::os::fd::AsFd, xattr: &Xattr) -> Result<(), Errno> {
+    match set_xattr(file, &xattr.name, &xattr.value) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
