@@ -13,7 +13,9 @@ mod place;
 mod run;
 mod standins;
 mod stave;
+mod suite;
 mod table;
+mod tidy;
 
 use failure::{Failure, Result};
 use place::Place;
@@ -22,6 +24,9 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
+  test       everything that CI checks; installs what is missing
+  tidy       what the compiler does not check
+  metrics    lengths of files and functions
   demo       build the story both ways, run it, show sizes and times
   bench      measure stave and the peers of this machine [--quick] [--row NAME]...
   standins   make the stand-in base images and serve them until Ctrl-C
@@ -43,6 +48,9 @@ fn dispatch(args: &[String]) -> Result {
     match command {
         "demo" => demo::command(&Place::find()?),
         "bench" => bench::command(&Place::find()?, rest),
+        "test" => suite::command(&Place::find()?),
+        "tidy" => tidy::command(&Place::find()?),
+        "metrics" => tidy::metrics_command(&Place::find()?),
         "standins" => standins::command(&Place::find()?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

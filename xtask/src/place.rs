@@ -33,11 +33,6 @@ impl Place {
         Ok(dir)
     }
 
-    /// The story's files as they were given to us, where that folder stands beside the repository.
-    pub(crate) fn story(&self) -> Option<PathBuf> {
-        self.root.parent().map(|parent| parent.join("shared/story")).filter(|dir| dir.is_dir())
-    }
-
     /// The project's own example.
     pub(crate) fn example(&self) -> PathBuf {
         self.root.join("examples/link-counter")

@@ -17,7 +17,6 @@ use crate::{packages, run};
 use registry::Registry;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Raise when images are made of the root file systems in another way.
 const LAYOUT_VERSION: &str = "2";
@@ -86,13 +85,6 @@ impl Recipe {
         let temporary = tempfile::tempdir_in(set).at("create", set)?;
         layout::write(&tar, (self.config)(), self.name, temporary.path())?;
         registry.push(temporary.path(), self.name, self.format)
-    }
-}
-
-impl StandIns {
-    /// Lets a command find the registry in the place of Docker Hub.
-    pub(crate) fn tell(&self, command: &mut Command) {
-        command.env("CONTAINERS_REGISTRIES_CONF", self.dir.join("registries.conf"));
     }
 }
 

@@ -1,0 +1,118 @@
+//! `cargo xtask test`: everything that CI checks, in the order in which a mistake is found soonest.
+
+mod skips;
+mod users;
+
+use crate::failure::{At, Failure, Result};
+use crate::place::{Place, cargo};
+use crate::standins::StandIns;
+use crate::table::{table, time};
+use crate::{binary, packages, run, standins, tidy};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use users::Users;
+
+/// What was checked, how long it took, and what it found.
+struct Step {
+    name: &'static str,
+    took: Duration,
+    failure: Option<Failure>,
+}
+
+/// Runs all steps, the later ones even if an earlier one fails, and shows a table.
+pub(crate) fn command(place: &Place) -> Result {
+    packages::ensure(packages::STANDINS)?;
+    packages::ensure(packages::PEERS)?;
+    let mut steps = Vec::new();
+    let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result| {
+        println!("== {name}");
+        let start = Instant::now();
+        let failure = work().err();
+        if let Some(failure) = &failure {
+            println!("{name} failed: {failure}");
+        }
+        steps.push(Step { name, took: start.elapsed(), failure });
+    };
+    step("format", &mut || run::show(cargo_in(place).args(["fmt", "--all", "--check"])));
+    step("tidy", &mut || tidy::command(place));
+    step("clippy", &mut || {
+        let args = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+        run::show(cargo_in(place).args(args))
+    });
+    step("documentation", &mut || {
+        let args = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+        run::show(cargo_in(place).args(args).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    step("tests", &mut || tests(place));
+    step("examples in the documentation", &mut || {
+        run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"]))
+    });
+    report(&steps)
+}
+
+fn report(steps: &[Step]) -> Result {
+    let row = |step: &Step| {
+        let outcome = if step.failure.is_none() { "passed" } else { "FAILED" };
+        vec![step.name.to_owned(), outcome.to_owned(), time(step.took)]
+    };
+    println!("\n{}", table(&["step", "outcome", "time"], &steps.iter().map(row).collect::<Vec<_>>()));
+    let failed: Vec<&str> = steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed: {}", failed.join(", ")))) }
+}
+
+fn cargo_in(place: &Place) -> Command {
+    let mut command = cargo();
+    command.current_dir(&place.root);
+    command
+}
+
+/// Builds what the tests need of real things, runs them, and looks at what was skipped.
+fn tests(place: &Place) -> Result {
+    let built = binary::build(place)?;
+    let served = standins::serve(place)?;
+    let users = Users::create()?;
+    // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
+    let open = tempfile::Builder::new().prefix("stave-test-").tempdir().at("create", Path::new("a directory"))?;
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).at("open", open.path())?;
+    let binary = open.path().join("stave");
+    fs::copy(&built, &binary).at("copy", &built)?;
+    let log = match run::find("cargo-nextest") {
+        Some(_) => nextest(place, &served, &binary, &users),
+        None => cargo_test(place, &served, &binary, &users),
+    }?;
+    skips::judge(&log)
+}
+
+/// What the tests find in their environment.
+fn equip(command: &mut Command, served: &StandIns, binary: &Path, users: &Users) {
+    command.env("STAVE_BIN", binary);
+    command.env(stave_testkit::needs::STANDINS, &served.dir);
+    command.env(stave_testkit::needs::BUSYBOX, served.dir.join("busybox"));
+    command.env(stave_testkit::needs::USERS, users.variable());
+}
+
+/// Returns the file with the output of the tests, and fails after it was judged if a test failed.
+fn nextest(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Result<PathBuf> {
+    let mut command = cargo_in(place);
+    command.args(["nextest", "run", "--workspace", "--locked", "--profile", "xtask", "--cargo-quiet"]);
+    equip(&mut command, served, binary, users);
+    run::show(&mut command)?;
+    Ok(place.target.join("nextest/xtask/junit.xml"))
+}
+
+fn cargo_test(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Result<PathBuf> {
+    println!("cargo-nextest is not installed; `cargo test` runs the same tests");
+    let log = place.dir("xtask")?.join("tests.log");
+    let mut command = Command::new("sh");
+    // `tee` shows the tests as they run; the exit code that counts is cargo's.
+    let script = r#"{ "$@" 2>&1; echo $? > "$STATUS"; } | tee "$LOG"; exit "$(cat "$STATUS")""#;
+    command.args(["-c", script, "sh"]).arg(cargo().get_program());
+    command.args(["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast", "--", "--show-output"]);
+    command.env("LOG", &log).env("STATUS", log.with_extension("status")).current_dir(&place.root);
+    equip(&mut command, served, binary, users);
+    run::show(&mut command)?;
+    Ok(log)
+}

@@ -1,0 +1,70 @@
+//! Two unprivileged users for the tests: one with ranges of ids, one without.
+
+use crate::failure::{At, Failure, Result};
+use crate::run;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const RANGES: &str = "stave-test-ranges";
+const SINGLE: &str = "stave-test-single";
+/// The range of the first one, where no user that a system made by itself has one.
+const RANGE: &str = "1000000000-1000065535";
+
+/// The users, removed again when this is dropped.
+pub(super) struct Users {
+    created: Vec<&'static str>,
+    there: bool,
+}
+
+impl Users {
+    /// Makes them if this is root and they are not there.
+    pub(super) fn create() -> Result<Self> {
+        let mut users = Self { created: Vec::new(), there: false };
+        if !rustix::process::geteuid().is_root() {
+            println!("not root: the tests that run as other users are left out");
+            return Ok(users);
+        }
+        for name in [RANGES, SINGLE] {
+            if !listed("/etc/passwd", name)? {
+                println!("creating the user {name} for the tests; it is removed afterwards");
+                // A system user gets no ranges by itself.
+                let args = ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--user-group"];
+                run::quiet(Command::new("useradd").args(args).args(["--shell", "/bin/sh", name]))?;
+                users.created.push(name);
+            }
+        }
+        if !listed("/etc/subuid", RANGES)? {
+            run::quiet(Command::new("usermod").args(["--add-subuids", RANGE, "--add-subgids", RANGE, RANGES]))?;
+        }
+        if listed("/etc/subuid", SINGLE)? {
+            return Err(Failure::new(format!("the test user {SINGLE} must have no line in /etc/subuid")));
+        }
+        users.there = true;
+        Ok(users)
+    }
+
+    /// The value of the variable by which tests find them.
+    pub(super) fn variable(&self) -> String {
+        if self.there { format!("ranges={RANGES},single={SINGLE}") } else { String::new() }
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        for name in &self.created {
+            if let Err(failure) = run::quiet(Command::new("userdel").arg(name)) {
+                println!("the test user {name} is still there: {failure}");
+            }
+        }
+    }
+}
+
+fn listed(file: &str, name: &str) -> Result<bool> {
+    let path = Path::new(file);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let text = fs::read_to_string(path).at("read", path)?;
+    Ok(text.lines().any(|line| line.split(':').next() == Some(name)))
+}

@@ -1,0 +1,40 @@
+//! What has to be written down: module docs, the documents that the repository promises, a page for each error code.
+
+use super::Source;
+use crate::place::Place;
+
+/// Documents that have to be there.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+    "docs/cache-key.md",
+    "docs/store-layout.md",
+    "docs/performance.md",
+    "docs/glossary.md",
+];
+
+/// Lists what is missing.
+pub(super) fn check(place: &Place, sources: &[Source]) -> Vec<String> {
+    let mut findings: Vec<String> = DOCUMENTS
+        .iter()
+        .filter(|document| !place.root.join(document).is_file())
+        .map(|document| format!("the document {document} is missing"))
+        .collect();
+    let undocumented =
+        sources.iter().filter(|source| source.is_rust() && !is_unit_tests(source) && !begins_with_docs(&source.text));
+    findings.extend(undocumented.map(|source| format!("{} does not say at its top what it is", source.path.display())));
+    findings
+}
+
+/// A module of unit tests is described by the module that it tests.
+fn is_unit_tests(source: &Source) -> bool {
+    source.is_below("crates") && source.path.ends_with("tests.rs") && source.is_product()
+}
+
+fn begins_with_docs(text: &str) -> bool {
+    text.trim_start().starts_with("//!")
+}
