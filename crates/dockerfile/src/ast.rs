@@ -1,7 +1,7 @@
 //! The syntax tree: what was written, with nothing expanded and nothing resolved.
 //!
 //! All words are [`Text`]s: unquoting of flags, JSON and continuation lines is done, variables and the quotes of shell
-//! words are left as they were written (for `expand`).
+//! words are left as they were written (for [`crate::expand`]).
 
 use crate::span::Span;
 use crate::text::Text;

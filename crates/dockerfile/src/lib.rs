@@ -14,6 +14,7 @@
 pub mod ast;
 pub mod codes;
 pub mod diagnostic;
+pub mod expand;
 pub mod plan;
 pub mod span;
 pub mod suggest;

@@ -88,16 +88,17 @@ impl Text {
     pub fn slice(&self, range: Range<usize>) -> Self {
         let span = self.span_of(range.clone());
         let mut part = Self { text: String::new(), runs: Vec::new(), span };
-        for (index, run) in self.runs.iter().enumerate() {
+        let first = self.runs.partition_point(|run| run.at as usize <= range.start).saturating_sub(1);
+        for (index, run) in self.runs.iter().enumerate().skip(first) {
             let start = (run.at as usize).max(range.start);
             let end = self.run_end(index).min(range.end);
-            if start < end {
-                let skipped = offset(start) - run.at;
-                let whole = self.run_end(index) - run.at as usize == run.source_len as usize;
-                let source = if whole { run.source + skipped } else { run.source };
-                let source_len = if whole { offset(end - start) } else { run.source_len };
-                part.runs.push(Run { at: offset(start - range.start), source, source_len });
+            if start >= end {
+                break;
             }
+            let verbatim = self.run_end(index) - run.at as usize == run.source_len as usize;
+            let source = if verbatim { run.source + (offset(start) - run.at) } else { run.source };
+            let source_len = if verbatim { offset(end - start) } else { run.source_len };
+            part.runs.push(Run { at: offset(start - range.start), source, source_len });
         }
         part.text.push_str(&self.text[range]);
         part
