@@ -37,6 +37,7 @@ pub(crate) fn layer(lease: &Lease, rows: &Rows<'_>, id: LayerId, reason: Evictio
     }
     rows.run("UPDATE image_layers SET layer = NULL WHERE layer = ?1", [row])?;
     rows.run("DELETE FROM layer_tars WHERE layer = ?1", [row])?;
+    rows.run("DELETE FROM pins WHERE kind = 'layer' AND id = ?1", [row])?;
     rows.run("DELETE FROM layers WHERE id = ?1", [row])?;
     lease.announce(rows, "layer", &row)
 }
@@ -52,6 +53,7 @@ pub(crate) fn blob(lease: &Lease, rows: &Rows<'_>, digest: &BlobDigest) -> Resul
     let digest = digest.as_bytes();
     rows.run("DELETE FROM layer_forms WHERE digest = ?1", [digest])?;
     rows.run("UPDATE images SET manifest = NULL, manifest_type = NULL WHERE manifest = ?1", [digest])?;
+    rows.run("DELETE FROM pins WHERE kind = 'blob' AND id = ?1", [digest])?;
     rows.run("DELETE FROM blobs WHERE digest = ?1", [digest])?;
     lease.announce(rows, "blob", digest)
 }

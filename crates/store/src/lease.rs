@@ -188,10 +188,6 @@ impl WorkDir {
     pub fn work_rel_path(&self) -> String {
         format!("{}/{}.work", self.parent, self.number)
     }
-
-    pub(crate) fn lease(&self) -> &Lease {
-        &self.lease
-    }
 }
 
 impl Drop for WorkDir {

@@ -1,0 +1,558 @@
+//! What one process sees of a store.
+
+mod common;
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
+use stave_oci::{BlobDigest, DiffId, TreeDigest};
+use stave_store::{
+    BlobError, BlobExpectation, BuildState, CacheLookup, CheckOptions, ContainerError, ContainerState, Eviction,
+    ImageError, NewContainer, Problem, PruneOptions, StoreError,
+};
+
+#[test]
+fn a_new_store_is_private_and_clean() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mode = std::fs::metadata(bench.root()).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 1\n");
+    assert_clean(&store);
+}
+
+#[test]
+fn the_lowest_layer_has_every_mount_point() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let stubs = store.path_of(store.stubs_rel_path());
+    for (name, mode) in [("", 0o40755), ("proc", 0o40755), ("sys", 0o40755), ("dev", 0o40755), ("etc", 0o40755)] {
+        assert_eq!(stubs.join(name).metadata().expect("it is there").mode(), mode, "{name}");
+    }
+    for name in ["etc/hosts", "etc/resolv.conf"] {
+        let metadata = stubs.join(name).metadata().expect("it is there");
+        assert_eq!((metadata.mode(), metadata.len()), (0o100_644, 0), "{name}");
+    }
+}
+
+#[test]
+fn a_published_layer_outlives_its_lease_and_its_work_does_not() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = layer(&lease, "x");
+    let work = lease.work_dir().expect("a work directory is made");
+    assert!(store.path_of(&work.work_rel_path()).is_dir());
+    drop(work);
+    drop(lease);
+    assert_eq!(std::fs::read(store.path_of(&store.layer_rel_path(id)).join("file")).expect("it is there"), b"x");
+    assert_eq!(list(&bench.root().join("tmp")), [""; 0]);
+    assert_eq!(list(&bench.root().join("trash")), [""; 0]);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_tar_that_is_unpacked_twice_is_one_layer() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let diff_id = DiffId::of(b"tar");
+    let works = [(); 2].map(|()| lease.work_dir().expect("a work directory is made"));
+    let ids = works.map(|work| lease.publish_layer(work, Some(diff_id)).expect("it is published"));
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(lease.layer_by_diff_id(&diff_id).expect("the store answers"), Some(ids[0]));
+    assert_eq!(list(&bench.root().join("layers")).len(), 1);
+    assert_eq!(store.layer_source(ids[0]).expect("the layer is there"), Some(diff_id));
+}
+
+#[test]
+fn what_is_known_about_a_layers_tar_is_kept_for_each_epoch() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = layer(&lease, "x");
+    let (plain, clamped, tree) = (DiffId::of(b"plain"), DiffId::of(b"clamped"), TreeDigest::of(b"tree"));
+    store.set_layer_tar(id, None, &plain, 10).expect("it is recorded");
+    store.set_layer_tar(id, Some(0), &clamped, 20).expect("it is recorded");
+    store.set_layer_tree_digest(id, &tree).expect("it is recorded");
+    assert_eq!(store.layer_tar(id, None).expect("the store answers"), Some((plain, 10)));
+    assert_eq!(store.layer_tar(id, Some(0)).expect("the store answers"), Some((clamped, 20)));
+    assert_eq!(store.layer_tar(id, Some(1)).expect("the store answers"), None);
+    assert_eq!(store.layers_that_pack_to(&clamped).expect("the store answers"), [(id, Some(0))]);
+    assert_eq!(store.layer_tree_digest(id).expect("the layer is there"), Some(tree));
+}
+
+#[test]
+fn a_blob_is_stored_only_if_it_is_what_was_promised() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let write = |expected: BlobExpectation, bytes: &[u8]| {
+        let mut writer = lease.blob_writer(expected).expect("a writer is made");
+        writer.write_all(bytes).map_err(|error| error.to_string())?;
+        writer.commit().map_err(|error| error.to_string())
+    };
+    let good = digest("good");
+    let wrong = write(BlobExpectation::exactly(good, 4), b"evil").expect_err("the digest differs");
+    assert!(wrong.contains("digest mismatch: expected sha256:"), "{wrong}");
+    let short = write(BlobExpectation::exactly(good, 4), b"goo").expect_err("it is short");
+    assert_eq!(short, "blob size mismatch: expected 4 bytes, got 3");
+    let long = write(BlobExpectation::exactly(good, 4), b"goods").expect_err("it is long");
+    assert_eq!(long, "blob has more than the 4 bytes that were promised or are allowed");
+    assert_eq!(store.blob_size(&good).expect("the store answers"), None);
+    assert!(matches!(store.open_blob(&good), Err(BlobError::Missing(_))));
+    assert_eq!(write(BlobExpectation::exactly(good, 4), b"good"), Ok((good, 4)));
+    assert_eq!(store.read_blob(&good, 4).expect("it is there"), b"good");
+    assert!(matches!(store.read_blob(&good, 3), Err(BlobError::TooLong { limit: 3 })));
+    drop(lease);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_transfer_that_begins_again_forgets_its_first_bytes() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let mut writer = lease.blob_writer(BlobExpectation::exactly(digest("whole"), 5)).expect("a writer is made");
+    writer.write_all(b"who?").expect("it is written");
+    writer.restart().expect("it begins again");
+    writer.write_all(b"whole").expect("it is written");
+    assert_eq!(writer.commit().expect("it is whole"), (digest("whole"), 5));
+}
+
+#[test]
+fn an_image_is_found_by_name_id_and_the_beginning_of_its_id() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let ids: Vec<_> = (0..40).map(|number| image(&lease, &number.to_string(), &[])).collect();
+    store.tag(&ids[0], &tag("alpine")).expect("it is tagged");
+    for text in ["alpine", "alpine:latest", "docker.io/library/alpine", &ids[0].to_string(), &ids[0].hex()] {
+        assert_eq!(store.find_image(text).expect("it is found").id, ids[0], "{text}");
+    }
+    for id in &ids {
+        let (prefix, others) = (&id.hex()[..2], ids.iter().filter(|other| other.hex()[..2] == id.hex()[..2]));
+        match store.find_image(prefix) {
+            Ok(found) => assert_eq!((found.id, others.count()), (*id, 1)),
+            Err(ImageError::Ambiguous { matches, .. }) => assert_eq!(matches.len(), others.count()),
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(store.find_image(&format!("sha256:{}", &id.hex()[..20])).expect("it is unique").id, *id);
+    }
+    for text in ["beta", "alpine:3", &ids[0].hex()[..1], "", "ALPINE", "sha256:"] {
+        assert!(matches!(store.find_image(text), Err(ImageError::NotFound(_))), "{text}");
+    }
+}
+
+#[test]
+fn an_image_pulled_by_digest_is_found_by_digest() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = image(&lease, "a", &[]);
+    let manifest = digest("manifest");
+    let reference = "alpine:3".parse().expect("it is a reference");
+    store.tag(&id, &stave_store::Tag::new(&reference, Some(manifest))).expect("it is tagged");
+    assert_eq!(store.find_image(&format!("alpine@{manifest}")).expect("it is found").id, id);
+    assert!(store.find_image(&format!("debian@{manifest}")).is_err());
+}
+
+#[test]
+fn a_name_moves_from_image_to_image() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let first = image(&lease, "1", &["app"]);
+    let second = image(&lease, "2", &["app"]);
+    assert_eq!(store.find_image("app").expect("it is found").id, second);
+    assert_eq!(store.image(&first).expect("the store answers").expect("it is there").tags, []);
+    assert_eq!(store.image_config(&second).expect("it is there"), b"{\"config\":\"2\"}");
+}
+
+#[test]
+fn removing_the_last_name_removes_the_image_and_its_blobs() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = image(&lease, "1", &["app", "app:2"]);
+    drop(lease);
+    let removed = store.remove_image("app:2", false).expect("it is removed");
+    assert_eq!((removed.untagged.len(), removed.deleted), (1, None));
+    let several = image(&store.lease().expect("a lease is given"), "1", &["b"]);
+    let error = store.remove_image(&several.to_string(), false).expect_err("it has two names");
+    assert!(matches!(error, ImageError::SeveralNames { names, .. } if names.len() == 2));
+    store.remove_image("b", false).expect("it is removed");
+    let removed = store.remove_image("app", false).expect("it is removed");
+    assert_eq!(
+        (removed.untagged.as_slice(), removed.deleted),
+        (&["docker.io/library/app:latest".to_owned()][..], Some(id))
+    );
+    assert_eq!(store.usage().expect("it is measured").blobs.count, 0);
+    assert_clean(&store);
+}
+
+#[test]
+fn an_image_in_use_by_a_container_goes_only_with_force() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = image(&lease, "1", &["app"]);
+    let new = NewContainer { name: Some("one"), image: id, image_name: "app", snapshot: &[], config: "{}" };
+    let container = lease.create_container(&new).expect("it is made");
+    drop(lease);
+    assert!(matches!(store.remove_image("app", false), Err(ImageError::UsedByStopped { .. })));
+    assert!(matches!(store.remove_image(&id.hex(), false), Err(ImageError::UsedByStopped { .. })));
+    let running = ContainerState::Running { pid: 1, start_time: u64::MAX };
+    store.set_container_state(&container.id, running).expect("it is recorded");
+    assert_eq!(store.container(&container.id).expect("the store answers").expect("it is there").state, running);
+    assert!(matches!(store.remove_image(&id.hex(), true), Err(ImageError::UsedByRunning { .. })));
+    store.set_container_state(&container.id, ContainerState::Exited { code: 3 }).expect("it is recorded");
+    let removed = store.remove_image("app", true).expect("the name goes");
+    assert_eq!((removed.untagged.len(), removed.deleted), (1, None));
+    assert_eq!(store.remove_image(&id.hex(), true).expect("it goes").deleted, Some(id));
+    assert_clean(&store);
+}
+
+#[test]
+fn containers_have_unique_names_and_keep_their_layers() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = layer(&lease, "x");
+    let image = image(&lease, "1", &["app"]);
+    let new = NewContainer { name: Some("one"), image, image_name: "app", snapshot: &[id], config: "{}" };
+    let one = lease.create_container(&new).expect("it is made");
+    assert!(matches!(lease.create_container(&new), Err(ContainerError::NameTaken { .. })));
+    assert!(matches!(
+        lease.create_container(&NewContainer { name: Some("../x"), ..new.clone() }),
+        Err(ContainerError::BadName(_))
+    ));
+    let made_up = lease.create_container(&NewContainer { name: None, ..new.clone() }).expect("it is made");
+    assert!(made_up.name.contains('_'), "{}", made_up.name);
+    assert_eq!(list(&bench.root().join("containers")).len(), 2);
+    for text in ["one", one.id.as_str(), one.id.short()] {
+        assert_eq!(store.resolve_container(text).expect("it is found").id, one.id);
+    }
+    assert!(matches!(store.resolve_container("two"), Err(ContainerError::NotFound(_))));
+    drop(lease);
+    store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).expect("it is pruned");
+    assert!(store.path_of(&store.layer_rel_path(id)).is_dir());
+    store.set_container_state(&one.id, ContainerState::Running { pid: 1, start_time: 2 }).expect("it is recorded");
+    assert!(matches!(store.remove_container(&one.id, false), Err(ContainerError::Running(_))));
+    store.remove_container(&one.id, true).expect("it goes");
+    store.remove_container(&made_up.id, false).expect("it goes");
+    assert!(!store.path_of(&store.layer_rel_path(id)).exists());
+    assert_eq!(list(&bench.root().join("containers")), [""; 0]);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_cache_record_is_hit_until_it_is_pruned_and_then_explains_the_miss() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let (base, top) = (layer(&lease, "base"), layer(&lease, "top"));
+    assert_eq!(lease.lookup(&[1; 32]).expect("the store answers"), CacheLookup::Miss);
+    lease.record(&record(1, &[base, top])).expect("it is recorded");
+    let CacheLookup::Hit(hit) = lease.lookup(&[1; 32]).expect("the store answers") else { panic!("it is a hit") };
+    assert_eq!((hit.snapshot, hit.inputs, hit.created), (vec![base, top], vec![vec![base]], 1_000_000));
+    assert_eq!(lease.candidates(&[7; 32], 5).expect("the store answers").len(), 1);
+    assert_eq!(lease.candidates(&[8; 32], 5).expect("the store answers").len(), 0);
+    let pruned = store.prune(&PruneOptions::default()).expect("it is pruned");
+    assert_eq!((pruned.cache_records, pruned.layers), (0, 0), "a lease has pinned them");
+    drop(lease);
+    let pruned = store.prune(&PruneOptions::default()).expect("it is pruned");
+    assert_eq!((pruned.cache_records, pruned.layers), (1, 2));
+    assert!(pruned.bytes > 0);
+    let lease = store.lease().expect("a lease is given");
+    let evicted = CacheLookup::Evicted { title: "RUN 1".to_owned(), reason: Eviction::Pruned };
+    assert_eq!(lease.lookup(&[1; 32]).expect("the store answers"), evicted);
+    assert!(matches!(lease.record(&record(2, &[base])), Err(StoreError::NoLayer(gone)) if gone == base));
+    assert_clean(&store);
+}
+
+#[test]
+fn pruning_by_size_gives_up_what_was_unused_for_longest() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut layers = Vec::new();
+    for key in 0..40 {
+        let lease = store.lease().expect("a lease is given");
+        let id = layer(&lease, &"x".repeat(100_000));
+        lease.record(&record(key, &[id])).expect("it is recorded");
+        layers.push(id);
+        bench.advance(10_000);
+    }
+    let touched = store.lease().expect("a lease is given").lookup(&[0; 32]).expect("the store answers");
+    assert!(matches!(touched, CacheLookup::Hit(_)));
+    let before = store.usage().expect("it is measured");
+    assert_eq!((before.layers.count, before.reclaimable.count), (40, 40));
+    let options = PruneOptions { keep_bytes: Some(before.total_bytes() / 2), ..PruneOptions::default() };
+    let pruned = store.prune(&options).expect("it is pruned");
+    let after = store.usage().expect("it is measured").total_bytes();
+    assert_eq!(pruned.layers, 32, "one batch is enough");
+    assert!(before.total_bytes() - after >= 32 * 100_000 && pruned.bytes >= 32 * 100_000);
+    assert!(store.path_of(&store.layer_rel_path(layers[0])).exists(), "it was used last");
+    assert!(!store.path_of(&store.layer_rel_path(layers[1])).exists());
+    let none = store.prune(&PruneOptions { until: Some(0), ..PruneOptions::default() }).expect("it is pruned");
+    assert_eq!(none.cache_records, 0);
+}
+
+#[test]
+fn a_file_with_two_links_is_counted_once_and_freed_with_its_last() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let first = layer(&lease, &"x".repeat(1 << 20));
+    let work = lease.work_dir().expect("a work directory is made");
+    let link = store.path_of(&work.diff_rel_path()).join("file");
+    std::fs::hard_link(store.path_of(&store.layer_rel_path(first)).join("file"), link).expect("it is linked");
+    let second = lease.publish_layer(work, None).expect("it is published");
+    lease.record(&record(2, &[second])).expect("it is recorded");
+    drop(lease);
+    let bytes = store.usage().expect("it is measured").layers.bytes;
+    assert!((1 << 20..3 << 19).contains(&bytes), "{bytes}");
+    let first = store.prune(&PruneOptions { until: Some(0), ..PruneOptions::default() }).expect("it is pruned");
+    assert_eq!(first.layers, 1);
+    assert!(first.bytes < 1 << 19, "the other link is still there");
+    let second = store.prune(&PruneOptions::default()).expect("it is pruned");
+    assert!(second.bytes >= 1 << 20, "{}", second.bytes);
+}
+
+#[test]
+fn images_without_names_are_pruned_and_those_with_names_only_on_demand() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let (named, nameless) = (image(&lease, "1", &["app"]), image(&lease, "2", &[]));
+    drop(lease);
+    let cache_only = PruneOptions { cache_only: true, ..PruneOptions::default() };
+    assert_eq!(store.prune(&cache_only).expect("it is pruned").images, []);
+    assert_eq!(store.prune(&PruneOptions::default()).expect("it is pruned").images, [nameless]);
+    let all = PruneOptions { all: true, ..PruneOptions::default() };
+    let pinned = store.lease().expect("a lease is given");
+    pinned.resolve_image("app").expect("it is found");
+    assert_eq!(store.prune(&all).expect("it is pruned").images, []);
+    store.remove_image("app", false).expect("a lease keeps the files, not the name");
+    assert!(store.open_blob(&BlobDigest::from(named)).is_ok(), "a running build still reads it");
+    drop(pinned);
+    store.prune(&all).expect("it is pruned");
+    assert!(store.open_blob(&BlobDigest::from(named)).is_err());
+    assert_clean(&store);
+}
+
+#[test]
+fn a_restart_drops_what_was_not_settled_and_says_so() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let kept = layer(&lease, "kept");
+    lease.record(&record(1, &[kept])).expect("it is recorded");
+    image(&lease, "kept", &["kept"]);
+    assert!(!store.is_settled().expect("the store answers"));
+    store.settle().expect("it settles");
+    assert!(store.is_settled().expect("the store answers"));
+    let dropped = layer(&lease, "dropped");
+    lease.record(&record(2, &[kept, dropped])).expect("it is recorded");
+    let image = image(&lease, "dropped", &["dropped"]);
+    let new = NewContainer { name: Some("one"), image, image_name: "x", snapshot: &[kept, dropped], config: "" };
+    lease.create_container(&new).expect("it is made");
+    drop((lease, store));
+
+    let store = bench.try_open("boot-2").expect("the store opens");
+    let lost: Vec<String> = store.lost().expect("the store answers").into_iter().map(|lost| lost.name).collect();
+    assert_eq!(lost, ["one", "docker.io/library/dropped:latest"]);
+    let lease = store.lease().expect("a lease is given");
+    assert!(matches!(lease.lookup(&[1; 32]).expect("the store answers"), CacheLookup::Hit(_)));
+    let evicted = lease.lookup(&[2; 32]).expect("the store answers");
+    assert!(matches!(evicted, CacheLookup::Evicted { reason: Eviction::NotDurable, .. }), "{evicted:?}");
+    assert!(store.find_image("kept").is_ok());
+    assert!(!store.path_of(&store.layer_rel_path(dropped)).exists());
+    assert_clean(&store);
+    store.acknowledge_lost().expect("it is recorded");
+    assert_eq!(store.lost().expect("the store answers"), []);
+}
+
+#[test]
+fn a_store_of_another_version_is_refused_with_the_way_out() {
+    let bench = Bench::new();
+    drop(bench.open());
+    std::fs::write(bench.root().join("version"), "stave store 2\n").expect("it is written");
+    let error = bench.try_open("boot-1").expect_err("the version is unknown").to_string();
+    assert!(
+        error.contains("`stave store 2`") && error.contains("`stave store 1`") && error.contains("--root"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_left_alone() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.root()).expect("it is made");
+    std::fs::write(bench.root().join("thesis.tex"), "x").expect("it is written");
+    assert!(matches!(bench.try_open("boot-1"), Err(StoreError::NotAStore { entry, .. }) if entry == "thesis.tex"));
+    assert_eq!(list(&bench.root()), ["thesis.tex"]);
+}
+
+#[test]
+fn a_store_of_another_user_is_refused() {
+    let bench = Bench::new();
+    drop(bench.open());
+    if let Err(error) = std::os::unix::fs::chown(bench.root(), Some(12345), None) {
+        println!("skipped: cannot give a directory to another user: {error}");
+        return;
+    }
+    assert!(matches!(bench.try_open("boot-1"), Err(StoreError::OtherUser { owner: 12345, .. })));
+}
+
+#[test]
+fn a_damaged_database_is_an_error_that_says_what_to_do() {
+    for damage in ["garbage", "zeros", "truncated", "middle"] {
+        let bench = Bench::new();
+        let store = bench.open();
+        let lease = store.lease().expect("a lease is given");
+        image(&lease, "1", &["app"]);
+        drop(lease);
+        store.settle().expect("it settles");
+        drop(store);
+        let path = bench.root().join("stave.db");
+        let bytes = std::fs::read(&path).expect("it is there");
+        let damaged = match damage {
+            "garbage" => b"this is not a database, whatever its name says".repeat(100),
+            "zeros" => vec![0; bytes.len()],
+            "truncated" => bytes[..bytes.len() / 3].to_vec(),
+            _ => [&bytes[..4096], &vec![0xff; bytes.len() - 4096][..]].concat(),
+        };
+        std::fs::write(&path, damaged).expect("it is written");
+        for suffix in ["-wal", "-shm"] {
+            drop(std::fs::remove_file(bench.root().join(format!("stave.db{suffix}"))));
+        }
+        let error = bench.try_open("boot-1").and_then(|store| store.images()).expect_err(damage);
+        assert!(matches!(error, StoreError::Damaged { .. }), "{damage}: {error}");
+        assert!(error.to_string().contains("move it"), "{error}");
+        assert!(bench.root().join("blobs").is_dir());
+    }
+}
+
+#[test]
+fn a_store_without_its_database_starts_anew_and_check_removes_the_rest() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    image(&lease, "1", &["app"]);
+    layer(&lease, "x");
+    drop((lease, store));
+    for name in ["stave.db", "stave.db-wal", "stave.db-shm"] {
+        drop(std::fs::remove_file(bench.root().join(name)));
+    }
+    let store = bench.open();
+    let found = check(&store);
+    assert!(found.problems.iter().all(Problem::is_litter) && found.problems.len() == 3, "{found:?}");
+    store.check(&CheckOptions { repair: true, ..CheckOptions::default() }).expect("it is repaired");
+    assert_clean(&store);
+}
+
+#[test]
+fn check_names_every_fault_and_repairs_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let (flipped, missing, short) =
+        (image(&lease, "1", &["a"]), image(&lease, "2", &["b"]), image(&lease, "3", &["c"]));
+    let gone = layer(&lease, "x");
+    lease.record(&record(1, &[gone])).expect("it is recorded");
+    drop(lease);
+    let path = |id| {
+        let hex = BlobDigest::from(id).hex();
+        bench.root().join(format!("blobs/sha256/{}/{}", &hex[..2], &hex[2..]))
+    };
+    std::fs::write(path(flipped), "{\"config\":\"!\"}").expect("it is written");
+    std::fs::remove_file(path(missing)).expect("it is deleted");
+    std::fs::write(path(short), "{").expect("it is written");
+    std::fs::remove_dir_all(bench.root().join(format!("layers/{gone}"))).expect("it is deleted");
+    std::fs::create_dir(bench.root().join("layers/00000000000000aa")).expect("it is made");
+    std::fs::write(bench.root().join("core"), "x").expect("it is written");
+    let found = check(&store);
+    let expected = [
+        Problem::BlobMissing(missing.into()),
+        Problem::BlobSize { digest: short.into(), expected: 14, actual: 1 },
+        Problem::BlobDigest { expected: flipped.into(), actual: digest("{\"config\":\"!\"}") },
+        Problem::LayerMissing(gone),
+        Problem::Orphan("layers/00000000000000aa".to_owned()),
+        Problem::Stray("core".to_owned()),
+    ];
+    for problem in &expected {
+        assert!(found.problems.contains(problem), "{problem} is not among {:?}", found.problems);
+    }
+    assert!(found.is_damaged());
+    let repair = CheckOptions { read_blobs: true, repair: true, ..CheckOptions::default() };
+    store.check(&repair).expect("it is repaired");
+    assert_eq!(check(&store).problems, [Problem::Stray("core".to_owned())], "what is not ours is not deleted");
+    assert_eq!(store.lost().expect("the store answers").len(), 3);
+    assert_eq!(store.images().expect("the store answers").len(), 0);
+    let evicted = store.lease().expect("a lease is given").lookup(&[1; 32]).expect("the store answers");
+    assert!(matches!(evicted, CacheLookup::Evicted { reason: Eviction::Damaged, .. }));
+}
+
+#[test]
+fn a_deep_check_compares_what_layers_pack_to() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let (good, bad) = (layer(&lease, "good"), layer(&lease, "bad"));
+    for id in [good, bad] {
+        store.set_layer_tar(id, Some(5), &DiffId::of(b"good"), 1).expect("it is recorded");
+        lease.record(&record(u8::from(id == good), &[id])).expect("it is recorded");
+    }
+    let pack = |id, epoch| {
+        assert_eq!(epoch, Some(5));
+        Ok(DiffId::of(&std::fs::read(store.path_of(&store.layer_rel_path(id)).join("file"))?))
+    };
+    let options = CheckOptions { pack: Some(&pack), repair: true, ..CheckOptions::default() };
+    let found = store.check(&options).expect("the check runs");
+    let expected = Problem::LayerDigest { layer: bad, expected: DiffId::of(b"good"), actual: DiffId::of(b"bad") };
+    assert_eq!(found.problems, [expected]);
+    assert_eq!(store.check(&options).expect("the check runs").problems, []);
+}
+
+#[test]
+fn the_trash_takes_trees_deeper_than_descriptors_reach() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let work = lease.work_dir().expect("a work directory is made");
+    let mut path = store.path_of(&work.diff_rel_path());
+    for depth in 0..400 {
+        path.push(if depth % 2 == 0 { "a" } else { "bb" });
+        std::fs::create_dir(&path).expect("it is made");
+        std::fs::write(path.join("file"), "x").expect("it is written");
+    }
+    drop(work);
+    assert_eq!(list(&bench.root().join("trash")), [""; 0]);
+}
+
+#[test]
+fn the_history_keeps_the_latest_builds_within_limits() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    for number in 0..5 {
+        let id = lease.begin_build(&format!("build {number}")).expect("it begins");
+        let log = store.path_of(&store.build_logs_rel_path(&id)).join("log");
+        std::fs::write(log, "x".repeat(10_000)).expect("it is written");
+        bench.advance(1);
+        lease.finish_build(&id, BuildState::Done, None).expect("it ends");
+    }
+    let interrupted = lease.begin_build("interrupted").expect("it begins");
+    drop(lease);
+    let builds = store.builds(10).expect("the store answers");
+    assert_eq!((builds[0].id.clone(), builds[0].state), (interrupted, BuildState::Interrupted));
+    assert_eq!(store.trim_builds(4, u64::MAX).expect("they are trimmed"), 2);
+    assert_eq!(store.trim_builds(4, 30_000).expect("they are trimmed"), 2);
+    let titles: Vec<String> =
+        store.builds(10).expect("the store answers").into_iter().map(|build| build.title).collect();
+    assert_eq!(titles, ["interrupted", "build 4"]);
+    assert_eq!(list(&bench.root().join("logs")).len(), 2);
+    assert_clean(&store);
+}
