@@ -4,9 +4,8 @@ use std::io::{Read, Seek as _, SeekFrom};
 
 use super::{Copier, CopyError};
 use crate::dir::shown;
-use crate::limits::Limits;
 use crate::select::{Selection, Source};
-use crate::unpack::{BLOCK_BYTES, Extraction, UnpackError, decompress, extract_archive, is_tar_header};
+use crate::unpack::{BLOCK_BYTES, UnpackError, decompress, extract_onto, is_tar_header};
 
 impl Copier<'_> {
     /// Unpacks the source into the directory `dest` if it is an archive; says no, and does nothing, if it is not.
@@ -18,14 +17,9 @@ impl Copier<'_> {
         let failed = |error: UnpackError| CopyError::Unpack { path: shown(&source.path), source: error };
         file.seek(SeekFrom::Start(0)).map_err(|error| failed(UnpackError::Read(error)))?;
         self.places.ensure(dest, &self.made())?;
-        let how = Extraction {
-            below: self.request.parent,
-            owner: self.request.owner,
-            dest,
-            limits: Limits::default(),
-        };
         let archive = decompress(&file).map_err(failed)?;
-        let applied = extract_archive(archive, self.into, &how).map_err(failed)?;
+        let (below, owner) = (self.request.parent, self.request.owner);
+        let applied = extract_onto(archive, self.into, below, dest, owner).map_err(failed)?;
         let after = rustix::fs::fstat(&file).map_err(|error| failed(UnpackError::Read(error.into())))?;
         if !crate::dir::Metadata::from_stat(&after).is_unchanged_since(&source.node.metadata) {
             return Err(CopyError::Changed(shown(&source.path)));

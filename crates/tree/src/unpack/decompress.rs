@@ -32,6 +32,12 @@ pub fn decompress<'a>(input: impl Read + Send + 'a) -> Result<Box<dyn Read + Sen
     })
 }
 
+/// Tells whether a stream that starts like this would be decompressed.
+pub(super) fn is_compressed(head: &[u8]) -> bool {
+    let starts: [&[u8]; 4] = [&[0x1f, 0x8b], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
+    starts.iter().any(|start| head.starts_with(start))
+}
+
 /// Returns the first bytes of the stream, which stay to be read.
 fn fill<R: Read>(input: &mut BufReader<R>) -> io::Result<&[u8]> {
     loop {

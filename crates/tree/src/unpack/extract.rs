@@ -60,8 +60,8 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    pub(super) fn run(mut self, input: impl Read, limits: Limits) -> Result<Applied, UnpackError> {
-        let mut reader = TarReader::new(input, limits);
+    pub(super) fn run(mut self, input: impl Read, limits: &Limits) -> Result<Applied, UnpackError> {
+        let mut reader = TarReader::new(input, *limits);
         while let Some(entry) = reader.next_entry()? {
             self.applied.entries += 1;
             self.entry(&mut reader, &entry)?;

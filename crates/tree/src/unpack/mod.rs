@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::dir::{Dir, PathError};
-use crate::limits::Limits;
+pub use crate::limits::Limits;
 use crate::merged::LayerFormat;
 
 pub use decompress::decompress;
@@ -139,29 +139,42 @@ pub struct Applied {
 /// become whiteouts and opaque directories.
 ///
 /// All of `input` is read, so that a digest taken on the way is that of the whole layer.
-pub fn apply_layer(input: impl Read, into: &Dir, format: LayerFormat, limits: Limits) -> Result<Applied, UnpackError> {
+pub fn apply_layer(input: impl Read, into: &Dir, format: LayerFormat, limits: &Limits) -> Result<Applied, UnpackError> {
     extract::Extractor::new(into, None, Some(format), None).run(input, limits)
 }
 
-/// How [`extract_archive`] unpacks.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Extraction<'a> {
-    /// The tree that `into` is a layer of: links in it are followed, and directories that exist in it keep their
-    /// attributes.
-    pub below: Option<&'a Dir>,
-    /// Owner and group of everything, instead of what the archive says.
-    pub owner: Option<(u32, u32)>,
-    /// Where in `into` to unpack; it exists there.
-    pub dest: &'a [u8],
-    /// What the archive may hold.
-    pub limits: Limits,
+/// Unpacks an uncompressed tar into a directory: a build context, `cp`. Whiteouts mean nothing here. With `owner`, all
+/// belongs to that user and group instead of those that the archive says.
+///
+/// All of `input` is read.
+pub fn extract_archive(
+    input: impl Read,
+    into: &Dir,
+    owner: Option<(u32, u32)>,
+    limits: &Limits,
+) -> Result<Applied, UnpackError> {
+    extract::Extractor::new(into, None, None, owner).run(input, limits)
 }
 
-/// Unpacks an uncompressed tar into a directory: `ADD`, a build context, `cp`. Whiteouts mean nothing here.
-pub fn extract_archive(input: impl Read, into: &Dir, how: &Extraction<'_>) -> Result<Applied, UnpackError> {
-    let mut extractor = extract::Extractor::new(into, how.below, None, how.owner);
-    extractor.dest = crate::dir::clean(how.dest);
-    extractor.run(input, how.limits)
+/// Unpacks an uncompressed tar into the directory `dest` of the layer `into`, which is to lie on `below`: `ADD`. Links in
+/// both are followed, and directories that only exist below keep their attributes.
+pub(crate) fn extract_onto(
+    input: impl Read,
+    into: &Dir,
+    below: Option<&Dir>,
+    dest: &[u8],
+    owner: Option<(u32, u32)>,
+) -> Result<Applied, UnpackError> {
+    let mut extractor = extract::Extractor::new(into, below, None, owner);
+    extractor.dest = crate::dir::clean(dest);
+    extractor.run(input, &Limits::default())
+}
+
+/// Tells whether `head`, the first 512 bytes or more of a stream, begins a tar archive or something compressed, as build
+/// contexts on standard input are told from Dockerfiles.
+#[must_use]
+pub fn is_archive(head: &[u8]) -> bool {
+    decompress::is_compressed(head) || head.first_chunk().is_some_and(is_tar_header)
 }
 
 /// Gives the directories `implied` of a layer ([`Applied::implied`]) the attributes that they have in the tree below the

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_last_record_of_a_key_counts_and_an_empty_one_takes_it_back() {
-        let pax = parse(b"11 path=ab\n12 path=abc\n11 size=42\n9 size=\n").ok().unwrap();
+        let pax = parse(b"11 path=ab\n12 path=abc\n11 size=42\n8 size=\n").ok().unwrap();
         assert_eq!((pax.path, pax.size), (Some(b"abc".to_vec()), None));
     }
 

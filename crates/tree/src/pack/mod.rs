@@ -1,0 +1,100 @@
+//! Packing directories into tar archives, and compressing them.
+//!
+//! Turns a layer directory or a merged tree into the bytes of an archive. The bytes depend on the tree alone: entries are
+//! sorted, times are whole seconds, nothing of this machine is in them. Files are read, never links' targets.
+
+mod compress;
+mod header;
+mod walk;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use stave_oci::TreeDigest;
+
+use crate::dir::{Dir, PathError};
+use crate::digest::{Owners, tree_digest};
+use crate::merged::LayerFormat;
+use crate::scan::{Everything, ScanError, Scanner};
+
+pub use compress::{GzipWriter, ZstdWriter};
+
+/// A tree that cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file could not be read.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The archive could not be written.
+    #[error("cannot write the archive")]
+    Write(#[source] io::Error),
+    /// A file is not the same before and after it was read.
+    #[error("`{}` changed while it was packed", .0.display())]
+    Changed(PathBuf),
+    /// A file has a name that in an image means the deletion of another one.
+    #[error("`{}` has a name that starts with `.wh.`, which no image can hold", .0.display())]
+    ReservedName(PathBuf),
+    /// An extended attribute has a name that an archive cannot hold.
+    #[error("`{}` has an extended attribute with `=` in its name, which no archive can hold", .0.display())]
+    XattrName(PathBuf),
+    /// Directories are nested too deeply.
+    #[error("`{}` is too deep", .0.display())]
+    TooDeep(PathBuf),
+}
+
+/// What was packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Packed {
+    /// Bytes of the archive.
+    pub bytes: u64,
+    /// Entries in it.
+    pub entries: u64,
+}
+
+/// Writes the tar of a layer, with whiteouts as images note them. Times newer than `epoch`, in seconds since 1970, are
+/// written as `epoch`.
+pub fn pack_layer(
+    layer: &Dir,
+    format: LayerFormat,
+    epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<Packed, PackError> {
+    walk::Packer::new(layer, Some(format), epoch, out).contents(b"", b"")
+}
+
+/// Writes the tar of what is at `path` of a tree, under `name`. If `name` is empty, `path` is a directory and its entries
+/// are written without it. A link at the end of `path` is packed as a link. Times newer than `epoch` are written as `epoch`.
+pub fn pack_tree(
+    view: &Dir,
+    path: &[u8],
+    name: &[u8],
+    epoch: Option<i64>,
+    out: &mut dyn Write,
+) -> Result<Packed, PackError> {
+    let packer = walk::Packer::new(view, None, epoch, out);
+    let name = crate::dir::clean(name);
+    let real = real_path(view, path)?;
+    if name.is_empty() { packer.contents(&real, b"") } else { packer.single(&real, &name) }
+}
+
+/// Returns `path` without links on the way to its last name.
+fn real_path(view: &Dir, path: &[u8]) -> Result<Vec<u8>, PathError> {
+    let cleaned = crate::dir::clean(path);
+    let (parent, name) = crate::copy::split(&cleaned);
+    let parent = crate::dir::clean(&view.resolve(parent)?);
+    Ok(if name.is_empty() { parent } else { crate::dir::join(&parent, name) })
+}
+
+/// Returns the identity of a layer's content, deletions included. Two layers with the same digest make the same files out
+/// of the same lower layers, apart from times.
+pub fn layer_digest(layer: &Dir, format: LayerFormat) -> Result<TreeDigest, ScanError> {
+    let scanner = Scanner {
+        root: layer,
+        filter: &Everything,
+        hash: true,
+        memory: None,
+        opaque_xattr: Some(format.opaque_xattr()),
+    };
+    let root = scanner.scan(b"", b"")?;
+    Ok(tree_digest(root.iter().collect::<Vec<_>>().into_iter(), Owners::Kept))
+}

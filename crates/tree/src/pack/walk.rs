@@ -1,0 +1,251 @@
+//! Walking a tree in the order of an archive and writing its entries.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::os::fd::AsFd as _;
+
+use super::header::Entry;
+use super::{PackError, Packed};
+use crate::copy::split;
+use crate::dir::{Dir, Follow, Kind, Metadata, PathError, Xattr, join, list_xattrs, shown};
+use crate::limits::DEPTH_MAX;
+use crate::merged::LayerFormat;
+use crate::scan::is_opaque;
+use crate::unpack::BLOCK_BYTES;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Writes the archive of one tree.
+pub(super) struct Packer<'a> {
+    root: &'a Dir,
+    /// Set for a layer: whiteouts and opaque directories mean something.
+    layer: Option<LayerFormat>,
+    epoch: Option<i64>,
+    out: Counted<'a>,
+    buffer: Vec<u8>,
+    /// The first name of each inode that has several.
+    names: HashMap<(u64, u64), Vec<u8>>,
+    entries: u64,
+}
+
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: u64,
+}
+
+impl Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.bytes += bytes.len() as u64;
+        self.out.write_all(bytes).map_err(PackError::Write)
+    }
+}
+
+impl<'a> Packer<'a> {
+    pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: &'a mut dyn Write) -> Self {
+        let out = Counted { out, bytes: 0 };
+        Self { root, layer, epoch, out, buffer: vec![0; BUFFER_BYTES], names: HashMap::new(), entries: 0 }
+    }
+
+    /// Writes what is in the directory `path`, named as being in `name`.
+    pub(super) fn contents(mut self, path: &[u8], name: &[u8]) -> Result<Packed, PackError> {
+        self.directory(path, name, 0)?;
+        self.end()
+    }
+
+    /// Writes the one file or directory at `path` as `name`.
+    pub(super) fn single(mut self, path: &[u8], name: &[u8]) -> Result<Packed, PackError> {
+        let metadata = self.root.metadata(path, Follow::No)?;
+        if metadata.kind == Kind::Directory {
+            let dir = self.root.open_dir_no_links(path)?;
+            self.directory_entry(&dir, &metadata, path, name)?;
+            drop(dir);
+            self.directory(path, name, 0)?;
+        } else {
+            let (parent, last) = split(path);
+            let parent = self.root.open_dir_no_links(parent)?;
+            self.leaf(&parent, last, &metadata, path, name)?;
+        }
+        self.end()
+    }
+
+    fn end(mut self) -> Result<Packed, PackError> {
+        self.out.write(&[0; 2 * BLOCK_BYTES])?;
+        self.out.out.flush().map_err(PackError::Write)?;
+        Ok(Packed { bytes: self.out.bytes, entries: self.entries })
+    }
+
+    fn directory(&mut self, path: &[u8], name: &[u8], depth: usize) -> Result<(), PackError> {
+        if depth > DEPTH_MAX {
+            return Err(PackError::TooDeep(shown(path)));
+        }
+        let mut dir = Some(self.root.open_dir_no_links(path)?);
+        let children = match &dir {
+            Some(dir) => dir.list(b"")?,
+            None => Vec::new(),
+        };
+        for child in children {
+            let (path, name) = (join(path, &child.name), join(name, &child.name));
+            let opened = match dir.take() {
+                Some(opened) => opened,
+                None => self.root.open_dir_no_links(split(&path).0)?,
+            };
+            if child.metadata.kind != Kind::Directory {
+                self.leaf(&opened, &child.name, &child.metadata, &path, &name)?;
+                dir = Some(opened);
+                continue;
+            }
+            self.check_name(&child.name, &path)?;
+            let below = opened.open_dir_no_links(&child.name)?;
+            self.directory_entry(&below, &child.metadata, &path, &name)?;
+            // Only one directory is open at a time, however deep the tree is.
+            drop((opened, below));
+            self.directory(&path, &name, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &[u8], path: &[u8]) -> Result<(), PackError> {
+        if self.layer.is_some() && name.starts_with(b".wh.") {
+            return Err(PackError::ReservedName(shown(path)));
+        }
+        Ok(())
+    }
+
+    fn directory_entry(&mut self, dir: &Dir, metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+        let failed = |source: rustix::io::Errno| PathError::io("read the attributes of", path, source);
+        let xattrs = self.xattrs(list_xattrs(dir).map_err(failed)?, path)?;
+        let name = join(name, b"/");
+        let entry = Entry { path: &name, type_flag: b'5', xattrs: &xattrs, ..self.entry(metadata) };
+        let blocks = entry.blocks();
+        self.write(&blocks)?;
+        let opaque = match self.layer {
+            Some(format) => is_opaque(dir, format.opaque_xattr()).map_err(failed)?,
+            None => false,
+        };
+        if opaque { self.whiteout(&join(&name, b".wh..wh..opq")) } else { Ok(()) }
+    }
+
+    fn leaf(
+        &mut self,
+        dir: &Dir,
+        last: &[u8],
+        metadata: &Metadata,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<(), PackError> {
+        if self.layer.is_some() && metadata.is_whiteout() {
+            let (parent, last) = split(name);
+            return self.whiteout(&join(parent, &[b".wh.", last].concat()));
+        }
+        self.check_name(last, path)?;
+        if metadata.links > 1 && metadata.kind == Kind::File {
+            let inode = (metadata.device, metadata.inode);
+            if let Some(first) = self.names.get(&inode) {
+                let entry = Entry { path: name, link: first, type_flag: b'1', ..self.entry(metadata) };
+                let blocks = entry.blocks();
+                return self.write(&blocks);
+            }
+            self.names.insert(inode, name.to_vec());
+        }
+        let type_flag = match metadata.kind {
+            Kind::File => return self.file(dir, last, metadata, path, name),
+            Kind::Link => {
+                let target = rustix::fs::readlinkat(dir, last, Vec::new())
+                    .map_err(|source| PathError::io("read link", path, source))?
+                    .into_bytes();
+                let entry = Entry { path: name, link: &target, type_flag: b'2', mode: 0o777, ..self.entry(metadata) };
+                let blocks = entry.blocks();
+                return self.write(&blocks);
+            }
+            // It means nothing without the process behind it.
+            Kind::Socket | Kind::Directory => return Ok(()),
+            Kind::Pipe => b'6',
+            Kind::CharDevice => b'3',
+            Kind::BlockDevice => b'4',
+        };
+        let device = match metadata.kind {
+            Kind::Pipe => (0, 0),
+            _ => (rustix::fs::major(metadata.rdev), rustix::fs::minor(metadata.rdev)),
+        };
+        let entry = Entry { path: name, type_flag, device, ..self.entry(metadata) };
+        let blocks = entry.blocks();
+        self.write(&blocks)
+    }
+
+    /// Returns an entry with what all kinds take from the metadata.
+    fn entry(&self, metadata: &Metadata) -> Entry<'static> {
+        let seconds = metadata.modified.seconds;
+        Entry {
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            seconds: self.epoch.map_or(seconds, |epoch| seconds.min(epoch)),
+            ..Entry::default()
+        }
+    }
+
+    fn write(&mut self, blocks: &[u8]) -> Result<(), PackError> {
+        self.entries += 1;
+        self.out.write(blocks)
+    }
+
+    fn whiteout(&mut self, name: &[u8]) -> Result<(), PackError> {
+        let blocks = Entry { path: name, type_flag: b'0', ..Entry::default() }.blocks();
+        self.write(&blocks)
+    }
+
+    fn xattrs(&self, xattrs: Vec<Xattr>, path: &[u8]) -> Result<Vec<Xattr>, PackError> {
+        if xattrs.iter().any(|xattr| xattr.name.contains(&b'=')) {
+            return Err(PackError::XattrName(shown(path)));
+        }
+        Ok(xattrs)
+    }
+
+    fn file(
+        &mut self,
+        dir: &Dir,
+        last: &[u8],
+        listed: &Metadata,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<(), PackError> {
+        let mut file = dir.open_file_here(last)?;
+        let examined = |file: &File| match rustix::fs::fstat(file) {
+            Ok(stat) => Ok(Metadata::from_stat(&stat)),
+            Err(source) => Err(PathError::io("examine", path, source)),
+        };
+        let before = examined(&file)?;
+        if !before.is_unchanged_since(listed) {
+            return Err(PackError::Changed(shown(path)));
+        }
+        let xattrs = list_xattrs(file.as_fd()).map_err(|source| PathError::io("read the attributes of", path, source))?;
+        let xattrs = self.xattrs(xattrs, path)?;
+        let entry = Entry { path: name, type_flag: b'0', size: before.size, xattrs: &xattrs, ..self.entry(&before) };
+        let blocks = entry.blocks();
+        self.write(&blocks)?;
+        self.content(&mut file, before.size, path)?;
+        if !examined(&file)?.is_unchanged_since(&before) {
+            return Err(PackError::Changed(shown(path)));
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, file: &mut File, size: u64, path: &[u8]) -> Result<(), PackError> {
+        let mut left = size;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            match file.read(&mut self.buffer[..wanted]) {
+                Ok(0) => return Err(PackError::Changed(shown(path))),
+                Ok(length) => {
+                    self.out.write(&self.buffer[..length])?;
+                    left -= length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(PathError::io("read", path, error).into()),
+            }
+        }
+        let padding = usize::try_from(size.wrapping_neg() % BLOCK_BYTES as u64).expect("less than a block");
+        self.out.write(&[0; BLOCK_BYTES][..padding])
+    }
+}
