@@ -11,6 +11,7 @@
 //! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel` in this order.
 
 pub mod bench;
+pub mod fixtures;
 pub mod http;
 pub mod image;
 pub mod leaks;

@@ -30,12 +30,14 @@ impl Output {
 
     /// Panics with everything that was printed unless the command succeeded.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "called for its panic")]
     pub fn success(&self) -> &Self {
         self.exit(0)
     }
 
     /// Panics with everything that was printed unless the exit code is `code`.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "called for its panic")]
     pub fn exit(&self, code: i32) -> &Self {
         assert!(self.code == code, "expected exit {code} of `{}`, got:\n{}", self.command, self.raw());
         self
@@ -43,6 +45,7 @@ impl Output {
 
     /// Panics unless the standard error has `text` in it.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "called for its panic")]
     pub fn complains(&self, text: &str) -> &Self {
         assert!(self.stderr.contains(text), "expected `{text}` on stderr of `{}`, got:\n{}", self.command, self.raw());
         self

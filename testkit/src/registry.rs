@@ -55,24 +55,27 @@ impl LoopbackRegistry {
     }
 
     /// Serves `image` as `repository:tag`.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn put(&self, repository: &str, tag: &str, image: &Image) -> &Self {
         let mut content = self.content();
         for blob in image.blobs() {
             let bytes = blob.source.read().expect("a fixture's blob is readable");
             content.blobs.insert(blob.descriptor.digest.to_string(), bytes);
         }
-        content.put_manifest(repository, tag, media_type::OCI_MANIFEST, image.manifest_bytes());
+        content.put_manifest(repository, tag, media_type::OCI_MANIFEST, &image.manifest_bytes());
         drop(content);
         self
     }
 
     /// Serves these bytes as the manifest `repository:tag`, whatever they are.
-    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: Vec<u8>) -> &Self {
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> &Self {
         self.content().put_manifest(repository, tag, media_type, bytes);
         self
     }
 
     /// From now on serves `bytes` where the blob `digest` is asked for.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn replace_blob(&self, digest: &BlobDigest, bytes: Vec<u8>) -> &Self {
         self.content().blobs.insert(digest.to_string(), bytes);
         self
@@ -115,11 +118,11 @@ impl LoopbackRegistry {
 }
 
 impl Content {
-    fn put_manifest(&mut self, repository: &str, tag: &str, media_type: &str, bytes: Vec<u8>) -> String {
-        let digest = BlobDigest::of(&bytes).to_string();
+    fn put_manifest(&mut self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> String {
+        let digest = BlobDigest::of(bytes).to_string();
         for reference in [tag, &digest] {
             let key = (repository.to_owned(), reference.to_owned());
-            self.manifests.insert(key, (media_type.to_owned(), bytes.clone()));
+            self.manifests.insert(key, (media_type.to_owned(), bytes.to_vec()));
         }
         digest
     }
@@ -147,13 +150,13 @@ impl Content {
     fn manifest(&mut self, request: &Request, repository: &str, reference: &str) -> Response {
         if request.method == "PUT" {
             let kind = request.header("content-type").unwrap_or(media_type::OCI_MANIFEST).to_owned();
-            let digest = self.put_manifest(repository, reference, &kind, request.body.clone());
+            let digest = self.put_manifest(repository, reference, &kind, &request.body);
             let location = format!("/v2/{repository}/manifests/{digest}");
             return Response::status(201).with("Docker-Content-Digest", digest).with("Location", location);
         }
         match self.manifests.get(&(repository.to_owned(), reference.to_owned())) {
             Some((kind, bytes)) => {
-                let digest = BlobDigest::of(bytes);
+                let digest = BlobDigest::of(bytes).to_string();
                 Response::body(200, kind, bytes.clone()).with("Docker-Content-Digest", digest)
             }
             None => error(404, "MANIFEST_UNKNOWN"),

@@ -57,7 +57,7 @@ impl Server {
         let start = Instant::now();
         while !ready() {
             let ended = self.child.try_wait().ok().flatten();
-            if ended.is_some() || start.elapsed() > Duration::from_secs(60) {
+            if ended.is_some() || start.elapsed() > Duration::from_mins(1) {
                 let text = std::fs::read_to_string(log).unwrap_or_default();
                 return Err(Failure::new(format!("`{}` did not get ready:\n{}", self.name, tail(&text))));
             }
@@ -102,7 +102,7 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
 /// The last 40 lines.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].iter().map(|line| format!("{line}\n")).collect()
+    lines[lines.len().saturating_sub(40)..].iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Waits for SIGINT or SIGTERM.

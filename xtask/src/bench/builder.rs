@@ -56,7 +56,7 @@ impl Builder {
                 self.buildah(&["bud", "--layers", "--network=host", "--isolation=oci", "-t", TAG])?
             }
             Self::Docker(dockerd) => dockerd.docker(&["build", "--network=host", "-t", TAG]),
-            Self::Buildctl { binary } => return buildctl(binary, job),
+            Self::Buildctl { binary } => return Some(buildctl(binary, job)),
         };
         if job.no_cache {
             command.arg("--no-cache");
@@ -113,7 +113,7 @@ impl Builder {
     }
 }
 
-fn buildctl(binary: &Path, job: Job<'_>) -> Option<Command> {
+fn buildctl(binary: &Path, job: Job<'_>) -> Command {
     let mut command = Command::new(binary);
     command.args(["build", "--progress=plain", "--frontend=dockerfile.v0"]);
     for local in ["context", "dockerfile"] {
@@ -126,7 +126,7 @@ fn buildctl(binary: &Path, job: Job<'_>) -> Option<Command> {
         None => format!("type=image,name={TAG}"),
         Some((file, compression)) => format!("type=oci,dest={},compression={compression}", file.display()),
     });
-    Some(command)
+    command
 }
 
 /// Buildah by path, if there is one.

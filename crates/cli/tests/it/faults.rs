@@ -1,0 +1,209 @@
+//! What goes wrong around a build: signals at any time, full disks, damaged blobs, stores of other versions.
+
+use rustix::process::{Pid, Signal, kill_process};
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::http::{Response, Server};
+use stave_testkit::{Bench, Image, LoopbackRegistry, leaks, needs};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// Tells the receiver whenever somebody asks.
+fn doorbell() -> (Server, Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let server = Server::start(move |_| {
+        // A test that has ended does not listen any more.
+        sender.send(()).ok();
+        Response::status(200)
+    });
+    (server, receiver)
+}
+
+/// Starts a build whose second step says that it runs and then does not end by itself.
+fn endless_build(bench: &Bench) -> Child {
+    let (server, rang) = doorbell();
+    let token = bench.token();
+    bench.file(
+        "Dockerfile",
+        format!(
+            "FROM busybox\nRUN echo {token} > /first\nRUN wget -q -O - {}/ready; sleep 3000; echo {token}\n",
+            server.url()
+        ),
+    );
+    let child = bench.spawn(["build", "-t", "endless", "."]);
+    rang.recv_timeout(Duration::from_secs(60)).expect("the step runs");
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("the build runs");
+}
+
+/// Nothing of the bench is left: no process, no mount, no unfinished file.
+#[track_caller]
+fn assert_tidy(bench: &Bench) {
+    assert_eq!(leaks::processes(bench.token()), Vec::<String>::new());
+    assert_eq!(leaks::mounts(&bench.path("")), Vec::<String>::new());
+    assert_eq!(leaks::work_files(&bench.store()), Vec::<String>::new());
+    bench.run(["store", "check"]).success();
+}
+
+#[test]
+fn an_interrupt_ends_a_build_in_under_a_second_and_leaves_nothing() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    for (name, number, code) in [("INT", Signal::INT, 130), ("TERM", Signal::TERM, 143)] {
+        let child = endless_build(&bench);
+        let start = Instant::now();
+        signal(&child, number);
+        let output = bench.wait(child);
+        assert!(start.elapsed() < Duration::from_secs(1), "SIG{name} took {:?}", start.elapsed());
+        output.exit(code);
+        assert_tidy(&bench);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_killed_build_after_the_next_run() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let child = endless_build(&bench);
+    signal(&child, Signal::KILL);
+    bench.wait(child).exit(137);
+    bench.file("Dockerfile", "FROM busybox\nRUN true\n");
+    bench.run(["build", "-t", "after", "."]).success();
+    assert_tidy(&bench);
+}
+
+#[test]
+fn a_build_that_is_killed_at_any_line_of_its_progress_can_be_repeated() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("a", "a");
+    bench.file(
+        "Dockerfile",
+        "FROM busybox AS one\nRUN echo 1 > /1\nCOPY a /a\nRUN echo 2 > /2\nFROM busybox\nCOPY --from=one /1 /2 /a /\n\
+         RUN cat /1 /2 /a\n",
+    );
+    let mut bench = bench;
+    bench.set("SOURCE_DATE_EPOCH", "1700000000");
+    let build = ["build", "--progress=plain", "--no-cache", "--iidfile", "id", "-t", "made", "."];
+    bench.run(build).success();
+    let expected = fs::read_to_string(bench.work().join("id")).expect("an image id");
+    for line in 1..16 {
+        let mut child = bench.spawn(build);
+        let stderr = child.stderr.take().expect("kept");
+        // The line is what decides when, not a clock; a build with fewer lines simply ends.
+        BufReader::new(stderr).lines().take(line).for_each(drop);
+        child.kill().expect("killed, or ended already");
+        drop(bench.wait(child));
+        bench.run(["store", "check"]).success();
+    }
+    bench.run(["build", "--iidfile", "id", "-t", "made", "."]).success();
+    assert_eq!(fs::read_to_string(bench.work().join("id")).expect("an image id"), expected);
+    assert_tidy(&bench);
+}
+
+/// A small file system in memory, unmounted when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &Path, size: &str) -> Option<Self> {
+        needs::root()?;
+        fs::create_dir_all(dir).expect("a writable place");
+        let options = format!("size={size},mode=755");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir).status();
+        if status.is_ok_and(|status| status.success()) {
+            return Some(Self(dir.to_owned()));
+        }
+        needs::skipped("a file system in memory cannot be mounted here");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking(), "something is still in use");
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_clear_error_and_leaves_nothing_behind() {
+    let (Some(image), place) = (Image::of_busybox(), tempfile::tempdir().expect("a directory")) else { return };
+    let Some(_disk) = SmallDisk::mount(&place.path().join("disk"), "12m") else { return };
+    let registry = LoopbackRegistry::start();
+    registry.put("library/busybox", "latest", &image);
+    let mut bench = Bench::new().with_registry(&registry);
+    bench.set("STAVE_ROOT", place.path().join("disk/store"));
+    bench.file("Dockerfile", "FROM busybox\nCOPY big /big\n").file("big", vec![7; 24 << 20]);
+    bench.run(["build", "-t", "made", "."]).exit(3).complains("No space left on device");
+    assert_eq!(leaks::work_files(&place.path().join("disk/store")), Vec::<String>::new());
+    bench.run(["store", "check"]).success();
+
+    bench.file("Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=24\n");
+    bench.run(["build", "-t", "made", "."]).exit(1).complains("No space left on device");
+    assert_eq!(leaks::work_files(&place.path().join("disk/store")), Vec::<String>::new());
+    bench.file("Dockerfile", "FROM busybox\nRUN echo small > /small\n");
+    bench.run(["build", "-t", "made", "."]).success();
+}
+
+#[test]
+fn a_blob_with_a_wrong_digest_is_refused_and_not_kept() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let mut image = Image::new();
+    image.layer(stave_testkit::Rootfs::new().file("a", 0o644, "right"));
+    let layer = image.layers()[0].descriptor.clone();
+    registry.put("library/bad", "latest", &image);
+    let mut bytes = image.layers()[0].source.read().expect("in memory");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    registry.replace_blob(&layer.digest, bytes);
+    bench.file("Dockerfile", "FROM bad\nCOPY a /b\n").file("a", "1");
+    bench.run(["build", "-t", "made", "."]).exit(3).complains("digest");
+    bench.run(["store", "check"]).success();
+    registry.put("library/bad", "latest", &image);
+    bench.run(["build", "-t", "made", "."]).success();
+}
+
+#[test]
+fn a_registry_that_cannot_be_reached_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let host = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let bench = Bench::new();
+    fs::write(
+        bench.path("registries.conf"),
+        format!("[[registry]]\nprefix = \"docker.io\"\nlocation = \"{host}\"\ninsecure = true\n"),
+    )
+    .expect("a writable bench");
+    bench.file("Dockerfile", "FROM docker.io/library/busybox\nRUN true\n");
+    bench.run(["build", "."]).exit(3).complains(&host);
+    assert_tidy(&bench);
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    let bench = Bench::new();
+    bench.file("Dockerfile", "FROM scratch\nCOPY a /a\n").file("a", "1");
+    bench.run(["build", "-t", "made", "."]).success();
+    fs::write(bench.store().join("version"), "999\n").expect("the store's version");
+    bench.run(["images"]).exit(3).complains("999");
+}
+
+#[test]
+fn what_the_context_lacks_is_an_error_and_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let missing = bench.run(["build", "no-such-directory"]);
+    assert_ne!(missing.code, 0);
+    missing.complains("no-such-directory");
+    bench.file("Dockerfile", "FROM scratch\nCOPY absent /\n");
+    let absent = bench.run(["build", "."]);
+    assert_ne!(absent.code, 0);
+    absent.complains("absent");
+    bench.file("Dockerfile", "FROM scratch\nCOPY ../../etc/passwd /\n");
+    let outside = bench.run(["build", "-t", "outside", "."]);
+    assert_ne!(outside.code, 0);
+    assert_tidy(&bench);
+}

@@ -1,0 +1,165 @@
+//! Images that stave makes are read by the programs that people have: skopeo, umoci, buildah, dockerd.
+
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::{Bench, LoopbackRegistry, Output, needs};
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A bench with an image `made` that prints `hello` and has a file of every kind that a layer can have.
+fn with_image() -> Option<(Bench, LoopbackRegistry)> {
+    let (bench, registry) = with_busybox()?;
+    bench.file("a", "hello\n").file(
+        "Dockerfile",
+        "FROM busybox\nLABEL of=tests\nENV GREETING=hello\nWORKDIR /data\nCOPY --chmod=640 a ./a\n\
+         RUN ln -s a link && ln a hard && mkfifo fifo && rm /etc/group && mkdir -p deep/er && chmod 1777 deep\n\
+         USER 0:0\nCMD [\"cat\", \"/data/a\"]\n",
+    );
+    bench.run(["build", "-t", "made:1", "."]).success();
+    Some((bench, registry))
+}
+
+/// Runs another program on the bench.
+fn program(bench: &Bench, path: &Path, args: &[&str]) -> Output {
+    let mut command = bench.other(path);
+    command.args(args);
+    bench.finish(command)
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&output.out()).expect("JSON")
+}
+
+#[test]
+fn skopeo_reads_both_kinds_of_archive() {
+    let (Some(skopeo), Some((bench, _registry))) = (needs::program("skopeo"), with_image()) else { return };
+    for kind in ["oci", "docker"] {
+        let output = format!("type={kind},dest={kind}.tar");
+        bench.run(["build", "-t", "made:1", "--output", &output, "."]).success();
+        let source = format!("{kind}-archive:{kind}.tar");
+        let said = program(&bench, &skopeo, &["inspect", "--insecure-policy", "--config", &source]);
+        let config = &json(said.success())["config"];
+        assert_eq!(config["WorkingDir"], "/data");
+        assert_eq!(config["Labels"]["of"], "tests");
+        assert_eq!(config["Cmd"], serde_json::json!(["cat", "/data/a"]));
+        let copied = format!("dir:{kind}-copied");
+        program(&bench, &skopeo, &["copy", "--insecure-policy", &source, &copied]).success();
+    }
+}
+
+#[test]
+fn skopeo_reads_what_was_pushed_and_stave_pulls_what_skopeo_pushed() {
+    let (Some(skopeo), Some((bench, registry))) = (needs::program("skopeo"), with_image()) else { return };
+    let name = format!("{}/team/made:1", registry.host());
+    bench.run(["tag", "made:1", &name]).success();
+    bench.run(["push", &name]).success();
+    let source = format!("docker://{name}");
+    let said = program(&bench, &skopeo, &["inspect", "--insecure-policy", "--tls-verify=false", &source]);
+    assert_eq!(json(said.success())["Labels"]["of"], "tests");
+
+    let other = format!("{}/team/copied:2", registry.host());
+    let target = format!("docker://{other}");
+    let insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    program(&bench, &skopeo, &["copy", "--insecure-policy", insecure[0], insecure[1], &source, &target]).success();
+    bench.run(["pull", &other]).success();
+    assert_eq!(bench.run(["run", "--rm", &other]).success().out(), "hello\n");
+}
+
+#[test]
+fn umoci_unpacks_the_layers() {
+    let (Some(umoci), Some(skopeo)) = (needs::program("umoci"), needs::program("skopeo")) else { return };
+    let (Some(()), Some((bench, _registry))) = (needs::root(), with_image()) else { return };
+    bench.run(["build", "-t", "made:1", "--output", "type=oci,dest=oci.tar", "."]).success();
+    program(&bench, &skopeo, &["copy", "--insecure-policy", "oci-archive:oci.tar", "oci:layout:made"]).success();
+    program(&bench, &umoci, &["unpack", "--image", "layout:made", "bundle"]).success();
+    let rootfs = bench.work().join("bundle/rootfs");
+    assert_eq!(fs::read_to_string(rootfs.join("data/a")).expect("unpacked"), "hello\n");
+    assert_eq!(fs::read_link(rootfs.join("data/link")).expect("a link"), Path::new("a"));
+    assert!(!rootfs.join("etc/group").exists(), "what a step removed is gone");
+    assert!(rootfs.join("etc/passwd").exists());
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(rootfs.join(name)).expect("unpacked"));
+    assert_eq!(inode("data/a"), inode("data/hard"));
+}
+
+#[test]
+fn buildah_starts_from_the_image_and_runs_it() {
+    let (Some(buildah), Some(())) = (needs::program("buildah"), needs::root()) else { return };
+    let Some((bench, _registry)) = with_image() else { return };
+    bench.run(["build", "-t", "made:1", "--output", "type=oci,dest=oci.tar", "."]).success();
+    let roots = ["--root", "storage", "--runroot", "storage-run", "--storage-driver", "vfs"];
+    let buildah = |args: &[&str]| program(&bench, &buildah, &[&roots[..], args].concat());
+    let container = buildah(&["from", "oci-archive:oci.tar"]).success().line();
+    let ran = buildah(&["run", "--isolation", "chroot", &container, "--", "cat", "/data/link"]);
+    assert_eq!(ran.success().out(), "hello\n");
+}
+
+/// A dockerd of the test's own. Ends when it is dropped, and with the test however that ends.
+struct Dockerd {
+    child: Child,
+    socket: PathBuf,
+    client: PathBuf,
+}
+
+impl Dockerd {
+    fn start(bench: &Bench) -> Option<Self> {
+        needs::root()?;
+        let program = needs::program("dockerd")?;
+        let debian = PathBuf::from("/usr/bin/docker");
+        let client = if debian.is_file() { debian } else { needs::program("docker")? };
+        let home = bench.path("docker");
+        fs::create_dir(&home).expect("a writable bench");
+        let socket = home.join("sock");
+        let log = fs::File::create(home.join("log")).expect("a writable bench");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
+        let dirs = [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")];
+        command.args(dirs.map(|(option, name)| format!("--{option}={}", home.join(name).display())));
+        command.arg(format!("--host=unix://{}", socket.display()));
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        let mut child = command.spawn().expect("dockerd starts");
+        let start = Instant::now();
+        while UnixStream::connect(&socket).is_err() {
+            let ended = child.try_wait().expect("waited for");
+            let log = || fs::read_to_string(home.join("log")).unwrap_or_default();
+            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(60), "dockerd: {}", log());
+            std::thread::yield_now();
+        }
+        Some(Self { child, socket, client })
+    }
+
+    fn docker(&self, bench: &Bench, args: &[&str]) -> Output {
+        let host = format!("unix://{}", self.socket.display());
+        program(bench, &self.client, &[&["--host", &host], args].concat())
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let asked =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let ended: io::Result<_> = self.child.wait();
+        assert!(asked.is_ok() && ended.is_ok() || std::thread::panicking(), "dockerd ended before it was asked to");
+    }
+}
+
+#[test]
+fn dockerd_loads_and_runs_what_stave_saves_and_stave_loads_what_docker_saves() {
+    let Some((bench, _registry)) = with_image() else { return };
+    let Some(dockerd) = Dockerd::start(&bench) else { return };
+    bench.run(["save", "-o", "saved.tar", "made:1"]).success();
+    dockerd.docker(&bench, &["load", "-i", "saved.tar"]).success();
+    let ran = dockerd.docker(&bench, &["run", "--rm", "--network", "host", "made:1"]);
+    assert_eq!(ran.success().out(), "hello\n");
+    let said = dockerd.docker(&bench, &["image", "inspect", "--format", "{{.Id}}", "made:1"]);
+    let own = bench.run(["inspect", "--format", "{{.Id}}", "made:1"]);
+    assert_eq!(said.success().line(), own.success().line(), "the image has the same id there");
+
+    dockerd.docker(&bench, &["tag", "made:1", "back:1"]).success();
+    dockerd.docker(&bench, &["save", "-o", "back.tar", "back:1"]).success();
+    bench.run(["load", "-i", "back.tar"]).success();
+    assert_eq!(bench.run(["run", "--rm", "back:1"]).success().out(), "hello\n");
+}
