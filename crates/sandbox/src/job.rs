@@ -78,7 +78,6 @@ pub(crate) fn run(
 /// The job's root becomes the directory, its mounts its own, its rights few.
 fn confine(kit: &Kit, root: &OwnedFd) -> Result<(), SandboxError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide", "the process")?;
-    sys::reset_signals();
     rustix::process::fchdir(root).during("enter", "the job's directory")?;
     own_mounts()?;
     let here = openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -89,7 +88,6 @@ fn confine(kit: &Kit, root: &OwnedFd) -> Result<(), SandboxError> {
     pivot(&tree)?;
     drop(tree);
     umask(Mode::empty());
-    privileges::limit_to(privileges::JOB)?;
     privileges::hold(privileges::JOB)?;
     sys::load_filter(&kit.job_filter).during("load", "the system call filter")?;
     landlock()

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, open, statfs};
 
+use crate::paths::Paths;
 use crate::seccomp::{self, Subject};
 use crate::{SandboxError, springboard};
 
@@ -21,6 +22,8 @@ pub(crate) struct Kit {
     pub(crate) springboard: OwnedFd,
     /// The host's nodes, in the order of [`DEVICES`], as mounts to clone.
     pub(crate) devices: Vec<OwnedFd>,
+    /// What is hidden of `/proc` and `/sys`.
+    pub(crate) paths: Paths,
     /// Whether the host has the unified cgroup hierarchy.
     pub(crate) cgroup2: bool,
 }
@@ -32,6 +35,7 @@ impl Kit {
             job_filter: seccomp::program(Subject::Job),
             springboard: springboard::prepare()?,
             devices: DEVICES.iter().map(device).collect::<Result<_, _>>()?,
+            paths: Paths::of_this_kernel(),
             cgroup2: statfs("/sys/fs/cgroup").is_ok_and(|found| found.f_type == CGROUP2_MAGIC),
         })
     }

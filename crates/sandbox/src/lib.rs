@@ -26,6 +26,7 @@ pub use spec::{Exit, Network, RootFs, StepIo, StepSpec, WindowSize};
 mod job;
 mod kit;
 mod mounts;
+mod paths;
 mod person;
 mod privileges;
 mod program;

@@ -20,14 +20,6 @@ const PROC_MAGIC: i64 = 0x9fa0;
 const SYSFS_MAGIC: i64 = 0x6265_6572;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
-/// Paths below `/proc` that a step sees empty: what BuildKit or Buildah masks.
-const MASKED_PROC: &[&str] = &[
-    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats",
-];
-/// Paths below `/sys` that a step sees empty.
-const MASKED_SYS: &[&str] = &["devices/virtual/powercap", "firmware", "fs/selinux"];
-/// Paths below `/proc` that a step may not write.
-const READ_ONLY_PROC: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 /// Links in `/dev`.
 const LINKS: &[(&str, &str)] = &[
     ("ptmx", "pts/ptmx"),
@@ -59,16 +51,15 @@ pub(crate) fn attach_all(
     dev(root, devices, step.shm_bytes)?;
     let sys = sysfs()?;
     mount_on_directory(root, &sys, "sys", SYSFS_MAGIC)?;
-    cgroup(&sys, kit)?;
-    for path in READ_ONLY_PROC {
+    cgroup(root, &sys, kit)?;
+    for path in &kit.paths.read_only_proc {
         make_read_only(&proc, path)?;
     }
-    for (base, paths) in [(&proc, MASKED_PROC), (&sys, MASKED_SYS)] {
+    for (base, paths) in [(&proc, &kit.paths.masked_proc), (&sys, &kit.paths.masked_sys)] {
         for path in paths {
             mask(root, base, path)?;
         }
     }
-    mask_thermal_throttle(root, &sys)?;
     for (name, content) in [("hosts", &step.hosts), ("resolv.conf", &step.resolv_conf)] {
         bind_file(root, name, content, reporter)?;
     }
@@ -163,7 +154,7 @@ fn sysfs() -> Result<OwnedFd, SandboxError> {
 }
 
 /// `/sys/fs/cgroup`: the step's own part of the unified hierarchy, read-only; where there is none, nothing.
-fn cgroup(sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
+fn cgroup(root: &Root, sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
     let read_only = quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let place = match openat(sys, "fs/cgroup", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         // A kernel without cgroups.
@@ -173,7 +164,7 @@ fn cgroup(sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
     let unified = if kit.cgroup2 { new_mount("cgroup2", &[], read_only).ok() } else { None };
     let mount = match unified {
         Some(mount) => mount,
-        None => new_mount("tmpfs", &[("mode", "0755")], read_only).during("mount", "/sys/fs/cgroup")?,
+        None => nothing(root)?,
     };
     attach(mount, place).during("mount", "/sys/fs/cgroup")
 }
@@ -195,34 +186,23 @@ fn make_read_only(base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
     attach(mount, place).during("mount", path)
 }
 
+/// A mount of an empty directory that nobody can write.
+fn nothing(root: &Root) -> Result<OwnedFd, SandboxError> {
+    let empty = clone_mount(&root.scaffold, "empty").during("clone", "an empty directory")?;
+    sys::mount_setattr(&empty, MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false)
+        .during("make read-only", "an empty directory")?;
+    Ok(empty)
+}
+
 /// Covers a file with `/dev/null` and a directory with an empty one.
 fn mask(root: &Root, base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
     let Some(place) = kernel_path(base, path)? else { return Ok(()) };
     let status = fstat(&place).during("look at", path)?;
     let cover = match FileType::from_raw_mode(status.st_mode) {
-        FileType::Directory => {
-            let cover = clone_mount(&root.scaffold, "empty").during("clone", "an empty directory")?;
-            sys::mount_setattr(&cover, MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false)
-                .during("make read-only", path)?;
-            cover
-        }
+        FileType::Directory => nothing(root)?,
         _ => clone_mount(&root.tree, "dev/null").during("clone", "/dev/null")?,
     };
     attach(cover, place).during("mask", path)
-}
-
-fn mask_thermal_throttle(root: &Root, sys: &OwnedFd) -> Result<(), SandboxError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(cpus) = openat(sys, "devices/system/cpu", flags, Mode::empty()) else { return Ok(()) };
-    let Ok(entries) = rustix::fs::Dir::read_from(&cpus) else { return Ok(()) };
-    for entry in entries {
-        let entry = entry.during("list", "/sys/devices/system/cpu")?;
-        let name = entry.file_name().to_string_lossy();
-        if name.strip_prefix("cpu").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-            mask(root, sys, &format!("devices/system/cpu/{name}/thermal_throttle"))?;
-        }
-    }
-    Ok(())
 }
 
 /// Covers a file of `/etc` with content of ours.

@@ -25,7 +25,7 @@ pub(crate) const JOB: CapabilitySet = CapabilitySet::CHOWN
 /// The most capabilities that a kernel can have.
 const CAPABILITIES_MAX: u32 = 64;
 
-/// Leaves only `kept` reachable, whatever is executed later.
+/// Leaves only `kept` reachable for whatever is executed later. What this process holds stays.
 pub(crate) fn limit_to(kept: CapabilitySet) -> Result<(), SandboxError> {
     for number in 0..CAPABILITIES_MAX {
         let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -52,7 +52,6 @@ pub(crate) fn hold(kept: CapabilitySet) -> Result<(), SandboxError> {
 /// The filter is loaded while the process still has `CAP_SYS_ADMIN`, which needs no no-new-privileges: set-user-id
 /// programs work in a step.
 pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter]) -> Result<(), SandboxError> {
-    limit_to(STEP)?;
     sys::load_filter(filter).during("load", "the system call filter")?;
     let failed = |action: &str, errno: Code| {
         unmapped(person, errno).unwrap_or_else(|| SandboxError::SetUp {

@@ -35,6 +35,7 @@ pub(crate) fn quiet() -> MountAttrFlags {
 /// A new file system that is attached nowhere yet.
 pub(crate) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Code> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?;
     for (key, value) in options {
         fsconfig_set_string(&context, *key, *value)?;
     }

@@ -1,5 +1,6 @@
 //! A step's child from its birth to the exec of its program.
 //!
+//! Default signal actions and the bounding set of capabilities come from the zygote, which has them once for all.
 //! The order matters: trees of the host are taken before the mount namespace is left, everything is mounted before the
 //! root is changed, the filter is loaded while the child may, and who it is comes last.
 
@@ -73,7 +74,6 @@ pub(crate) fn run(kit: &Kit, reports: &OwnedFd, payload: OwnedFd, files: Vec<Own
 /// What does not need the file system.
 fn isolate(step: &StepMessage<'_>) -> Result<(), SandboxError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide", "the process")?;
-    sys::reset_signals();
     rustix::process::setsid().during("make", "a session")?;
     // What is made below has exactly the mode that it asks for.
     umask(Mode::empty());

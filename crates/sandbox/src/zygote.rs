@@ -15,7 +15,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 use crate::error::forgive;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, ExitMessage, Received, Report, Request};
-use crate::{Job, SandboxError, job, kit::Kit, step};
+use crate::{Job, SandboxError, job, kit::Kit, privileges, step};
 
 /// Exit status of a child that could not set itself up. Its report says why.
 const GAVE_UP: i32 = 70;
@@ -46,7 +46,10 @@ fn live(channel: &OwnedFd, jobs: &'static [Job]) -> Option<()> {
     rustix::process::setsid().ok()?;
     job::remember_panics();
     leave_descriptors(channel.as_fd()).ok()?;
-    let mut zygote = Zygote { jobs, kit: Kit::prepare(), runs: Vec::new() };
+    // What every step needs and can inherit is done once.
+    sys::reset_signals();
+    let kit = privileges::limit_to(privileges::STEP).and_then(|()| Kit::prepare());
+    let mut zygote = Zygote { jobs, kit, runs: Vec::new() };
     loop {
         let (request, ended) = zygote.wait(channel.as_fd()).ok()?;
         for index in ended.into_iter().rev() {
