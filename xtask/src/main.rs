@@ -26,6 +26,7 @@ cargo xtask COMMAND
 
   test       everything that CI checks; installs what is missing
   tidy       what the compiler does not check
+  generate   write the files that are made of the code: docs/errors
   metrics    lengths of files and functions
   demo       build the story both ways, run it, show sizes and times
   bench      measure stave and the peers of this machine [--quick] [--row NAME]...
@@ -50,6 +51,7 @@ fn dispatch(args: &[String]) -> Result {
         "bench" => bench::command(&Place::find()?, rest),
         "test" => suite::command(&Place::find()?),
         "tidy" => tidy::command(&Place::find()?),
+        "generate" => tidy::codes::command(&Place::find()?),
         "metrics" => tidy::metrics_command(&Place::find()?),
         "standins" => standins::command(&Place::find()?),
         "help" | "--help" | "-h" => {

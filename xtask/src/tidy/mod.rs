@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what the compiler and clippy do not check. Pure reading; it changes nothing.
 
+pub(crate) mod codes;
 mod docs;
 mod edges;
 mod lints;
@@ -24,6 +25,7 @@ struct Source {
 pub(crate) fn command(place: &Place) -> Result {
     let sources = sources(place)?;
     let mut findings = edges::check()?;
+    findings.extend(codes::check(&sources));
     findings.extend(docs::check(place, &sources));
     findings.extend(lints::check(place));
     findings.extend(texts::check(&sources));
