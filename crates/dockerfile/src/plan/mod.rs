@@ -1,13 +1,115 @@
 //! Turns the syntax tree into a build graph, an image configuration and a list of steps.
 //!
 //! It knows no registry: what it must know about base images it asks for ([`Plan::Need`]), all of it at once, and is
-//! then called again with the answers. Nothing is kept between two calls.
+//! then called again with the answers. Nothing is kept between two calls. Mistakes that do not depend on the bases are
+//! found before anything is asked for.
 //!
-//! Only stages that the target needs are planned; mistakes in the others that can be seen without their base images
-//! are left alone, as BuildKit does.
+//! Only stages that the target needs are planned. In the others only what no base image could make right is reported:
+//! names that cannot be resolved at all, and cycles.
 //!
-//! Read `values` (what goes in and comes out), then `lower` (top down), then what it uses.
+//! Read `values` (what goes in and comes out), `stages` (what names mean), `lower` (top down), then the instructions:
+//! `run`, `copy`, `metadata`.
 
+pub mod codes;
+mod copy;
+mod go_text;
+mod lower;
+mod metadata;
+mod ports;
+mod run;
+mod signals;
+mod stage;
+mod stages;
 mod values;
+mod variables;
+mod words;
 
+pub use stages::similar_stage;
 pub use values::{Base, BaseRequest, BuildPlan, Facts, HistoryItem, Plan, PlanOptions, StageLabel, Step};
+
+use std::collections::BTreeMap;
+
+use stave_graph::Graph;
+
+use crate::ast::{Dockerfile, InstructionKind};
+use crate::diagnostic::Diagnostic;
+use lower::Lowering;
+use variables::Variables;
+
+/// Plans the build of a file, as far as `facts` allow, and says what is wrong with the file.
+///
+/// The plan is [`Plan::Invalid`] exactly if one of the diagnostics is an error, or if there is no stage at all (which
+/// the parser reports).
+#[must_use]
+pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    if file.stages.is_empty() {
+        return (Plan::Invalid, diagnostics);
+    }
+    let predefined = variables::predefined(file, options);
+    let globals = globals(file, options, predefined.clone(), &mut diagnostics);
+    let stages = stages::resolve(file, options, &globals, &mut diagnostics);
+    let mut lowering = Lowering {
+        file,
+        options,
+        facts,
+        stages: &stages,
+        globals: &globals,
+        diagnostics,
+        graph: Graph::new(),
+        origins: Vec::new(),
+        missing: Vec::new(),
+        steps: Vec::new(),
+        done: BTreeMap::new(),
+    };
+    for &index in &stages.needed {
+        lowering.stage(index);
+    }
+    let Lowering { mut diagnostics, graph, origins, missing, steps, mut done, .. } = lowering;
+    diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span));
+    let target = stages.target.and_then(|target| done.remove(&target));
+    let Some(target) = target.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
+        return (Plan::Invalid, diagnostics);
+    };
+    if !missing.is_empty() {
+        return (Plan::Need(missing), diagnostics);
+    }
+    let mut config = target.config;
+    config.config.labels.extend(options.labels.iter().cloned());
+    let unused_build_args = variables::unused_build_args(file, options, &predefined);
+    let plan = BuildPlan {
+        graph,
+        target: target.node,
+        config,
+        base: target.base,
+        history: target.history,
+        steps,
+        unused_build_args,
+        origins,
+    };
+    (Plan::Ready(Box::new(plan)), diagnostics)
+}
+
+/// The variables of `FROM` lines: what is predefined, and the `ARG`s before the first `FROM`, from left to right.
+fn globals(
+    file: &Dockerfile,
+    options: &PlanOptions,
+    mut variables: Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Variables {
+    for instruction in &file.global_args {
+        let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
+        for declaration in declarations {
+            let name = declaration.name.as_str();
+            let value = match (options.build_args.get(name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => words::word(default, &variables, file.escape, diagnostics),
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                variables.set(name, &value);
+            }
+        }
+    }
+    variables
+}

@@ -1,0 +1,211 @@
+//! Lowers the stages that are needed, one after the other, into one graph.
+
+use std::collections::BTreeMap;
+
+use stave_graph::{Graph, Image, NodeId, Op, Origin};
+
+use super::stage::Stage;
+use super::stages::{self, Base, Place, Stages};
+use super::variables::Variables;
+use super::words::{word, words};
+use super::{BaseRequest, Facts, PlanOptions, Step, codes};
+use crate::ast::{Dockerfile, Instruction, InstructionKind};
+use crate::diagnostic::Diagnostic;
+use crate::span::Span;
+use crate::text::Text;
+
+/// The graph while it is made, and all that instructions need to know beside their stage.
+pub(super) struct Lowering<'a> {
+    pub(super) file: &'a Dockerfile,
+    pub(super) options: &'a PlanOptions,
+    pub(super) facts: &'a Facts,
+    pub(super) stages: &'a Stages,
+    /// The variables of `FROM` lines, which `ARG`s of stages may take over.
+    pub(super) globals: &'a Variables,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) graph: Graph,
+    pub(super) origins: Vec<Span>,
+    /// Base images that are not known yet, in the order in which they are named.
+    pub(super) missing: Vec<(BaseRequest, Span)>,
+    pub(super) steps: Vec<Step>,
+    /// The stages that have been lowered.
+    pub(super) done: BTreeMap<usize, Stage>,
+}
+
+impl Lowering<'_> {
+    /// Lowers stage `index`. A stage whose base is a mistake is left out.
+    pub(super) fn stage(&mut self, index: usize) {
+        let first_step = self.steps.len();
+        let Some(mut stage) = self.begin(index) else { return };
+        for (number, instruction) in self.file.stages[index].instructions.iter().enumerate() {
+            let before = stage.node;
+            // A mistake has been reported; the rest of the stage may have more.
+            let _lowered: Option<()> = self.instruction(&mut stage, (index, number), instruction);
+            if stage.node != before {
+                self.step(index, stage.node, &instruction.head.line, instruction.head.span);
+            }
+        }
+        let of = self.steps.len() - first_step;
+        for (step, number) in self.steps[first_step..].iter_mut().zip(1..) {
+            (step.number, step.of) = (number, of);
+        }
+        self.done.insert(index, stage);
+    }
+
+    fn step(&mut self, index: usize, node: NodeId, line: &Text, span: Span) {
+        let title = line.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
+        let stage = stages::label(self.file, index);
+        self.steps.push(Step { node, stage, number: 0, of: 0, title, span });
+    }
+
+    fn begin(&mut self, index: usize) -> Option<Stage> {
+        let all = self.stages;
+        let Base { place, platform } = all.bases[index].as_ref()?;
+        let written = &self.file.stages[index];
+        match place {
+            Place::Scratch => {
+                let node = self.add(Op::Scratch, written.base.span());
+                Some(Stage::from_scratch(node, &self.options.platform))
+            }
+            Place::Stage(earlier) => {
+                let stage = self.done.get(earlier)?;
+                let triggers = stage.config.config.on_build.len();
+                let mut child = stage.child();
+                if triggers > 0 {
+                    child.config.config.on_build.clear();
+                    self.diagnostics.push(triggers_error("this stage", triggers, written.base.span()));
+                }
+                Some(child)
+            }
+            Place::Image(reference) => {
+                if !stages::is_image(self.file, reference, written.base.span(), index, &mut self.diagnostics) {
+                    return None;
+                }
+                let platform = platform.as_ref().unwrap_or(&self.options.platform).clone();
+                let request = BaseRequest { reference: reference.clone(), platform };
+                let stage = self.image_stage(request, written.base.span());
+                if !matches!(self.graph.op(stage.node), Op::Scratch) {
+                    self.step(index, stage.node, &written.head.line, written.head.span);
+                }
+                Some(stage)
+            }
+        }
+    }
+
+    /// A stage that starts from an image. One that is not known yet is empty, so that mistakes which do not depend on
+    /// it are found in the first run.
+    fn image_stage(&mut self, request: BaseRequest, span: Span) -> Stage {
+        let facts = self.facts;
+        let Some(base) = facts.bases.get(&request) else {
+            self.miss(&request, span);
+            let node = self.add(Op::Scratch, span);
+            let mut stage = Stage::from_scratch(node, &request.platform);
+            stage.variables.incomplete = true;
+            return stage;
+        };
+        let node = self.image_node(base, span);
+        let triggers = base.config.config.on_build.len();
+        if triggers > 0 {
+            self.diagnostics.push(triggers_error("this image", triggers, span));
+        }
+        let mut stage = Stage::from_image(node, request, &base.config);
+        stage.config.config.on_build.clear();
+        stage
+    }
+
+    fn miss(&mut self, request: &BaseRequest, span: Span) {
+        if !self.missing.iter().any(|(known, _)| known == request) {
+            self.missing.push((request.clone(), span));
+        }
+    }
+
+    fn image_node(&mut self, base: &super::Base, span: Span) -> NodeId {
+        let diff_ids = base.config.rootfs.diff_ids.clone();
+        // An image without layers has no files, and its configuration is not part of the graph.
+        let op = if diff_ids.is_empty() { Op::Scratch } else { Op::Image(Image { id: base.id, diff_ids }) };
+        self.add(op, span)
+    }
+
+    /// The files that `--from` means, written at `span` in stage `stage`.
+    pub(super) fn tree(&mut self, place: &Place, stage: usize, span: Span) -> Option<NodeId> {
+        match place {
+            Place::Scratch => Some(self.add(Op::Scratch, span)),
+            Place::Stage(index) => self.done.get(index).map(|stage| stage.node),
+            Place::Image(reference) => {
+                if !stages::is_image(self.file, reference, span, stage, &mut self.diagnostics) {
+                    return None;
+                }
+                let platform = self.options.platform.clone();
+                let request = BaseRequest { reference: reference.clone(), platform };
+                match self.facts.bases.get(&request) {
+                    Some(base) => Some(self.image_node(base, span)),
+                    None => {
+                        self.miss(&request, span);
+                        Some(self.add(Op::Scratch, span))
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, op: Op, span: Span) -> NodeId {
+        let origin = u32::try_from(self.origins.len()).expect("a file has fewer than 2^32 instructions");
+        self.origins.push(span);
+        self.graph.add(op, Origin(origin))
+    }
+
+    pub(super) fn word(&mut self, stage: &Stage, text: &Text) -> Option<String> {
+        word(text, &stage.variables, self.file.escape, &mut self.diagnostics)
+    }
+
+    pub(super) fn words(&mut self, stage: &Stage, text: &Text) -> Option<Vec<String>> {
+        words(text, &stage.variables, self.file.escape, &mut self.diagnostics)
+    }
+
+    /// Reports a mistake; there is nothing to go on with.
+    pub(super) fn fail<T>(&mut self, diagnostic: Diagnostic) -> Option<T> {
+        self.diagnostics.push(diagnostic);
+        None
+    }
+
+    /// Reports a part of the language that cannot be executed yet.
+    pub(super) fn not_supported<T>(&mut self, span: Span, what: &str) -> Option<T> {
+        self.fail(
+            Diagnostic::error(codes::NOT_SUPPORTED, span, format!("{what} is not supported yet"))
+                .label("this version of stave cannot execute it"),
+        )
+    }
+
+    fn instruction(&mut self, stage: &mut Stage, at: (usize, usize), instruction: &Instruction) -> Option<()> {
+        let head = &instruction.head;
+        match &instruction.kind {
+            InstructionKind::Add(copy) => self.add_files(stage, head, copy),
+            InstructionKind::Copy(copy) => self.copy_files(stage, at, head, copy),
+            InstructionKind::Run(run) => self.run(stage, head, run),
+            InstructionKind::Workdir(path) => self.workdir(stage, head, path),
+            InstructionKind::Arg(declarations) => self.arg(stage, declarations),
+            InstructionKind::Env(pairs) => self.env(stage, pairs),
+            InstructionKind::Label(pairs) => self.label(stage, pairs),
+            InstructionKind::Cmd(command) => self.cmd(stage, command),
+            InstructionKind::Entrypoint(command) => self.entrypoint(stage, command),
+            InstructionKind::Shell(words) => self.shell(stage, words),
+            InstructionKind::Healthcheck(check) => self.healthcheck(stage, check),
+            InstructionKind::Expose(words) => self.expose(stage, words),
+            InstructionKind::User(user) => self.user(stage, user),
+            InstructionKind::Volume(words) => self.volume(stage, words),
+            InstructionKind::Stopsignal(signal) => self.stopsignal(stage, signal),
+            InstructionKind::Maintainer(author) => self.maintainer(stage, author),
+            InstructionKind::Onbuild(onbuild) => {
+                stage.config.config.on_build.push(onbuild.text.clone());
+                Some(())
+            }
+            // The parser has said what is wrong with it.
+            InstructionKind::Unreadable => None,
+        }
+    }
+}
+
+fn triggers_error(what: &str, count: usize, span: Span) -> Diagnostic {
+    let triggers = if count == 1 { "an `ONBUILD` trigger".to_owned() } else { format!("{count} `ONBUILD` triggers") };
+    Diagnostic::error(codes::TRIGGERS, span, format!("{what} has {triggers}, and running them is not supported yet"))
+}

@@ -1,0 +1,358 @@
+//! Which stage or image every name means, and which stages the target needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stave_oci::{Platform, Reference};
+
+use super::variables::Variables;
+use super::words::expanded;
+use super::{PlanOptions, StageLabel, codes};
+use crate::ast::{Dockerfile, FlagName, Instruction, InstructionKind, Stage};
+use crate::diagnostic::{Diagnostic, Label, Severity};
+use crate::expand::Expanded;
+use crate::span::Span;
+use crate::suggest::nearest;
+use crate::text::Text;
+
+/// Where a stage, or a copy, takes its files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No files.
+    Scratch,
+    /// A stage of this file, by its number.
+    Stage(usize),
+    /// An image, as it was written.
+    Image(String),
+}
+
+/// A stage's place, and the platform that its `FROM` chooses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) place: Place,
+    pub(super) platform: Option<Platform>,
+}
+
+/// All names of a file, resolved.
+#[derive(Debug, Default)]
+pub(super) struct Stages {
+    /// For each stage where it starts from; `None` if that is a mistake, which has been reported.
+    pub(super) bases: Vec<Option<Base>>,
+    /// What `--from` means, by the numbers of stage and instruction. What is missing is a reported mistake.
+    pub(super) froms: BTreeMap<(usize, usize), Place>,
+    /// The stages that must be built, in the order of the file.
+    pub(super) needed: BTreeSet<usize>,
+    /// What to build; `None` if there is no such stage, which has been reported.
+    pub(super) target: Option<usize>,
+}
+
+/// Returns the name of a stage for people.
+pub(super) fn label(file: &Dockerfile, index: usize) -> StageLabel {
+    let name = file.stages[index].name.as_ref().map(|name| name.written.as_str().to_owned());
+    StageLabel { index, name }
+}
+
+fn shown(file: &Dockerfile, index: usize) -> String {
+    label(file, index).name.map_or_else(|| format!("stage {index}"), |name| format!("stage `{name}`"))
+}
+
+/// Where a stage is defined: its name, or its base if it has none.
+fn definition(stage: &Stage) -> Span {
+    stage.name.as_ref().map_or_else(|| stage.base.span(), |name| name.written.span())
+}
+
+fn stage_names(file: &Dockerfile) -> impl Iterator<Item = &str> {
+    file.stages.iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.as_str())
+}
+
+/// Returns the stage whose name is nearest to that of an image that does not exist, if one is near: it may be a
+/// misspelt stage.
+#[must_use]
+pub fn similar_stage(file: &Dockerfile, image: &str) -> Option<String> {
+    nearest(image, stage_names(file)).map(str::to_owned)
+}
+
+/// The last stage before `before` that has this name, in any case.
+fn find(file: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+    let name = name.to_lowercase();
+    file.stages[..before].iter().rposition(|stage| stage.name.as_ref().is_some_and(|known| known.name == name))
+}
+
+pub(super) fn resolve(
+    file: &Dockerfile,
+    options: &PlanOptions,
+    globals: &Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Stages {
+    let mut stages = Stages::default();
+    report_duplicates(file, diagnostics);
+    for (index, stage) in file.stages.iter().enumerate() {
+        stages.bases.push(base(file, index, stage, globals, diagnostics));
+        for (number, instruction) in stage.instructions.iter().enumerate() {
+            let Some(value) = from(instruction) else { continue };
+            match place(file, index, value) {
+                Ok(place) => {
+                    stages.froms.insert((index, number), place);
+                }
+                Err(diagnostic) => diagnostics.push(*diagnostic),
+            }
+        }
+    }
+    stages.target = target(file, options).map_err(|diagnostic| diagnostics.push(*diagnostic)).ok();
+    report_cycles(file, &mut stages, diagnostics);
+    stages.needed = needed(&stages);
+    report_later_stages(file, &mut stages, diagnostics);
+    stages
+}
+
+/// The value of `--from`, if the instruction is a `COPY` that has one.
+pub(super) fn from(instruction: &Instruction) -> Option<&Text> {
+    let copies = matches!(instruction.kind, InstructionKind::Copy(_));
+    instruction.head.flag(FlagName::From).filter(|_| copies).map(|flag| &flag.value)
+}
+
+fn report_duplicates(file: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
+    for (index, stage) in file.stages.iter().enumerate() {
+        let Some(name) = &stage.name else { continue };
+        if let Some(earlier) = find(file, &name.name, index) {
+            let message = format!("two stages are named `{}`", name.name);
+            diagnostics.push(
+                Diagnostic::warning(codes::DUPLICATE_STAGE, name.written.span(), message)
+                    .label("meant by all that follows")
+                    .also(definition(&file.stages[earlier]), "first defined here"),
+            );
+        }
+    }
+}
+
+fn base(
+    file: &Dockerfile,
+    index: usize,
+    stage: &Stage,
+    globals: &Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Base> {
+    if stage.base.is_empty() {
+        return None; // The parser has said so.
+    }
+    let platform = match stage.head.flag(FlagName::Platform) {
+        Some(flag) => Some(platform(file, &flag.value, globals, diagnostics)?),
+        None => None,
+    };
+    let expanded = expanded(&stage.base, globals, file.escape, diagnostics)?;
+    if expanded.text.is_empty() {
+        diagnostics.push(
+            Diagnostic::error(codes::EMPTY_BASE, stage.base.span(), "the name of the base image is empty")
+                .label("nothing is left when its variables are expanded")
+                .maybe_hint(undefined_hint(&expanded, globals)),
+        );
+        return None;
+    }
+    let name = expanded.text;
+    let place = match find(file, &name, index) {
+        Some(earlier) => Place::Stage(earlier),
+        None if name == "scratch" => Place::Scratch,
+        None => Place::Image(name),
+    };
+    Some(Base { place, platform })
+}
+
+/// Says how to define the first variable that is not defined.
+fn undefined_hint(expanded: &Expanded, globals: &Variables) -> Option<String> {
+    let name = &expanded.undefined.first()?.name;
+    Some(match nearest(name, globals.names()) {
+        Some(known) => format!("`{name}` is not defined before the first `FROM`; a similar name is: `{known}`."),
+        None => format!("Define it before the first `FROM`, as `ARG {name}=value`."),
+    })
+}
+
+fn platform(
+    file: &Dockerfile,
+    text: &Text,
+    globals: &Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Platform> {
+    let expanded = expanded(text, globals, file.escape, diagnostics)?;
+    if expanded.text.is_empty() {
+        diagnostics.push(
+            Diagnostic::error(codes::PLATFORM, text.span(), "the platform is empty")
+                .label("nothing is left when its variables are expanded")
+                .maybe_hint(undefined_hint(&expanded, globals)),
+        );
+        return None;
+    }
+    match expanded.text.parse::<Platform>() {
+        Ok(platform) => Some(platform),
+        Err(error) => {
+            diagnostics.push(
+                Diagnostic::error(codes::PLATFORM, text.span(), error.to_string())
+                    .hint("A platform is written `linux/amd64` or `linux/arm/v7`."),
+            );
+            None
+        }
+    }
+}
+
+/// What `--from=value` of a copy in stage `current` means.
+fn place(file: &Dockerfile, current: usize, value: &Text) -> Result<Place, Box<Diagnostic>> {
+    let name = value.as_str();
+    if name.contains('$') {
+        return Err(Box::new(
+            Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), "variables are not expanded in `--from`")
+                .label("taken literally")
+                .hint("Give the image a stage of its own, `FROM image:$TAG AS name`, and copy from that stage."),
+        ));
+    }
+    if name == "scratch" && find(file, name, file.stages.len()).is_none() {
+        return Ok(Place::Scratch);
+    }
+    if let Some(index) = number(name) {
+        return index.filter(|&index| index < file.stages.len()).map(Place::Stage).ok_or_else(|| {
+            let message = format!("there is no stage {name}");
+            Box::new(Diagnostic::error(codes::STAGE_INDEX, value.span(), message).label(stage_count(file)))
+        });
+    }
+    let stage = find(file, name, current).or_else(|| find(file, name, file.stages.len()));
+    Ok(stage.map_or_else(|| Place::Image(name.to_owned()), Place::Stage))
+}
+
+/// Whether `text` is a number, and then which, if it is one that a stage may have.
+fn number(text: &str) -> Option<Option<usize>> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let numeric = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    numeric.then(|| text.parse().ok())
+}
+
+fn stage_count(file: &Dockerfile) -> String {
+    match file.stages.len() {
+        1 => "the file has one stage, and its number is 0".to_owned(),
+        count => format!("the file has {count} stages, numbered 0 to {}", count - 1),
+    }
+}
+
+fn target(file: &Dockerfile, options: &PlanOptions) -> Result<usize, Box<Diagnostic>> {
+    let last = file.stages.len() - 1;
+    let Some(wanted) = &options.target else { return Ok(last) };
+    if let Some(stage) = find(file, wanted, file.stages.len()) {
+        return Ok(stage);
+    }
+    match number(wanted) {
+        Some(Some(index)) if index <= last => Ok(index),
+        Some(_) => {
+            let message = format!("the target is stage {wanted}, and {}", stage_count(file));
+            Err(Box::new(about_all_stages(file, codes::STAGE_INDEX, message)))
+        }
+        None => {
+            let message = format!("no stage is named `{wanted}`, which is the target");
+            let hint = similar_stage(file, wanted).map(|name| format!("A stage with a similar name is `{name}`."));
+            Err(Box::new(about_all_stages(file, codes::UNKNOWN_TARGET, message).maybe_hint(hint)))
+        }
+    }
+}
+
+/// An error that is in no word of the file: it points at the stages that there are.
+fn about_all_stages(file: &Dockerfile, code: &'static str, message: String) -> Diagnostic {
+    /// More stages than this are not listed: nobody would read them.
+    const LISTED_MAX: usize = 10;
+    let labels = file.stages.iter().take(LISTED_MAX).enumerate().map(|(index, stage)| Label {
+        span: definition(stage),
+        text: format!("stage {index}"),
+        primary: index == 0,
+    });
+    Diagnostic { code, severity: Severity::Error, message, labels: labels.collect(), hints: Vec::new() }
+}
+
+/// The stages that `stage` needs directly.
+fn dependencies(stages: &Stages, stage: usize) -> impl Iterator<Item = usize> {
+    let base = stages.bases[stage].iter().map(|base| &base.place);
+    let froms = stages.froms.range((stage, 0)..=(stage, usize::MAX)).map(|(_, place)| place);
+    base.chain(froms).filter_map(|place| match place {
+        Place::Stage(index) => Some(*index),
+        Place::Scratch | Place::Image(_) => None,
+    })
+}
+
+fn closure(stages: &Stages, start: usize) -> BTreeSet<usize> {
+    let mut seen = BTreeSet::from([start]);
+    let mut open = vec![start];
+    while let Some(stage) = open.pop() {
+        open.extend(dependencies(stages, stage).filter(|&next| seen.insert(next)));
+    }
+    seen
+}
+
+fn needed(stages: &Stages) -> BTreeSet<usize> {
+    stages.target.map(|target| closure(stages, target)).unwrap_or_default()
+}
+
+/// Copies from a stage that is not before the current one, by the numbers of stage and instruction.
+fn forward_copies(stages: &Stages) -> Vec<((usize, usize), usize)> {
+    let forward = |(&at, place): (&(usize, usize), &Place)| match place {
+        Place::Stage(source) if *source >= at.0 => Some((at, *source)),
+        _ => None,
+    };
+    stages.froms.iter().filter_map(forward).collect()
+}
+
+fn from_span(file: &Dockerfile, (stage, instruction): (usize, usize)) -> Span {
+    let value = from(&file.stages[stage].instructions[instruction]);
+    value.expect("only instructions with `--from` are asked about").span()
+}
+
+/// `FROM` only goes back in the file, so every cycle has a copy that goes forward, or to its own stage.
+fn report_cycles(file: &Dockerfile, stages: &mut Stages, diagnostics: &mut Vec<Diagnostic>) {
+    let mut broken = Vec::new();
+    for (at, source) in forward_copies(stages) {
+        let own = source == at.0;
+        if !own && !closure(stages, source).contains(&at.0) {
+            continue;
+        }
+        broken.push(at);
+        let this = shown(file, at.0);
+        let diagnostic = if own {
+            Diagnostic::error(codes::CYCLE, from_span(file, at), format!("{this} copies from itself"))
+                .label("the stage that this instruction is in")
+                .also(definition(&file.stages[source]), "defined here")
+                .hint("To copy from an image of the same name, write its name in full, as `docker.io/library/name`.")
+        } else {
+            let other = shown(file, source);
+            Diagnostic::error(codes::CYCLE, from_span(file, at), format!("{this} and {other} need each other"))
+                .label(format!("{other} itself needs {this}"))
+                .also(definition(&file.stages[source]), format!("{other} is defined here"))
+        };
+        diagnostics.push(diagnostic);
+    }
+    for at in broken {
+        stages.froms.remove(&at);
+    }
+}
+
+fn report_later_stages(file: &Dockerfile, stages: &mut Stages, diagnostics: &mut Vec<Diagnostic>) {
+    for (at, source) in forward_copies(stages) {
+        if !stages.needed.contains(&at.0) {
+            continue;
+        }
+        let (this, other) = (shown(file, at.0), shown(file, source));
+        diagnostics.push(
+            Diagnostic::error(codes::USED_BEFORE_DEFINED, from_span(file, at), format!("{other} is defined later"))
+                .label("used before it is defined")
+                .also(definition(&file.stages[source]), "defined here")
+                .hint(format!("Move {other} in front of {this}: a stage can only copy from earlier ones.")),
+        );
+        stages.froms.remove(&at);
+    }
+}
+
+/// Whether `reference`, written at `span` in stage `stage`, can be the name of an image. If not, says so.
+pub(super) fn is_image(
+    file: &Dockerfile,
+    reference: &str,
+    span: Span,
+    stage: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> bool {
+    let Err(error) = reference.parse::<Reference>() else { return true };
+    let earlier = file.stages[..stage].iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.as_str());
+    let hint = nearest(reference, earlier).map(|name| format!("An earlier stage has a similar name: `{name}`."));
+    diagnostics.push(Diagnostic::error(codes::REFERENCE, span, error.to_string()).maybe_hint(hint));
+    false
+}
