@@ -70,6 +70,8 @@ impl Reference {
         }
         match self.repository.strip_prefix("library/") {
             Some(short) if !short.contains('/') => short.to_owned(),
+            // Alone, it would be read as a registry and a repository.
+            _ if self.repository.split_once('/').is_some_and(|(first, _)| is_host_like(first)) => self.name(),
             _ => self.repository.clone(),
         }
     }

@@ -241,7 +241,9 @@ impl<'c> Repository<'c> {
             let mut form = "grant_type=refresh_token&client_id=stave".to_owned();
             let scopes = scopes.join(" ");
             for (name, value) in [("service", service), ("scope", &scopes), ("refresh_token", token.expose())] {
-                form.push_str(&format!("&{name}="));
+                form.push('&');
+                form.push_str(name);
+                form.push('=');
                 url::encode_into(value, &mut form);
             }
             return TokenRequest::Form { url: url.clone(), insecure, form: Secret::new(form) };

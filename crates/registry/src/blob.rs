@@ -37,8 +37,7 @@ impl Client {
         pull::check_layer(blob)?;
         let mut places = image.source.places.iter().peekable();
         while let Some(place) = places.next() {
-            let fetched =
-                self.open(place, false).and_then(|repository| self.fetch_blob_at(&repository, blob, sink, progress));
+            let fetched = self.open(place, false).and_then(|repository| fetch_from(&repository, blob, sink, progress));
             match fetched {
                 Ok(()) => return Ok(()),
                 // A mirror that has the manifest may lack a layer.
@@ -48,21 +47,21 @@ impl Client {
         }
         unreachable!("an image was found somewhere")
     }
+}
 
-    pub(crate) fn fetch_blob_at(
-        &self,
-        repository: &Repository<'_>,
-        blob: &Descriptor,
-        sink: &mut dyn BlobSink,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), RegistryError> {
-        let mut transfer = Transfer::new(repository, blob, sink, progress);
-        let fetched = transfer.run();
-        if fetched.is_err() && transfer.written {
-            transfer.restart()?;
-        }
-        fetched
+/// Fetches a blob from one place.
+pub(crate) fn fetch_from(
+    repository: &Repository<'_>,
+    blob: &Descriptor,
+    sink: &mut dyn BlobSink,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(), RegistryError> {
+    let mut transfer = Transfer::new(repository, blob, sink, progress);
+    let fetched = transfer.run();
+    if fetched.is_err() && transfer.written {
+        transfer.restart()?;
     }
+    fetched
 }
 
 impl RegistryError {

@@ -86,7 +86,7 @@ mod tests {
         let cancel = Cancel::new();
         assert!(!cancel.wait(Duration::ZERO));
         let other = cancel.clone();
-        let waiter = std::thread::spawn(move || other.wait(Duration::from_secs(3600)));
+        let waiter = std::thread::spawn(move || other.wait(Duration::from_hours(1)));
         cancel.cancel();
         assert!(waiter.join().expect("the waiter does not panic"));
         assert!(cancel.is_cancelled());

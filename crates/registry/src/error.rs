@@ -301,6 +301,9 @@ pub enum TransportError {
     /// The certificates configured for the host cannot be used.
     #[error(transparent)]
     Certificates(Box<CertificateError>),
+    /// The server answered in the clear.
+    #[error("the server does not speak TLS (a registry without TLS has to be declared `insecure` in registries.conf)")]
+    NoTls,
     /// The secure connection failed.
     #[error("TLS failed: {0}{hint}", hint = clock_hint(.0))]
     Tls(String),

@@ -255,9 +255,9 @@ impl Http {
                 Err(other) => (TransportError::Protocol(other.to_string()), Retry::Never),
             },
             ureq::Error::Tls(text) => (TransportError::Tls(text.to_owned()), Retry::Never),
-            ureq::Error::Rustls(error) => (TransportError::Tls(error.to_string()), Retry::Never),
+            ureq::Error::Rustls(error) => (tls_error(&error), Retry::Never),
             ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(tls) => (TransportError::Tls(tls.to_string()), Retry::Never),
+                Some(tls) => (tls_error(tls), Retry::Never),
                 None => (TransportError::Io(error), Retry::Later),
             },
             ureq::Error::LargeResponseHeader(..) => (TransportError::Protocol(error.to_string()), Retry::Never),
@@ -303,6 +303,13 @@ impl Http {
         let mut bytes = Vec::new();
         let read = (&mut reply.body).take(limits::ERROR_BYTES_MAX).read_to_end(&mut bytes);
         read.map_or_else(|_| ServerMessage::default(), |_| message::parse(&bytes))
+    }
+}
+
+fn tls_error(error: &rustls::Error) -> TransportError {
+    match error {
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TransportError::NoTls,
+        other => TransportError::Tls(other.to_string()),
     }
 }
 

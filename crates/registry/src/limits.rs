@@ -71,14 +71,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(20),
-            first_byte_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
-            commit_timeout: Duration::from_secs(300),
+            first_byte_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
+            commit_timeout: Duration::from_mins(5),
             retries_max: 5,
             resumptions_max: 50,
             backoff_first: Duration::from_millis(500),
             backoff_max: Duration::from_secs(15),
-            retry_after_max: Duration::from_secs(60),
+            retry_after_max: Duration::from_mins(1),
             uploads_parallel_max: 4,
         }
     }

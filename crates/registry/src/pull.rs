@@ -5,6 +5,7 @@ use stave_oci::{BlobDigest, Compression, Descriptor, Document, Index, Manifest, 
 use ureq::http::Method;
 
 use crate::auth::Repository;
+use crate::blob;
 use crate::client::{Client, Resolved, Source};
 use crate::config::registries::Place;
 use crate::error::{RegistryError, SizeSeen};
@@ -75,7 +76,7 @@ impl Client {
             return Err(RegistryError::IndexDepth { reference: name });
         };
         check_parts(&manifest, &name)?;
-        let config_bytes = self.small_blob(&repository, &manifest.config)?;
+        let config_bytes = small_blob(&repository, &manifest.config)?;
         let source = Source { places: vec![place.clone()] };
         Ok(Resolved { manifest, manifest_bytes: bytes, media_type, digest, index_digest, config_bytes, source })
     }
@@ -90,18 +91,17 @@ impl Client {
             }
         }
     }
+}
 
-    /// Fetches a blob that is small enough to be kept in memory.
-    fn small_blob(&self, repository: &Repository<'_>, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
-        let url = || Box::new(repository.url(&format!("blobs/{}", blob.digest)));
-        if blob.size > limits::CONFIG_BYTES_MAX {
-            let limit = limits::CONFIG_BYTES_MAX;
-            return Err(RegistryError::TooLarge { what: "image configuration", url: url(), limit });
-        }
-        let mut bytes = Vec::new();
-        self.fetch_blob_at(repository, blob, &mut bytes, &|_| ())?;
-        Ok(bytes)
+/// Fetches a blob that is small enough to be kept in memory.
+fn small_blob(repository: &Repository<'_>, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    if blob.size > limits::CONFIG_BYTES_MAX {
+        let (url, limit) = (Box::new(repository.url(&format!("blobs/{}", blob.digest))), limits::CONFIG_BYTES_MAX);
+        return Err(RegistryError::TooLarge { what: "image configuration", url, limit });
     }
+    let mut bytes = Vec::new();
+    blob::fetch_from(repository, blob, &mut bytes, &|_| ())?;
+    Ok(bytes)
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -267,7 +267,12 @@ mod tests {
 
     fn index(platforms: &[Option<&str>]) -> Index {
         let manifests = platforms.iter().map(|platform| entry(*platform)).collect();
-        Index { schema_version: 2, media_type: String::new(), manifests, annotations: Default::default() }
+        Index {
+            schema_version: 2,
+            media_type: String::new(),
+            manifests,
+            annotations: std::collections::BTreeMap::default(),
+        }
     }
 
     fn chosen(platforms: &[Option<&str>], wanted: &str) -> Result<Option<String>, String> {

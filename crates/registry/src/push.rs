@@ -64,11 +64,10 @@ impl Client {
             while !stop.load(Ordering::SeqCst) {
                 let Some((blob, open)) = blobs.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
                 let upload = Upload { repository, blob, open, progress, stop: &stop };
-                if let Err(error) = upload.run() {
-                    // The first failure stops the others, whose own failures would only be its consequence.
-                    if !stop.swap(true, Ordering::SeqCst) {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    }
+                let Err(error) = upload.run() else { continue };
+                // The first failure stops the others, whose own failures would only be its consequence.
+                if !stop.swap(true, Ordering::SeqCst) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }
         };

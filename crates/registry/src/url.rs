@@ -53,12 +53,11 @@ impl Origin {
             _ => (authority, scheme.default_port()),
         };
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let valid = match bracketed {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                let label = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-                !host.is_empty() && host.len() <= 253 && host.bytes().all(label)
-            }
+        let valid = if let Some(address) = bracketed {
+            address.parse::<std::net::Ipv6Addr>().is_ok()
+        } else {
+            let label = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !host.is_empty() && host.len() <= 253 && host.bytes().all(label)
         };
         if !valid {
             return Err(invalid());

@@ -1,3 +1,4 @@
+#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 //! Pull and push against Debian's `docker-registry`, started here on a free port with its own folder.
 
 mod support;
@@ -35,7 +36,7 @@ fn start(auth: Option<&str>) -> Option<Registry> {
     );
     if let Some(htpasswd) = auth {
         std::fs::write(folder.path().join("htpasswd"), htpasswd).expect("the file can be written");
-        config.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n"));
+        config.extend(["auth: {htpasswd: {realm: test, path: ", &root.to_string(), "/htpasswd}}\n"]);
     }
     let path = folder.path().join("config.yml");
     std::fs::write(&path, config).expect("the file can be written");
@@ -44,7 +45,7 @@ fn start(auth: Option<&str>) -> Option<Registry> {
     let mut process = match command.spawn() {
         Ok(process) => process,
         Err(error) => {
-            println!("skipped: cannot start docker-registry: {error}");
+            eprintln!("skipped: cannot start docker-registry: {error}");
             return None;
         }
     };

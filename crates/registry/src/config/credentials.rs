@@ -311,8 +311,8 @@ mod tests {
         Environment { docker_auth_config: Some(text.to_owned()), ..Environment::default() }
     }
 
-    fn password(username: &str, password: &str) -> Option<Credential> {
-        Some(Credential::Password { username: username.into(), password: Secret::new(password.into()) })
+    fn password(username: &str, password: &str) -> Credential {
+        Credential::Password { username: username.into(), password: Secret::new(password.into()) }
     }
 
     fn found(text: &str, host: &str, repository: &str) -> Option<Credential> {
@@ -324,9 +324,9 @@ mod tests {
         // "a:1", "b:2" and "c:3".
         let text =
             r#"{"auths":{"q.io":{"auth":"YToxAAA="},"q.io/team":{"auth":"Yjoy"},"q.io/team/app":{"auth":"Yzoz"}}}"#;
-        assert_eq!(found(text, "q.io", "other/app"), password("a", "1"));
-        assert_eq!(found(text, "q.io", "team/other"), password("b", "2"));
-        assert_eq!(found(text, "q.io", "team/app"), password("c", "3"));
+        assert_eq!(found(text, "q.io", "other/app"), Some(password("a", "1")));
+        assert_eq!(found(text, "q.io", "team/other"), Some(password("b", "2")));
+        assert_eq!(found(text, "q.io", "team/app"), Some(password("c", "3")));
         assert_eq!(found(text, "q.io:5000", "team/app"), None);
         assert_eq!(found(text, "evil.q.io", "team/app"), None);
     }
@@ -335,7 +335,7 @@ mod tests {
     fn docker_hub_has_several_names() {
         for key in ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "https://registry-1.docker.io/v2/"] {
             let text = format!(r#"{{"auths":{{"{key}":{{"auth":"YTox"}}}}}}"#);
-            assert_eq!(found(&text, "docker.io", "library/x"), password("a", "1"), "{key}");
+            assert_eq!(found(&text, "docker.io", "library/x"), Some(password("a", "1")), "{key}");
             assert_eq!(found(&text, "docker.io.evil.example", "library/x"), None, "{key}");
         }
     }
@@ -345,7 +345,7 @@ mod tests {
         let text = r#"{"auths":{"a.io":{"auth":"YTox","identitytoken":"i"},"b.io":{"registrytoken":"r"},"c.io":{"username":"u","password":"p"},"d.io":{}}}"#;
         assert_eq!(found(text, "a.io", "x"), Some(Credential::Identity(Secret::new("i".into()))));
         assert_eq!(found(text, "b.io", "x"), Some(Credential::Registry(Secret::new("r".into()))));
-        assert_eq!(found(text, "c.io", "x"), password("u", "p"));
+        assert_eq!(found(text, "c.io", "x"), Some(password("u", "p")));
         assert_eq!(found(text, "d.io", "x"), None);
     }
 
@@ -378,9 +378,9 @@ mod tests {
         let mut environment = file(r#"{"credsStore":"test","auths":{"n.io":{"auth":"YTox"}}}"#);
         environment.path = Some(format!("{}:/usr/bin:/bin", folder.path().display()).into());
         let ask = |host| find(&environment, host, "x");
-        assert_eq!(ask("a.io").expect("the helper works"), password("u", "p"));
+        assert_eq!(ask("a.io").expect("the helper works"), Some(password("u", "p")));
         assert_eq!(ask("t.io").expect("the helper works"), Some(Credential::Identity(Secret::new("t".into()))));
-        assert_eq!(ask("n.io").expect("the helper works"), password("a", "1"));
+        assert_eq!(ask("n.io").expect("the helper works"), Some(password("a", "1")));
         assert!(matches!(ask("b.io"), Err(CredentialError::HelperFailed { .. })));
     }
 
@@ -396,12 +396,12 @@ mod tests {
         let ask = |environment: &Environment| find(environment, "a.io", "x").expect("the files are valid");
         assert_eq!(ask(&environment), None);
         write(".docker/config.json", "YTox");
-        assert_eq!(ask(&environment), password("a", "1"));
+        assert_eq!(ask(&environment), Some(password("a", "1")));
         write(".config/containers/auth.json", "Yjoy");
-        assert_eq!(ask(&environment), password("b", "2"));
+        assert_eq!(ask(&environment), Some(password("b", "2")));
         write("explicit.json", "Yzoz");
         environment.registry_auth_file = Some(folder.path().join("explicit.json"));
-        assert_eq!(ask(&environment), password("c", "3"));
+        assert_eq!(ask(&environment), Some(password("c", "3")));
         environment.registry_auth_file = Some(folder.path().join("missing.json"));
         assert!(matches!(find(&environment, "a.io", "x"), Err(CredentialError::Read { .. })));
     }

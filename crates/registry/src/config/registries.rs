@@ -114,7 +114,7 @@ const KNOWN_ELSEWHERE: &[&str] = &["short-name-mode", "credential-helpers", "add
 /// All `registries.conf` files, joined.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registries {
-    registries: Vec<Registry>,
+    known: Vec<Registry>,
     aliases: BTreeMap<String, String>,
     search: Vec<String>,
     pub(crate) warnings: Vec<String>,
@@ -176,8 +176,8 @@ impl Registries {
         self.aliases.extend(file.aliases);
         for raw in file.registry {
             let registry = self.registry(path, raw)?;
-            self.registries.retain(|known| known.prefix != registry.prefix);
-            self.registries.push(registry);
+            self.known.retain(|other| other.prefix != registry.prefix);
+            self.known.push(registry);
         }
         Ok(())
     }
@@ -252,14 +252,14 @@ impl Registries {
     pub(crate) fn is_insecure(&self, host: &str) -> bool {
         self.matching(host).is_some_and(|registry| registry.insecure)
             || self
-                .registries
+                .known
                 .iter()
                 .flat_map(|registry| &registry.mirrors)
                 .any(|mirror| mirror.insecure && mirror.location.split('/').next() == Some(host))
     }
 
     fn matching(&self, whole: &str) -> Option<&Registry> {
-        let matching = self.registries.iter().filter(|registry| registry.matched(whole).is_some());
+        let matching = self.known.iter().filter(|registry| registry.matched(whole).is_some());
         matching.max_by_key(|registry| registry.prefix.len())
     }
 
@@ -305,7 +305,9 @@ impl Registry {
             }
             None => whole.starts_with(&self.prefix).then_some(self.prefix.len())?,
         };
-        matches!(whole.as_bytes().get(length), None | Some(b'/' | b':' | b'@')).then_some(length)
+        // After a host alone, `:` begins a port, and that is another registry; after a repository it begins a tag.
+        let port = !self.prefix.contains(['/', '*']) && whole.as_bytes().get(length) == Some(&b':');
+        (!port && matches!(whole.as_bytes().get(length), None | Some(b'/' | b':' | b'@'))).then_some(length)
     }
 
     fn rewritten(&self, name: &str, location: &str) -> String {
@@ -467,6 +469,8 @@ mod tests {
         let registries = registries(MIRRORED);
         assert!(registries.is_insecure("127.0.0.1:5000"));
         assert!(!registries.is_insecure("127.0.0.1:5001") && !registries.is_insecure("docker.io"));
+        let host = self::registries("[[registry]]\nlocation = \"a.io\"\ninsecure = true\n");
+        assert!(host.is_insecure("a.io") && !host.is_insecure("a.io:5000") && !host.is_insecure("b.a.io"));
     }
 
     #[test]

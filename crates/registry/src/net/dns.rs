@@ -143,28 +143,37 @@ impl Resolver {
             socket.send(&query(id, name, kind)?)?;
             open.push((id, kind));
         }
-        let (mut v6, mut v4) = (Vec::new(), Vec::new());
+        let (mut v6, mut v4, mut failure) = (Vec::new(), Vec::new(), None);
         let mut buffer = vec![0; 4096];
         while !open.is_empty() {
-            let length = self.receive(&socket, &mut buffer, end)?;
+            let length = match self.receive(&socket, &mut buffer, end) {
+                Ok(length) => length,
+                // Some servers never answer for the kind of address that they don't know.
+                Err(_) if !v6.is_empty() || !v4.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             let bytes = &buffer[..length];
             let Some(position) = open.iter().position(|(id, _)| bytes.starts_with(&id.to_be_bytes())) else { continue };
             let (id, kind) = open[position];
-            let answer = if bytes.get(2).is_some_and(|flags| flags & 2 != 0) {
-                read_answer(&self.ask_over_tcp(server, &query(id, name, kind)?, end)?, id, name, kind)?
+            let truncated = bytes.get(2).is_some_and(|flags| flags & 2 != 0);
+            let answer = if truncated {
+                let whole = self.ask_over_tcp(server, &query(id, name, kind)?, end);
+                whole.and_then(|bytes| read_answer(&bytes, id, name, kind))
             } else {
-                match read_answer(bytes, id, name, kind) {
-                    // Not an answer to our question: somebody guesses.
-                    Err(error) if error.kind() == io::ErrorKind::InvalidData => continue,
-                    other => other?,
-                }
+                read_answer(bytes, id, name, kind)
             };
-            open.remove(position);
-            for address in answer {
-                if address.is_ipv4() { v4.push(address) } else { v6.push(address) }
+            match answer {
+                Ok(found) => found.into_iter().for_each(|it| if it.is_ipv4() { v4.push(it) } else { v6.push(it) }),
+                // Not an answer to our question: somebody guesses.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData && !truncated => continue,
+                Err(error) => failure = Some(error),
             }
+            open.remove(position);
         }
-        Ok(interleaved(&v6, &v4))
+        match failure {
+            Some(error) if v6.is_empty() && v4.is_empty() => Err(error),
+            _ => Ok(interleaved(&v6, &v4)),
+        }
     }
 
     fn receive(&self, socket: &UdpSocket, buffer: &mut [u8], end: Instant) -> io::Result<usize> {
@@ -309,7 +318,7 @@ impl Settings {
             let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
             match words.next() {
                 Some("nameserver") => {
-                    settings.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()))
+                    settings.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
                 }
                 // The last of these lines counts.
                 Some("search" | "domain") => {
