@@ -99,14 +99,11 @@ impl Store {
                 continue;
             }
             // The files go first: an entry without logs is no fault, logs without an entry are litter.
-            self.discard(&logs)?;
+            self.delete(&logs)?;
             self.reach("builds.discarded");
             self.database()
                 .write(Durability::Lazy, |rows| rows.run("DELETE FROM builds WHERE id = ?1", [id.as_str()]))?;
             removed += 1;
-        }
-        if removed > 0 {
-            self.empty_trash()?;
         }
         Ok(removed)
     }

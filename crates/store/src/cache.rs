@@ -70,13 +70,15 @@ impl Lease {
 
     /// Returns the record and pins its layers, or nothing if one of them is gone.
     fn pin_record(&self, rows: &Rows<'_>, key: &[u8; 32]) -> Result<Option<CacheRecord>, StoreError> {
-        let Some(record) = read(rows, key)? else { return Ok(None) };
-        for &layer in &record.snapshot {
-            if !self.pin_layer(rows, layer)? {
-                return Ok(None);
-            }
+        let gone = "SELECT 1 FROM cache_layers AS part WHERE key = ?1 \
+                    AND NOT EXISTS (SELECT 1 FROM layers WHERE id = part.layer)";
+        if rows.any(gone, [key])? {
+            return Ok(None);
         }
-        Ok(Some(record))
+        let pin = "INSERT OR IGNORE INTO pins (owner, kind, id) \
+                   SELECT ?2, 'layer', layer FROM cache_layers WHERE key = ?1";
+        rows.run(pin, params![key, self.owner()])?;
+        read(rows, key)
     }
 }
 

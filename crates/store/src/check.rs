@@ -69,7 +69,7 @@ impl CheckReport {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// SQLite's own check complains.
+    /// The database's own check complains.
     #[error("the database is damaged: {0}")]
     Database(String),
     /// The store's directory lets others in.
@@ -383,9 +383,10 @@ impl Structure<'_> {
                 self.rows.run(&format!("DELETE FROM {table} WHERE {condition}"), [])?;
             }
         }
-        let broken: BTreeSet<ImageId> = match self.repair {
-            true => forget::broken_images(self.rows, self.now)?.into_iter().collect(),
-            false => forget::broken(self.rows)?.into_iter().collect(),
+        let broken: BTreeSet<ImageId> = if self.repair {
+            forget::broken_images(self.rows, self.now)?.into_iter().collect()
+        } else {
+            forget::broken(self.rows)?.into_iter().collect()
         };
         for id in broken {
             self.problem(Problem::ImageBroken(id));

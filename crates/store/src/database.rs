@@ -1,4 +1,4 @@
-//! The SQLite database: opening it, transactions, and statements whose errors name the file.
+//! The `SQLite` database: opening it, transactions, and statements whose errors name the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -106,7 +106,7 @@ impl Database {
         self.read(|rows| rows.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(drop))
     }
 
-    /// Returns what SQLite finds wrong with the file.
+    /// Returns what `SQLite` finds wrong with the file.
     pub(crate) fn faults(&self) -> Result<Vec<String>, StoreError> {
         let lines = self.read(|rows| rows.all("PRAGMA quick_check", [], |row| row.get::<_, String>(0)))?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())

@@ -35,7 +35,7 @@ pub enum StoreError {
     Database {
         /// The database file.
         path: PathBuf,
-        /// What SQLite said.
+        /// What `SQLite` said.
         source: rusqlite::Error,
     },
     /// Another process has held the database's lock for too long.
@@ -54,7 +54,7 @@ pub enum StoreError {
     Damaged {
         /// The database file.
         path: PathBuf,
-        /// What SQLite said.
+        /// What `SQLite` said.
         detail: String,
     },
     /// The store was made by a stave that lays it out differently.

@@ -25,7 +25,7 @@ impl LayerId {
         (text.len() == 16 && lower).then(|| u64::from_str_radix(text, 16).ok().map(Self))?
     }
 
-    /// SQLite has signed integers only.
+    /// `SQLite` has signed integers only.
     pub(crate) fn to_row(self) -> i64 {
         self.0.cast_signed()
     }

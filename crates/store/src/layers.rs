@@ -16,7 +16,7 @@ impl Lease {
     ///
     /// `unpacked_from` is the digest of the tar whose files these are, if they came from one. If another process has
     /// published the same in the meantime, that layer is returned and this directory deleted.
-    pub fn publish_layer(&self, work: WorkDir, unpacked_from: Option<DiffId>) -> Result<LayerId, StoreError> {
+    pub fn publish_layer(&self, mut work: WorkDir, unpacked_from: Option<DiffId>) -> Result<LayerId, StoreError> {
         let store = self.store();
         let id = LayerId::random()?;
         let existing = store.database().write(Durability::Lazy, |rows| {
@@ -32,6 +32,8 @@ impl Lease {
         store.reach("layer.announced");
         let target = store.path(&layout::layer_dir(id));
         std::fs::rename(work.path(), &target).map_err(|error| StoreError::io("publish", &target, error))?;
+        work.published = true;
+        drop(work);
         store.reach("layer.renamed");
         let other = store.database().write(Durability::Lazy, |rows| {
             if let Some(other) = self.pin_unpacked(rows, unpacked_from)? {

@@ -20,7 +20,7 @@ use crate::database::{Durability, Rows};
 use crate::error::StoreError;
 use crate::id::{LayerId, random_bytes};
 use crate::layout;
-use crate::recover;
+use crate::recover::{self, Deletion};
 use crate::store::{Store, make_private_dir};
 
 /// Keeps what was found or made under it until the last clone is dropped.
@@ -44,7 +44,7 @@ impl fmt::Debug for Lease {
 impl Drop for Held {
     fn drop(&mut self) {
         // What fails here is done by the next process that opens the store: the lock is free from here on.
-        drop(recover::release(&self.store, &self.owner));
+        drop(recover::release(&self.store, &self.owner, Deletion::Now));
         drop(self.lock.take());
     }
 }
@@ -91,7 +91,7 @@ impl Lease {
     /// Makes a private directory in which a layer can grow.
     pub fn work_dir(&self) -> Result<WorkDir, StoreError> {
         let (parent, number) = self.next_work()?;
-        let work = WorkDir { lease: self.clone(), parent, number };
+        let work = WorkDir { lease: self.clone(), parent, number, published: false };
         let diff = work.path().join("diff");
         make_private_dir(&work.path())?;
         let make = || -> io::Result<()> {
@@ -106,10 +106,12 @@ impl Lease {
     /// Pins layers, and fails if one of them is gone.
     pub fn pin_layers(&self, layers: &[LayerId]) -> Result<(), StoreError> {
         self.0.store.database().write(Durability::Lazy, |rows| {
-            layers.iter().try_for_each(|layer| match self.pin_layer(rows, *layer)? {
-                true => Ok(()),
-                false => Err(StoreError::NoLayer(*layer)),
-            })
+            for &layer in layers {
+                if !self.pin_layer(rows, layer)? {
+                    return Err(StoreError::NoLayer(layer));
+                }
+            }
+            Ok(())
         })
     }
 
@@ -161,6 +163,7 @@ pub struct WorkDir {
     lease: Lease,
     parent: String,
     number: u64,
+    pub(crate) published: bool,
 }
 
 impl WorkDir {
@@ -192,11 +195,10 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What fails here is in `tmp/<owner>` and goes with the lease.
-        let store = self.lease.store();
-        let discarded = [self.rel_path(), self.work_rel_path()].map(|path| store.discard(&path).unwrap_or(false));
-        if discarded.contains(&true) {
-            drop(store.empty_trash());
+        // What fails here, and a published layer's empty `workdir`, is in `tmp/<owner>` and goes with the lease.
+        if !self.published {
+            let store = self.lease.store();
+            drop([self.rel_path(), self.work_rel_path()].map(|path| store.delete(&path)));
         }
     }
 }

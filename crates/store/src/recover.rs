@@ -28,7 +28,7 @@ pub(crate) fn dead_owners(store: &Store) -> Result<(), StoreError> {
         match lock_of_dead(&path)? {
             Probe::Alive => {}
             // The guard is held until everything is cleared, so that only one process does it.
-            Probe::Dead(_guard) => release(store, &owner)?,
+            Probe::Dead(_guard) => release(store, &owner, Deletion::Later)?,
         }
     }
     Ok(())
@@ -58,8 +58,17 @@ pub(crate) fn lock_of_dead(path: &Path) -> Result<Probe, StoreError> {
     Ok(if links == 0 { Probe::Alive } else { Probe::Dead(Some(lock)) })
 }
 
+/// When an owner's private files are deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    /// At once: they are ours.
+    Now,
+    /// By whoever empties the trash: they may be many, and nobody has to wait for it.
+    Later,
+}
+
 /// Undoes what an owner has begun and not ended, and forgets the owner. Its lock is held by the caller.
-pub(crate) fn release(store: &Store, owner: &str) -> Result<(), StoreError> {
+pub(crate) fn release(store: &Store, owner: &str, deletion: Deletion) -> Result<(), StoreError> {
     clear_pending(store, owner)?;
     store.reach("release.cleared");
     let now = store.now();
@@ -74,8 +83,11 @@ pub(crate) fn release(store: &Store, owner: &str) -> Result<(), StoreError> {
         })?;
     }
     store.reach("release.unpinned");
-    if store.discard(&layout::owner_dir(owner))? {
-        store.empty_trash()?;
+    match deletion {
+        Deletion::Now => store.delete(&layout::owner_dir(owner))?,
+        Deletion::Later => {
+            store.discard(&layout::owner_dir(owner))?;
+        }
     }
     store.reach("release.emptied");
     let lock = store.path(&layout::owner_lock(owner));

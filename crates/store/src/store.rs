@@ -146,7 +146,15 @@ impl Store {
     }
 
     pub(crate) fn discard(&self, path: &str) -> Result<bool, StoreError> {
-        trash::discard(&self.0.root, path)
+        Ok(trash::discard(&self.0.root, path)?.is_some())
+    }
+
+    /// Deletes a directory of ours, by way of the trash.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), StoreError> {
+        match trash::discard(&self.0.root, path)? {
+            Some(name) => trash::delete(&self.0.root, &name),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn empty_trash(&self) -> Result<u64, StoreError> {

@@ -17,42 +17,69 @@ use crate::layout::TRASH;
 /// Directories that are open at once while one tree is deleted. Deeper ones are first moved up.
 const DEPTH_MAX: usize = 64;
 
-/// Renames `path` (below `root`) into the trash. Returns whether it was there.
-pub(crate) fn discard(root: &Path, path: &str) -> Result<bool, StoreError> {
-    let name = stave_oci::digest::hex(&random_bytes::<12>()?);
-    match std::fs::rename(root.join(path), root.join(TRASH).join(name)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+/// A name in the trash that nothing else has.
+fn fresh_name() -> Result<CString, StoreError> {
+    Ok(CString::new(stave_oci::digest::hex(&random_bytes::<12>()?)).expect("hexadecimal digits have no zero byte"))
+}
+
+/// Renames `path` (below `root`) into the trash. Returns its name there, if it was there to be renamed.
+pub(crate) fn discard(root: &Path, path: &str) -> Result<Option<CString>, StoreError> {
+    let name = fresh_name()?;
+    match std::fs::rename(root.join(path), root.join(TRASH).join(name.to_string_lossy().as_ref())) {
+        Ok(()) => Ok(Some(name)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::io("move to the trash", root.join(path), error)),
     }
 }
 
+/// Deletes one thing in the trash, and nothing that others put there.
+pub(crate) fn delete(root: &Path, name: &CStr) -> Result<(), StoreError> {
+    let (trash, path) = open(root)?;
+    let stat = rustix::fs::statat(&trash, name, AtFlags::SYMLINK_NOFOLLOW);
+    let is_directory = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    Sweep { trash: trash.as_fd(), path, freed: 0, moved: Vec::new() }.delete_whole(name, is_directory)
+}
+
 /// Deletes everything in the trash. Returns how many bytes that gave back to the disk.
 pub(crate) fn empty(root: &Path) -> Result<u64, StoreError> {
-    let path = root.join(TRASH);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let trash =
-        rustix::fs::openat(CWD, &path, flags, Mode::empty()).map_err(|error| StoreError::io("open", &path, error))?;
-    let mut sweep = Sweep { trash: trash.as_fd(), path, freed: 0 };
+    let (trash, path) = open(root)?;
+    let mut sweep = Sweep { trash: trash.as_fd(), path, freed: 0, moved: Vec::new() };
     loop {
-        // Deep directories are moved to the top while their parents are deleted, so there may be more to do.
         let names = sweep.names(trash.as_fd())?;
         if names.is_empty() {
             return Ok(sweep.freed);
         }
         for (name, is_directory) in names {
-            sweep.delete(trash.as_fd(), &name, is_directory, 0)?;
+            sweep.delete_whole(&name, is_directory)?;
         }
     }
+}
+
+fn open(root: &Path) -> Result<(OwnedFd, PathBuf), StoreError> {
+    let path = root.join(TRASH);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let trash = rustix::fs::openat(CWD, &path, flags, Mode::empty());
+    Ok((trash.map_err(|error| StoreError::io("open", &path, error))?, path))
 }
 
 struct Sweep<'t> {
     trash: BorrowedFd<'t>,
     path: PathBuf,
     freed: u64,
+    /// Deep directories that were moved to the top.
+    moved: Vec<CString>,
 }
 
 impl Sweep<'_> {
+    /// Deletes one thing at the top, with whatever was moved there on the way.
+    fn delete_whole(&mut self, name: &CStr, is_directory: bool) -> Result<(), StoreError> {
+        self.delete(self.trash, name, is_directory, 0)?;
+        while let Some(moved) = self.moved.pop() {
+            self.delete(self.trash, &moved, true, 0)?;
+        }
+        Ok(())
+    }
+
     fn delete(
         &mut self,
         parent: BorrowedFd<'_>,
@@ -64,8 +91,10 @@ impl Sweep<'_> {
             return self.delete_file(parent, name);
         }
         if depth >= DEPTH_MAX {
-            let top = CString::new(stave_oci::digest::hex(&random_bytes::<12>()?)).expect("hexadecimal has no zero");
-            return self.gone_is_fine("move", name, rustix::fs::renameat(parent, name, self.trash, &top)).map(drop);
+            let top = fresh_name()?;
+            let moved = rustix::fs::renameat(parent, name, self.trash, &top);
+            self.moved.extend(self.gone_is_fine("move", name, moved)?.map(|()| top));
+            return Ok(());
         }
         let Some(directory) = self.open_directory(parent, name)? else { return Ok(()) };
         for (entry, is_directory) in self.names(directory.as_fd())? {
@@ -73,7 +102,7 @@ impl Sweep<'_> {
         }
         drop(directory);
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            // Another process moves deep directories of the same tree, or we just did: the next round gets it.
+            // Another process deletes the same tree, and has just moved something deep to the top: it goes on with it.
             Err(Errno::NOTEMPTY | Errno::NOENT) | Ok(()) => Ok(()),
             Err(error) => Err(self.fault("delete", name, error)),
         }

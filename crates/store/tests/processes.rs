@@ -1,6 +1,7 @@
 //! Many processes on one store, processes that are killed, and disks that are full.
 //!
 //! This program runs its tests, or, called with `helper ROLE ROOT ...`, plays a role in one of them.
+#![allow(clippy::print_stdout, reason = "it is its own test harness and says what it did")]
 
 mod common;
 
@@ -41,7 +42,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        for (name, _) in TESTS {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
@@ -347,17 +350,16 @@ fn fill(root: &Path) {
     let lease = store.lease().expect("a lease is given");
     let kept = image(&lease, "kept", &["kept"]);
     let before = store.usage().expect("it is measured").total_bytes();
+    let chunk = vec![7; 65536];
     let mut writer = lease.blob_writer(BlobExpectation::none()).expect("a writer is made");
-    let error = std::iter::repeat_with(|| writer.write_all(&[7; 65536]))
-        .take(100)
-        .find_map(Result::err)
-        .expect("the disk is full");
+    let error =
+        std::iter::repeat_with(|| writer.write_all(&chunk)).take(100).find_map(Result::err).expect("the disk is full");
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    let error = lease.put_blob(&[8; 65536]).expect_err("the disk is full").to_string();
+    let error = lease.put_blob(&chunk).expect_err("the disk is full").to_string();
     assert!(error.contains(&root.display().to_string()) && error.contains("no space left"), "{error}");
     let work = lease.work_dir();
     drop((writer, work));
-    lease.put_blob(&[8; 65536]).expect("there is space again");
+    lease.put_blob(&chunk).expect("there is space again");
     drop(lease);
     store.prune(&PruneOptions::default()).expect("it is pruned");
     let after = store.usage().expect("it is measured").total_bytes();
@@ -368,8 +370,9 @@ fn fill(root: &Path) {
     // The database cannot grow either: whatever fails, fails with the path and is not half done.
     let filler = std::fs::File::create(root.with_file_name("filler")).expect("it is made");
     while (&filler).write_all(&[0; 4096]).is_ok() {}
-    let titles = (0..200).map(|number| store.lease().and_then(|lease| lease.begin_build(&format!("{number:2000}"))));
-    let error = titles.filter_map(Result::err).next().expect("the disk is full");
+    let mut titles =
+        (0..200).map(|number| store.lease().and_then(|lease| lease.begin_build(&format!("{number:2000}"))));
+    let error = titles.find_map(Result::err).expect("the disk is full");
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains(&root.display().to_string()), "{error}");
     drop(filler);
