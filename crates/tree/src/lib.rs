@@ -20,6 +20,7 @@ pub mod limits;
 pub mod memory;
 pub mod merged;
 pub mod pack;
+mod pool;
 pub mod scan;
 pub mod select;
 pub mod unpack;

@@ -83,6 +83,10 @@ impl Selection {
 
     /// Returns the identity of what was selected. Files that have not been hashed yet are hashed now.
     pub fn digest(&self) -> Result<TreeDigest, SelectError> {
+        crate::pool::run(|| self.digest_here())
+    }
+
+    fn digest_here(&self) -> Result<TreeDigest, SelectError> {
         if self.sources.iter().all(|source| is_hashed(&source.node)) {
             return Ok(tree_digest(self.sources.iter().map(|source| &source.node), self.owners));
         }
@@ -186,7 +190,7 @@ impl Context {
             memory: Some(&self.memory),
             opaque_xattr: None,
         };
-        let mut selection = select_with(&scanner, patterns, Owners::Root)?;
+        let mut selection = crate::pool::run(|| select_with(&scanner, patterns, Owners::Root))?;
         for source in &mut selection.sources {
             if source.path.is_empty() {
                 source.node.metadata.mode = 0o755;
@@ -209,7 +213,7 @@ impl Context {
 /// [`Selection::digest`] is asked for.
 pub fn select(view: &Dir, patterns: &[&str]) -> Result<Selection, SelectError> {
     let scanner = Scanner { root: view, filter: &Everything, hash: false, memory: None, opaque_xattr: None };
-    select_with(&scanner, patterns, Owners::Kept)
+    crate::pool::run(|| select_with(&scanner, patterns, Owners::Kept))
 }
 
 fn select_with<F: Filter>(

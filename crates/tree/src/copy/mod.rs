@@ -105,6 +105,10 @@ pub enum CopyError {
 
 /// Copies what was selected into `into`, the empty directory of a new layer.
 pub fn copy_into(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyError> {
+    crate::pool::run(|| copy_here(request, into))
+}
+
+fn copy_here(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyError> {
     let copier = Copier::new(request, into);
     let dest = place::resolved(request.parent, request.dest)?;
     copier.places.ensure(b"", &copier.made())?;

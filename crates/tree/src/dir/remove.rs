@@ -6,7 +6,6 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Dir, PathError, join, list};
-use crate::limits::DEPTH_MAX;
 
 impl Dir {
     /// Deletes `name`, a name in this very directory, and all below it. Nothing there is no error. A link is deleted, not
@@ -16,7 +15,7 @@ impl Dir {
         if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
             return Err(PathError::io("delete", name, Errno::INVAL));
         }
-        remove(self, name, name, device, 0)
+        remove(self, name, device)
     }
 
     /// Deletes all that is in this directory, which itself stays.
@@ -24,36 +23,73 @@ impl Dir {
         let device = self.own_metadata()?.device;
         let opened = self.open_dir(b"")?;
         for name in list::names(&opened.fd).map_err(|source| PathError::io("list", b"", source))? {
-            remove(&opened, &name, &name, device, 0)?;
+            remove(&opened, &name, device)?;
         }
         Ok(())
     }
 }
 
-fn remove(parent: &Dir, name: &[u8], path: &[u8], device: u64, depth: usize) -> Result<(), PathError> {
-    let failed = |source: Errno| PathError::io("delete", path, source);
+/// Deletes `name` of `parent` and all below it. Directories are opened from `parent` again on the way back up, so that
+/// only one is open at a time, however deep they are.
+fn remove(parent: &Dir, name: &[u8], device: u64) -> Result<(), PathError> {
+    if unlinked(parent, name).map_err(|source| PathError::io("delete", name, source))? {
+        return Ok(());
+    }
+    // The path of the directory that is being emptied, and the names that are left in it and in those above.
+    let mut path = name.to_vec();
+    let mut levels = vec![open_directory(parent, &path, device)?.1];
+    while let Some(names) = levels.last_mut() {
+        let (above, last) = crate::copy::split(&path);
+        let Some(child) = names.pop() else {
+            levels.pop();
+            let above_dir = parent.open_dir_no_links(above)?;
+            match rustix::fs::unlinkat(&above_dir, last, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(source) => return Err(PathError::io("delete", &path, source)),
+            }
+            path = above.to_vec();
+            continue;
+        };
+        let dir = parent.open_dir_no_links(&path)?;
+        let mut left = vec![child];
+        left.append(names);
+        while let Some(child) = left.pop() {
+            let below = join(&path, &child);
+            if unlinked(&dir, &child).map_err(|source| PathError::io("delete", &below, source))? {
+                continue;
+            }
+            let (_, children) = open_directory(parent, &below, device)?;
+            *names = left;
+            path = below;
+            levels.push(children);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what is not a directory, or is an empty one; says no if it is neither.
+fn unlinked(parent: &Dir, name: &[u8]) -> Result<bool, Errno> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Ok(()) | Err(Errno::NOENT) => return Ok(true),
         Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(source) => return Err(failed(source)),
+        Err(source) => return Err(source),
     }
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-        Err(source) => return Err(failed(source)),
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(source) => Err(source),
     }
-    if depth > DEPTH_MAX {
-        return Err(failed(Errno::NAMETOOLONG));
-    }
-    let dir = open_same_device(parent, name, device).map_err(failed)?;
-    for child in list::names(&dir.fd).map_err(failed)? {
-        remove(&dir, &child, &join(path, &child), device, depth + 1)?;
-    }
-    drop(dir);
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(source) => Err(failed(source)),
-    }
+}
+
+/// Opens a directory that is to be emptied and lists it.
+fn open_directory(root: &Dir, path: &[u8], device: u64) -> Result<(Dir, Vec<Vec<u8>>), PathError> {
+    let (above, name) = crate::copy::split(path);
+    let failed = |source: Errno| PathError::io("delete", path, source);
+    let above = root.open_dir_no_links(above)?;
+    let dir = open_same_device(&above, name, device).map_err(failed)?;
+    let names = list::names(&dir.fd).map_err(failed)?;
+    Ok((dir, names))
 }
 
 fn open_same_device(parent: &Dir, name: &[u8], device: u64) -> Result<Dir, Errno> {

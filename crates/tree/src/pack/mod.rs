@@ -95,6 +95,8 @@ pub fn layer_digest(layer: &Dir, format: LayerFormat) -> Result<TreeDigest, Scan
         memory: None,
         opaque_xattr: Some(format.opaque_xattr()),
     };
-    let root = scanner.scan(b"", b"")?;
-    Ok(tree_digest(root.iter().collect::<Vec<_>>().into_iter(), Owners::Kept))
+    crate::pool::run(|| {
+        let root = scanner.scan(b"", b"")?;
+        Ok(tree_digest(root.iter().collect::<Vec<_>>().into_iter(), Owners::Kept))
+    })
 }

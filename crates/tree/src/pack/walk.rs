@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use super::header::Entry;
 use super::{PackError, Packed};
 use crate::copy::split;
-use crate::dir::{Dir, Follow, Kind, Metadata, PathError, Xattr, join, list_xattrs, shown};
+use crate::dir::{Dir, Entry as DirEntry, Follow, Kind, Metadata, PathError, Xattr, join, list_xattrs, shown};
 use crate::limits::DEPTH_MAX;
 use crate::merged::LayerFormat;
 use crate::scan::is_opaque;
@@ -41,6 +41,30 @@ impl Counted<'_> {
     }
 }
 
+/// A directory that is being written.
+struct Level {
+    path: Vec<u8>,
+    name: Vec<u8>,
+    children: std::vec::IntoIter<DirEntry>,
+    /// Open while its files are read; closed while its directories are.
+    dir: Option<Dir>,
+}
+
+impl Level {
+    fn open(root: &Dir, path: Vec<u8>, name: Vec<u8>) -> Result<Self, PathError> {
+        let dir = root.open_dir_no_links(&path)?;
+        Ok(Self { path, name, children: dir.list(b"")?.into_iter(), dir: Some(dir) })
+    }
+
+    fn dir(&mut self, root: &Dir) -> Result<&Dir, PathError> {
+        let dir = match self.dir.take() {
+            Some(dir) => dir,
+            None => root.open_dir_no_links(&self.path)?,
+        };
+        Ok(self.dir.insert(dir))
+    }
+}
+
 impl<'a> Packer<'a> {
     pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: &'a mut dyn Write) -> Self {
         let out = Counted { out, bytes: 0 };
@@ -49,7 +73,7 @@ impl<'a> Packer<'a> {
 
     /// Writes what is in the directory `path`, named as being in `name`.
     pub(super) fn contents(mut self, path: &[u8], name: &[u8]) -> Result<Packed, PackError> {
-        self.directory(path, name, 0)?;
+        self.directory(path, name)?;
         self.end()
     }
 
@@ -60,7 +84,7 @@ impl<'a> Packer<'a> {
             let dir = self.root.open_dir_no_links(path)?;
             self.directory_entry(&dir, &metadata, path, name)?;
             drop(dir);
-            self.directory(path, name, 0)?;
+            self.directory(path, name)?;
         } else {
             let (parent, last) = split(path);
             let parent = self.root.open_dir_no_links(parent)?;
@@ -75,32 +99,28 @@ impl<'a> Packer<'a> {
         Ok(Packed { bytes: self.out.bytes, entries: self.entries })
     }
 
-    fn directory(&mut self, path: &[u8], name: &[u8], depth: usize) -> Result<(), PackError> {
-        if depth > DEPTH_MAX {
-            return Err(PackError::TooDeep(shown(path)));
-        }
-        let mut dir = Some(self.root.open_dir_no_links(path)?);
-        let children = match &dir {
-            Some(dir) => dir.list(b"")?,
-            None => Vec::new(),
-        };
-        for child in children {
-            let (path, name) = (join(path, &child.name), join(name, &child.name));
-            let opened = match dir.take() {
-                Some(opened) => opened,
-                None => self.root.open_dir_no_links(split(&path).0)?,
+    /// Writes all below the directory `path`. Only one directory is open at a time, however deep the tree is.
+    fn directory(&mut self, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+        let mut stack = vec![Level::open(self.root, path.to_vec(), name.to_vec())?];
+        while let Some(level) = stack.last_mut() {
+            let Some(child) = level.children.next() else {
+                stack.pop();
+                continue;
             };
+            let (path, name) = (join(&level.path, &child.name), join(&level.name, &child.name));
+            let dir = level.dir(self.root)?;
             if child.metadata.kind != Kind::Directory {
-                self.leaf(&opened, &child.name, &child.metadata, &path, &name)?;
-                dir = Some(opened);
+                self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
                 continue;
             }
             self.check_name(&child.name, &path)?;
-            let below = opened.open_dir_no_links(&child.name)?;
+            let below = dir.open_dir_no_links(&child.name)?;
             self.directory_entry(&below, &child.metadata, &path, &name)?;
-            // Only one directory is open at a time, however deep the tree is.
-            drop((opened, below));
-            self.directory(&path, &name, depth + 1)?;
+            level.dir = None;
+            if stack.len() > DEPTH_MAX {
+                return Err(PackError::TooDeep(shown(&path)));
+            }
+            stack.push(Level::open(self.root, path, name)?);
         }
         Ok(())
     }

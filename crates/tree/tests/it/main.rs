@@ -1,0 +1,8 @@
+//! The crate as its users see it: real directories, real overlays.
+
+mod adversarial;
+mod copy;
+mod pack;
+mod select;
+mod support;
+mod unpack;
