@@ -1,7 +1,6 @@
 //! Turns a description of files into the bytes of a layer tar, the same bytes for the same description.
 
 use std::io::Cursor;
-use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
 /// The files of a layer, in the order in which they go into its tar.
@@ -63,6 +62,12 @@ impl Rootfs {
         self
     }
 
+    /// Adds a character device 0:0, overlayfs's own mark of a removed name.
+    pub fn null_device(&mut self, path: &str) -> &mut Self {
+        self.entry(path, EntryType::Char, 0o644, None, Vec::new());
+        self
+    }
+
     /// Adds an OCI whiteout of `name` in `dir`: `.wh.name`.
     pub fn whiteout(&mut self, dir: &str, name: &str) -> &mut Self {
         self.entry(&format!("{dir}/.wh.{name}"), EntryType::Regular, 0o644, None, Vec::new());
@@ -100,15 +105,24 @@ impl Rootfs {
             header.set_gid(entry.owner.1);
             header.set_mtime(entry.mtime);
             header.set_size(entry.content.len() as u64);
-            let path = Path::new(&entry.path);
-            match &entry.link {
-                Some(target) => builder.append_link(&mut header, path, target),
-                None => builder.append_data(&mut header, path, Cursor::new(&entry.content)),
+            // Written as they are: the library refuses the names that an attacker would choose.
+            if entry.kind == EntryType::Char {
+                header.set_device_major(0).expect("a GNU header has this field");
+                header.set_device_minor(0).expect("a GNU header has this field");
             }
-            .expect("a fixture's names fit into a tar");
+            let old = header.as_old_mut();
+            put(&mut old.name, &entry.path);
+            put(&mut old.linkname, entry.link.as_deref().unwrap_or_default());
+            header.set_cksum();
+            builder.append(&header, Cursor::new(&entry.content)).expect("writing to memory does not fail");
         }
         builder.into_inner().expect("writing to memory does not fail")
     }
+}
+
+fn put(field: &mut [u8; 100], text: &str) {
+    assert!(text.len() <= field.len(), "a fixture's names have at most 100 bytes");
+    field[..text.len()].copy_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

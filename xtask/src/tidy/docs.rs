@@ -24,15 +24,14 @@ pub(super) fn check(place: &Place, sources: &[Source]) -> Vec<String> {
         .filter(|document| !place.root.join(document).is_file())
         .map(|document| format!("the document {document} is missing"))
         .collect();
-    let undocumented =
-        sources.iter().filter(|source| source.is_rust() && !is_unit_tests(source) && !begins_with_docs(&source.text));
+    let undocumented = sources.iter().filter(|source| must_be_described(source) && !begins_with_docs(&source.text));
     findings.extend(undocumented.map(|source| format!("{} does not say at its top what it is", source.path.display())));
     findings
 }
 
-/// A module of unit tests is described by the module that it tests.
-fn is_unit_tests(source: &Source) -> bool {
-    source.is_below("crates") && source.path.ends_with("tests.rs") && source.is_product()
+/// Files of tests are described by what they test: their names, and the file that lists them.
+fn must_be_described(source: &Source) -> bool {
+    source.is_rust() && !source.path.ends_with("tests.rs") && source.path.iter().any(|part| part == "src")
 }
 
 fn begins_with_docs(text: &str) -> bool {

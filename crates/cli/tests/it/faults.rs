@@ -188,7 +188,7 @@ fn a_store_of_another_version_is_refused() {
     let bench = Bench::new();
     bench.file("Dockerfile", "FROM scratch\nCOPY a /a\n").file("a", "1");
     bench.run(["build", "-t", "made", "."]).success();
-    fs::write(bench.store().join("version"), "999\n").expect("the store's version");
+    fs::write(bench.store().join("version"), "stave store 999\n").expect("the store's version");
     bench.run(["images"]).exit(3).complains("999");
 }
 
