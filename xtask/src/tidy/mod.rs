@@ -3,6 +3,7 @@
 pub(crate) mod codes;
 mod docs;
 mod edges;
+mod licenses;
 mod lints;
 pub(crate) mod metrics;
 mod texts;
@@ -25,6 +26,7 @@ struct Source {
 pub(crate) fn command(place: &Place) -> Result {
     let sources = sources(place)?;
     let mut findings = edges::check()?;
+    findings.extend(licenses::check(place)?);
     findings.extend(codes::check(&sources));
     findings.extend(docs::check(place, &sources));
     findings.extend(lints::check(place));
