@@ -106,8 +106,13 @@ impl<'c> Repository<'c> {
     }
 
     fn credential(&self) -> Result<Option<Credential>, RegistryError> {
-        credentials::find(&self.client.config.environment, &self.place.host, &self.place.repository)
-            .map_err(|source| RegistryError::Credentials { registry: self.place.host.clone(), source })
+        let Client { config, cancel, .. } = self.client;
+        credentials::find(&config.environment, cancel, &self.place.host, &self.place.repository).map_err(|source| {
+            match source {
+                _ if cancel.is_cancelled() => RegistryError::Cancelled,
+                source => RegistryError::Credentials { registry: self.place.host.clone(), source },
+            }
+        })
     }
 
     fn key(&self) -> GrantKey {

@@ -39,6 +39,9 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Largest output of a credential helper, in bytes.
 pub const HELPER_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How long a credential helper may run. It may be asking the user for a password.
+pub const HELPER_TIME_MAX: Duration = Duration::from_mins(2);
+
 /// Layers of one image. No runtime mounts more.
 pub const LAYERS_MAX: usize = 500;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stave_registry::{BlobSink, Cancel, PushProgress, RegistryError, Resolved};
+use stave_registry::{BlobSink, Cancel, PushProgress, RegistryError, Resolved, SystemClock};
 use support::image::{Image, noise};
 use support::server::{Answer, Asked, End, Server, ranged, registry};
 use support::{Bench, amd64, reference, shown};
@@ -316,6 +316,27 @@ fn cancelling_from_another_thread_wakes_a_blocked_read() {
     assert!(matches!(error, Err(RegistryError::Cancelled)), "{error:?}");
 }
 
+#[test]
+fn cancelling_ends_a_wait_between_attempts() {
+    let (bench, image) = (Bench::new(), image());
+    let cancel = Cancel::new();
+    let other = cancel.clone();
+    let server = with_layer(image.clone(), move |_, _, _| {
+        let other = other.clone();
+        std::thread::spawn(move || other.cancel());
+        Answer::new(503, "").header("retry-after", "60")
+    });
+    let found = resolved(&bench, &server);
+    // With the real clock: only the cancellation keeps this from taking a minute.
+    let client = bench.client().with_clock(Arc::new(SystemClock::default())).with_cancel(cancel);
+    let error = client.fetch_blob(&found, &image.manifest.layers[0], &mut Vec::new(), &|_| ());
+    assert!(matches!(error, Err(RegistryError::Cancelled)), "{error:?}");
+}
+
+/// A client can be shared by all threads of a command.
+const fn shared<T: Send + Sync>() {}
+const _: () = shared::<stave_registry::Client>();
+
 /// A registry that takes uploads, with `fault` before it.
 fn taking(
     fault: impl Fn(usize, &Asked) -> Option<Answer> + Send + Sync + 'static,
@@ -429,6 +450,29 @@ fn a_manifest_under_the_same_name_is_not_sent_again() {
     let server = Server::start(move |asked| registry(&for_server, asked));
     assert_eq!(push(&bench, &image, &server).expect("the push works"), [PushProgress::Exists; 2]);
     assert!(server.lines().iter().all(|line| line.starts_with("HEAD ")), "{:?}", server.lines());
+}
+
+#[test]
+fn a_token_that_ends_during_an_upload_is_replaced_and_the_upload_repeated() {
+    let (mut bench, image) = (Bench::new(), image());
+    bench.limits.uploads_parallel_max = 1;
+    let (tokens, puts) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (server, stored) = taking(move |_, asked| {
+        if asked.target.starts_with("/token") {
+            assert!(asked.target.contains("scope=repository%3Aapp%3Apull%2Cpush"), "{}", asked.target);
+            let number = tokens.fetch_add(1, Ordering::SeqCst);
+            return Some(Answer::new(200, format!(r#"{{"token":"t{number}"}}"#)));
+        }
+        let first_put = asked.method == "PUT" && puts.fetch_add(1, Ordering::SeqCst) == 0;
+        let good = asked.header("authorization").starts_with("Bearer t") && !first_put;
+        let realm = format!("Bearer realm=\"http://{}/token\"", asked.header("host"));
+        (asked.target != "/v2/" && !good).then(|| Answer::new(401, "").header("www-authenticate", realm))
+    });
+    push(&bench, &image, &server).unwrap_or_else(|error| panic!("{}", shown(&error)));
+    assert_eq!(stored.lock().expect("no test thread panics").len(), 3);
+    let lines = server.lines();
+    assert_eq!(lines.iter().filter(|line| line.ends_with("/token")).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("POST ")).count(), 3, "{lines:?}");
 }
 
 #[test]

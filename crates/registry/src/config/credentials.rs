@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde::Deserialize;
 
 use super::{Environment, read_optional};
+use crate::cancel::Cancel;
 use crate::limits;
 use crate::secret::Secret;
+
+/// How often a wait for a helper looks whether it has ended.
+const HELPER_TICK: Duration = Duration::from_millis(5);
 
 /// What proves who the user is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +114,16 @@ struct Entry {
 ///
 /// `host` is the registry's name as users write it (`docker.io`, `127.0.0.1:5000`).
 /// Errors: [`CredentialError`]; a helper that fails is an error and never "no credentials".
-pub fn find(environment: &Environment, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
+pub(crate) fn find(
+    environment: &Environment,
+    cancel: &Cancel,
+    host: &str,
+    repository: &str,
+) -> Result<Option<Credential>, CredentialError> {
+    let search = Search { helpers: environment.path.as_deref(), cancel, host, repository };
     if let Some(text) = environment.docker_auth_config.as_deref().filter(|text| !text.trim().is_empty()) {
         let file = parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
-        if let Some(found) = find_in(&file, "DOCKER_AUTH_CONFIG", environment, host, repository)? {
+        if let Some(found) = search.find_in(&file, "DOCKER_AUTH_CONFIG")? {
             return Ok(Some(found));
         }
     }
@@ -125,7 +136,7 @@ pub fn find(environment: &Environment, host: &str, repository: &str) -> Result<O
             continue;
         };
         let name = path.display().to_string();
-        if let Some(found) = find_in(&parse(&name, &bytes)?, &name, environment, host, repository)? {
+        if let Some(found) = search.find_in(&parse(&name, &bytes)?, &name)? {
             return Ok(Some(found));
         }
     }
@@ -163,26 +174,88 @@ fn parse(name: &str, bytes: &[u8]) -> Result<AuthFile, CredentialError> {
 /// Docker's key for Docker Hub, kept from the time of the first registry protocol.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-fn find_in(
-    file: &AuthFile,
-    name: &str,
-    environment: &Environment,
-    host: &str,
-    repository: &str,
-) -> Result<Option<Credential>, CredentialError> {
-    let helper_for = |(key, _): &(&String, &String)| host_of(key) == canonical(host);
-    let helper = file.cred_helpers.iter().find(helper_for).map(|(_, helper)| helper.as_str());
-    let server = if canonical(host) == "docker.io" { DOCKER_HUB_KEY } else { host };
-    if let Some(helper) = helper {
-        return ask(helper, server, environment.path.as_deref());
+/// What is looked for, and by what means.
+struct Search<'a> {
+    helpers: Option<&'a OsStr>,
+    cancel: &'a Cancel,
+    host: &'a str,
+    repository: &'a str,
+}
+
+impl Search<'_> {
+    fn find_in(&self, file: &AuthFile, name: &str) -> Result<Option<Credential>, CredentialError> {
+        let ours = |(key, _): &(&String, &String)| host_of(key) == canonical(self.host);
+        if let Some((_, helper)) = file.cred_helpers.iter().find(ours) {
+            return self.ask(helper);
+        }
+        if !file.creds_store.is_empty()
+            && let Some(found) = self.ask(&file.creds_store)?
+        {
+            return Ok(Some(found));
+        }
+        let Some((key, entry)) = entry_for(&file.auths, self.host, self.repository) else { return Ok(None) };
+        decode(entry).map_err(|()| CredentialError::Encoding { source_name: name.to_owned(), entry: key.to_owned() })
     }
-    if !file.creds_store.is_empty()
-        && let Some(found) = ask(&file.creds_store, server, environment.path.as_deref())?
-    {
-        return Ok(Some(found));
+
+    /// Asks `docker-credential-<helper>` for the credentials.
+    fn ask(&self, helper: &str) -> Result<Option<Credential>, CredentialError> {
+        let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if helper.is_empty() || !helper.bytes().all(safe) {
+            return Err(CredentialError::HelperName(helper.to_owned()));
+        }
+        let name = format!("docker-credential-{helper}");
+        let folders = self.helpers.map(std::env::split_paths).into_iter().flatten();
+        let program = folders.map(|folder| folder.join(&name)).find(|path| is_program(path));
+        let program = program.ok_or_else(|| CredentialError::HelperMissing(name.clone()))?;
+        let (output, status) =
+            self.run(&program).map_err(|source| CredentialError::HelperRun { name: name.clone(), source })?;
+        if !status.success() {
+            // The protocol's only word for "nothing known" is this message, on standard output.
+            if String::from_utf8_lossy(&output).contains("credentials not found") {
+                return Ok(None);
+            }
+            return Err(CredentialError::HelperFailed { name, status: status.to_string() });
+        }
+        let answer: HelperAnswer = serde_json::from_slice(&output).map_err(|_| CredentialError::HelperOutput(name))?;
+        let password = Secret::new(answer.secret);
+        if answer.username == "<token>" {
+            return Ok(Some(Credential::Identity(password)));
+        }
+        Ok(Some(Credential::Password { username: answer.username, password }))
     }
-    let Some((key, entry)) = entry_for(&file.auths, host, repository) else { return Ok(None) };
-    decode(entry).map_err(|()| CredentialError::Encoding { source_name: name.to_owned(), entry: key.to_owned() })
+
+    /// Runs a helper to its end, or ends it when its time is over or somebody asks for an end.
+    fn run(&self, program: &Path) -> io::Result<(Vec<u8>, ExitStatus)> {
+        let mut command = Command::new(program);
+        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.envs(self.helpers.map(|search| ("PATH", search)));
+        let mut child = command.spawn()?;
+        let server = if canonical(self.host) == "docker.io" { DOCKER_HUB_KEY } else { self.host };
+        // A helper that ends without reading gives EPIPE here and says the rest with its exit status. So short a
+        // text always fits into the pipe.
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(server.as_bytes()));
+        let stdout = child.stdout.take().expect("it was asked for");
+        let reader = std::thread::spawn(move || {
+            let mut output = Vec::new();
+            stdout.take(limits::HELPER_BYTES_MAX).read_to_end(&mut output).map(|_| output)
+        });
+        let end = Instant::now() + limits::HELPER_TIME_MAX;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if self.cancel.wait(HELPER_TICK) || Instant::now() >= end {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
+            }
+        };
+        let output = reader.join().expect("reading does not panic")?;
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok((output, status)),
+        }
+    }
 }
 
 /// Returns the entry of the longest key that covers the repository: `host/team/app`, `host/team`, `host`.
@@ -249,58 +322,9 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// Asks `docker-credential-<helper>` for the credentials of `server`.
-fn ask(helper: &str, server: &str, search: Option<&OsStr>) -> Result<Option<Credential>, CredentialError> {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if helper.is_empty() || !helper.bytes().all(safe) {
-        return Err(CredentialError::HelperName(helper.to_owned()));
-    }
-    let name = format!("docker-credential-{helper}");
-    let program = search
-        .and_then(|search| std::env::split_paths(search).map(|folder| folder.join(&name)).find(|path| is_program(path)))
-        .ok_or_else(|| CredentialError::HelperMissing(name.clone()))?;
-    let (output, status) =
-        run(&program, search, server).map_err(|source| CredentialError::HelperRun { name: name.clone(), source })?;
-    if !status.success() {
-        // The protocol's only word for "nothing known" is this message, on standard output.
-        let text = String::from_utf8_lossy(&output);
-        if text.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(CredentialError::HelperFailed { name, status: status.to_string() });
-    }
-    let answer: HelperAnswer =
-        serde_json::from_slice(&output).map_err(|_| CredentialError::HelperOutput(name.clone()))?;
-    let secret = Secret::new(answer.secret);
-    if answer.username == "<token>" {
-        return Ok(Some(Credential::Identity(secret)));
-    }
-    Ok(Some(Credential::Password { username: answer.username, password: secret }))
-}
-
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-fn run(program: &Path, search: Option<&OsStr>, server: &str) -> io::Result<(Vec<u8>, std::process::ExitStatus)> {
-    let mut command = Command::new(program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    if let Some(search) = search {
-        command.env("PATH", search);
-    }
-    let mut child = command.spawn()?;
-    // A helper that ends without reading gives EPIPE here and says the rest with its exit status.
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(server.as_bytes()));
-    let mut output = Vec::new();
-    let read =
-        child.stdout.take().map_or(Ok(0), |stdout| stdout.take(limits::HELPER_BYTES_MAX).read_to_end(&mut output));
-    let status = child.wait()?;
-    read?;
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok((output, status)),
-    }
 }
 
 #[cfg(test)]
@@ -316,7 +340,7 @@ mod tests {
     }
 
     fn found(text: &str, host: &str, repository: &str) -> Option<Credential> {
-        find(&file(text), host, repository).expect("the file is valid")
+        find(&file(text), &Cancel::new(), host, repository).expect("the file is valid")
     }
 
     #[test]
@@ -352,7 +376,7 @@ mod tests {
     #[test]
     fn errors_show_no_part_of_a_secret() {
         for text in [r#"{"auths":{"a.io":{"auth":"hunter2!"}}}"#, r#"{"auths":{"a.io":{"auth":["hunter2"]}}}"#] {
-            let error = find(&file(text), "a.io", "x").expect_err("the file is not valid");
+            let error = find(&file(text), &Cancel::new(), "a.io", "x").expect_err("the file is not valid");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
     }
@@ -360,11 +384,11 @@ mod tests {
     #[test]
     fn a_missing_helper_is_an_error_and_never_another_registry() {
         let text = r#"{"credHelpers":{"a.io":"nowhere"},"auths":{"a.io":{"auth":"YTox"}}}"#;
-        let error = find(&file(text), "a.io", "x").expect_err("there is no such helper");
+        let error = find(&file(text), &Cancel::new(), "a.io", "x").expect_err("there is no such helper");
         assert!(matches!(error, CredentialError::HelperMissing(name) if name == "docker-credential-nowhere"));
         assert_eq!(found(text, "b.io", "x"), None);
         let escape = r#"{"credsStore":"../../bin/sh"}"#;
-        assert!(matches!(find(&file(escape), "a.io", "x"), Err(CredentialError::HelperName(_))));
+        assert!(matches!(find(&file(escape), &Cancel::new(), "a.io", "x"), Err(CredentialError::HelperName(_))));
     }
 
     #[test]
@@ -377,11 +401,26 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("the mode can be set");
         let mut environment = file(r#"{"credsStore":"test","auths":{"n.io":{"auth":"YTox"}}}"#);
         environment.path = Some(format!("{}:/usr/bin:/bin", folder.path().display()).into());
-        let ask = |host| find(&environment, host, "x");
+        let ask = |host| find(&environment, &Cancel::new(), host, "x");
         assert_eq!(ask("a.io").expect("the helper works"), Some(password("u", "p")));
         assert_eq!(ask("t.io").expect("the helper works"), Some(Credential::Identity(Secret::new("t".into()))));
         assert_eq!(ask("n.io").expect("the helper works"), Some(password("a", "1")));
         assert!(matches!(ask("b.io"), Err(CredentialError::HelperFailed { .. })));
+    }
+
+    #[test]
+    fn a_helper_that_hangs_can_be_ended() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("docker-credential-hang");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 600\n").expect("the script can be written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("the mode can be set");
+        let mut environment = file(r#"{"credsStore":"hang"}"#);
+        environment.path = Some(format!("{}:/usr/bin:/bin", folder.path().display()).into());
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = find(&environment, &cancel, "a.io", "x").expect_err("it was told to end");
+        assert!(matches!(error, CredentialError::HelperRun { .. }), "{error:?}");
     }
 
     #[test]
@@ -393,7 +432,8 @@ mod tests {
             std::fs::write(&path, format!(r#"{{"auths":{{"a.io":{{"auth":"{auth}"}}}}}}"#)).expect("it can be written");
         };
         let mut environment = Environment { home: Some(folder.path().to_owned()), ..Environment::default() };
-        let ask = |environment: &Environment| find(environment, "a.io", "x").expect("the files are valid");
+        let ask =
+            |environment: &Environment| find(environment, &Cancel::new(), "a.io", "x").expect("the files are valid");
         assert_eq!(ask(&environment), None);
         write(".docker/config.json", "YTox");
         assert_eq!(ask(&environment), Some(password("a", "1")));
@@ -403,6 +443,6 @@ mod tests {
         environment.registry_auth_file = Some(folder.path().join("explicit.json"));
         assert_eq!(ask(&environment), Some(password("c", "3")));
         environment.registry_auth_file = Some(folder.path().join("missing.json"));
-        assert!(matches!(find(&environment, "a.io", "x"), Err(CredentialError::Read { .. })));
+        assert!(matches!(find(&environment, &Cancel::new(), "a.io", "x"), Err(CredentialError::Read { .. })));
     }
 }

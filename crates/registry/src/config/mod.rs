@@ -51,6 +51,30 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Returns what the variables say that `lookup` knows. Empty variables count as not set.
+    #[must_use]
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let path = |name: &str| get(name).map(PathBuf::from);
+        let text = |names: &[&str]| names.iter().find_map(|name| get(name)?.into_string().ok());
+        Self {
+            home: path("HOME"),
+            xdg_config_home: path("XDG_CONFIG_HOME"),
+            xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+            docker_config: path("DOCKER_CONFIG"),
+            docker_auth_config: text(&["DOCKER_AUTH_CONFIG"]),
+            registry_auth_file: path("REGISTRY_AUTH_FILE"),
+            registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
+            path: get("PATH"),
+            ssl_cert_file: path("SSL_CERT_FILE"),
+            ssl_cert_dir: get("SSL_CERT_DIR"),
+            https_proxy: text(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+            http_proxy: text(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+            no_proxy: text(&["no_proxy", "NO_PROXY"]),
+            etc: None,
+        }
+    }
+
     fn config_home(&self) -> Option<PathBuf> {
         self.xdg_config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))
     }
@@ -108,4 +132,31 @@ pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 4 MiB"));
     }
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_found_by_their_usual_names() {
+        let environment = Environment::from_lookup(|name| match name {
+            "HOME" | "XDG_RUNTIME_DIR" => Some(format!("/{name}").into()),
+            "XDG_CONFIG_HOME" => Some(OsString::new()),
+            "ALL_PROXY" => Some("http://all:1".into()),
+            "HTTPS_PROXY" => Some("http://secure:1".into()),
+            _ => None,
+        });
+        assert_eq!(environment.config_home(), Some("/HOME/.config".into()));
+        assert_eq!(environment.http_proxy.as_deref(), Some("http://all:1"));
+        assert_eq!(environment.https_proxy.as_deref(), Some("http://secure:1"));
+        assert_eq!(environment.no_proxy, None);
+    }
+
+    #[test]
+    fn a_file_that_a_variable_names_has_to_exist() {
+        let environment = Environment { registries_conf: Some("/nonexistent/x.conf".into()), ..Environment::default() };
+        let error = Config::load(&environment).expect_err("there is no such file");
+        assert_eq!(error.to_string(), "cannot read `/nonexistent/x.conf`");
+    }
 }
