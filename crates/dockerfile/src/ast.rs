@@ -19,6 +19,14 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
 }
 
+impl Dockerfile {
+    /// Returns a file without anything in it.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { directives: Vec::new(), escape: '\\', global_args: Vec::new(), stages: Vec::new() }
+    }
+}
+
 /// A parser directive: `# syntax=...`, `# escape=...`, `# check=...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directive {
@@ -194,6 +202,19 @@ pub struct Instruction {
     pub kind: InstructionKind,
 }
 
+impl Instruction {
+    /// Returns its heredocs, in order; those of an `ONBUILD` are its trigger's.
+    #[must_use]
+    pub fn heredocs(&self) -> Vec<&Heredoc> {
+        match &self.kind {
+            InstructionKind::Run(run) => run.heredocs.iter().collect(),
+            InstructionKind::Copy(copy) | InstructionKind::Add(copy) => copy.heredocs().collect(),
+            InstructionKind::Onbuild(onbuild) => onbuild.trigger.heredocs(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// What an instruction says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstructionKind {
@@ -349,6 +370,16 @@ pub struct Copy {
     pub sources: Vec<Source>,
     /// Where to; a word to expand.
     pub dest: Text,
+}
+
+impl Copy {
+    /// Returns the sources that are written in the Dockerfile itself.
+    pub fn heredocs(&self) -> impl Iterator<Item = &Heredoc> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Heredoc(heredoc) => Some(heredoc),
+            Source::Path(_) => None,
+        })
+    }
 }
 
 /// One source of a `COPY` or `ADD`.

@@ -4,7 +4,7 @@
 //! ([`plan`]), and the text is given to it as a `str`.
 //!
 //! Invariants:
-//! 1. `parse` is total: every text gives a tree, and every mistake in it a [`Diagnostic`] of the same run.
+//! 1. [`parse`] is total: every text gives a tree, and every mistake in it a [`Diagnostic`] of the same run.
 //! 2. Every [`Span`] lies inside the text that was parsed, on character boundaries.
 //! 3. Nothing that was written is ignored: an unknown instruction, flag or option is an error that points at it.
 //! 4. A line ending written as CR LF means the same as LF.
@@ -15,6 +15,7 @@ pub mod ast;
 pub mod codes;
 pub mod diagnostic;
 pub mod expand;
+mod parse;
 pub mod plan;
 pub mod span;
 pub mod suggest;
@@ -22,5 +23,6 @@ pub mod text;
 
 pub use ast::Dockerfile;
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use parse::{FILE_BYTES_MAX, Parse, parse};
 pub use span::Span;
 pub use text::Text;

@@ -1,0 +1,277 @@
+//! Turns text into the syntax tree, and finds every mistake on the way.
+//!
+//! One logical line is one instruction. A mistake in it leaves [`InstructionKind::Unreadable`] in the tree and a
+//! diagnostic, and reading goes on at the next line.
+//!
+//! Reference: the Dockerfile reference, "Format"; where it is silent, what BuildKit does.
+//!
+//! Read this file, then `source`, `keyword`, `flags`, `kinds` and what they use.
+
+mod directives;
+mod flags;
+mod health;
+mod heredoc;
+mod json;
+mod keyword;
+mod kinds;
+mod mount;
+mod source;
+mod words;
+
+use crate::ast::{Directive, Dockerfile, Head, Instruction, InstructionKind, Onbuild, Stage};
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+use crate::span::Span;
+use crate::suggest::nearest;
+use crate::text::Text;
+use keyword::Keyword;
+use source::{Joined, LINE_BYTES_MAX, Source};
+
+/// Largest file that is read, in bytes. Positions are 32 bits wide; nobody writes a Dockerfile of 16 MiB.
+pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What parsing gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parse {
+    /// The tree; what has mistakes is left out of it or unreadable.
+    pub file: Dockerfile,
+    /// The mistakes, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parse {
+    /// Tells whether the file cannot be built.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Parses all of `text`. Never fails: what cannot be read is a diagnostic, and all of them come in one run.
+#[must_use]
+pub fn parse(text: &str) -> Parse {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes, and at most {FILE_BYTES_MAX} are read", text.len());
+        let diagnostic = Diagnostic::error(codes::FILE_TOO_LARGE, Span::new(0, 0), message);
+        return Parse { file: Dockerfile::empty(), diagnostics: vec![diagnostic] };
+    }
+    let mut parser = Parser::new(text);
+    if !parser.foreign(text) {
+        parser.directives();
+        parser.instructions();
+        parser.check_stages();
+    }
+    parser.finish()
+}
+
+/// Everything that is known while reading.
+struct Parser<'a> {
+    source: Source<'a>,
+    escape: char,
+    found_directives: Vec<Directive>,
+    global_args: Vec<Instruction>,
+    stages: Vec<Stage>,
+    /// Comment lines since the last instruction or empty line.
+    comments: Vec<Text>,
+    diagnostics: Vec<Diagnostic>,
+    /// Whether there was an instruction, readable or not.
+    any: bool,
+    /// Whether what stands before the first `FROM` was complained about, or is explained by another mistake.
+    stray: bool,
+    /// Where the last heredoc that was read ends.
+    heredoc_end: u32,
+    /// Heredocs without end so far.
+    recoveries: usize,
+}
+
+/// What one logical line is.
+enum Parsed {
+    Stage(Stage),
+    Instruction(Keyword, Instruction),
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            source: Source::new(text),
+            escape: '\\',
+            found_directives: Vec::new(),
+            global_args: Vec::new(),
+            stages: Vec::new(),
+            comments: Vec::new(),
+            diagnostics: Vec::new(),
+            any: false,
+            stray: false,
+            heredoc_end: 0,
+            recoveries: 0,
+        }
+    }
+
+    fn say(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn instructions(&mut self) {
+        while let Some(line) = self.source.line() {
+            if line.is_blank() {
+                self.comments.clear();
+            } else if line.is_comment() {
+                let comment = line.part(line.text.trim_start().trim_start_matches('#')).trim();
+                if comment.is_empty() {
+                    self.comments.clear();
+                } else {
+                    self.comments.push(comment);
+                }
+            } else {
+                let Joined { text, empty_lines } = self.source.join(line, self.escape);
+                let comments = std::mem::take(&mut self.comments);
+                let line = text.trim();
+                if line.is_empty() {
+                    continue;
+                }
+                for span in empty_lines {
+                    let message = "empty line inside a continued instruction";
+                    let diagnostic = Diagnostic::warning(codes::EMPTY_CONTINUATION, span, message)
+                        .also(Span { start: line.span().start, end: line.span().start }, "the instruction starts here")
+                        .hint("Remove the line; other builders will refuse it one day.");
+                    self.say(diagnostic);
+                }
+                self.any = true;
+                if let Some(parsed) = self.instruction(&line, comments) {
+                    self.keep(parsed);
+                }
+            }
+        }
+    }
+
+    /// Reads the instruction that is `line`, and the heredocs below it.
+    fn instruction(&mut self, line: &Text, comments: Vec<Text>) -> Option<Parsed> {
+        let text = line.as_str();
+        let name_end = text.find(words::BLANKS).unwrap_or(text.len());
+        let written = line.slice(0..name_end);
+        let Some(keyword) = Keyword::find(written.as_str()) else {
+            self.unknown_instruction(&written);
+            return None;
+        };
+        let rest = line.slice(name_end..line.len());
+        let (flags, rest) = self.flags(keyword, &rest);
+        let head = Head { span: line.span(), keyword: written, line: line.clone(), flags, comments };
+        if keyword == Keyword::From {
+            return Some(Parsed::Stage(self.from(head, &rest)));
+        }
+        self.heredoc_end = 0;
+        let (kind, head) = if keyword == Keyword::Onbuild {
+            (self.onbuild(&head, &rest), head)
+        } else {
+            (self.kind(keyword, &head, &rest), head)
+        };
+        let end = head.span.end.max(self.heredoc_end);
+        let head = Head { span: Span { start: head.span.start, end }, ..head };
+        let kind = kind.unwrap_or(InstructionKind::Unreadable);
+        Some(Parsed::Instruction(keyword, Instruction { head, kind }))
+    }
+
+    /// Reads the trigger of an `ONBUILD`, which may itself be followed by heredocs.
+    fn onbuild(&mut self, head: &Head, rest: &Text) -> Option<InstructionKind> {
+        if rest.is_empty() {
+            self.missing(Keyword::Onbuild, head.keyword.span(), "an instruction");
+            return None;
+        }
+        let name_end = rest.as_str().find(words::BLANKS).unwrap_or(rest.len());
+        let trigger = Keyword::find(&rest.as_str()[..name_end]);
+        if let Some(keyword @ (Keyword::Onbuild | Keyword::From | Keyword::Maintainer)) = trigger {
+            let message = format!("`{}` cannot be a trigger", keyword.as_str());
+            self.say(Diagnostic::error(codes::BAD_TRIGGER, rest.span_of(0..name_end), message));
+            return None;
+        }
+        let Some(Parsed::Instruction(_, trigger)) = self.instruction(rest, Vec::new()) else { return None };
+        if trigger.kind == InstructionKind::Unreadable {
+            return None;
+        }
+        let mut text = rest.as_str().to_owned();
+        for heredoc in trigger.heredocs() {
+            text.push('\n');
+            text.push_str(heredoc.body.as_str());
+            text.push_str(&heredoc.name);
+        }
+        Some(InstructionKind::Onbuild(Box::new(Onbuild { trigger, text })))
+    }
+
+    fn keep(&mut self, parsed: Parsed) {
+        match parsed {
+            Parsed::Stage(stage) => self.stages.push(stage),
+            Parsed::Instruction(keyword, instruction) => match self.stages.last_mut() {
+                Some(stage) => stage.instructions.push(instruction),
+                None if keyword == Keyword::Arg => self.global_args.push(instruction),
+                None => self.stray(keyword, &instruction),
+            },
+        }
+    }
+
+    /// Complains once about what stands before the first `FROM`: one forgotten `FROM` is one mistake.
+    fn stray(&mut self, keyword: Keyword, instruction: &Instruction) {
+        if std::mem::replace(&mut self.stray, true) {
+            return;
+        }
+        let message = format!("`{}` stands before the first `FROM`", keyword.as_str());
+        let diagnostic = Diagnostic::error(codes::BEFORE_FROM, instruction.head.keyword.span(), message)
+            .label("only `ARG` may stand here")
+            .hint("A stage starts with `FROM` and the image to build on, or `FROM scratch`.");
+        self.say(diagnostic);
+    }
+
+    fn unknown_instruction(&mut self, written: &Text) {
+        let name = written.as_str();
+        let shown: String = name.chars().take(40).collect();
+        let near = nearest(name, Keyword::ALL.map(Keyword::as_str));
+        self.stray |= near == Some("FROM") || self.stages.is_empty();
+        let hint = match near {
+            Some(near) => Some(format!("An instruction with a similar name is `{near}`.")),
+            None if name.contains(|char: char| char.is_whitespace()) => {
+                Some("There is a blank in it that is no ordinary space.".to_owned())
+            }
+            None if !name.starts_with(|char: char| char.is_ascii_alphabetic()) => {
+                Some(format!("If this continues the line above, that line needs `{}` at its end.", self.escape))
+            }
+            None => None,
+        };
+        let diagnostic =
+            Diagnostic::error(codes::UNKNOWN_INSTRUCTION, written.span(), format!("unknown instruction `{shown}`"));
+        self.say(diagnostic.maybe_hint(hint));
+    }
+
+    /// Says that `keyword` needs something after it.
+    fn missing(&mut self, keyword: Keyword, span: Span, what: &str) {
+        let message = format!("`{}` needs {what}", keyword.as_str());
+        self.say(Diagnostic::error(codes::MISSING_ARGUMENT, span, message));
+    }
+
+    fn check_stages(&mut self) {
+        if !self.any {
+            self.say(Diagnostic::error(codes::NO_INSTRUCTIONS, Span::new(0, 0), "the file has no instructions"));
+        } else if self.stages.is_empty() && !self.stray {
+            let end = self.global_args.last().map_or(Span::new(0, 0), |last| last.head.span);
+            let diagnostic =
+                Diagnostic::error(codes::NO_STAGE, end, "the file has no `FROM`, so there is nothing to build");
+            self.say(diagnostic.label("a `FROM` is expected after this"));
+        }
+    }
+
+    fn finish(self) -> Parse {
+        let mut diagnostics = self.diagnostics;
+        for span in self.source.too_long() {
+            let message =
+                format!("the line has {} bytes, and at most {LINE_BYTES_MAX} are allowed", span.end - span.start);
+            diagnostics
+                .push(Diagnostic::error(codes::LINE_TOO_LONG, span, message).hint("Split it with continuation lines."));
+        }
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span());
+        let file = Dockerfile {
+            directives: self.found_directives,
+            escape: self.escape,
+            global_args: self.global_args,
+            stages: self.stages,
+        };
+        Parse { file, diagnostics }
+    }
+}

@@ -1,0 +1,263 @@
+//! The options of `RUN --mount=type=cache,target=/c`.
+//!
+//! Names of options are checked here, and values too unless they have variables in them: those are known only later.
+//!
+//! Reference: the Dockerfile reference, "RUN --mount". The list is a CSV record (RFC 4180).
+
+use super::Parser;
+use super::directives::go_bool;
+use super::flags::{has_variable, list_or, variable_in_from};
+use crate::ast::{Flag, Mount, MountKey, MountOption};
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+use crate::suggest::nearest;
+use crate::text::Text;
+
+/// The names of the options, those that say it best first.
+const KEYS: [(&str, MountKey); 19] = [
+    ("type", MountKey::Type),
+    ("from", MountKey::From),
+    ("source", MountKey::Source),
+    ("target", MountKey::Target),
+    ("readonly", MountKey::ReadOnly),
+    ("readwrite", MountKey::ReadWrite),
+    ("id", MountKey::Id),
+    ("sharing", MountKey::Sharing),
+    ("required", MountKey::Required),
+    ("size", MountKey::Size),
+    ("mode", MountKey::Mode),
+    ("uid", MountKey::Uid),
+    ("gid", MountKey::Gid),
+    ("env", MountKey::Env),
+    ("src", MountKey::Source),
+    ("dst", MountKey::Target),
+    ("destination", MountKey::Target),
+    ("ro", MountKey::ReadOnly),
+    ("rw", MountKey::ReadWrite),
+];
+
+const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
+const SHARING: [&str; 3] = ["shared", "private", "locked"];
+
+impl Parser<'_> {
+    /// Reads the value of one `--mount`.
+    pub(super) fn mount(&mut self, flag: &Flag) -> Option<Mount> {
+        let fields = match fields(&flag.value) {
+            Ok(fields) => fields,
+            Err(problem) => {
+                self.say(problem);
+                return None;
+            }
+        };
+        let before = self.diagnostics.len();
+        let options: Vec<MountOption> = fields.iter().filter_map(|field| self.mount_option(field)).collect();
+        let mount = Mount { span: flag.value.span(), options };
+        if self.diagnostics.len() == before {
+            self.check_mount(flag, &mount);
+        }
+        Some(mount)
+    }
+
+    fn mount_option(&mut self, field: &Text) -> Option<MountOption> {
+        let text = field.as_str();
+        let name_end = text.find('=').unwrap_or(text.len());
+        let name = text[..name_end].to_ascii_lowercase();
+        let key_span = field.span_of(0..name_end);
+        let Some((_, key)) = KEYS.into_iter().find(|(known, _)| *known == name) else {
+            let near = nearest(&name, KEYS.map(|(known, _)| known));
+            let diagnostic =
+                Diagnostic::error(codes::UNKNOWN_MOUNT_OPTION, key_span, format!("unknown mount option `{name}`"))
+                    .maybe_hint(near.map(|near| format!("An option with a similar name is `{near}`.")));
+            self.say(diagnostic);
+            return None;
+        };
+        let value = (name_end < text.len()).then(|| field.slice(name_end + 1..text.len()));
+        let option = MountOption { key, key_span, value };
+        match value_problem(&option, &name) {
+            Some(problem) => {
+                self.say(problem);
+                None
+            }
+            None => Some(option),
+        }
+    }
+
+    /// Checks the options against the mount's type, if that is known.
+    fn check_mount(&mut self, flag: &Flag, mount: &Mount) {
+        let written = mount.options.iter().rev().find(|option| option.key == MountKey::Type);
+        let kind = match written.and_then(|option| option.value.as_ref()) {
+            Some(value) if has_variable(value.as_str()) => return,
+            Some(value) => value.as_str().to_ascii_lowercase(),
+            None => "bind".to_owned(),
+        };
+        for option in mount.options.iter().filter(|option| !has(&kind, option.key)) {
+            let name = name(option.key);
+            let message = format!("mounts of type `{kind}` have no option `{name}`");
+            self.say(Diagnostic::error(codes::MOUNT_OPTION_MISPLACED, option.key_span, message));
+        }
+        let given = |key| mount.options.iter().find(|option| option.key == key);
+        let missing = match kind.as_str() {
+            "bind" | "cache" | "tmpfs" if given(MountKey::Target).is_none() => "`target`",
+            "secret"
+                if [MountKey::Source, MountKey::Target, MountKey::Id].into_iter().all(|key| given(key).is_none()) =>
+            {
+                "`id` or `target`"
+            }
+            _ => "",
+        };
+        if !missing.is_empty() {
+            let message = format!("a mount of type `{kind}` needs {missing}");
+            self.say(Diagnostic::error(codes::MOUNT_OPTION_MISPLACED, flag.span, message));
+        }
+        if let ("secret", Some(source), Some(id)) = (kind.as_str(), given(MountKey::Source), given(MountKey::Id)) {
+            let message = "a secret has either `id` or `source`";
+            let diagnostic = Diagnostic::error(codes::MOUNT_OPTION_MISPLACED, source.key_span, message)
+                .also(id.key_span, "already named here");
+            self.say(diagnostic);
+        }
+    }
+}
+
+/// Tells whether mounts of this type have this option.
+fn has(kind: &str, key: MountKey) -> bool {
+    match key {
+        MountKey::Type | MountKey::Target => true,
+        MountKey::ReadOnly | MountKey::ReadWrite => matches!(kind, "bind" | "cache" | "tmpfs"),
+        MountKey::From => matches!(kind, "bind" | "cache"),
+        MountKey::Source => matches!(kind, "bind" | "cache" | "secret"),
+        MountKey::Id => matches!(kind, "cache" | "secret" | "ssh"),
+        MountKey::Sharing => kind == "cache",
+        MountKey::Required => matches!(kind, "secret" | "ssh"),
+        MountKey::Size => kind == "tmpfs",
+        MountKey::Mode | MountKey::Uid | MountKey::Gid => matches!(kind, "cache" | "secret" | "ssh"),
+        MountKey::Env => kind == "secret",
+    }
+}
+
+fn name(key: MountKey) -> &'static str {
+    KEYS.into_iter().find(|(_, known)| *known == key).map_or("", |(name, _)| name)
+}
+
+fn value_problem(option: &MountOption, written: &str) -> Option<Diagnostic> {
+    let Some(value) = &option.value else {
+        let may_be_bare = matches!(option.key, MountKey::ReadOnly | MountKey::ReadWrite | MountKey::Required);
+        let message = format!("mount option `{written}` has no value");
+        return (!may_be_bare).then(|| Diagnostic::error(codes::BAD_MOUNT_VALUE, option.key_span, message));
+    };
+    let text = value.as_str();
+    if option.key == MountKey::From && has_variable(text) {
+        return Some(variable_in_from("from", value));
+    }
+    if has_variable(text) {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let (known, expected, near) = match option.key {
+        MountKey::Type => (TYPES.contains(&lower.as_str()), list_or(&TYPES), nearest(text, TYPES)),
+        MountKey::Sharing => (SHARING.contains(&lower.as_str()), list_or(&SHARING), nearest(text, SHARING)),
+        MountKey::ReadOnly | MountKey::ReadWrite | MountKey::Required => {
+            (go_bool(text).is_some(), list_or(&["true", "false"]), None)
+        }
+        MountKey::Size => (is_size(text), "a size such as `64m`".to_owned(), None),
+        MountKey::Mode => {
+            (u32::from_str_radix(text, 8).is_ok() && !text.starts_with('+'), "an octal number".to_owned(), None)
+        }
+        MountKey::Uid | MountKey::Gid => {
+            (text.parse::<u32>().is_ok() && !text.starts_with('+'), "a number".to_owned(), None)
+        }
+        _ => return None,
+    };
+    let message = format!("expected {expected} for mount option `{written}`, got `{text}`");
+    let hint = near.map(|near| format!("A similar value is `{near}`."));
+    (!known).then(|| Diagnostic::error(codes::BAD_MOUNT_VALUE, value.span(), message).maybe_hint(hint))
+}
+
+/// Tells whether it is a size as Docker writes them: `100`, `64m`, `1.5 GiB`.
+fn is_size(text: &str) -> bool {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let number = digits.strip_suffix(' ').unwrap_or(digits);
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    matches!(unit, "" | "k" | "m" | "g" | "t" | "p") && plain && number.parse::<f64>().is_ok()
+}
+
+/// Splits at commas; a field in double quotes may have commas in it, and two quotes for one.
+fn fields(value: &Text) -> Result<Vec<Text>, Diagnostic> {
+    let text = value.as_str();
+    let mut fields = Vec::new();
+    let mut at = 0;
+    loop {
+        let end = if text[at..].starts_with('"') {
+            let (field, end) = quoted_field(value, at)?;
+            fields.push(field);
+            end
+        } else {
+            let end = text[at..].find(',').map_or(text.len(), |len| at + len);
+            if let Some(quote) = text[at..end].find('"') {
+                let span = value.span_of(at + quote..at + quote + 1);
+                let message = "a quote inside an option that does not start with one";
+                return Err(Diagnostic::error(codes::BAD_MOUNT_SYNTAX, span, message));
+            }
+            fields.push(value.slice(at..end));
+            end
+        };
+        match text[end..].chars().next() {
+            None => return Ok(fields),
+            Some(',') => at = end + 1,
+            Some(_) => {
+                let span = value.span_of(end..text.len());
+                return Err(Diagnostic::error(
+                    codes::BAD_MOUNT_SYNTAX,
+                    span,
+                    "a comma is expected after a quoted option",
+                ));
+            }
+        }
+    }
+}
+
+/// Reads the quoted field at `start`; returns where it ends.
+fn quoted_field(value: &Text, start: usize) -> Result<(Text, usize), Diagnostic> {
+    let text = value.as_str();
+    let mut at = start + 1;
+    let mut field = Text::empty_at(value.span_of(at..at).start);
+    while let Some(len) = text[at..].find('"') {
+        field.push(&value.slice(at..at + len));
+        at += len + 1;
+        if !text[at..].starts_with('"') {
+            return Ok((field, at));
+        }
+        field.push(&value.slice(at..at + 1));
+        at += 1;
+    }
+    let message = "no closing `\"`";
+    Err(Diagnostic::error(codes::BAD_MOUNT_SYNTAX, value.span_of(start..text.len()), message).label("opened here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Option<Vec<String>> {
+        fields(&Text::verbatim(text, 0))
+            .ok()
+            .map(|fields| fields.iter().map(|field| field.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn options_are_a_csv_record() {
+        assert_eq!(split("a=b,c"), Some(vec!["a=b".to_owned(), "c".to_owned()]));
+        assert_eq!(split("\"a=b,c\",\"d\"\"e\""), Some(vec!["a=b,c".to_owned(), "d\"e".to_owned()]));
+        assert_eq!(split("a,"), Some(vec!["a".to_owned(), String::new()]));
+        assert_eq!(split("a\"b"), None);
+        assert_eq!(split("\"a"), None);
+        assert_eq!(split("\"a\"b"), None);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert!(["0", "100", "64m", "1.5g", "2GiB", "3 kb", "1b"].into_iter().all(is_size));
+        assert!(!["", "m", "64x", "-1", "1e5", "1..2", "6 4m"].into_iter().any(is_size));
+    }
+}
