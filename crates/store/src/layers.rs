@@ -167,6 +167,17 @@ impl Store {
         row.ok_or(StoreError::NoLayer(layer))
     }
 
+    /// Returns when each of `layers` was published, in seconds since 1970.
+    pub fn layers_created(&self, layers: &[LayerId]) -> Result<Vec<i64>, StoreError> {
+        self.database().snapshot(|rows| {
+            let created = |layer: &LayerId| {
+                let found = rows.one("SELECT created FROM layers WHERE id = ?1", [layer.to_row()], |row| row.get(0))?;
+                found.ok_or(StoreError::NoLayer(*layer))
+            };
+            layers.iter().map(created).collect()
+        })
+    }
+
     /// Returns the length of the tar that a layer was unpacked from, if it is known.
     pub fn layer_source_bytes(&self, layer: LayerId) -> Result<Option<u64>, StoreError> {
         let query = "SELECT tar_bytes FROM layers WHERE id = ?1";
