@@ -14,7 +14,6 @@ macro_rules! codes {
 codes! {
     UNKNOWN_TARGET = "D101": "The stage that should be built is not defined in the file.";
     STAGE_INDEX = "D102": "The file has fewer stages than a stage's number says.";
-    VARIABLE_IN_FROM = "D103": "`--from` names a stage or an image directly: variables are not expanded in it.";
     USED_BEFORE_DEFINED = "D104": "A stage copies from a stage that is defined after it.";
     CYCLE = "D105": "Stages need each other, or a stage needs itself, so that none of them can be built first.";
     EMPTY_BASE = "D106": "The name of a base image is empty once its variables are expanded.";

@@ -113,3 +113,6 @@ fn globals(
     }
     variables
 }
+
+#[cfg(test)]
+mod tests;

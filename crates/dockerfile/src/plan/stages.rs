@@ -195,13 +195,6 @@ fn platform(
 /// What `--from=value` of a copy in stage `current` means.
 fn place(file: &Dockerfile, current: usize, value: &Text) -> Result<Place, Box<Diagnostic>> {
     let name = value.as_str();
-    if name.contains('$') {
-        return Err(Box::new(
-            Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), "variables are not expanded in `--from`")
-                .label("taken literally")
-                .hint("Give the image a stage of its own, `FROM image:$TAG AS name`, and copy from that stage."),
-        ));
-    }
     if name == "scratch" && find(file, name, file.stages.len()).is_none() {
         return Ok(Place::Scratch);
     }

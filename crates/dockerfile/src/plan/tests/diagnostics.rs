@@ -1,0 +1,266 @@
+//! What the user sees of mistakes.
+
+use super::*;
+
+#[track_caller]
+fn check_with(text: &str, options: &PlanOptions, expected: &str) {
+    let (plan, diagnostics) = outcome(text, options, &image);
+    assert_eq!(plan == Plan::Invalid, diagnostics.iter().any(Diagnostic::is_error));
+    assert_eq!(render(text, &diagnostics), expected.trim());
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    check_with(text, &options(), expected);
+}
+
+/// T70.
+#[test]
+fn an_unknown_target_suggests_the_nearest_stage() {
+    check_with(
+        "FROM a AS build\nFROM b\n",
+        &with_target("bulid"),
+        "
+error[D101]: no stage is named `bulid`, which is the target
+  ! line 1: `build` stage 0
+  - line 2: `b` stage 1
+  hint: A stage with a similar name is `build`.",
+    );
+    check_with(
+        "FROM a AS build\n",
+        &with_target("1"),
+        "
+error[D102]: the target is stage 1, and the file has one stage, and its number is 0
+  ! line 1: `build` stage 0",
+    );
+}
+
+/// T73.
+#[test]
+fn an_index_out_of_range_says_how_many_stages_there_are() {
+    check(
+        "FROM a\nCOPY --from=5 /x /\nFROM b\n",
+        "
+error[D102]: there is no stage 5
+  ! line 2: `5` the file has 2 stages, numbered 0 to 1",
+    );
+}
+
+/// T72.
+#[test]
+fn a_later_stage_is_shown_at_both_places() {
+    check("FROM a AS target\nCOPY --from=build /x /\nFROM b AS build\n", "");
+    check_with(
+        "FROM a AS target\nCOPY --from=build /x /\nFROM b AS build\n",
+        &with_target("target"),
+        "
+error[D104]: stage `build` is defined later
+  ! line 2: `build` used before it is defined
+  - line 3: `build` defined here
+  hint: Move stage `build` in front of stage `target`: a stage can only copy from earlier ones.",
+    );
+}
+
+/// T72, A151.
+#[test]
+fn cycles_are_shown_where_they_close() {
+    check(
+        "FROM a AS one\nCOPY --from=two /x /\nFROM b AS two\nCOPY --from=one /x /\n",
+        "
+error[D105]: stage `one` and stage `two` need each other
+  ! line 2: `two` stage `two` itself needs stage `one`
+  - line 3: `two` stage `two` is defined here",
+    );
+    check(
+        "FROM a AS one\nCOPY --from=one /x /\n",
+        "
+error[D105]: stage `one` copies from itself
+  ! line 2: `one` the stage that this instruction is in
+  - line 1: `one` defined here
+  hint: To copy from an image of the same name, write its name in full, as `docker.io/library/name`.",
+    );
+    check(
+        "FROM a\nCOPY --from=0 /x /\n",
+        "
+error[D105]: stage 0 copies from itself
+  ! line 2: `0` the stage that this instruction is in
+  - line 1: `a` defined here
+  hint: To copy from an image of the same name, write its name in full, as `docker.io/library/name`.",
+    );
+}
+
+/// T82, A056.
+#[test]
+fn empty_bases_and_platforms_say_which_variable_is_missing() {
+    check(
+        "ARG VERSION=1\nFROM $VERSOIN\n",
+        "
+error[D106]: the name of the base image is empty
+  ! line 2: `$VERSOIN` nothing is left when its variables are expanded
+  hint: `VERSOIN` is not defined before the first `FROM`; a similar name is: `VERSION`.",
+    );
+    check(
+        "FROM --platform=$P a\n",
+        "
+error[D107]: the platform is empty
+  ! line 1: `$P` nothing is left when its variables are expanded
+  hint: Define it before the first `FROM`, as `ARG P=value`.",
+    );
+}
+
+#[test]
+fn bases_that_are_no_image_names_suggest_a_stage() {
+    check(
+        "FROM a AS build\nFROM BULID\n",
+        "
+error[D108]: image name `BULID` has upper-case letters: repository names are lower-case
+  ! line 2: `BULID`
+  hint: An earlier stage has a similar name: `build`.",
+    );
+}
+
+#[test]
+fn everything_that_cannot_be_executed_yet_is_shown_at_once_and_before_any_base_is_asked_for() {
+    let text = "\
+FROM a
+RUN --mount=type=cache,target=/c --security=insecure true
+RUN <<EOF
+x
+EOF
+COPY --link --parents a b/
+COPY <<X /x
+X
+ADD --checksum=sha256:0 https://example.com/x /x
+ADD https://example.com/x /x
+COPY --chmod=u+x a b
+";
+    let parsed = crate::parse(text);
+    let (planned, _) = plan(&parsed.file, &options(), &Facts::default());
+    assert_eq!(planned, Plan::Invalid);
+    check(
+        text,
+        "
+error[D109]: `RUN --mount` is not supported yet
+  ! line 2: `--mount=type=cache,target=/c` this version of stave cannot execute it
+error[D109]: `RUN --security` is not supported yet
+  ! line 2: `--security=insecure` this version of stave cannot execute it
+error[D109]: a heredoc is not supported yet
+  ! line 3: `<<EOF` this version of stave cannot execute it
+error[D109]: `COPY --link` is not supported yet
+  ! line 6: `--link` this version of stave cannot execute it
+error[D109]: `COPY --parents` is not supported yet
+  ! line 6: `--parents` this version of stave cannot execute it
+error[D109]: a heredoc is not supported yet
+  ! line 7: `<<X` this version of stave cannot execute it
+error[D109]: `ADD --checksum` is not supported yet
+  ! line 9: `--checksum=sha256:0` this version of stave cannot execute it
+error[D109]: `ADD` of what is on the network is not supported yet
+  ! line 10: `https://example.com/x` this version of stave cannot execute it
+error[D109]: a symbolic mode is not supported yet
+  ! line 11: `u+x` this version of stave cannot execute it",
+    );
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_found_in_one_run() {
+    check(
+        "FROM a\nEXPOSE 80/x 99999\nSTOPSIGNAL SIGTREM\nUSER a:\nCOPY --chmod=10000 --chown=: [a b c\nVOLUME \"\"\n",
+        "
+error[D111]: `80/x` is no port: `x` is none of `tcp`, `udp` and `sctp`
+  ! line 2: `80/x`
+  hint: Ports are written `80`, `8000-8010`, `53/udp`.
+error[D111]: `99999` is no port: `99999` is not a number from 0 to 65535
+  ! line 2: `99999`
+  hint: Ports are written `80`, `8000-8010`, `53/udp`.
+error[D112]: there is no signal `SIGTREM`
+  ! line 3: `SIGTREM` expected a name such as `SIGTERM`, or a number
+  hint: A signal with a similar name is `SIGTERM`.
+error[D113]: `a:` is not of the form `user` or `user:group`
+  ! line 4: `a:`
+error[D114]: `10000` is no file mode
+  ! line 5: `10000` expected an octal number between 0 and 7777
+error[D113]: `:` is not of the form `user` or `user:group`
+  ! line 5: `:`
+error[D117]: pattern `[a` has a `[` without `]`; a literal `[` is written `\\[`
+  ! line 5: `[a`
+error[D118]: the volume's path is empty
+  ! line 6: `\"\"` nothing is left of it",
+    );
+}
+
+/// K005.
+#[test]
+fn several_sources_need_a_directory() {
+    check(
+        "FROM a\nCOPY a b /c\nCOPY a b .\nCOPY a b /c/\n",
+        "
+error[D115]: 2 sources need a directory as destination
+  ! line 2: `/c` no directory, because it does not end in `/`
+  hint: Write `/c/`.",
+    );
+}
+
+/// A149.
+#[test]
+fn a_copy_of_an_address_points_to_add() {
+    check(
+        "FROM a\nCOPY https://example.com/x /x\n",
+        "
+error[D116]: `COPY` cannot read `https://example.com/x`
+  ! line 2: `https://example.com/x` not a path in the build context
+  hint: Use `ADD` for what is on the network.",
+    );
+}
+
+#[test]
+fn triggers_of_a_base_are_not_ignored() {
+    let triggered = |name: &str| {
+        let mut config = image(name);
+        config.config.on_build = vec!["RUN x".into()];
+        config
+    };
+    let text = "FROM a\n";
+    let (_, diagnostics) = outcome(text, &options(), &triggered);
+    assert_eq!(
+        render(text, &diagnostics),
+        "error[D110]: this image has an `ONBUILD` trigger, and running them is not supported yet\n  ! line 1: `a`"
+    );
+    check(
+        "FROM a AS b\nONBUILD RUN x\nONBUILD RUN y\nFROM b\n",
+        "
+error[D110]: this stage has 2 `ONBUILD` triggers, and running them is not supported yet
+  ! line 4: `b`",
+    );
+}
+
+/// T40, T39.
+#[test]
+fn a_required_variable_is_asked_for_only_if_it_is_used() {
+    let text = "FROM scratch\nARG X=${Y:?no}\n";
+    let (_, diagnostics) = outcome(text, &options(), &image);
+    assert!(render(text, &diagnostics).contains("Y: no"), "{}", render(text, &diagnostics));
+    check_with(text, &with_args(&[("X", "1")]), "");
+}
+
+/// What depends on a base is not judged before the base is known.
+#[test]
+fn words_that_depend_on_a_base_wait_for_it() {
+    let exposing = |name: &str| {
+        let mut config = image(name);
+        config.config.env = vec!["PORT=80".into()];
+        config
+    };
+    let plan = ready_with("FROM a\nEXPOSE ${PORT:?none}\nUSER $PORT\n", &options(), &exposing);
+    assert_eq!(plan.config.config.user, "80");
+}
+
+#[test]
+fn duplicate_names_are_a_warning() {
+    check(
+        "FROM a AS x\nFROM b AS X\n",
+        "
+warning[D120]: two stages are named `x`
+  ! line 2: `X` meant by all that follows
+  - line 1: `x` first defined here",
+    );
+}
