@@ -1,13 +1,10 @@
 //! Images that stave makes are read by the programs that people have: skopeo, umoci, buildah, dockerd.
 
+use crate::docker::{Dockerd, program};
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, LoopbackRegistry, Output, needs};
 use std::fs;
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 /// A bench with an image `made` that prints `hello` and has a file of every kind that a layer can have.
 fn with_image() -> Option<(Bench, LoopbackRegistry)> {
@@ -20,13 +17,6 @@ fn with_image() -> Option<(Bench, LoopbackRegistry)> {
     );
     bench.run(["build", "-t", "made:1", "."]).success();
     Some((bench, registry))
-}
-
-/// Runs another program on the bench.
-fn program(bench: &Bench, path: &Path, args: &[&str]) -> Output {
-    let mut command = bench.other(path);
-    command.args(args);
-    bench.finish(command)
 }
 
 fn json(output: &Output) -> serde_json::Value {
@@ -96,60 +86,10 @@ fn buildah_starts_from_the_image_and_runs_it() {
     assert_eq!(ran.success().out(), "hello\n");
 }
 
-/// A dockerd of the test's own. Ends when it is dropped, and with the test however that ends.
-struct Dockerd {
-    child: Child,
-    socket: PathBuf,
-    client: PathBuf,
-}
-
-impl Dockerd {
-    fn start(bench: &Bench) -> Option<Self> {
-        needs::root()?;
-        let program = needs::program("dockerd")?;
-        let debian = PathBuf::from("/usr/bin/docker");
-        let client = if debian.is_file() { debian } else { needs::program("docker")? };
-        let home = bench.path("docker");
-        fs::create_dir(&home).expect("a writable bench");
-        let socket = home.join("sock");
-        let log = fs::File::create(home.join("log")).expect("a writable bench");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(program);
-        command.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
-        let dirs = [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")];
-        command.args(dirs.map(|(option, name)| format!("--{option}={}", home.join(name).display())));
-        command.arg(format!("--host=unix://{}", socket.display()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        let mut child = command.spawn().expect("dockerd starts");
-        let start = Instant::now();
-        while UnixStream::connect(&socket).is_err() {
-            let ended = child.try_wait().expect("waited for");
-            let log = || fs::read_to_string(home.join("log")).unwrap_or_default();
-            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(60), "dockerd: {}", log());
-            std::thread::yield_now();
-        }
-        Some(Self { child, socket, client })
-    }
-
-    fn docker(&self, bench: &Bench, args: &[&str]) -> Output {
-        let host = format!("unix://{}", self.socket.display());
-        program(bench, &self.client, &[&["--host", &host], args].concat())
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        let asked =
-            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
-        let ended: io::Result<_> = self.child.wait();
-        assert!(asked.is_ok() && ended.is_ok() || std::thread::panicking(), "dockerd ended before it was asked to");
-    }
-}
-
 #[test]
 fn dockerd_loads_and_runs_what_stave_saves_and_stave_loads_what_docker_saves() {
     let Some((bench, _registry)) = with_image() else { return };
-    let Some(dockerd) = Dockerd::start(&bench) else { return };
+    let Some(dockerd) = Dockerd::start(&bench, None) else { return };
     bench.run(["save", "-o", "saved.tar", "made:1"]).success();
     dockerd.docker(&bench, &["load", "-i", "saved.tar"]).success();
     let ran = dockerd.docker(&bench, &["run", "--rm", "--network", "host", "made:1"]);

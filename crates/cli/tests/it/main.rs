@@ -5,6 +5,8 @@
 
 mod attacks;
 mod concurrency;
+mod conformance;
+mod docker;
 mod faults;
 mod interop;
 mod pattern;

@@ -1,0 +1,71 @@
+//! Other programs in tests, and a dockerd that belongs to one test.
+
+use stave_testkit::{Bench, Output, needs};
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs another program on the bench.
+pub(crate) fn program(bench: &Bench, path: &Path, args: &[&str]) -> Output {
+    let mut command = bench.other(path);
+    command.args(args);
+    bench.finish(command)
+}
+
+/// A dockerd of the test's own. Ends when it is dropped, and with the test however that ends.
+pub(crate) struct Dockerd {
+    child: Child,
+    socket: PathBuf,
+    client: PathBuf,
+}
+
+impl Dockerd {
+    /// Starts one that takes the images of Docker Hub from `mirror`, or says why not.
+    pub(crate) fn start(bench: &Bench, mirror: Option<&str>) -> Option<Self> {
+        needs::root()?;
+        let program = needs::program("dockerd")?;
+        let debian = PathBuf::from("/usr/bin/docker");
+        let client = if debian.is_file() { debian } else { needs::program("docker")? };
+        let home = bench.path("docker");
+        fs::create_dir(&home).expect("a writable bench");
+        let socket = home.join("sock");
+        let log = fs::File::create(home.join("log")).expect("a writable bench");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
+        let dirs = [("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")];
+        command.args(dirs.map(|(option, name)| format!("--{option}={}", home.join(name).display())));
+        command.arg(format!("--host=unix://{}", socket.display()));
+        command.args(mirror.map(|host| format!("--registry-mirror=http://{host}")));
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        let mut child = command.spawn().expect("dockerd starts");
+        let start = Instant::now();
+        while UnixStream::connect(&socket).is_err() {
+            let ended = child.try_wait().expect("waited for");
+            let log = || fs::read_to_string(home.join("log")).unwrap_or_default();
+            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(60), "dockerd: {}", log());
+            std::thread::yield_now();
+        }
+        Some(Self { child, socket, client })
+    }
+
+    /// Runs `docker ARGS` against it.
+    pub(crate) fn docker(&self, bench: &Bench, args: &[&str]) -> Output {
+        let host = format!("unix://{}", self.socket.display());
+        let mut command = bench.other(&self.client);
+        command.args(["--host", &host]).args(args).env("DOCKER_BUILDKIT", "1");
+        bench.finish(command)
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let asked =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let ended: io::Result<_> = self.child.wait();
+        assert!(asked.is_ok() && ended.is_ok() || std::thread::panicking(), "dockerd ended before it was asked to");
+    }
+}
