@@ -8,12 +8,51 @@
 //! 2. Every event of one build comes in an order in which it could have happened; nothing waits for a reader.
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
-//! Read `request`, `event`, `engine`, `base`, `build`, `steps`, `image`, `export`, `container` in this order.
+//! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `run`, `steps`, `finish`,
+//! `forms`, `export`, then `base`, `images`, `save` and `container` in this order.
 
-pub mod event;
-pub mod request;
+mod archive;
+mod base;
+mod build;
+mod cancel;
+mod compose;
+mod confined;
+mod container;
+mod copy_files;
+mod engine;
+mod error;
+mod event;
+mod export;
+mod finish;
+mod forms;
+pub mod host;
+mod images;
+mod inspect;
+mod log;
+mod net;
+mod outcome;
+mod request;
+mod run;
+mod save;
+mod schedule;
+mod snapshot;
+mod source;
+mod steps;
+mod task;
 
+pub use cancel::Cancel;
+pub use confined::JOBS;
+pub use container::{ContainerExit, ContainerSummary, CopySource, CopyTarget};
+pub use engine::{Engine, Settings};
+pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
+pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
+pub use outcome::{BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use request::{
     BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Output, OutputKind, PullPolicy,
 };
+pub use save::Loaded;
+pub use stave_registry::Environment;
+pub use stave_sandbox as sandbox;
+pub use stave_store as store;
+pub use stave_store::ContainerState;

@@ -1,0 +1,390 @@
+//! Base images: finding them here or in a registry, and having their layers unpacked.
+//!
+//! To plan a build, only a base's configuration is needed; its layers are fetched when a step needs them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use stave_dockerfile::plan::BaseRequest;
+use stave_graph::Image;
+use stave_oci::{Compression, Descriptor, DiffId, ImageConfig, ImageId, Platform, Reference};
+use stave_registry::{BlobSink, Resolved};
+use stave_store::{
+    BlobExpectation, BlobWriter, ImageError, ImageLayer, ImageManifest, ImageRecord, LayerForm, LayerId, Lease,
+    NewImage, Tag, WorkDir,
+};
+use stave_tree::adopt_directories;
+
+use crate::build::Report;
+use crate::confined::{self, Unpacked};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::request::PullPolicy;
+use crate::task::Task;
+
+/// Parameters of a layer form whose bytes came from elsewhere.
+pub(crate) const ORIGINAL: &str = "original";
+
+/// A base image of which the configuration is known.
+pub(crate) struct KnownBase {
+    pub(crate) id: ImageId,
+    pub(crate) config: ImageConfig,
+    /// Where its layers are, if they are not in the store.
+    remote: Option<Remote>,
+}
+
+/// An image in a registry.
+pub(crate) struct Remote {
+    pub(crate) reference: Reference,
+    pub(crate) resolved: Resolved,
+    pub(crate) config: ImageConfig,
+    pub(crate) id: ImageId,
+}
+
+/// A layer whose files are there, but not yet under a name.
+struct UnpackedLayer {
+    work: WorkDir,
+    unpacked: Unpacked,
+    diff_id: DiffId,
+}
+
+/// A layer of an image that is being pulled.
+enum PulledLayer {
+    Known(LayerId),
+    Unpacked(Box<UnpackedLayer>),
+}
+
+/// The bases of one build.
+#[derive(Default)]
+pub(crate) struct Bases(BTreeMap<BaseRequest, KnownBase>);
+
+impl Bases {
+    pub(crate) fn add(&mut self, request: BaseRequest, base: KnownBase) {
+        self.0.insert(request, base);
+    }
+
+    /// Returns the base that was asked for so.
+    pub(crate) fn get(&self, request: &BaseRequest) -> Option<&KnownBase> {
+        self.0.get(request)
+    }
+
+    /// Returns when a base says that it was made, in seconds since 1970.
+    pub(crate) fn created(&self, request: &BaseRequest) -> Option<i64> {
+        self.get(request)?.config.created.as_deref().and_then(seconds)
+    }
+
+    fn by_id(&self, id: ImageId) -> Option<&KnownBase> {
+        self.0.values().find(|base| base.id == id)
+    }
+}
+
+impl Engine {
+    /// Finds a base image: in the store, else (or with [`PullPolicy::Always`]) in its registry.
+    pub(crate) fn find_base(
+        &self,
+        lease: &Lease,
+        request: &BaseRequest,
+        pull: PullPolicy,
+        events: Report<'_>,
+    ) -> Result<KnownBase, EngineError> {
+        let reference: Reference =
+            request.reference.parse().map_err(|source| EngineError::tree("cannot use the image name", source))?;
+        if pull != PullPolicy::Always
+            && let Some((record, config)) = self.local(lease, &reference)?
+            && config.platform().runs_on(&request.platform)
+        {
+            return Ok(KnownBase { id: record.id, config, remote: None });
+        }
+        let remote = self.find_remote(reference, &request.platform, events)?;
+        Ok(KnownBase { id: remote.id, config: remote.config.clone(), remote: Some(remote) })
+    }
+
+    /// Returns the image that a reference names in the store, if it does.
+    pub(crate) fn local(
+        &self,
+        lease: &Lease,
+        reference: &Reference,
+    ) -> Result<Option<(ImageRecord, ImageConfig)>, EngineError> {
+        let record = match lease.resolve_image(&reference.to_string()) {
+            Ok(record) => record,
+            Err(ImageError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let config = self.image_config(&record.id)?;
+        Ok(Some((record, config)))
+    }
+
+    /// Asks the registry for the manifest and the configuration of an image.
+    pub(crate) fn find_remote(
+        &self,
+        reference: Reference,
+        platform: &Platform,
+        events: Report<'_>,
+    ) -> Result<Remote, EngineError> {
+        let task = Task::start(events, format!("resolve {reference}"));
+        let resolved = self.client()?.resolve(&reference, platform)?;
+        drop(task);
+        let config: ImageConfig = serde_json::from_slice(&resolved.config_bytes)
+            .map_err(|source| EngineError::tree(format!("cannot use the configuration of `{reference}`"), source))?;
+        if config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
+            let (layers, digests) = (resolved.manifest.layers.len(), config.rootfs.diff_ids.len());
+            let message = format!("the manifest of `{reference}` has {layers} layers, and its configuration {digests}");
+            return Err(EngineError::request(message, None));
+        }
+        let id = ImageId::of(&resolved.config_bytes);
+        Ok(Remote { reference, resolved, config, id })
+    }
+
+    /// Returns the unpacked layers of a base, fetching what is not here.
+    pub(crate) fn base_layers(
+        &self,
+        lease: &Lease,
+        bases: &Bases,
+        image: &Image,
+        events: Report<'_>,
+    ) -> Result<Arc<[LayerId]>, EngineError> {
+        let remote = bases.by_id(image.id).and_then(|base| base.remote.as_ref());
+        match remote {
+            Some(remote) => self.pull_image(lease, remote, events).map(Into::into),
+            None => self.unpacked_layers(lease, image.id, events).map(Into::into),
+        }
+    }
+
+    /// Returns the layers of an image of the store; those that are only blobs are unpacked.
+    pub(crate) fn unpacked_layers(
+        &self,
+        lease: &Lease,
+        id: ImageId,
+        events: Report<'_>,
+    ) -> Result<Vec<LayerId>, EngineError> {
+        let record = lease.resolve_image(&id.to_string())?;
+        let mut layers = Vec::new();
+        for layer in &record.layers {
+            let id = match layer.layer {
+                Some(id) => id,
+                None => self.unpack_known(lease, layer.diff_id, &layers, events)?,
+            };
+            layers.push(id);
+        }
+        Ok(layers)
+    }
+
+    /// Unpacks a layer, which lies on `below`, from a blob that is here.
+    pub(crate) fn unpack_known(
+        &self,
+        lease: &Lease,
+        diff_id: DiffId,
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Result<LayerId, EngineError> {
+        if let Some(layer) = lease.layer_by_diff_id(&diff_id)? {
+            return Ok(layer);
+        }
+        let forms = lease.layer_forms(&diff_id)?;
+        let form = forms.first().ok_or_else(|| {
+            EngineError::request(format!("layer {diff_id} is not in the store"), Some("Pull or load the image again."))
+        })?;
+        let unpacked = self.unpack_blob(lease, form, events)?;
+        self.publish_unpacked(lease, unpacked, below)
+    }
+
+    fn unpack_blob(&self, lease: &Lease, form: &LayerForm, events: Report<'_>) -> Result<UnpackedLayer, EngineError> {
+        let _task = Task::start(events, format!("unpack {}", short(&form.diff_id)));
+        let work = lease.work_dir()?;
+        let into = self.store_dir(&work.diff_rel_path())?;
+        let mut blob = self.store.open_blob(&form.digest)?;
+        let what = format!("layer {}", short(&form.diff_id));
+        let (actual, unpacked) = confined::unpack_layer(self, &into, &mut blob, &what)?;
+        if actual != form.diff_id {
+            let message = format!("layer digest mismatch: expected {}, got {actual}", form.diff_id);
+            return Err(EngineError::request(message, None));
+        }
+        if unpacked.unmapped > 0 {
+            let message = format!(
+                "{} files of {what} belong to users that this user namespace does not have, and appear as root's",
+                unpacked.unmapped
+            );
+            events(Event::Notice { message });
+        }
+        if unpacked.devices_skipped > 0 {
+            let message = format!("{} device nodes of {what} cannot be made without root", unpacked.devices_skipped);
+            events(Event::Notice { message });
+        }
+        Ok(UnpackedLayer { work, unpacked, diff_id: form.diff_id })
+    }
+
+    /// Publishes an unpacked layer that lies on `below`.
+    fn publish_unpacked(&self, lease: &Lease, layer: UnpackedLayer, below: &[LayerId]) -> Result<LayerId, EngineError> {
+        let UnpackedLayer { work, unpacked, diff_id } = layer;
+        if !unpacked.implied.is_empty() {
+            let (own, view) = (self.store_dir(&work.diff_rel_path())?, self.view(below)?);
+            adopt_directories(&own, &view, &unpacked.implied)
+                .map_err(|source| EngineError::tree(format!("cannot unpack layer {}", short(&diff_id)), source))?;
+        }
+        let id = lease.publish_layer(work, Some(diff_id))?;
+        self.store.set_layer_source_bytes(id, unpacked.tar_bytes)?;
+        Ok(id)
+    }
+
+    /// Fetches and unpacks all layers of an image, several at once, and gives it its name.
+    pub(crate) fn pull_image(
+        &self,
+        lease: &Lease,
+        remote: &Remote,
+        events: Report<'_>,
+    ) -> Result<Vec<LayerId>, EngineError> {
+        let wanted: Vec<(DiffId, &Descriptor)> =
+            remote.config.rootfs.diff_ids.iter().copied().zip(&remote.resolved.manifest.layers).collect();
+        let done: Mutex<Vec<Option<Result<PulledLayer, EngineError>>>> =
+            Mutex::new(wanted.iter().map(|_| None).collect());
+        let next = Mutex::new(0..wanted.len());
+        thread::scope(|scope| {
+            for _ in 0..wanted.len().min(TRANSFERS_MAX) {
+                scope.spawn(|| {
+                    loop {
+                        let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
+                        let (diff_id, descriptor) = wanted[index];
+                        let result = self.pull_layer(lease, remote, diff_id, descriptor, events);
+                        let failed = result.is_err();
+                        done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+                        if failed {
+                            *next.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
+                        }
+                    }
+                });
+            }
+        });
+        let mut layers = Vec::new();
+        let mut results = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = results.iter().position(|result| matches!(result, Some(Err(_))))
+            && let Some(Err(error)) = results.swap_remove(index)
+        {
+            return Err(error);
+        }
+        for layer in results.into_iter().flatten() {
+            let id = match layer? {
+                PulledLayer::Known(id) => id,
+                PulledLayer::Unpacked(unpacked) => self.publish_unpacked(lease, *unpacked, &layers)?,
+            };
+            layers.push(id);
+        }
+        self.keep_pulled(lease, remote, &layers)?;
+        Ok(layers)
+    }
+
+    fn pull_layer(
+        &self,
+        lease: &Lease,
+        remote: &Remote,
+        diff_id: DiffId,
+        descriptor: &Descriptor,
+        events: Report<'_>,
+    ) -> Result<PulledLayer, EngineError> {
+        self.go_on()?;
+        let compression = Compression::of_media_type(&descriptor.media_type).ok_or_else(|| {
+            EngineError::request(
+                format!("layer {} has the unknown type `{}`", descriptor.digest, descriptor.media_type),
+                None,
+            )
+        })?;
+        if lease.blob(&descriptor.digest)?.is_none() {
+            self.fetch(lease, remote, descriptor, events)?;
+        }
+        let form = LayerForm {
+            diff_id,
+            compression,
+            parameters: ORIGINAL.to_owned(),
+            digest: descriptor.digest,
+            size: descriptor.size,
+            media_type: descriptor.media_type.clone(),
+        };
+        lease.set_layer_form(&form)?;
+        match lease.layer_by_diff_id(&diff_id)? {
+            Some(layer) => Ok(PulledLayer::Known(layer)),
+            None => Ok(PulledLayer::Unpacked(Box::new(self.unpack_blob(lease, &form, events)?))),
+        }
+    }
+
+    fn fetch(
+        &self,
+        lease: &Lease,
+        remote: &Remote,
+        descriptor: &Descriptor,
+        events: Report<'_>,
+    ) -> Result<(), EngineError> {
+        let task = Task::start(events, format!("fetch {}", &descriptor.digest.hex()[..12]));
+        let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(descriptor.digest, descriptor.size))?);
+        let progress = |done| task.progress(done, Some(descriptor.size));
+        self.client()?.fetch_blob(&remote.resolved, descriptor, &mut sink, &progress)?;
+        sink.0.commit()?;
+        Ok(())
+    }
+
+    fn keep_pulled(&self, lease: &Lease, remote: &Remote, layers: &[LayerId]) -> Result<(), EngineError> {
+        let resolved = &remote.resolved;
+        let mut size = 0;
+        for layer in layers {
+            size += self.store.layer_source_bytes(*layer)?.unwrap_or_default();
+        }
+        let diff_ids = remote.config.rootfs.diff_ids.iter();
+        let digest = lease.put_blob(&resolved.manifest_bytes)?;
+        let image = NewImage {
+            config: &resolved.config_bytes,
+            created: remote.config.created.as_deref().and_then(seconds),
+            size,
+            layers: diff_ids
+                .zip(layers)
+                .map(|(diff_id, layer)| ImageLayer { diff_id: *diff_id, layer: Some(*layer) })
+                .collect(),
+            manifest: Some(ImageManifest {
+                digest,
+                media_type: resolved.media_type.clone(),
+                source: remote.reference.name(),
+            }),
+        };
+        let repo_digest = resolved.index_digest.unwrap_or(resolved.digest);
+        lease.put_image(&image, &[Tag::new(&remote.reference, Some(repo_digest))])?;
+        Ok(())
+    }
+
+    /// Returns the configuration of an image of the store.
+    pub(crate) fn image_config(&self, id: &ImageId) -> Result<ImageConfig, EngineError> {
+        let bytes = self.store.image_config(id)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| EngineError::tree(format!("cannot use the configuration of image {id}"), source))
+    }
+}
+
+/// How many layers are fetched at once.
+const TRANSFERS_MAX: usize = 4;
+
+/// Returns the first digits of a digest, for people.
+pub(crate) fn short(diff_id: &DiffId) -> String {
+    diff_id.hex()[..12].to_owned()
+}
+
+/// Returns an RFC 3339 time as seconds since 1970, or nothing if it is none.
+pub(crate) fn seconds(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+/// A blob of the store that a transfer writes.
+struct Sink(BlobWriter);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl BlobSink for Sink {
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.0.restart().map_err(std::io::Error::other)
+    }
+}

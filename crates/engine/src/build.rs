@@ -1,0 +1,246 @@
+//! A build from request to result: read, plan, schedule, compose, write out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::thread;
+
+use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, plan};
+use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
+use stave_oci::Platform;
+use stave_solve::{Options, Outcome};
+use stave_store::{BuildId, BuildState, Lease};
+
+use crate::base::{Bases, KnownBase};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::{Event, StepId, StepLine};
+use crate::finish::{self, Finished};
+use crate::outcome::{BuildFailure, BuildOutcome};
+use crate::request::{BuildRequest, PullPolicy};
+use crate::run::Run;
+use crate::schedule::{running_max, solve};
+use crate::source::Source;
+
+/// Where a build tells what happens.
+pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
+
+impl From<EngineError> for BuildFailure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Interrupted => Self::Interrupted,
+            error => Self::Environment(error),
+        }
+    }
+}
+
+impl Engine {
+    /// Builds what `request` says and tells `events` what happens.
+    pub fn build(&self, request: BuildRequest, events: &(dyn Fn(Event) + Sync)) -> Result<BuildOutcome, BuildFailure> {
+        let lease = self.lease()?;
+        let result = self.build_under(&lease, request, events);
+        match result {
+            // Whatever failed because of it, the cause is that the caller wanted an end.
+            Err(_) if self.cancel().is_cancelled() => Err(BuildFailure::Interrupted),
+            result => result,
+        }
+    }
+
+    fn build_under(
+        &self,
+        lease: &Lease,
+        request: BuildRequest,
+        events: Report<'_>,
+    ) -> Result<BuildOutcome, BuildFailure> {
+        let BuildRequest { context, dockerfile, tags, outputs, source_date_epoch, .. } = request;
+        let source = Source::open(self, lease, context, dockerfile)?;
+        let options = PlanOptions {
+            target: request.target,
+            build_args: request.build_args,
+            labels: request.labels,
+            platform: Self::platform(request.platform.as_ref()),
+            build_platform: Platform::host(),
+            network: request.network,
+        };
+        let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
+        let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
+        let plan = planning.plan(&options, pull)?;
+        let bases = planning.bases;
+        events(Event::Planned { steps: step_lines(&plan) });
+        for name in &plan.unused_build_args {
+            events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
+        }
+        let build = lease.begin_build(&source.name).map_err(EngineError::from)?;
+        let target = BuildTarget { plan: &plan, bases: &bases, use_cache: request.use_cache, build: &build };
+        let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
+            source.save_memory(self);
+            let target = finish::Target { plan: &plan, bases: &bases, finished, tags, outputs, source_date_epoch };
+            Ok(finish::finish(self, lease, target, events)?)
+        });
+        self.conclude(lease, &build, &result)?;
+        result
+    }
+
+    /// Writes the end of a build into the history, and keeps that within its limits.
+    fn conclude(
+        &self,
+        lease: &Lease,
+        build: &BuildId,
+        result: &Result<BuildOutcome, BuildFailure>,
+    ) -> Result<(), EngineError> {
+        let (state, image) = match result {
+            Ok(outcome) => (BuildState::Done, Some(&outcome.image)),
+            Err(_) if self.cancel().is_cancelled() => (BuildState::Interrupted, None),
+            Err(_) => (BuildState::Failed, None),
+        };
+        lease.finish_build(build, state, image)?;
+        if result.as_ref().is_ok_and(|outcome| outcome.steps_run > 0) {
+            self.store.trim_builds(BUILDS_KEPT, LOG_BYTES_KEPT)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &self,
+        lease: &Lease,
+        source: &Source,
+        target: &BuildTarget<'_>,
+        events: Report<'_>,
+    ) -> Result<Finished, BuildFailure> {
+        let BuildTarget { plan, bases, use_cache, build } = *target;
+        let run = Run::new(self, lease, source, plan, bases, events, build);
+        let options = Options { running_max: running_max(self.settings.cpus).get(), use_cache };
+        let outcome = solve(&plan.graph, plan.target, options, &run);
+        match outcome {
+            Outcome::Done(snapshot) => {
+                let times = run.times(&snapshot)?;
+                let (steps_run, steps_cached) = run.counts();
+                Ok(Finished { snapshot, times, steps_run, steps_cached })
+            }
+            Outcome::Failed { node } => Err(run.into_failure(node)),
+        }
+    }
+}
+
+/// What is to be carried out.
+#[derive(Clone, Copy)]
+struct BuildTarget<'a> {
+    plan: &'a BuildPlan,
+    bases: &'a Bases,
+    use_cache: bool,
+    build: &'a BuildId,
+}
+
+/// Ended builds that the history keeps.
+const BUILDS_KEPT: usize = 100;
+/// Bytes of logs that the history keeps.
+const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
+
+/// Everything that a plan is made from, and the bases found so far.
+struct Planning<'a> {
+    engine: &'a Engine,
+    lease: &'a Lease,
+    source: &'a Source,
+    events: Report<'a>,
+    bases: Bases,
+}
+
+impl Planning<'_> {
+    /// Plans, finds the bases that the plan asks for, and plans again, until nothing is missing.
+    fn plan(&mut self, options: &PlanOptions, pull: PullPolicy) -> Result<BuildPlan, BuildFailure> {
+        let parsed = parse(&self.source.text);
+        let file: Dockerfile = parsed.file;
+        let mut facts = Facts::default();
+        loop {
+            let (plan, found) = plan(&file, options, &facts);
+            let diagnostics: Vec<Diagnostic> = parsed.diagnostics.iter().cloned().chain(found).collect();
+            match plan {
+                _ if diagnostics.iter().any(Diagnostic::is_error) => return Err(self.invalid(diagnostics)),
+                Plan::Invalid => return Err(self.invalid(diagnostics)),
+                Plan::Need(requests) => self.find_bases(requests, pull, &mut facts)?,
+                Plan::Ready(plan) => {
+                    self.warn(diagnostics);
+                    return Ok(*plan);
+                }
+            }
+        }
+    }
+
+    fn invalid(&self, diagnostics: Vec<Diagnostic>) -> BuildFailure {
+        BuildFailure::Dockerfile { name: self.source.name.clone(), text: self.source.text.clone(), diagnostics }
+    }
+
+    fn warn(&self, diagnostics: Vec<Diagnostic>) {
+        if !diagnostics.is_empty() {
+            let (name, text) = (self.source.name.clone(), self.source.text.clone());
+            (self.events)(Event::Warnings { name, text, diagnostics });
+        }
+    }
+
+    /// Finds all `requests` at once. What fails is a mistake at the words that name the image.
+    fn find_bases(
+        &mut self,
+        requests: Vec<(BaseRequest, Span)>,
+        pull: PullPolicy,
+        facts: &mut Facts,
+    ) -> Result<(), BuildFailure> {
+        let found = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for (request, span) in &requests {
+                let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
+                scope.spawn(move || {
+                    let base = engine.find_base(lease, request, pull, events);
+                    found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((request, *span, base));
+                });
+            }
+        });
+        for (request, span, base) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            let base: KnownBase = base.map_err(|error| self.unfound(request, span, error))?;
+            facts.bases.insert(request.clone(), Base { id: base.id, config: base.config.clone() });
+            self.bases.add(request.clone(), base);
+        }
+        Ok(())
+    }
+
+    fn unfound(&self, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
+        match error {
+            EngineError::Interrupted => BuildFailure::Interrupted,
+            error => BuildFailure::Base {
+                name: self.source.name.clone(),
+                text: self.source.text.clone(),
+                span,
+                image: request.reference.clone(),
+                error,
+            },
+        }
+    }
+}
+
+/// Returns the plan's steps as a person reads them, numbered in the order of the file.
+fn step_lines(plan: &BuildPlan) -> Vec<StepLine> {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let line = |(index, step): (usize, &stave_dockerfile::plan::Step)| StepLine {
+        step: StepId(number(index)),
+        stage: stage_name(&step.stage),
+        number: number(step.number),
+        of: number(step.of),
+        title: step.title.clone(),
+    };
+    plan.steps.iter().enumerate().map(line).collect()
+}
+
+/// Returns the name of a stage, or `stage-N` for one without.
+pub(crate) fn stage_name(stage: &stave_dockerfile::plan::StageLabel) -> String {
+    stage.name.clone().unwrap_or_else(|| format!("stage-{}", stage.index))
+}
+
+/// Returns the steps of each node, in the order of the file.
+pub(crate) fn steps_by_node(plan: &BuildPlan) -> BTreeMap<stave_graph::NodeId, Vec<usize>> {
+    let mut steps: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        steps.entry(step.node).or_default().push(index);
+    }
+    steps
+}
+
+/// A set of nodes that were told about already.
+pub(crate) type Told = Mutex<BTreeSet<stave_graph::NodeId>>;

@@ -1,0 +1,165 @@
+//! Unpacking in a process that cannot reach anything else (R2 of the security rules).
+//!
+//! This side decompresses, hashes and feeds a pipe; the other side, whose root is the target directory, reads entries
+//! and makes files. What the other side finds comes back as JSON.
+
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsFd as _;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use stave_oci::{DiffId, Hasher};
+use stave_sandbox::{Job, JobInput};
+use stave_tree::{Applied, Dir, LayerFormat, Limits, UnpackError, apply_layer, decompress, extract_archive};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// The confined jobs of the engine: the table for [`stave_sandbox::Launcher::start`].
+pub const JOBS: &[Job] =
+    &[Job { name: APPLY_LAYER, run: apply_layer_job }, Job { name: EXTRACT_ARCHIVE, run: extract_archive_job }];
+
+const APPLY_LAYER: &str = "apply-layer";
+const EXTRACT_ARCHIVE: &str = "extract-archive";
+
+/// Bytes that go through the pipe at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Request {
+    userxattr: bool,
+}
+
+/// What an unpacked archive was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Unpacked {
+    /// Entries.
+    pub(crate) entries: u64,
+    /// Bytes of the uncompressed archive.
+    pub(crate) tar_bytes: u64,
+    /// Files whose owners this user namespace does not have; they are root's.
+    pub(crate) unmapped: u64,
+    /// Device nodes that could not be made.
+    pub(crate) devices_skipped: u64,
+    /// Directories that the archive needs and does not have: see [`stave_tree::adopt_directories`].
+    pub(crate) implied: Vec<Vec<u8>>,
+}
+
+/// What was wrong in the confined process. Its causes are in the text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ConfinedError(String);
+
+fn apply_layer_job(input: JobInput) -> Vec<u8> {
+    work(input, |request, tar, root| {
+        apply_layer(tar, root, LayerFormat { userxattr: request.userxattr }, &Limits::default())
+    })
+}
+
+fn extract_archive_job(input: JobInput) -> Vec<u8> {
+    work(input, |_, tar, root| extract_archive(tar, root, Some((0, 0)), &Limits::default()))
+}
+
+/// Runs in the confined process: its first descriptor is its root, the second the tar.
+fn work(
+    input: JobInput,
+    unpack: impl FnOnce(&Request, &mut dyn Read, &Dir) -> Result<Applied, UnpackError>,
+) -> Vec<u8> {
+    let result = (|| {
+        let request: Request = serde_json::from_slice(&input.request).map_err(|error| error.to_string())?;
+        let mut files = input.files.into_iter();
+        let (Some(root), Some(tar)) = (files.next(), files.next()) else {
+            return Err("the job needs a directory and a stream".to_owned());
+        };
+        let mut tar = io::BufReader::with_capacity(CHUNK_BYTES, std::fs::File::from(tar));
+        let applied = unpack(&request, &mut tar, &Dir::from_fd(root)).map_err(|error| chain(&error))?;
+        // What follows the end of the archive belongs to its digest.
+        io::copy(&mut tar, &mut io::sink()).map_err(|error| error.to_string())?;
+        Ok(Unpacked {
+            entries: applied.entries,
+            tar_bytes: 0,
+            unmapped: applied.unmapped,
+            devices_skipped: applied.devices_skipped,
+            implied: applied.implied,
+        })
+    })();
+    serde_json::to_vec(&result).unwrap_or_default()
+}
+
+/// Returns an error and its causes as one fragment.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Unpacks the layer in `blob`, compressed or not, into `into`. Returns the digest of its tar, and what it was.
+pub(crate) fn unpack_layer(
+    engine: &Engine,
+    into: &Dir,
+    blob: &mut (dyn Read + Send),
+    what: &str,
+) -> Result<(DiffId, Unpacked), EngineError> {
+    run(engine, APPLY_LAYER, into, blob, what)
+}
+
+/// Unpacks an archive, compressed or not, into `into`.
+pub(crate) fn extract(
+    engine: &Engine,
+    into: &Dir,
+    archive: &mut (dyn Read + Send),
+    what: &str,
+) -> Result<Unpacked, EngineError> {
+    run(engine, EXTRACT_ARCHIVE, into, archive, what).map(|(_, unpacked)| unpacked)
+}
+
+fn run(
+    engine: &Engine,
+    job: &str,
+    into: &Dir,
+    input: &mut (dyn Read + Send),
+    what: &str,
+) -> Result<(DiffId, Unpacked), EngineError> {
+    let failed = |source: io::Error| EngineError::tree(format!("cannot unpack {what}"), source);
+    let (reader, mut writer) = io::pipe().map_err(failed)?;
+    let request = serde_json::to_vec(&Request { userxattr: engine.settings.user_namespace }).unwrap_or_default();
+    let child = engine.launcher()?.confined(job, &request, &[into.as_fd(), reader.as_fd()])?;
+    drop(reader);
+    let fed = thread::scope(|scope| {
+        let feeder = scope.spawn(|| {
+            let mut tar = decompress(input).map_err(io::Error::other)?;
+            let mut hasher = Hasher::new();
+            let (mut buffer, mut bytes, mut open) = (vec![0; CHUNK_BYTES], 0u64, true);
+            loop {
+                if engine.cancel().is_cancelled() {
+                    return Err(io::Error::from(io::ErrorKind::Interrupted));
+                }
+                let count = match tar.read(&mut buffer)? {
+                    0 => break,
+                    count => count,
+                };
+                hasher.update(&buffer[..count]);
+                bytes += count as u64;
+                // A reader that stopped early has failed, and says why in its answer.
+                open = open && writer.write_all(&buffer[..count]).is_ok();
+                if !open {
+                    break;
+                }
+            }
+            drop(writer);
+            Ok::<_, io::Error>((hasher.finish::<DiffId>(), bytes))
+        });
+        feeder.join().expect("the feeder does not panic")
+    });
+    let answer = child.wait()?;
+    engine.go_on()?;
+    let answer: Result<Unpacked, String> = serde_json::from_slice(&answer).map_err(|error| failed(error.into()))?;
+    // A broken stream makes the other side fail too; the cause is on this side.
+    let (diff_id, tar_bytes) = fed.map_err(failed)?;
+    let unpacked = answer.map_err(|text| EngineError::tree(format!("cannot unpack {what}"), ConfinedError(text)))?;
+    Ok((diff_id, Unpacked { tar_bytes, ..unpacked }))
+}

@@ -1,0 +1,539 @@
+//! Containers: an image's layers, a directory for changes, and what to run.
+//!
+//! A container runs only while the call that started it lasts; there is no daemon to keep it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stave_graph::Network;
+use stave_oci::{ImageConfig, Platform, Reference};
+use stave_sandbox::{Exit, StepIo, StepSpec};
+use stave_store::{ContainerError, ContainerRecord, ContainerState, Lease, NewContainer};
+use stave_tree::{Dir, merged_writable};
+
+use crate::build::Report;
+use crate::copy_files::{self, CopyFrom, CopyTo};
+use crate::engine::{Engine, open_user_dir};
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::net;
+use crate::request::{ContainerRequest, PullPolicy};
+use crate::steps::exec;
+
+/// A container as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSummary {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What the user called its image.
+    pub image: String,
+    /// The command with its arguments.
+    pub command: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// When it was last started, in seconds since 1970.
+    pub started: Option<i64>,
+    /// When it last ended, in seconds since 1970.
+    pub finished: Option<i64>,
+    /// What it is doing.
+    pub state: ContainerState,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerExit {
+    /// Its exit code, or 128 and the number of the signal that ended it.
+    pub code: i32,
+}
+
+/// The settings of a container, as the store keeps them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Config {
+    entrypoint: Vec<String>,
+    command: Vec<String>,
+    env: Vec<String>,
+    workdir: String,
+    user: String,
+    hostname: Option<String>,
+    labels: BTreeMap<String, String>,
+    network: NetworkName,
+    interactive: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NetworkName {
+    Host,
+    None,
+}
+
+impl Config {
+    fn new(request: ContainerRequest, image: &ImageConfig) -> Result<Self, EngineError> {
+        let defaults = &image.config;
+        let entrypoint = match &request.entrypoint {
+            Some(replaced) if replaced.is_empty() => Vec::new(),
+            Some(replaced) => vec![replaced.clone()],
+            None => defaults.entrypoint.clone().unwrap_or_default(),
+        };
+        // A new entrypoint makes the image's command meaningless, as in Docker.
+        let command = match (request.command.is_empty(), &request.entrypoint) {
+            (true, None) => defaults.cmd.clone().unwrap_or_default(),
+            (true, Some(_)) => Vec::new(),
+            (false, _) => request.command,
+        };
+        if entrypoint.is_empty() && command.is_empty() {
+            return Err(EngineError::NoCommand(request.image));
+        }
+        let mut run = defaults.clone();
+        for variable in &request.env {
+            if let Some((name, value)) = variable.split_once('=') {
+                run.set_env(name, value);
+            }
+        }
+        let workdir = request.workdir.unwrap_or_else(|| run.working_dir.clone());
+        Ok(Self {
+            entrypoint,
+            command,
+            env: run.env,
+            workdir: if workdir.is_empty() { "/".to_owned() } else { workdir },
+            user: request.user.unwrap_or(run.user),
+            hostname: request.hostname,
+            labels: run.labels.into_iter().chain(request.labels).collect(),
+            network: match request.network {
+                Network::Host => NetworkName::Host,
+                Network::None => NetworkName::None,
+            },
+            interactive: request.interactive,
+        })
+    }
+
+    fn read(record: &ContainerRecord) -> Result<Self, EngineError> {
+        serde_json::from_str(&record.config).map_err(|source| {
+            EngineError::tree(format!("cannot use the settings of container `{}`", record.name), source)
+        })
+    }
+
+    fn args(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.command).cloned().collect()
+    }
+
+    fn network(&self) -> Network {
+        match self.network {
+            NetworkName::Host => Network::Host,
+            NetworkName::None => Network::None,
+        }
+    }
+}
+
+/// Where files of a container are copied to.
+pub enum CopyTarget {
+    /// A path of the user.
+    Path(PathBuf),
+    /// A tar on a stream.
+    Tar(Box<dyn std::io::Write + Send>),
+}
+
+/// Where files for a container come from.
+pub enum CopySource {
+    /// A path of the user.
+    Path(PathBuf),
+    /// A tar on a stream, compressed or not.
+    Tar(Box<dyn std::io::Read + Send>),
+}
+
+impl Engine {
+    /// Makes a container and returns its id.
+    pub fn create(&self, request: ContainerRequest, events: &(dyn Fn(Event) + Sync)) -> Result<String, EngineError> {
+        let lease = self.lease()?;
+        Ok(self.create_under(&lease, request, events)?.id.to_string())
+    }
+
+    fn create_under(
+        &self,
+        lease: &Lease,
+        request: ContainerRequest,
+        events: Report<'_>,
+    ) -> Result<ContainerRecord, EngineError> {
+        let platform = Self::platform(request.platform.as_ref());
+        let (id, config) = self.image_for(lease, &request.image, &platform, request.pull, events)?;
+        let layers = self.unpacked_layers(lease, id, events)?;
+        let (name, image_name) = (request.name.clone(), request.image.clone());
+        let config = serde_json::to_string(&Config::new(request, &config)?).expect("the settings have only text keys");
+        let new = NewContainer {
+            name: name.as_deref(),
+            image: id,
+            image_name: &image_name,
+            snapshot: &layers,
+            config: &config,
+        };
+        Ok(lease.create_container(&new)?)
+    }
+
+    /// Finds an image by name or id, and pulls it if the policy says so.
+    fn image_for(
+        &self,
+        lease: &Lease,
+        name: &str,
+        platform: &Platform,
+        pull: PullPolicy,
+        events: Report<'_>,
+    ) -> Result<(stave_oci::ImageId, ImageConfig), EngineError> {
+        let here = match pull {
+            PullPolicy::Always => None,
+            PullPolicy::Missing | PullPolicy::Never => match lease.resolve_image(name) {
+                Ok(record) => Some(record),
+                Err(stave_store::ImageError::NotFound(_)) if pull == PullPolicy::Missing => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if let Some(record) = here {
+            let config = self.image_config(&record.id)?;
+            if !config.platform().runs_on(platform) {
+                let (found, wanted) = (config.platform().to_string(), platform.to_string());
+                return Err(EngineError::Platform { image: name.to_owned(), found, wanted });
+            }
+            return Ok((record.id, config));
+        }
+        let reference: Reference =
+            name.parse().map_err(|source| EngineError::tree("cannot use the image name", source))?;
+        let remote = self.find_remote(reference, platform, events)?;
+        self.pull_image(lease, &remote, events)?;
+        Ok((remote.id, remote.config))
+    }
+
+    /// Runs a container with the caller's standard streams until it ends.
+    pub fn start(&self, name: &str, interactive: bool) -> Result<ContainerExit, EngineError> {
+        let lease = self.lease()?;
+        let record = self.store.resolve_container(name)?;
+        if is_alive(record.state) {
+            return Err(ContainerError::Running(record.name).into());
+        }
+        lease.pin_layers(&record.snapshot)?;
+        self.run_record(&record, interactive)
+    }
+
+    /// Makes a container, runs it, and removes it if the request says so.
+    pub fn run(
+        &self,
+        request: ContainerRequest,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<ContainerExit, EngineError> {
+        let lease = self.lease()?;
+        let (remove, interactive) = (request.remove, request.interactive);
+        let record = self.create_under(&lease, request, events)?;
+        let result = self.run_record(&record, interactive);
+        if remove {
+            let removed = self.store.remove_container(&record.id, true);
+            return result.and_then(|exit| removed.map(|()| exit).map_err(EngineError::from));
+        }
+        result
+    }
+
+    fn run_record(&self, record: &ContainerRecord, interactive: bool) -> Result<ContainerExit, EngineError> {
+        self.go_on()?;
+        let config = Config::read(record)?;
+        let spec = self.container_spec(record, &config)?;
+        let running = self.launcher()?.spawn(&spec, inherited(interactive || config.interactive)?)?;
+        let pid = pid_of(running.pidfd())?;
+        let state = ContainerState::Running { pid, start_time: start_time(pid).unwrap_or_default() };
+        self.store.set_container_state(&record.id, state)?;
+        let exit = {
+            let _watch = self
+                .cancel()
+                .watch(running.pidfd())
+                .map_err(|source| EngineError::io("watch the process of", &record.name, source))?;
+            running.wait()
+        };
+        let code = match exit {
+            Ok(exit @ (Exit::Code(_) | Exit::Signal { .. })) => exit.shell_code(),
+            Err(error) => {
+                self.store.set_container_state(&record.id, ContainerState::Exited { code: 125 })?;
+                return Err(error.into());
+            }
+        };
+        self.store.set_container_state(&record.id, ContainerState::Exited { code })?;
+        self.go_on()?;
+        Ok(ContainerExit { code })
+    }
+
+    fn container_spec(&self, record: &ContainerRecord, config: &Config) -> Result<StepSpec, EngineError> {
+        let hostname = config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned());
+        let work = self.store.container_work_rel_path(&record.id);
+        // A volatile overlay refuses a work directory that it has used before.
+        let path = self.store.root().join(&work);
+        std::fs::remove_dir_all(&path)
+            .and_then(|()| std::fs::create_dir(&path))
+            .map_err(|source| EngineError::io("clear", &path, source))?;
+        Ok(StepSpec {
+            root: exec::root_fs(self, &record.snapshot, self.store.container_diff_rel_path(&record.id), work, true)?,
+            args: config.args(),
+            env: config.env.clone(),
+            cwd: config.workdir.clone(),
+            user: config.user.clone(),
+            network: exec::network(config.network()),
+            hosts: net::hosts(&hostname),
+            resolv_conf: net::resolv_conf(config.network(), &self.settings.resolv_conf),
+            shm_bytes: exec::SHM_BYTES,
+            hostname,
+        })
+    }
+
+    /// Returns all containers, the latest first.
+    pub fn containers(&self) -> Result<Vec<ContainerSummary>, EngineError> {
+        self.store.containers()?.into_iter().map(summary).collect()
+    }
+
+    /// Removes a container; a running one only with `force`, which ends it. Returns its name as the caller wrote it.
+    pub fn remove_container(&self, name: &str, force: bool) -> Result<String, EngineError> {
+        let record = self.store.resolve_container(name)?;
+        if is_alive(record.state) {
+            if !force {
+                return Err(ContainerError::Running(record.name).into());
+            }
+            end(record.state).map_err(|source| EngineError::io("end container", &record.name, source))?;
+        }
+        self.store.remove_container(&record.id, true)?;
+        Ok(name.to_owned())
+    }
+
+    /// Describes a container as `docker inspect` does.
+    pub fn inspect_container(&self, name: &str) -> Result<Value, EngineError> {
+        let record = self.store.resolve_container(name)?;
+        let config = Config::read(&record)?;
+        let args = config.args();
+        let (path, rest) = args.split_first().map_or(("", &[][..]), |(path, rest)| (path.as_str(), rest));
+        Ok(json!({
+            "Id": record.id.to_string(),
+            "Created": rfc3339(record.created),
+            "Path": path,
+            "Args": rest,
+            "State": state_json(&record),
+            "Image": record.image.to_string(),
+            "Name": format!("/{}", record.name),
+            "Config": {
+                "Hostname": config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned()),
+                "User": config.user,
+                "Env": config.env,
+                "Cmd": config.command,
+                "Image": record.image_name,
+                "WorkingDir": config.workdir,
+                "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
+                "Labels": config.labels,
+                "OpenStdin": config.interactive,
+            },
+            "HostConfig": { "NetworkMode": config.network },
+        }))
+    }
+
+    /// Copies a file or directory out of a container.
+    ///
+    /// With `follow`, a link at the source is followed; with `archive`, users and groups keep their numbers.
+    pub fn copy_out(
+        &self,
+        container: &str,
+        path: &[u8],
+        target: CopyTarget,
+        follow: bool,
+        archive: bool,
+    ) -> Result<(), EngineError> {
+        let record = self.stopped(container)?;
+        let view = self.container_view(&record)?;
+        let shown = format!("{container}:{}", String::from_utf8_lossy(path));
+        let from = CopyFrom { root: &view, path, shown: &shown };
+        match target {
+            CopyTarget::Tar(mut out) => copy_files::pack(&from, follow, &mut out),
+            CopyTarget::Path(target) => {
+                let (root, inside) = user_path(&target)?;
+                let to = CopyTo { root: &root, path: &inside, shown: &target.display().to_string() };
+                copy_files::copy(self, &from, &to, follow, archive)
+            }
+        }
+    }
+
+    /// Copies a file or directory, or what is in a tar, into a container.
+    pub fn copy_in(
+        &self,
+        source: CopySource,
+        container: &str,
+        path: &[u8],
+        follow: bool,
+        archive: bool,
+    ) -> Result<(), EngineError> {
+        let record = self.stopped(container)?;
+        let view = self.container_view(&record)?;
+        let shown = format!("{container}:{}", String::from_utf8_lossy(path));
+        match source {
+            CopySource::Tar(stream) => {
+                let into = view
+                    .open_dir(path)
+                    .map_err(|error| EngineError::tree(format!("cannot copy to `{shown}`"), error))?;
+                let tar = stave_tree::decompress(stream)
+                    .map_err(|error| EngineError::tree("cannot read the archive", error))?;
+                copy_files::unpack(tar, &into, true)
+            }
+            CopySource::Path(source) => {
+                let (root, inside) = user_path(&source)?;
+                let from = CopyFrom { root: &root, path: &inside, shown: &source.display().to_string() };
+                copy_files::copy(self, &from, &CopyTo { root: &view, path, shown: &shown }, follow, archive)
+            }
+        }
+    }
+
+    fn stopped(&self, container: &str) -> Result<ContainerRecord, EngineError> {
+        let record = self.store.resolve_container(container)?;
+        if is_alive(record.state) {
+            return Err(EngineError::request(
+                format!("container `{container}` is running, and stave copies only from and to stopped ones"),
+                Some("Wait until it has ended."),
+            ));
+        }
+        Ok(record)
+    }
+
+    /// Returns a container's files, writable. The view is attached nowhere and vanishes when it is dropped.
+    fn container_view(&self, record: &ContainerRecord) -> Result<Dir, EngineError> {
+        let layers = record
+            .snapshot
+            .iter()
+            .map(|layer| self.store_dir(&self.store.layer_rel_path(*layer)))
+            .collect::<Result<Vec<Dir>, EngineError>>()?;
+        let work_path = self.store.root().join(self.store.container_work_rel_path(&record.id));
+        std::fs::remove_dir_all(&work_path)
+            .and_then(|()| std::fs::create_dir(&work_path))
+            .map_err(|source| EngineError::io("clear", &work_path, source))?;
+        let upper = self.store_dir(&self.store.container_diff_rel_path(&record.id))?;
+        let work = self.store_dir(&self.store.container_work_rel_path(&record.id))?;
+        let lowest_first: Vec<&Dir> = layers.iter().collect();
+        merged_writable(&lowest_first, &upper, &work, self.format()).map_err(|source| {
+            EngineError::tree(format!("cannot open the files of container `{}`", record.name), source)
+        })
+    }
+}
+
+/// Returns the root that a path of the user is resolved in, and the path in it. A slash or `/.` at its end stays.
+fn user_path(path: &Path) -> Result<(Dir, Vec<u8>), EngineError> {
+    let whole = std::path::absolute(path).map_err(|source| EngineError::io("find", path, source))?;
+    let written = path.as_os_str().as_encoded_bytes();
+    let mut inside = whole.as_os_str().as_encoded_bytes().to_vec();
+    if (written.ends_with(b"/.") || written == b".") && !inside.ends_with(b"/.") {
+        inside.extend_from_slice(b"/.");
+    } else if written.ends_with(b"/") && !inside.ends_with(b"/") {
+        inside.push(b'/');
+    }
+    Ok((open_user_dir(Path::new("/"))?, inside))
+}
+
+fn summary(record: ContainerRecord) -> Result<ContainerSummary, EngineError> {
+    let config = Config::read(&record)?;
+    Ok(ContainerSummary {
+        id: record.id.to_string(),
+        command: config.args(),
+        labels: config.labels,
+        created: record.created,
+        started: record.started,
+        finished: record.finished,
+        state: if is_alive(record.state) { record.state } else { ended(record.state) },
+        name: record.name,
+        image: record.image_name,
+    })
+}
+
+/// A container whose process is gone without a word was ended with its builder.
+fn ended(state: ContainerState) -> ContainerState {
+    match state {
+        ContainerState::Running { .. } => ContainerState::Exited { code: 137 },
+        state @ (ContainerState::Created | ContainerState::Exited { .. }) => state,
+    }
+}
+
+fn is_alive(state: ContainerState) -> bool {
+    match state {
+        ContainerState::Running { pid, start_time: started } => start_time(pid) == Some(started),
+        ContainerState::Created | ContainerState::Exited { .. } => false,
+    }
+}
+
+/// Returns when a process was started, in clock ticks since boot: with its number it names one process for good.
+///
+/// Reference: `proc_pid_stat(5)`, field 22. The name in field 2 may hold spaces and parentheses.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Returns the number of a process as this process sees it.
+///
+/// Reference: `pidfd_open(2)`, the `Pid` field of `/proc/self/fdinfo`.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<u32, EngineError> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|source| EngineError::io("read", &path, source))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    // A process that has ended already has the number -1, and its container is about to have ended too.
+    Ok(pid.unwrap_or_default())
+}
+
+/// Kills the first process of a container; the kernel kills the others with it.
+fn end(state: ContainerState) -> std::io::Result<()> {
+    let ContainerState::Running { pid, start_time: started } = state else { return Ok(()) };
+    let Some(pid_value) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return Ok(()) };
+    let process = match rustix::process::pidfd_open(pid_value, rustix::process::PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // The descriptor is of this process for good, so the check and the signal cannot be about two.
+    if start_time(pid) != Some(started) {
+        return Ok(());
+    }
+    rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL)?;
+    let mut polled = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut polled, None)?;
+    Ok(())
+}
+
+/// Returns the caller's standard streams; without `interactive`, the input is empty.
+fn inherited(interactive: bool) -> Result<StepIo, EngineError> {
+    let clone = |name: &'static str, stream: BorrowedFd<'_>| {
+        stream.try_clone_to_owned().map_err(|source| EngineError::io("use", name, source))
+    };
+    let stdin: OwnedFd = if interactive {
+        clone("standard input", std::io::stdin().as_fd())?
+    } else {
+        File::open("/dev/null").map_err(|source| EngineError::io("open", "/dev/null", source))?.into()
+    };
+    Ok(StepIo::Streams {
+        stdin,
+        stdout: clone("standard output", std::io::stdout().as_fd())?,
+        stderr: clone("standard error", std::io::stderr().as_fd())?,
+    })
+}
+
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
+}
+
+fn state_json(record: &ContainerRecord) -> Value {
+    let alive = is_alive(record.state);
+    let state = if alive { record.state } else { ended(record.state) };
+    let (status, code, pid) = match state {
+        ContainerState::Created => ("created", 0, 0),
+        ContainerState::Running { pid, .. } => ("running", 0, pid),
+        ContainerState::Exited { code } => ("exited", code, 0),
+    };
+    json!({
+        "Status": status,
+        "Running": alive,
+        "Pid": pid,
+        "ExitCode": code,
+        "StartedAt": record.started.map(rfc3339).unwrap_or_default(),
+        "FinishedAt": record.finished.map(rfc3339).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,199 @@
+//! Copies files between two directories that paths cannot leave: `cp`, and outputs of type `local`.
+//!
+//! One side packs, the other unpacks, with a pipe between them; so links, owners and special files are treated in one
+//! place, the archive code, and both sides resolve every name inside their own root.
+//!
+//! Reference: `docker container cp`, for what a destination means.
+
+use std::io::{self, Read, Write};
+use std::thread;
+
+use stave_tree::pack::pack_tree;
+use stave_tree::{Dir, Follow, Kind, Limits, PathError, extract_archive};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// A file or directory to copy.
+pub(crate) struct CopyFrom<'a> {
+    /// What its path is resolved in.
+    pub(crate) root: &'a Dir,
+    /// Its path.
+    pub(crate) path: &'a [u8],
+    /// What the user calls it.
+    pub(crate) shown: &'a str,
+}
+
+/// Where to copy it to.
+pub(crate) struct CopyTo<'a> {
+    /// What the path is resolved in.
+    pub(crate) root: &'a Dir,
+    /// The path.
+    pub(crate) path: &'a [u8],
+    /// What the user calls it.
+    pub(crate) shown: &'a str,
+}
+
+/// Which directory receives the files, and what the source is called there.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    directory: Vec<u8>,
+    /// Empty where the contents of the source go into the directory.
+    name: Vec<u8>,
+}
+
+/// What stands at the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    File,
+    Directory,
+}
+
+/// Returns where a source goes, by Docker's rules.
+fn place(source: &[u8], source_is_dir: bool, dest: &[u8], there: There) -> Result<Place, &'static str> {
+    let contents = source_is_dir && (source.ends_with(b"/.") || source == b".");
+    let (parent, name) = split(dest);
+    match (source_is_dir, there) {
+        (_, There::Directory) if contents => Ok(Place { directory: dest.to_vec(), name: Vec::new() }),
+        (_, There::Directory) => Ok(Place { directory: dest.to_vec(), name: split(source).1.to_vec() }),
+        (true, There::File) => Err("cannot copy a directory to a file"),
+        (false, There::Nothing) if dest.ends_with(b"/") => Err("the destination directory does not exist"),
+        (false, There::File) if dest.ends_with(b"/") => Err("the destination is not a directory"),
+        (false, There::File | There::Nothing) | (true, There::Nothing) => {
+            Ok(Place { directory: parent.to_vec(), name: name.to_vec() })
+        }
+    }
+}
+
+/// Splits a path into its directory and its last name; trailing slashes and `/.` don't count.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let mut path = path;
+    while let Some(shorter) = path.strip_suffix(b"/").or_else(|| path.strip_suffix(b"/.")) {
+        path = shorter;
+    }
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..=slash], &path[slash + 1..]),
+        None => (b".", path),
+    }
+}
+
+/// Copies `from` to `to`. With `follow`, a link at the source is followed; `keep_owners` keeps the numbers of users and
+/// groups, otherwise everything belongs to root.
+pub(crate) fn copy(
+    engine: &Engine,
+    from: &CopyFrom<'_>,
+    to: &CopyTo<'_>,
+    follow: bool,
+    keep_owners: bool,
+) -> Result<(), EngineError> {
+    let (source, is_dir) = find_source(from, follow)?;
+    let there = match to.root.metadata(to.path, Follow::Yes) {
+        Ok(metadata) if metadata.kind == Kind::Directory => There::Directory,
+        Ok(_) => There::File,
+        Err(error) if error.is_not_found() => There::Nothing,
+        Err(error) => return Err(EngineError::tree(format!("cannot copy to `{}`", to.shown), error)),
+    };
+    let refuse =
+        |why: &str| EngineError::request(format!("cannot copy `{}` to `{}`: {why}", from.shown, to.shown), None);
+    let place = place(from.path, is_dir, to.path, there).map_err(refuse)?;
+    let into = to.root.open_dir(&place.directory).map_err(|error| match error.is_not_found() {
+        true => refuse("the directory of the destination does not exist"),
+        false => EngineError::tree(format!("cannot copy to `{}`", to.shown), error),
+    })?;
+    transfer(engine, from.root, &source, &place.name, &into, keep_owners)
+}
+
+/// Returns the path to pack, and whether it is a directory. A slash at its end follows a link.
+fn find_source(from: &CopyFrom<'_>, follow: bool) -> Result<(Vec<u8>, bool), EngineError> {
+    let fail = |error: PathError| match error.is_not_found() {
+        true => EngineError::request(format!("`{}` does not exist", from.shown), None),
+        false => EngineError::tree(format!("cannot copy `{}`", from.shown), error),
+    };
+    let follow = follow || from.path.ends_with(b"/") || from.path.ends_with(b"/.");
+    let path = if follow { from.root.resolve(from.path).map_err(fail)? } else { from.path.to_vec() };
+    let metadata = from.root.metadata(&path, Follow::No).map_err(fail)?;
+    Ok((path, metadata.kind == Kind::Directory))
+}
+
+/// Copies all that is in `from` into `into`; everything belongs to whoever runs this.
+pub(crate) fn copy_contents(engine: &Engine, from: &Dir, into: &Dir) -> Result<(), EngineError> {
+    transfer(engine, from, b"", b"", into, false)
+}
+
+fn transfer(
+    engine: &Engine,
+    from: &Dir,
+    path: &[u8],
+    name: &[u8],
+    into: &Dir,
+    keep_owners: bool,
+) -> Result<(), EngineError> {
+    let failed = |source: io::Error| EngineError::tree("cannot copy files", source);
+    let (reader, mut writer) = io::pipe().map_err(failed)?;
+    thread::scope(|scope| {
+        let packer = scope.spawn(move || {
+            let packed = pack_tree(from, path, name, None, &mut writer);
+            drop(writer);
+            packed
+        });
+        let unpacked = unpack(reader, into, keep_owners);
+        let packed = packer.join().expect("the packer does not panic");
+        engine.go_on()?;
+        // An unpacker that fails breaks the packer's pipe, so its error is the cause.
+        unpacked.and(packed.map(drop).map_err(|source| EngineError::tree("cannot read the files", source)))
+    })
+}
+
+/// Unpacks a tar into a directory.
+pub(crate) fn unpack(tar: impl Read, into: &Dir, keep_owners: bool) -> Result<(), EngineError> {
+    let mut tar = io::BufReader::with_capacity(256 * 1024, tar);
+    let owner = if keep_owners { None } else { Some((0, 0)) };
+    extract_archive(&mut tar, into, owner, &Limits::default())
+        .map_err(|source| EngineError::tree("cannot write the files", source))?;
+    io::copy(&mut tar, &mut io::sink()).map_err(|source| EngineError::io("read", "the archive", source))?;
+    Ok(())
+}
+
+/// Packs a file or a directory under its own name.
+pub(crate) fn pack(from: &CopyFrom<'_>, follow: bool, out: &mut dyn Write) -> Result<(), EngineError> {
+    let (path, _) = find_source(from, follow)?;
+    let name = if from.path.ends_with(b"/.") { Vec::new() } else { split(from.path).1.to_vec() };
+    pack_tree(from.root, &path, &name, None, out)
+        .map_err(|source| EngineError::tree(format!("cannot copy `{}`", from.shown), source))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn goes(source: &str, is_dir: bool, dest: &str, there: There) -> Result<(String, String), &'static str> {
+        place(source.as_bytes(), is_dir, dest.as_bytes(), there).map(|place| {
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the test has text only");
+            (text(place.directory), text(place.name))
+        })
+    }
+
+    fn at(directory: &str, name: &str) -> Result<(String, String), &'static str> {
+        Ok((directory.to_owned(), name.to_owned()))
+    }
+
+    #[test]
+    fn a_file_goes_where_docker_puts_it() {
+        assert_eq!(goes("/a/f", false, "x/g", There::Nothing), at("x/", "g"));
+        assert_eq!(goes("/a/f", false, "g", There::File), at(".", "g"));
+        assert_eq!(goes("/a/f", false, "x", There::Directory), at("x", "f"));
+        assert!(goes("/a/f", false, "x/", There::Nothing).is_err());
+    }
+
+    #[test]
+    fn a_directory_goes_where_docker_puts_it() {
+        assert_eq!(goes("/a/d", true, "x/new", There::Nothing), at("x/", "new"));
+        assert_eq!(goes("/a/d/.", true, "new", There::Nothing), at(".", "new"));
+        assert_eq!(goes("/a/d", true, "x", There::Directory), at("x", "d"));
+        assert_eq!(goes("/a/d/", true, "x", There::Directory), at("x", "d"));
+        assert_eq!(goes("/a/d/.", true, "x", There::Directory), at("x", ""));
+        assert!(goes("/a/d", true, "x", There::File).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! The engine: an open store, a way to start processes, a registry client, and what the caller said about the host.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use stave_oci::Platform;
+use stave_registry::{Client, Config, Environment, Limits};
+use stave_sandbox::{Launcher, SandboxError};
+use stave_store::{Lease, Store, StoreOptions};
+use stave_tree::{Dir, LayerFormat};
+
+use crate::cancel::Cancel;
+use crate::error::EngineError;
+
+/// All that the engine takes from its surroundings.
+pub struct Settings {
+    /// Where the store is.
+    pub root: PathBuf,
+    /// Starts steps and confined jobs; none for commands that need neither.
+    pub launcher: Option<Launcher>,
+    /// Whether this process is in a user namespace of its own, so that overlays keep their notes in `user.*`.
+    pub user_namespace: bool,
+    /// The kernel's boot id: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Where registry configuration and credentials are looked for.
+    pub registries: Environment,
+    /// The host's resolver configuration, which steps with a network get: `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+    /// The clock, in seconds since 1970.
+    pub now: fn() -> i64,
+    /// Ends everything when it is set.
+    pub cancel: Cancel,
+    /// Processors that this process may use.
+    pub cpus: usize,
+}
+
+/// Carries out requests.
+pub struct Engine {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    client: OnceLock<Client>,
+}
+
+impl Engine {
+    /// Opens the store, and makes one if there is none.
+    pub fn open(settings: Settings) -> Result<Self, EngineError> {
+        let now = settings.now;
+        let options = StoreOptions::new(settings.boot_id.clone(), Arc::new(now));
+        let store = Store::open(&settings.root, options)?;
+        Ok(Self { settings, store, client: OnceLock::new() })
+    }
+
+    /// Returns the store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns what ends everything that the engine does.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.settings.cancel
+    }
+
+    /// Returns the registry client. Its configuration is read when it is first needed: most builds need none.
+    pub(crate) fn client(&self) -> Result<&Client, EngineError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let config = Config::load(&self.settings.registries)?;
+        let client = Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers());
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    pub(crate) fn launcher(&self) -> Result<&Launcher, EngineError> {
+        self.settings.launcher.as_ref().ok_or(EngineError::Sandbox(SandboxError::LauncherGone))
+    }
+
+    /// Fails if the caller has cancelled.
+    pub(crate) fn go_on(&self) -> Result<(), EngineError> {
+        if self.settings.cancel.is_cancelled() { Err(EngineError::Interrupted) } else { Ok(()) }
+    }
+
+    pub(crate) fn format(&self) -> LayerFormat {
+        LayerFormat { userxattr: self.settings.user_namespace }
+    }
+
+    /// Opens a directory below the store's root.
+    pub(crate) fn store_dir(&self, relative: &str) -> Result<Dir, EngineError> {
+        let open = || {
+            let root = self.store.root_dir_fd().try_clone_to_owned()?;
+            rustix::fs::openat(
+                root.as_fd(),
+                relative,
+                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .map_err(std::io::Error::from)
+        };
+        let fd = open().map_err(|source| EngineError::io("open", self.store.root().join(relative), source))?;
+        Ok(Dir::from_fd(fd))
+    }
+
+    pub(crate) fn lease(&self) -> Result<Lease, EngineError> {
+        Ok(self.store.lease()?)
+    }
+
+    /// Returns the platform that images are made for where nobody says.
+    pub(crate) fn platform(wanted: Option<&Platform>) -> Platform {
+        wanted.cloned().unwrap_or_else(Platform::host)
+    }
+}
+
+/// Opens a directory of the user.
+pub(crate) fn open_user_dir(path: &Path) -> Result<Dir, EngineError> {
+    Dir::open_ambient(path)
+        .map_err(|source| EngineError::tree(format!("cannot open directory `{}`", path.display()), source))
+}

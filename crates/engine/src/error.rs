@@ -1,0 +1,107 @@
+//! Why something could not be done, outside the language.
+
+use std::io;
+use std::path::PathBuf;
+
+use stave_store::{ContainerError, ImageError};
+
+/// An operation that failed. The text is a fragment; causes follow by `source`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Neither the image nor the caller says what to run.
+    #[error("no command is given, and image `{0}` has none")]
+    NoCommand(String),
+    /// A file of the user is not there, or is not what it should be.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// The path, as the user knows it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The request contradicts itself or asks for what does not exist.
+    #[error("{message}")]
+    Request {
+        /// What is wrong.
+        message: String,
+        /// What to do instead, as a whole sentence.
+        hint: Option<String>,
+    },
+    /// The image is for another platform.
+    #[error("image `{image}` is for {found}, and {wanted} was asked for")]
+    Platform {
+        /// The image.
+        image: String,
+        /// What it is for.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Cancelled by the caller.
+    #[error("interrupted")]
+    Interrupted,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] stave_store::StoreError),
+    /// An image of the store cannot be found, stored or removed.
+    #[error(transparent)]
+    Image(#[from] stave_store::ImageError),
+    /// A container of the store cannot be made, found or removed.
+    #[error(transparent)]
+    Container(#[from] stave_store::ContainerError),
+    /// A blob of the store cannot be read or written.
+    #[error(transparent)]
+    Blob(#[from] stave_store::BlobError),
+    /// The registries' configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] stave_registry::ConfigError),
+    /// A registry failed or refused.
+    #[error(transparent)]
+    Registry(#[from] stave_registry::RegistryError),
+    /// A process could not be started or watched.
+    #[error(transparent)]
+    Sandbox(#[from] stave_sandbox::SandboxError),
+    /// Files could not be read, copied, packed or unpacked.
+    #[error("{context}")]
+    Tree {
+        /// What was being done, as a fragment.
+        context: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl EngineError {
+    /// Wraps an io error with its verb and path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+
+    /// Wraps an error of the `tree` crate with what was being done.
+    pub(crate) fn tree(context: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Tree { context: context.into(), source: Box::new(source) }
+    }
+
+    /// A request that cannot be carried out as asked.
+    pub(crate) fn request(message: impl Into<String>, hint: Option<&str>) -> Self {
+        Self::Request { message: message.into(), hint: hint.map(str::to_owned) }
+    }
+
+    /// Returns advice on what to do, as a whole sentence, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Request { hint, .. } => hint.clone(),
+            Self::Image(ImageError::NotFound(name)) => {
+                Some(format!("Pull it with `stave pull {name}`, or see `stave images`."))
+            }
+            Self::Container(ContainerError::NotFound(_)) => {
+                Some("See `stave ps -a` for the containers that there are.".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

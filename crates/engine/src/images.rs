@@ -1,0 +1,284 @@
+//! What can be done with images that are there: list, name, remove, describe, pull, push.
+
+use serde_json::Value;
+use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference, media_type};
+use stave_registry::{OpenBlob, PushImage, PushProgress};
+use stave_store::{ImageRecord, Lease, Tag};
+
+use crate::base::seconds;
+use crate::build::Report;
+use crate::compose::Composed;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::export::Prepared;
+use crate::finish::ReadyImage;
+use crate::forms::PackedLayer;
+use crate::inspect;
+use crate::task::Task;
+
+/// An image as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// Digest of its configuration.
+    pub id: ImageId,
+    /// Its names with tags.
+    pub names: Vec<Reference>,
+    /// The digests under which registries have it, with the repository's name as Docker prints it.
+    pub digests: Vec<(String, BlobDigest)>,
+    /// When it says that it was made, in seconds since 1970.
+    pub created: Option<i64>,
+    /// Uncompressed bytes of all layers.
+    pub size: u64,
+    /// How many containers were made from it.
+    pub containers: usize,
+}
+
+/// What removing an image did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// This name no longer names anything.
+    Untagged(String),
+    /// This image is gone.
+    Deleted(ImageId),
+}
+
+/// One line of an image's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// The image, on the newest line only.
+    pub image: Option<ImageId>,
+    /// When the line was made, in seconds since 1970.
+    pub created: Option<i64>,
+    /// What made it.
+    pub created_by: String,
+    /// Uncompressed bytes of its layer.
+    pub size: u64,
+    /// A remark.
+    pub comment: String,
+}
+
+/// An image that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The image.
+    pub id: ImageId,
+    /// The digest under which the registry has it.
+    pub digest: BlobDigest,
+    /// Whether it was not here before.
+    pub fresh: bool,
+}
+
+impl Engine {
+    /// Returns all images, the latest first.
+    pub fn images(&self) -> Result<Vec<ImageSummary>, EngineError> {
+        let containers = self.store.containers()?;
+        let records = self.store.images()?;
+        let summary = |record: &ImageRecord| ImageSummary {
+            id: record.id,
+            names: names(record),
+            digests: digests(record),
+            created: record.created,
+            size: record.size,
+            containers: containers.iter().filter(|container| container.image == record.id).count(),
+        };
+        Ok(records.iter().map(summary).collect())
+    }
+
+    /// Gives an image another name.
+    pub fn tag(&self, source: &str, target: &Reference) -> Result<(), EngineError> {
+        let lease = self.lease()?;
+        let record = lease.resolve_image(source)?;
+        Ok(self.store.tag(&record.id, &Tag::new(target, None))?)
+    }
+
+    /// Removes a name, or an image with its last name.
+    pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>, EngineError> {
+        let removed = self.store.remove_image(name, force)?;
+        let untagged = removed.untagged.iter().map(|name| Removed::Untagged(familiar_text(name)));
+        Ok(untagged.chain(removed.deleted.map(Removed::Deleted)).collect())
+    }
+
+    /// Describes an image as `docker inspect` does.
+    pub fn inspect_image(&self, name: &str) -> Result<Value, EngineError> {
+        let record = self.store.find_image(name)?;
+        let config = self.image_config(&record.id)?;
+        let (names, digests) = (names(&record), digests(&record));
+        let facts =
+            inspect::ImageFacts { id: record.id, names: &names, digests: &digests, size: record.size, config: &config };
+        Ok(inspect::image(&facts))
+    }
+
+    /// Returns the history of an image, newest line first.
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryLine>, EngineError> {
+        let record = self.store.find_image(name)?;
+        let config = self.image_config(&record.id)?;
+        let mut sizes = Vec::new();
+        for layer in &record.layers {
+            sizes.push(self.layer_bytes(layer)?);
+        }
+        let mut sizes = sizes.into_iter();
+        let mut lines: Vec<HistoryLine> = config
+            .history
+            .iter()
+            .map(|entry| HistoryLine {
+                image: None,
+                created: entry.created.as_deref().and_then(seconds),
+                created_by: entry.created_by.clone().unwrap_or_default(),
+                size: if entry.empty_layer { 0 } else { sizes.next().unwrap_or_default() },
+                comment: entry.comment.clone().unwrap_or_default(),
+            })
+            .collect();
+        lines.reverse();
+        if let Some(newest) = lines.first_mut() {
+            newest.image = Some(record.id);
+        }
+        Ok(lines)
+    }
+
+    fn layer_bytes(&self, layer: &stave_store::ImageLayer) -> Result<u64, EngineError> {
+        if let Some(id) = layer.layer
+            && let Some(bytes) = self.store.layer_source_bytes(id)?
+        {
+            return Ok(bytes);
+        }
+        let packed = self.store.layers_that_pack_to(&layer.diff_id)?;
+        for (id, epoch) in packed {
+            if let Some((_, bytes)) = self.store.layer_tar(id, epoch)? {
+                return Ok(bytes);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Fetches an image from its registry, with all its layers.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Pulled, EngineError> {
+        let lease = self.lease()?;
+        let remote = self.find_remote(reference.clone(), &Self::platform(platform), events)?;
+        let before = self.store.image(&remote.id)?.is_some();
+        self.pull_image(&lease, &remote, events)?;
+        self.store.settle()?;
+        let digest = remote.resolved.index_digest.unwrap_or(remote.resolved.digest);
+        Ok(Pulled { id: remote.id, digest, fresh: !before })
+    }
+
+    /// Sends an image to the registry that its name says.
+    pub fn push(&self, reference: &Reference, events: &(dyn Fn(Event) + Sync)) -> Result<BlobDigest, EngineError> {
+        let lease = self.lease()?;
+        let record = lease.resolve_image(&reference.to_string())?;
+        let image = self.push_image(&lease, &record, events)?;
+        let task = Task::start(events, format!("push {reference}"));
+        let progress = |_: &Descriptor, progress: PushProgress| {
+            if let PushProgress::Sent(bytes) = progress {
+                task.progress(bytes, None);
+            }
+        };
+        let digest = self.client()?.push(reference, &image, &progress)?;
+        self.store.tag(&record.id, &Tag::new(reference, Some(digest)))?;
+        self.store.settle()?;
+        Ok(digest)
+    }
+
+    /// Returns an image with the manifest that it was pulled with, or a new one.
+    fn push_image(&self, lease: &Lease, record: &ImageRecord, events: Report<'_>) -> Result<PushImage, EngineError> {
+        if let Some(manifest) = &record.manifest {
+            let manifest_bytes = self.store.read_blob(&manifest.digest, stave_registry::limits::MANIFEST_BYTES_MAX)?;
+            if let Ok(stave_oci::Document::Manifest(parsed)) =
+                stave_oci::Document::parse(&manifest_bytes, &manifest.media_type)
+                && self.has_all(&parsed)?
+            {
+                let blobs = std::iter::once(parsed.config)
+                    .chain(parsed.layers)
+                    .map(|descriptor| self.stored(descriptor))
+                    .collect();
+                return Ok(PushImage { manifest_bytes, media_type: manifest.media_type.clone(), blobs });
+            }
+        }
+        let ready = self.ready_image(lease, record, events)?;
+        let prepared = Prepared::new(self, lease, &ready, stave_oci::Compression::Gzip, events)?;
+        lease.put_blob(&prepared.config)?;
+        let descriptors = prepared.layers.iter().map(|layer| layer.descriptor.clone());
+        let blobs = std::iter::once(prepared.config_descriptor.clone())
+            .chain(descriptors)
+            .map(|descriptor| self.stored(descriptor))
+            .collect();
+        Ok(PushImage { manifest_bytes: prepared.manifest, media_type: media_type::OCI_MANIFEST.to_owned(), blobs })
+    }
+
+    fn has_all(&self, manifest: &stave_oci::Manifest) -> Result<bool, EngineError> {
+        for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if self.store.blob_size(&descriptor.digest)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn stored(&self, descriptor: Descriptor) -> (Descriptor, OpenBlob) {
+        let (store, digest) = (self.store.clone(), descriptor.digest);
+        let open = move || {
+            let file = store.open_blob(&digest).map_err(std::io::Error::other)?;
+            Ok(Box::new(file) as Box<dyn std::io::Read + Send>)
+        };
+        (descriptor, Box::new(open))
+    }
+
+    /// Returns an image of the store as if it had just been built, with its layers unpacked.
+    pub(crate) fn ready_image(
+        &self,
+        lease: &Lease,
+        record: &ImageRecord,
+        events: Report<'_>,
+    ) -> Result<ReadyImage, EngineError> {
+        let bytes = self.store.image_config(&record.id)?;
+        let config: ImageConfig = self.image_config(&record.id)?;
+        let (mut layers, mut below) = (Vec::new(), Vec::new());
+        let mut epoch = None;
+        for layer in &record.layers {
+            let id = match layer.layer {
+                Some(id) => id,
+                None => self.unpack_known(lease, layer.diff_id, &below, events)?,
+            };
+            below.push(id);
+            let of_this = |(packed, _): &&(stave_store::LayerId, Option<i64>)| *packed == id;
+            let packed = self.store.layers_that_pack_to(&layer.diff_id)?;
+            if let Some((_, used)) = packed.iter().find(of_this) {
+                epoch = epoch.or(*used);
+            }
+            layers.push(PackedLayer { layer: id, diff_id: layer.diff_id, bytes: self.layer_bytes(layer)? });
+        }
+        Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, epoch })
+    }
+}
+
+/// Returns an image's names that have tags.
+pub(crate) fn names(record: &ImageRecord) -> Vec<Reference> {
+    let parsed = record.tags.iter().filter_map(|tag| tag.reference.parse::<Reference>().ok());
+    parsed.filter(|reference| reference.digest.is_none()).collect()
+}
+
+fn digests(record: &ImageRecord) -> Vec<(String, BlobDigest)> {
+    let mut digests: Vec<(String, BlobDigest)> = record
+        .tags
+        .iter()
+        .filter_map(|tag| Some((tag.reference.parse::<Reference>().ok()?.familiar_name(), tag.repo_digest?)))
+        .collect();
+    digests.dedup();
+    digests
+}
+
+/// Returns a full reference as Docker prints it.
+fn familiar_text(reference: &str) -> String {
+    match reference.parse::<Reference>() {
+        Ok(parsed) => match parsed.digest {
+            Some(digest) => format!("{}@{digest}", parsed.familiar_name()),
+            None => inspect::familiar(&parsed),
+        },
+        Err(_) => reference.to_owned(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Keeps what a step writes: all of it in a file, the last lines in memory, every piece as an event.
+//!
+//! A step is never held up by its readers and never clipped; memory is bounded whatever it writes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::event::Stream;
+
+/// How many lines a failure shows.
+const LAST_LINES: usize = 50;
+/// Bytes of one line that a failure shows; the rest is in the file.
+const LINE_BYTES_MAX: usize = 4096;
+/// Bytes read at once. A pipe holds 64 KiB.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The ends of a step's pipes that the builder reads.
+pub(crate) struct Pipes {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// The output of one step.
+pub(crate) struct StepLog {
+    path: PathBuf,
+    file: Option<File>,
+    lines: VecDeque<Vec<u8>>,
+    current: Vec<u8>,
+}
+
+impl StepLog {
+    /// Returns a log that makes its file at `path` when there is something to write.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None, lines: VecDeque::new(), current: Vec::new() }
+    }
+
+    /// Reads both pipes until their writers are gone, passing each piece to `report`.
+    pub(crate) fn follow(&mut self, pipes: Pipes, report: &dyn Fn(Stream, &[u8])) -> io::Result<()> {
+        let mut open = vec![(Stream::Stdout, File::from(pipes.stdout)), (Stream::Stderr, File::from(pipes.stderr))];
+        let mut buffer = vec![0; CHUNK_BYTES];
+        while !open.is_empty() {
+            let ready = {
+                let mut polled: Vec<PollFd<'_>> =
+                    open.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
+                match poll(&mut polled, None) {
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                polled.iter().map(|polled| !polled.revents().is_empty()).collect::<Vec<bool>>()
+            };
+            let mut at_end = vec![false; open.len()];
+            for (index, (stream, pipe)) in open.iter_mut().enumerate().filter(|(index, _)| ready[*index]) {
+                match pipe.read(&mut buffer)? {
+                    0 => at_end[index] = true,
+                    count => {
+                        self.add(&buffer[..count])?;
+                        report(*stream, &buffer[..count]);
+                    }
+                }
+            }
+            let mut ended = at_end.into_iter();
+            open.retain(|_| !ended.next().unwrap_or(false));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            slot @ None => slot.insert(File::create_new(&self.path)?),
+        };
+        file.write_all(bytes)?;
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let room = LINE_BYTES_MAX.saturating_sub(self.current.len());
+            self.current.extend_from_slice(&text[..text.len().min(room)]);
+            if ends {
+                self.end_line();
+            }
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) {
+        if self.lines.len() == LAST_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(std::mem::take(&mut self.current));
+    }
+
+    /// Returns the last lines, oldest first, as text.
+    pub(crate) fn last_lines(&mut self) -> Vec<String> {
+        if !self.current.is_empty() {
+            self.end_line();
+        }
+        self.lines.iter().map(|line| String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()).collect()
+    }
+
+    /// Returns the file with everything, if there was anything.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|_| self.path.as_path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(pieces: &[&[u8]]) -> (tempfile::TempDir, StepLog) {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut log = StepLog::new(directory.path().join("1.log"));
+        for piece in pieces {
+            log.add(piece).expect("the log can be written");
+        }
+        (directory, log)
+    }
+
+    #[test]
+    fn lines_are_joined_across_pieces() {
+        let (_directory, mut log) = log(&[b"a", b"b\nc\r\n", b"d"]);
+        assert_eq!(log.last_lines(), ["ab", "c", "d"]);
+        assert_eq!(std::fs::read(log.path().expect("there is a file")).expect("it can be read"), b"ab\nc\r\nd");
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept_in_memory() {
+        let text: String = (0..60).map(|number| format!("{number}\n")).collect();
+        let (_directory, mut log) = log(&[text.as_bytes()]);
+        let lines = log.last_lines();
+        assert_eq!(lines.len(), LAST_LINES);
+        assert_eq!(lines.first().map(String::as_str), Some("10"));
+    }
+
+    #[test]
+    fn an_endless_line_does_not_fill_the_memory() {
+        let (_directory, mut log) = log(&[&[b'x'; 10_000], &[b'x'; 10_000]]);
+        assert_eq!(log.last_lines()[0].len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_silent_step_has_no_file() {
+        let (_directory, log) = log(&[]);
+        assert_eq!(log.path(), None);
+    }
+}

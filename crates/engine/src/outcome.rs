@@ -1,0 +1,93 @@
+//! What a build ended with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stave_dockerfile::{Diagnostic, Span};
+use stave_oci::{BlobDigest, ImageId};
+
+use crate::error::EngineError;
+
+/// A build that succeeded.
+#[derive(Debug, Clone)]
+pub struct BuildOutcome {
+    /// The image. It is in the store if the build had no outputs.
+    pub image: ImageId,
+    /// Digest of the manifest, where an output has one.
+    pub manifest: Option<BlobDigest>,
+    /// Uncompressed bytes of all layers.
+    pub size: u64,
+    /// Names that were given, in full.
+    pub names: Vec<String>,
+    /// How many steps ran, and how many were known already.
+    pub steps_run: u32,
+    /// Steps whose results were known.
+    pub steps_cached: u32,
+}
+
+/// A build that did not succeed.
+#[derive(Debug)]
+pub enum BuildFailure {
+    /// The Dockerfile, or what was asked of it, is wrong. Nothing was run.
+    Dockerfile {
+        /// The file's name, as the user gave it.
+        name: String,
+        /// The file's text, which the spans point into.
+        text: String,
+        /// At least one error, and the warnings.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// An image that the Dockerfile names cannot be had.
+    Base {
+        /// The file's name, as the user gave it.
+        name: String,
+        /// The file's text, which `span` points into.
+        text: String,
+        /// The words that name the image.
+        span: Span,
+        /// The image.
+        image: String,
+        /// Why not.
+        error: EngineError,
+    },
+    /// A step failed.
+    Step(Box<StepFailure>),
+    /// Something outside the Dockerfile failed, possibly on behalf of a line in it.
+    Environment(EngineError),
+    /// The caller cancelled.
+    Interrupted,
+}
+
+/// How a step failed.
+#[derive(Debug)]
+pub struct StepFailure {
+    /// The file's name, as the user gave it.
+    pub name: String,
+    /// The file's text, which `span` points into.
+    pub text: String,
+    /// The instruction.
+    pub span: Span,
+    /// The stage's name, or `stage-N`.
+    pub stage: String,
+    /// The instruction on one line.
+    pub title: String,
+    /// Why it failed.
+    pub cause: StepCause,
+    /// The last lines of its output, oldest first.
+    pub last_lines: Vec<String>,
+    /// The whole output, if the step had any.
+    pub log: Option<PathBuf>,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub enum StepCause {
+    /// Its command ended with this status.
+    Exit(i32),
+    /// Its command was ended by this signal.
+    Signal(i32),
+    /// It could not be carried out at all: `COPY` of a missing file, an unknown user, no such shell.
+    Refused(EngineError),
+}

@@ -1,0 +1,365 @@
+//! The hands of the solver: carries out the nodes of one plan, tells what happens, remembers what failed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use stave_dockerfile::plan::BuildPlan;
+use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
+use stave_sandbox::Exit;
+use stave_solve::{Action, Event as Answer, Status};
+use stave_store::{BuildId, CacheLookup, CacheRecord, LayerId, Lease};
+use stave_tree::Selection;
+
+use crate::base::Bases;
+use crate::build::{Report, Told, stage_name, steps_by_node};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::{Event, StepId, Stream};
+use crate::log::StepLog;
+use crate::outcome::{BuildFailure, StepCause, StepFailure};
+use crate::schedule::Worker;
+use crate::snapshot::Snapshot;
+use crate::source::Source;
+use crate::steps::copy::{Sources, context_patterns};
+use crate::steps::exec::Ran;
+use crate::steps::{copy, exec, make_dir};
+
+/// How many earlier results of the same instruction are compared by content.
+const CANDIDATES_MAX: u32 = 8;
+
+/// One build while it runs.
+pub(crate) struct Run<'a> {
+    engine: &'a Engine,
+    lease: &'a Lease,
+    source: &'a Source,
+    plan: &'a BuildPlan,
+    bases: &'a Bases,
+    events: Report<'a>,
+    build: &'a BuildId,
+    steps: BTreeMap<NodeId, Vec<usize>>,
+    told: Told,
+    selections: Mutex<BTreeMap<NodeId, Selection>>,
+    failure: Mutex<Option<(NodeId, Failure)>>,
+    stopping: AtomicBool,
+    ran: AtomicU32,
+    cached: AtomicU32,
+}
+
+/// Why a node failed.
+struct Failure {
+    cause: StepCause,
+    last_lines: Vec<String>,
+    log: Option<std::path::PathBuf>,
+    took: Duration,
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self { cause: StepCause::Refused(error), last_lines: Vec::new(), log: None, took: Duration::ZERO }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        lease: &'a Lease,
+        source: &'a Source,
+        plan: &'a BuildPlan,
+        bases: &'a Bases,
+        events: Report<'a>,
+        build: &'a BuildId,
+    ) -> Self {
+        Self {
+            engine,
+            lease,
+            source,
+            plan,
+            bases,
+            events,
+            build,
+            steps: steps_by_node(plan),
+            told: Told::default(),
+            selections: Mutex::default(),
+            failure: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            ran: AtomicU32::new(0),
+            cached: AtomicU32::new(0),
+        }
+    }
+
+    fn tell(&self, node: NodeId, event: impl Fn(StepId) -> Event) {
+        for &index in self.steps.get(&node).into_iter().flatten() {
+            (self.events)(event(StepId(u32::try_from(index).unwrap_or(u32::MAX))));
+        }
+    }
+
+    /// Tells that a node and all below it need not run, each once, in the order of the file.
+    fn tell_cached(&self, node: NodeId) {
+        let mut told = lock(&self.told);
+        for node in self.plan.graph.reachable(node) {
+            if told.insert(node) {
+                let steps = self.steps.get(&node).map_or(0, Vec::len);
+                self.cached.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
+                self.tell(node, |step| Event::StepCached { step });
+            }
+        }
+    }
+
+    fn fail(&self, node: NodeId, failure: Failure) -> Answer<Snapshot> {
+        lock(&self.failure).get_or_insert((node, failure));
+        Answer::Failed { node }
+    }
+
+    fn digest(&self, node: NodeId) -> Result<TreeDigest, EngineError> {
+        let Op::Copy(operation) = self.plan.graph.op(node) else {
+            return Err(EngineError::request("only a copy reads the context", None));
+        };
+        let selection = copy::select_context(&self.source.context, &context_patterns(operation))?;
+        let digest = selection.digest().map_err(|source| EngineError::tree("cannot read the context", source))?;
+        lock(&self.selections).insert(node, selection);
+        Ok(digest)
+    }
+
+    /// Looks for a result of the same instruction whose inputs had the same content.
+    fn look_up_content(
+        &self,
+        node: NodeId,
+        key: CacheKey,
+        inputs: &[Snapshot],
+    ) -> Result<Option<Snapshot>, EngineError> {
+        let op = self.plan.graph.op(node);
+        let selection = lock(&self.selections).get(&node).map(Selection::digest).transpose();
+        let selection = selection.map_err(|source| EngineError::tree("cannot read the context", source))?;
+        let candidates = self.lease.candidates(op_digest(op).as_bytes(), CANDIDATES_MAX)?;
+        for candidate in candidates.iter().filter(|candidate| candidate.selection == selection) {
+            if !self.same_inputs(op, inputs, &candidate.inputs)? {
+                continue;
+            }
+            // The parent's layers are this build's own; only what the step added is taken from the candidate.
+            let (Some(parent), Some(layer)) = (inputs.first(), candidate.snapshot.last()) else { continue };
+            let result = parent.with(*layer);
+            self.record(node, key, selection, inputs, &result)?;
+            return Ok(Some(result));
+        }
+        Ok(None)
+    }
+
+    fn same_inputs(&self, op: &Op, inputs: &[Snapshot], earlier: &[Vec<LayerId>]) -> Result<bool, EngineError> {
+        if inputs.len() != earlier.len() {
+            return Ok(false);
+        }
+        let (Some((parent, sources)), Some((old_parent, old_sources))) = (inputs.split_first(), earlier.split_first())
+        else {
+            return Ok(false);
+        };
+        if !self.engine.same_content(&parent.layers, old_parent)? {
+            return Ok(false);
+        }
+        let patterns = tree_patterns(op);
+        for ((source, old), pattern) in sources.iter().zip(old_sources).zip(patterns) {
+            if source.layers[..] != old[..] && !copy::same_files(self.engine, &source.layers, old, pattern)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn record(
+        &self,
+        node: NodeId,
+        key: CacheKey,
+        selection: Option<TreeDigest>,
+        inputs: &[Snapshot],
+        result: &Snapshot,
+    ) -> Result<(), EngineError> {
+        let title = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.plan.steps[index].title);
+        let now = (self.engine.settings.now)();
+        let record = CacheRecord {
+            key: *key.as_bytes(),
+            op: *op_digest(self.plan.graph.op(node)).as_bytes(),
+            inputs: inputs.iter().map(|input| input.layers.to_vec()).collect(),
+            selection,
+            snapshot: result.layers.to_vec(),
+            title: title.cloned().unwrap_or_default(),
+            created: now,
+            last_used: now,
+        };
+        Ok(self.lease.record(&record)?)
+    }
+
+    fn execute(
+        &self,
+        node: NodeId,
+        key: CacheKey,
+        selection: Option<TreeDigest>,
+        inputs: &[Snapshot],
+    ) -> Result<Snapshot, Failure> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(EngineError::Interrupted.into());
+        }
+        self.engine.go_on()?;
+        let started = Instant::now();
+        let op = self.plan.graph.op(node);
+        if let Op::Image(image) = op {
+            let layers = self.engine.base_layers(self.lease, self.bases, image, self.events)?;
+            return Ok(Snapshot { layers });
+        }
+        let Some(parent) = inputs.first() else {
+            return Ok(Snapshot { layers: [].into() });
+        };
+        lock(&self.told).insert(node);
+        self.tell(node, |step| Event::StepStarted { step });
+        let layer = match op {
+            Op::Exec(operation) => self.exec(node, operation, parent, started)?,
+            Op::Copy(operation) => {
+                let context = lock(&self.selections).remove(&node);
+                let sources = Sources { context, trees: inputs[1..].iter().map(|input| &*input.layers).collect() };
+                let previous = self.lease.candidates(op_digest(op).as_bytes(), 1).map_err(EngineError::from)?;
+                copy::run(self.engine, self.lease, operation, &parent.layers, sources, previous.first())?
+            }
+            Op::MakeDir(operation) => make_dir::run(self.engine, self.lease, operation, &parent.layers)?,
+            Op::Scratch | Op::Image(_) => return Err(EngineError::request("a source has no inputs", None).into()),
+        };
+        let result = parent.with(layer);
+        self.record(node, key, selection, inputs, &result)?;
+        let steps = self.steps.get(&node).map_or(0, Vec::len);
+        self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.tell(node, |step| Event::StepFinished { step, took: started.elapsed() });
+        Ok(result)
+    }
+
+    fn exec(
+        &self,
+        node: NodeId,
+        operation: &stave_graph::Exec,
+        parent: &Snapshot,
+        started: Instant,
+    ) -> Result<LayerId, Failure> {
+        let number = self.steps.get(&node).and_then(|steps| steps.first()).copied().unwrap_or(node.index());
+        let directory = self.engine.store.root().join(self.engine.store.build_logs_rel_path(self.build));
+        let mut log = StepLog::new(directory.join(format!("{}.log", number + 1)));
+        let report = |stream: Stream, bytes: &[u8]| {
+            self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
+        };
+        let note = |message: &str| (self.events)(Event::Notice { message: message.to_owned() });
+        let mut watch = exec::Watch { log: &mut log, report: &report, note: &note };
+        let ran = exec::run(self.engine, self.lease, operation, &parent.layers, &mut watch);
+        let cause = match ran {
+            Ok(Ran::Layer(layer)) => return Ok(layer),
+            Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),
+            Ok(Ran::Failed(Exit::Signal { number, .. })) => StepCause::Signal(number),
+            Err(error) => StepCause::Refused(error),
+        };
+        self.tell(node, |step| Event::StepFailed { step, took: started.elapsed() });
+        let last_lines = log.last_lines();
+        Err(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() })
+    }
+
+    /// Returns the time of each entry of the plan's history, in seconds since 1970: when its layer was made, and for an
+    /// entry without a layer, when the one before it was.
+    pub(crate) fn times(&self, target: &Snapshot) -> Result<Vec<i64>, EngineError> {
+        let made = self.plan.history.iter().filter(|item| item.node.is_some()).count();
+        let own = target.layers.len().saturating_sub(made);
+        let mut created = self.engine.store.layers_created(&target.layers[own..])?.into_iter();
+        let base = self.plan.base.as_ref().and_then(|base| self.bases.created(base));
+        let mut last = base.or(created.as_slice().first().copied()).unwrap_or_default();
+        let mut times = Vec::new();
+        for item in &self.plan.history {
+            if item.node.is_some() {
+                last = created.next().unwrap_or(last);
+            }
+            times.push(last);
+        }
+        Ok(times)
+    }
+
+    /// Returns how many steps ran and how many were known.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        (self.ran.load(Ordering::Relaxed), self.cached.load(Ordering::Relaxed))
+    }
+
+    /// Returns why the build failed, of which `node` was the first sign.
+    pub(crate) fn into_failure(self, node: NodeId) -> BuildFailure {
+        let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some((node, failure)) = failure else {
+            return BuildFailure::Environment(EngineError::request(format!("{node:?} failed without a cause"), None));
+        };
+        if let StepCause::Refused(EngineError::Interrupted) = failure.cause {
+            return BuildFailure::Interrupted;
+        }
+        let step = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.plan.steps[index]);
+        let span = step.map_or_else(|| self.plan.span(self.plan.graph.origin(node)), |step| step.span);
+        BuildFailure::Step(Box::new(StepFailure {
+            name: self.source.name.clone(),
+            text: self.source.text.clone(),
+            span,
+            stage: step.map(|step| stage_name(&step.stage)).unwrap_or_default(),
+            title: step.map(|step| step.title.clone()).unwrap_or_default(),
+            cause: failure.cause,
+            last_lines: failure.last_lines,
+            log: failure.log,
+            took: failure.took,
+        }))
+    }
+}
+
+/// Returns the patterns of the sources that are other snapshots, in the order of the operation's further inputs.
+fn tree_patterns(op: &Op) -> Vec<&str> {
+    let Op::Copy(operation) = op else { return Vec::new() };
+    let pattern = |source| match source {
+        &CopySource::Tree { ref pattern, .. } => Some(pattern.as_str()),
+        &CopySource::Context { .. } => None,
+    };
+    operation.sources.iter().filter_map(pattern).collect()
+}
+
+impl Worker<Snapshot> for Run<'_> {
+    fn perform(&self, action: Action<Snapshot>) -> Answer<Snapshot> {
+        match action {
+            Action::Digest { node } => match self.digest(node) {
+                Ok(digest) => Answer::Digested { node, digest },
+                Err(error) => self.fail(node, error.into()),
+            },
+            Action::LookUpContent { node, key, inputs } => match self.look_up_content(node, key, &inputs) {
+                Ok(Some(result)) => Answer::ContentHit { node, result },
+                Ok(None) => Answer::ContentMissed { node },
+                Err(error) => self.fail(node, error.into()),
+            },
+            Action::Execute { node, key, selection, inputs } => match self.execute(node, key, selection, &inputs) {
+                Ok(result) => Answer::Executed { node, result },
+                Err(failure) => self.fail(node, failure),
+            },
+            Action::LookUp { node, .. } | Action::Cancel { node } => Answer::Failed { node },
+        }
+    }
+
+    fn look_up(&self, action: Action<Snapshot>) -> Answer<Snapshot> {
+        let Action::LookUp { node, key } = action else {
+            unreachable!("the schedule calls this for look-ups only");
+        };
+        match self.lease.lookup(key.as_bytes()) {
+            Ok(CacheLookup::Hit(record)) => {
+                Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() } }
+            }
+            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) => Answer::KeyMissed { node },
+            Err(error) => self.fail(node, EngineError::from(error).into()),
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.engine.cancel().signal(rustix::process::Signal::KILL);
+    }
+
+    fn changed(&self, node: NodeId, status: Status) {
+        if status == Status::Hit {
+            self.tell_cached(node);
+        }
+    }
+}

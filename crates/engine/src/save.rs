@@ -1,0 +1,263 @@
+//! `save` and `load`: images as one archive, out and in.
+//!
+//! What is read may be an OCI layout or what Docker's `save` wrote at any time. Nothing in it is believed: every blob is
+//! stored under the digest of its own bytes, and an image only if its layers have the digests that its configuration
+//! says.
+
+use std::io::{Read, Write};
+
+use serde::Deserialize;
+use stave_oci::{Compression, Descriptor, Document, ImageConfig, ImageId, Index, Manifest, Platform, Reference};
+use stave_store::{BlobExpectation, ImageLayer, LayerForm, Lease, NewImage, Tag};
+use stave_tree::Dir;
+use stave_tree::limits::TEXT_BYTES_MAX;
+
+use crate::archive::{ArchiveWriter, ArchivedImage, blob_path};
+use crate::base::{ORIGINAL, seconds};
+use crate::build::Report;
+use crate::confined;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::export::{Prepared, unwritable};
+use crate::images::names as names_of;
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The image.
+    pub id: ImageId,
+    /// The names that it was given.
+    pub names: Vec<Reference>,
+}
+
+/// One image of `manifest.json`, as Docker's `save` writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// An image found in an archive: paths of its parts.
+struct Found {
+    config: Vec<u8>,
+    layers: Vec<(Vec<u8>, Option<Descriptor>)>,
+    names: Vec<Reference>,
+}
+
+impl Engine {
+    /// Writes images, each given by name or id, as one archive.
+    pub fn save(
+        &self,
+        names: &[String],
+        out: &mut dyn Write,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), EngineError> {
+        let lease = self.lease()?;
+        // Everything that can be refused is refused before the first byte.
+        let records = names.iter().map(|name| lease.resolve_image(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
+        let mut archived: Vec<ArchivedImage> = Vec::new();
+        for (name, record) in names.iter().zip(records) {
+            let ready = self.ready_image(&lease, &record, events)?;
+            let prepared = Prepared::new(self, &lease, &ready, Compression::None, events)?;
+            // An image named by its id is saved without a name, as Docker does.
+            let asked: Vec<Reference> = name
+                .parse::<Reference>()
+                .ok()
+                .filter(|asked| names_of(&record).iter().any(|known| known.to_string() == asked.to_string()))
+                .into_iter()
+                .collect();
+            let image = prepared.write(self, &mut writer, &asked)?;
+            match archived.iter_mut().find(|earlier| earlier.config == image.config) {
+                Some(earlier) => earlier.names.extend(image.names),
+                None => archived.push(image),
+            }
+        }
+        writer.finish(&archived, true).map_err(unwritable)?;
+        self.store.settle()?;
+        Ok(())
+    }
+
+    /// Reads all images of an archive into the store.
+    pub fn load(
+        &self,
+        input: Box<dyn Read + Send>,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Vec<Loaded>, EngineError> {
+        let lease = self.lease()?;
+        let work = lease.work_dir()?;
+        let root = self.store_dir(&work.diff_rel_path())?;
+        let mut input = input;
+        confined::extract(self, &root, &mut input, "the archive")?;
+        let mut loaded = Vec::new();
+        for found in find(&root)? {
+            self.go_on()?;
+            loaded.push(self.load_one(&lease, &root, found, events)?);
+        }
+        if loaded.is_empty() {
+            return Err(EngineError::request("the archive has no image", None));
+        }
+        self.store.settle()?;
+        Ok(loaded)
+    }
+
+    fn load_one(&self, lease: &Lease, root: &Dir, found: Found, events: Report<'_>) -> Result<Loaded, EngineError> {
+        let bytes = read(root, &found.config)?;
+        let config: ImageConfig = serde_json::from_slice(&bytes)
+            .map_err(|source| EngineError::tree("cannot use a configuration of the archive", source))?;
+        if !config.platform().runs_on(&Platform::host()) && !config.os.is_empty() {
+            let message = format!("an image of the archive is for {}", config.platform());
+            events(Event::Notice { message });
+        }
+        let id = ImageId::of(&bytes);
+        if config.rootfs.diff_ids.len() != found.layers.len() {
+            let (layers, digests) = (found.layers.len(), config.rootfs.diff_ids.len());
+            let message = format!("image {id} of the archive has {layers} layers, and its configuration {digests}");
+            return Err(EngineError::request(message, None));
+        }
+        let (mut layers, mut unpacked, mut size) = (Vec::new(), Vec::new(), 0);
+        for ((path, descriptor), diff_id) in found.layers.iter().zip(&config.rootfs.diff_ids) {
+            if lease.layer_by_diff_id(diff_id)?.is_none() {
+                self.load_blob(lease, root, path, descriptor.as_ref(), diff_id)?;
+            }
+            let layer = self.unpack_known(lease, *diff_id, &unpacked, events)?;
+            unpacked.push(layer);
+            size += self.store.layer_source_bytes(layer)?.unwrap_or_default();
+            layers.push(ImageLayer { diff_id: *diff_id, layer: Some(layer) });
+        }
+        let created = config.created.as_deref().and_then(seconds);
+        let image = NewImage { config: &bytes, created, size, layers, manifest: None };
+        let tags: Vec<Tag> = found.names.iter().map(|name| Tag::new(name, None)).collect();
+        lease.put_image(&image, &tags)?;
+        Ok(Loaded { id, names: found.names })
+    }
+
+    /// Stores a layer of an archive as a blob, under the digest of its own bytes.
+    fn load_blob(
+        &self,
+        lease: &Lease,
+        root: &Dir,
+        path: &[u8],
+        descriptor: Option<&Descriptor>,
+        diff_id: &stave_oci::DiffId,
+    ) -> Result<(), EngineError> {
+        let unreadable = |error| EngineError::tree("cannot read a layer of the archive", error);
+        let mut file = root.open_file(path).map_err(unreadable)?;
+        let expected = match descriptor {
+            Some(descriptor) => BlobExpectation::exactly(descriptor.digest, descriptor.size),
+            None => BlobExpectation::none(),
+        };
+        let mut writer = lease.blob_writer(expected)?;
+        std::io::copy(&mut file, &mut writer)
+            .map_err(|source| EngineError::io("store", "a layer of the archive", source))?;
+        let (digest, size) = writer.commit()?;
+        let mut head = [0; 4];
+        let mut blob = self.store.open_blob(&digest)?;
+        let known = blob.read(&mut head).map_err(|source| EngineError::io("read", digest.to_string(), source))?;
+        let (compression, media_type) = match &head[..known] {
+            [0x1f, 0x8b, ..] => (Compression::Gzip, stave_oci::media_type::OCI_LAYER_GZIP),
+            [0x28, 0xb5, 0x2f, 0xfd] => (Compression::Zstd, stave_oci::media_type::OCI_LAYER_ZSTD),
+            _ => (Compression::None, stave_oci::media_type::OCI_LAYER),
+        };
+        let (parameters, media_type) = (ORIGINAL.to_owned(), media_type.to_owned());
+        lease.set_layer_form(&LayerForm { diff_id: *diff_id, compression, parameters, digest, size, media_type })?;
+        Ok(())
+    }
+}
+
+/// Finds the images of an unpacked archive: by Docker's list, else by the OCI index.
+fn find(root: &Dir) -> Result<Vec<Found>, EngineError> {
+    let exists = |path: &[u8]| root.exists(path).map_err(|error| EngineError::tree("cannot read the archive", error));
+    if exists(b"manifest.json")? {
+        let entries: Vec<DockerEntry> = serde_json::from_slice(&read(root, b"manifest.json")?)
+            .map_err(|source| EngineError::tree("cannot use `manifest.json` of the archive", source))?;
+        return entries.into_iter().map(docker_image).collect();
+    }
+    if exists(b"index.json")? {
+        return oci_images(root);
+    }
+    Err(EngineError::request(
+        "the archive is no image archive: it has neither `manifest.json` nor `index.json`",
+        Some("An archive of files is imported into an image by a Dockerfile with `FROM scratch` and `ADD`."),
+    ))
+}
+
+fn docker_image(entry: DockerEntry) -> Result<Found, EngineError> {
+    let names = entry.repo_tags.unwrap_or_default();
+    Ok(Found {
+        config: entry.config.into_bytes(),
+        layers: entry.layers.into_iter().map(|path| (path.into_bytes(), None)).collect(),
+        names: names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn reference(name: &str) -> Result<Reference, EngineError> {
+    name.parse().map_err(|source| EngineError::tree("cannot use a name of the archive", source))
+}
+
+fn oci_images(root: &Dir) -> Result<Vec<Found>, EngineError> {
+    let unusable = |source| EngineError::tree("cannot use `index.json` of the archive", source);
+    let index: Index = serde_json::from_slice(&read(root, b"index.json")?).map_err(unusable)?;
+    let mut found: Vec<(Descriptor, Found)> = Vec::new();
+    for descriptor in index.manifests {
+        let manifest = manifest(root, &descriptor, 0)?;
+        let name = match descriptor.annotations.get("io.containerd.image.name") {
+            Some(name) => Some(reference(name)?),
+            None => None,
+        };
+        if let Some((_, image)) = found.iter_mut().find(|(earlier, _)| earlier.digest == descriptor.digest) {
+            image.names.extend(name);
+            continue;
+        }
+        let image = Found {
+            config: blob_path(&manifest.config.digest).into_bytes(),
+            layers: manifest
+                .layers
+                .into_iter()
+                .map(|layer| (blob_path(&layer.digest).into_bytes(), Some(layer)))
+                .collect(),
+            names: name.into_iter().collect(),
+        };
+        found.push((descriptor, image));
+    }
+    Ok(found.into_iter().map(|(_, image)| image).collect())
+}
+
+/// How deep indexes may be nested in an archive.
+const INDEX_DEPTH_MAX: u32 = 2;
+
+/// Reads the manifest that a descriptor leads to; of an index, the one for this machine.
+fn manifest(root: &Dir, descriptor: &Descriptor, depth: u32) -> Result<Manifest, EngineError> {
+    let bytes = read(root, blob_path(&descriptor.digest).as_bytes())?;
+    let actual = stave_oci::BlobDigest::of(&bytes);
+    if actual != descriptor.digest {
+        let message = format!("blob digest mismatch in the archive: expected {}, got {actual}", descriptor.digest);
+        return Err(EngineError::request(message, None));
+    }
+    let document = Document::parse(&bytes, &descriptor.media_type)
+        .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))?;
+    match document {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(_) if depth >= INDEX_DEPTH_MAX => {
+            Err(EngineError::request("the indexes of the archive are nested too deep", None))
+        }
+        Document::Index(index) => {
+            let host = Platform::host();
+            let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|platform| platform.runs_on(&host));
+            let entry = index.manifests.iter().find(fits).ok_or_else(|| {
+                EngineError::request(format!("an index of the archive has no image for {host}"), None)
+            })?;
+            manifest(root, entry, depth + 1)
+        }
+    }
+}
+
+fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {
+    root.read_file(path, TEXT_BYTES_MAX).map_err(|error| {
+        EngineError::tree(format!("cannot read `{}` of the archive", String::from_utf8_lossy(path)), error)
+    })
+}

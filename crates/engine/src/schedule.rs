@@ -1,0 +1,83 @@
+//! Carries out what the solver wants: one thread for each thing that waits, one thread that owns the solver.
+//!
+//! It knows the order of things only through the solver, and what they are only through [`Worker`].
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::thread;
+
+use stave_graph::{Graph, NodeId};
+use stave_solve::{Action, Event, Options, Outcome, Solver, Status};
+
+/// Does the work behind the solver's actions. All methods but [`Worker::look_up`] are called from threads of their own.
+pub(crate) trait Worker<R>: Sync {
+    /// Answers `Digest`, `LookUpContent` and `Execute`, and remembers why if the answer is `Failed`.
+    fn perform(&self, action: Action<R>) -> Event<R>;
+
+    /// Answers `LookUp`, which never waits.
+    fn look_up(&self, action: Action<R>) -> Event<R>;
+
+    /// Ends everything that runs: a node has failed, and its build with it.
+    fn stop(&self);
+
+    /// Tells what has become of a node, once for each change that a person wants to see.
+    fn changed(&self, node: NodeId, status: Status);
+}
+
+/// Solves `graph` for `target` with the hands of `worker`.
+///
+/// Returns how it ended.
+pub(crate) fn solve<R, W>(graph: &Graph, target: NodeId, options: Options, worker: &W) -> Outcome<R>
+where
+    R: Clone + Send,
+    W: Worker<R>,
+{
+    let (mut solver, actions) = Solver::new(graph, target, options);
+    let mut queue: VecDeque<Action<R>> = actions.into();
+    let (answers, inbox) = mpsc::channel();
+    thread::scope(|scope| {
+        loop {
+            while let Some(action) = queue.pop_front() {
+                match action {
+                    Action::LookUp { .. } => queue.extend(answer(&mut solver, worker.look_up(action), worker)),
+                    Action::Cancel { .. } => worker.stop(),
+                    Action::Digest { .. } | Action::LookUpContent { .. } | Action::Execute { .. } => {
+                        let answers = answers.clone();
+                        scope.spawn(move || {
+                            // The receiver lives until every action is answered, so sending cannot fail.
+                            drop(answers.send(worker.perform(action)));
+                        });
+                    }
+                }
+            }
+            if let Some(outcome) = solver.outcome() {
+                break outcome;
+            }
+            let event = inbox.recv().expect("the solver waits only for actions that are being carried out");
+            queue.extend(answer(&mut solver, event, worker));
+        }
+    })
+}
+
+/// Hands `event` to the solver, and news of its node to the worker.
+fn answer<R: Clone, W: Worker<R>>(solver: &mut Solver<R>, event: Event<R>, worker: &W) -> Vec<Action<R>> {
+    let node = match &event {
+        Event::KeyHit { node, .. } | Event::ContentHit { node, .. } => Some(*node),
+        Event::Digested { .. }
+        | Event::KeyMissed { .. }
+        | Event::ContentMissed { .. }
+        | Event::Executed { .. }
+        | Event::Failed { .. } => None,
+    };
+    let actions = solver.handle(event);
+    if let Some(node) = node {
+        worker.changed(node, Status::Hit);
+    }
+    actions
+}
+
+/// How many steps run at once where nobody says: enough that a build waits for its steps and not for its turn.
+pub(crate) fn running_max(cpus: usize) -> NonZeroUsize {
+    NonZeroUsize::new((cpus * 4).max(16)).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,61 @@
+//! Snapshots: lists of layers, opened and seen as one tree.
+
+use std::sync::Arc;
+
+use stave_oci::TreeDigest;
+use stave_store::LayerId;
+use stave_tree::{Dir, layer_digest, merged};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// The result of a node: a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// The layers, lowest first.
+    pub(crate) layers: Arc<[LayerId]>,
+}
+
+impl Snapshot {
+    /// Returns this snapshot with one more layer on top.
+    pub(crate) fn with(&self, layer: LayerId) -> Self {
+        Self { layers: self.layers.iter().copied().chain([layer]).collect() }
+    }
+}
+
+impl Engine {
+    /// Returns a read-only view of `layers` as one tree. It is attached nowhere and vanishes when it is dropped.
+    pub(crate) fn view(&self, layers: &[LayerId]) -> Result<Dir, EngineError> {
+        let opened = layers
+            .iter()
+            .map(|layer| self.store_dir(&self.store.layer_rel_path(*layer)))
+            .collect::<Result<Vec<Dir>, EngineError>>()?;
+        let lowest_first: Vec<&Dir> = opened.iter().collect();
+        merged(&lowest_first, self.format()).map_err(|source| EngineError::tree("cannot join layers", source))
+    }
+
+    /// Returns the digest of what a layer contains. It is computed once and remembered.
+    pub(crate) fn layer_content(&self, layer: LayerId) -> Result<TreeDigest, EngineError> {
+        if let Some(digest) = self.store.layer_tree_digest(layer)? {
+            return Ok(digest);
+        }
+        let directory = self.store_dir(&self.store.layer_rel_path(layer))?;
+        let digest = layer_digest(&directory, self.format())
+            .map_err(|source| EngineError::tree(format!("cannot digest layer {layer}"), source))?;
+        self.store.set_layer_tree_digest(layer, &digest)?;
+        Ok(digest)
+    }
+
+    /// Whether two snapshots have the same content, layer by layer.
+    pub(crate) fn same_content(&self, one: &[LayerId], other: &[LayerId]) -> Result<bool, EngineError> {
+        if one.len() != other.len() {
+            return Ok(false);
+        }
+        for (one, other) in one.iter().zip(other).filter(|(one, other)| one != other) {
+            if self.layer_content(*one)? != self.layer_content(*other)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,121 @@
+//! `COPY` and `ADD` of local files: files of the context or of other snapshots, as a layer.
+
+use stave_graph::{Copy, CopySource};
+use stave_store::{CacheRecord, LayerId, Lease};
+use stave_tree::{Context, CopyManifest, CopyRequest, Dir, Previous, Selection, copy_into, select};
+
+use super::{like_parent, owner};
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// Name of the file beside a layer that lists what a copy put into it.
+const MANIFEST_FILE: &str = "manifest";
+
+/// What an operation copies, as far as it is known before it runs.
+pub(crate) struct Sources<'a> {
+    /// The selection from the context, if the operation reads it.
+    pub(crate) context: Option<Selection>,
+    /// The layers of each source that is another snapshot, in the order of the operation.
+    pub(crate) trees: Vec<&'a [LayerId]>,
+}
+
+/// Returns the patterns that select from the context.
+pub(crate) fn context_patterns(operation: &Copy) -> Vec<&str> {
+    let pattern = |source| match source {
+        &CopySource::Context { ref pattern } => Some(pattern.as_str()),
+        &CopySource::Tree { .. } => None,
+    };
+    operation.sources.iter().filter_map(pattern).collect()
+}
+
+/// Selects from the context and hashes what is selected.
+pub(crate) fn select_context(context: &Context, patterns: &[&str]) -> Result<Selection, EngineError> {
+    context.select(patterns).map_err(|source| EngineError::tree("cannot copy from the context", source))
+}
+
+/// Whether `pattern` selects the same files, with the same content, from both snapshots.
+pub(crate) fn same_files(
+    engine: &Engine,
+    one: &[LayerId],
+    other: &[LayerId],
+    pattern: &str,
+) -> Result<bool, EngineError> {
+    let digest = |layers: &[LayerId]| {
+        let view = engine.view(layers)?;
+        let selection = select(&view, &[pattern]).map_err(unselectable)?;
+        selection.digest().map_err(unselectable)
+    };
+    Ok(digest(one)? == digest(other)?)
+}
+
+fn unselectable(source: stave_tree::SelectError) -> EngineError {
+    EngineError::tree("cannot copy from another stage or image", source)
+}
+
+/// Copies what `sources` say on top of `parent` and publishes the layer.
+///
+/// Files that are as `previous` has them, an earlier result of the same instruction, are linked from there.
+pub(crate) fn run(
+    engine: &Engine,
+    lease: &Lease,
+    operation: &Copy,
+    parent: &[LayerId],
+    sources: Sources<'_>,
+    previous: Option<&CacheRecord>,
+) -> Result<LayerId, EngineError> {
+    let work = lease.work_dir()?;
+    like_parent(engine, parent, &work)?;
+    let into = engine.store_dir(&work.diff_rel_path())?;
+    let view = if parent.is_empty() { None } else { Some(engine.view(parent)?) };
+    let views = sources.trees.iter().map(|layers| engine.view(layers)).collect::<Result<Vec<Dir>, EngineError>>()?;
+    let previous = previous.and_then(|record| Earlier::open(engine, record));
+    let request = CopyRequest {
+        parent: view.as_ref(),
+        selections: selections(operation, sources.context, &views)?,
+        dest: operation.dest.as_bytes(),
+        dest_is_dir: operation.dest_is_dir,
+        owner: operation.chown.as_deref().map(|text| owner(view.as_ref().unwrap_or(&into), text)).transpose()?,
+        mode: operation.chmod,
+        unpack: operation.unpack,
+        previous: previous.as_ref().map(|earlier| Previous { layer: &earlier.layer, manifest: &earlier.manifest }),
+        format: engine.format(),
+    };
+    let report = copy_into(&request, &into)
+        .map_err(|source| EngineError::tree(format!("cannot copy to `{}`", operation.dest), source))?;
+    engine.go_on()?;
+    let manifest = work.path().join(MANIFEST_FILE);
+    std::fs::write(&manifest, report.manifest.to_bytes())
+        .map_err(|source| EngineError::io("write", manifest, source))?;
+    Ok(lease.publish_layer(work, None)?)
+}
+
+/// Returns the selections in the order of the operation.
+fn selections(operation: &Copy, context: Option<Selection>, views: &[Dir]) -> Result<Vec<Selection>, EngineError> {
+    let mut selections: Vec<Selection> = context.into_iter().collect();
+    let trees = operation.sources.iter().filter_map(|source| match source {
+        CopySource::Tree { pattern, .. } => Some(pattern),
+        CopySource::Context { .. } => None,
+    });
+    for (pattern, view) in trees.zip(views) {
+        selections.push(select(view, &[pattern.as_str()]).map_err(unselectable)?);
+    }
+    Ok(selections)
+}
+
+/// An earlier result of the same instruction.
+struct Earlier {
+    layer: Dir,
+    manifest: CopyManifest,
+}
+
+impl Earlier {
+    /// Opens it, if it is still whole. Without it, everything is copied.
+    fn open(engine: &Engine, record: &CacheRecord) -> Option<Self> {
+        let layer = record.snapshot.last()?;
+        let relative = engine.store.layer_rel_path(*layer);
+        let layer = engine.store_dir(&relative).ok()?;
+        let beside = engine.store.root().join(relative).with_file_name(MANIFEST_FILE);
+        let manifest = CopyManifest::from_bytes(&std::fs::read(beside).ok()?)?;
+        Some(Self { layer, manifest })
+    }
+}
