@@ -15,6 +15,7 @@ use crate::layout;
 use crate::lease::Lease;
 use crate::name;
 use crate::record::{ContainerRecord, ContainerState, Lost, NewContainer};
+use crate::reserve;
 use crate::store::{Store, make_private_dir};
 
 /// Made-up names that are tried before a number is added.
@@ -113,6 +114,12 @@ impl Store {
 
     /// Removes a container and its files. A running one goes only with `force`: the caller has ended its processes.
     pub fn remove_container(&self, id: &ContainerId, force: bool) -> Result<(), ContainerError> {
+        reserve::or_use(self, || self.forget_container(id, force))?;
+        reserve::or_use(self, || self.collect_garbage())?;
+        Ok(())
+    }
+
+    fn forget_container(&self, id: &ContainerId, force: bool) -> Result<(), ContainerError> {
         let lease = self.lease()?;
         self.database().write(Durability::Durable, |rows| {
             let Some(container) = read(rows, id)? else { return Err(ContainerError::NotFound(id.to_string())) };
@@ -122,9 +129,7 @@ impl Store {
             forget::container(&lease, rows, id, None).map_err(ContainerError::from)
         })?;
         self.reach("container.forgotten");
-        lease.clear_announced()?;
-        self.collect_garbage()?;
-        Ok(())
+        Ok(lease.clear_announced()?)
     }
 
     /// Returns what was lost when the machine stopped, or damaged, and nobody has been told of.

@@ -84,8 +84,10 @@ impl Database {
         let fault = |error| E::from(StoreError::database(&self.path, error));
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(fault)?;
         let result = self.transaction(&mut connection, TransactionBehavior::Immediate, work);
-        connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fault)?;
-        result
+        let back = connection.execute_batch("PRAGMA synchronous = NORMAL");
+        let value = result?;
+        back.map_err(fault)?;
+        Ok(value)
     }
 
     fn transaction<T, E: From<StoreError>>(

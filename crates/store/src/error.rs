@@ -219,6 +219,9 @@ pub enum ImageError {
         /// Why.
         source: BlobError,
     },
+    /// A layer of the image is neither a directory nor a blob.
+    #[error("a layer of image {0} is not in the store, neither unpacked nor as a blob")]
+    LayerMissing(ImageId),
     /// Something that the image needs is not in the store.
     #[error("image {id} needs blob {blob}, which is not in the store")]
     BlobMissing {

@@ -78,15 +78,15 @@ pub(crate) fn image(rows: &Rows<'_>, id: &ImageId) -> Result<(), StoreError> {
     rows.run("DELETE FROM images WHERE id = ?1", [id]).map(drop)
 }
 
-/// Images without a configuration, or with a layer that is neither a directory nor a blob.
+/// Images, all or one of them, without a configuration or with a layer that is neither a directory nor a blob.
 const BROKEN: &str = "
     SELECT id FROM images AS image
-    WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE digest = image.id)
+    WHERE (?1 IS NULL OR id = ?1) AND (NOT EXISTS (SELECT 1 FROM blobs WHERE digest = image.id)
        OR EXISTS (
         SELECT 1 FROM image_layers AS part WHERE part.image = image.id
           AND NOT EXISTS (SELECT 1 FROM layers WHERE id = part.layer)
           AND NOT EXISTS (SELECT 1 FROM layers WHERE diff_id = part.diff_id)
-          AND NOT EXISTS (SELECT 1 FROM layer_forms JOIN blobs USING (digest) WHERE diff_id = part.diff_id))";
+          AND NOT EXISTS (SELECT 1 FROM layer_forms JOIN blobs USING (digest) WHERE diff_id = part.diff_id)))";
 
 /// Forgets images that can no longer be used, and remembers their names as lost.
 pub(crate) fn broken_images(rows: &Rows<'_>, now: i64) -> Result<Vec<ImageId>, StoreError> {
@@ -104,5 +104,10 @@ pub(crate) fn broken_images(rows: &Rows<'_>, now: i64) -> Result<Vec<ImageId>, S
 
 /// Returns the images that cannot be used.
 pub(crate) fn broken(rows: &Rows<'_>) -> Result<Vec<ImageId>, StoreError> {
-    Ok(rows.all(BROKEN, [], |row| row.get::<_, [u8; 32]>(0))?.into_iter().map(ImageId::from).collect())
+    Ok(rows.all(BROKEN, [None::<[u8; 32]>], |row| row.get::<_, [u8; 32]>(0))?.into_iter().map(ImageId::from).collect())
+}
+
+/// Whether an image cannot be used.
+pub(crate) fn is_broken(rows: &Rows<'_>, id: &ImageId) -> Result<bool, StoreError> {
+    rows.any(BROKEN, [id.as_bytes()])
 }

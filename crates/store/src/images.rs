@@ -9,6 +9,7 @@ use crate::forget;
 use crate::id::LayerId;
 use crate::lease::Lease;
 use crate::record::{ImageLayer, ImageManifest, ImageRecord, NewImage, RemovedImage, Tag};
+use crate::reserve;
 use crate::store::Store;
 
 /// The longest configuration that is read back. Larger ones are not stored.
@@ -33,7 +34,10 @@ impl Lease {
                 put_tag(rows, &id, tag)?;
             }
             self.pin_parts(rows, &id)?;
-            Ok::<_, ImageError>(())
+            if forget::is_broken(rows, &id)? {
+                return Err(ImageError::LayerMissing(id));
+            }
+            Ok(())
         })?;
         store.reach("image.recorded");
         Ok(id)
@@ -119,10 +123,11 @@ impl Store {
     ///
     /// An image that a container was made from goes only with `force`, and not at all while the container runs.
     pub fn remove_image(&self, text: &str, force: bool) -> Result<RemovedImage, ImageError> {
-        let removed = self.database().write(Durability::Durable, |rows| remove(rows, text, force))?;
+        let remove = || self.database().write(Durability::Durable, |rows| remove(rows, text, force));
+        let removed = reserve::or_use(self, remove)?;
         self.reach("image.removed");
         if removed.deleted.is_some() {
-            self.collect_garbage()?;
+            reserve::or_use(self, || self.collect_garbage())?;
         }
         Ok(removed)
     }

@@ -27,11 +27,14 @@ pub(crate) const LOGS: &str = "logs";
 pub(crate) const CONTEXT: &str = "context";
 /// The constant lowest layer.
 pub(crate) const STUBS: &str = "stubs";
+/// Space that is given up so that a full disk can be cleared.
+pub(crate) const RESERVE: &str = "reserve";
 /// The directories that every store has.
 pub(crate) const DIRECTORIES: [&str; 8] = [TMP, TRASH, LAYERS, "blobs", BLOBS, CONTAINERS, LOGS, CONTEXT];
 /// Every name that may stand in the root.
-pub(crate) const ROOT_NAMES: [&str; 12] = [
+pub(crate) const ROOT_NAMES: [&str; 13] = [
     VERSION_FILE,
+    RESERVE,
     DATABASE,
     "stave.db-wal",
     "stave.db-shm",

@@ -31,6 +31,7 @@ mod name;
 mod prune;
 mod record;
 mod recover;
+mod reserve;
 mod settle;
 mod store;
 mod stubs;

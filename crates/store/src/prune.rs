@@ -1,5 +1,7 @@
 //! Giving back what nobody needs. Safe beside running builds: what a living lease has pinned stays.
 
+use std::os::unix::fs::MetadataExt;
+
 use rusqlite::params;
 use stave_oci::ImageId;
 
@@ -7,9 +9,11 @@ use crate::database::{Durability, Rows};
 use crate::error::StoreError;
 use crate::forget;
 use crate::id::LayerId;
+use crate::layout;
 use crate::lease::Lease;
 use crate::record::Eviction;
-use crate::store::Store;
+use crate::reserve;
+use crate::store::{Store, names};
 
 /// Records of results whose files are gone that are kept to explain later misses.
 const EVICTED_KEPT: u32 = 10_000;
@@ -87,18 +91,28 @@ const IDLE_RECORDS: &str = "
 impl Store {
     /// Gives up what `options` say and returns what that was.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned, StoreError> {
-        let lease = self.lease()?;
+        // What was given up before the disk turned out to be full stays in the account.
         let mut pruned = Pruned::default();
+        reserve::or_use(self, || self.prune_into(options, &mut pruned))?;
+        Ok(pruned)
+    }
+
+    fn prune_into(&self, options: &PruneOptions, pruned: &mut Pruned) -> Result<(), StoreError> {
+        let lease = self.lease()?;
         let before = options.until.unwrap_or(i64::MAX);
         if !options.cache_only {
-            self.database().write(Durability::Durable, |rows| prune_images(rows, options.all, before, &mut pruned))?;
+            let (images, untagged) =
+                self.database().write(Durability::Durable, |rows| prune_images(rows, options.all, before))?;
+            pruned.images.extend(images);
+            pruned.untagged.extend(untagged);
             self.reach("prune.images");
         }
-        self.collect(&lease, &mut pruned)?;
+        self.collect(&lease, pruned)?;
         match options.keep_bytes {
             None => {
                 pruned.cache_records += self.evict(before, u32::MAX)?;
-                self.collect(&lease, &mut pruned)?;
+                self.collect(&lease, pruned)?;
+                pruned.bytes += self.forget_contexts(before)?;
             }
             Some(keep) => {
                 while self.usage()?.total_bytes() > keep {
@@ -107,16 +121,27 @@ impl Store {
                         break;
                     }
                     pruned.cache_records += evicted;
-                    self.collect(&lease, &mut pruned)?;
+                    self.collect(&lease, pruned)?;
                 }
             }
         }
         self.database().write(Durability::Lazy, |rows| {
             let trim = "DELETE FROM cache WHERE gone IS NOT NULL AND key NOT IN \
                         (SELECT key FROM cache WHERE gone IS NOT NULL ORDER BY last_used DESC LIMIT ?1)";
-            rows.run(trim, [EVICTED_KEPT])
-        })?;
-        Ok(pruned)
+            rows.run(trim, [EVICTED_KEPT]).map(drop)
+        })
+    }
+
+    /// Deletes what is remembered about build contexts that were not used since. They are then read again.
+    fn forget_contexts(&self, before: i64) -> Result<u64, StoreError> {
+        let directory = self.path(layout::CONTEXT);
+        for name in names(&directory)? {
+            // A memory that has just been replaced by a build is newer, and one that is gone needs no deletion.
+            if directory.join(&name).symlink_metadata().is_ok_and(|metadata| metadata.mtime() < before) {
+                self.discard(&format!("{}/{name}", layout::CONTEXT))?;
+            }
+        }
+        self.empty_trash()
     }
 
     /// Deletes what nothing refers to.
@@ -141,17 +166,19 @@ impl Store {
             .database()
             .read(|rows| Ok::<_, StoreError>(rows.any(UNUSED_LAYERS, [])? || rows.any(UNUSED_BLOBS, [])?))?;
         if unused {
-            self.database().write(Durability::Durable, |rows| {
-                for id in rows.all(UNUSED_LAYERS, [], |row| row.get(0))? {
-                    forget::layer(lease, rows, LayerId::from_row(id), Eviction::Pruned, now)?;
-                    pruned.layers += 1;
+            let (layers, blobs) = self.database().write(Durability::Durable, |rows| {
+                let layers = rows.all(UNUSED_LAYERS, [], |row| row.get(0).map(LayerId::from_row))?;
+                for &id in &layers {
+                    forget::layer(lease, rows, id, Eviction::Pruned, now)?;
                 }
-                for digest in rows.all(UNUSED_BLOBS, [], |row| row.get::<_, [u8; 32]>(0))? {
+                let blobs = rows.all(UNUSED_BLOBS, [], |row| row.get::<_, [u8; 32]>(0))?;
+                for &digest in &blobs {
                     forget::blob(lease, rows, &digest.into())?;
-                    pruned.blobs += 1;
                 }
-                Ok::<_, StoreError>(())
+                Ok::<_, StoreError>((layers.len() as u64, blobs.len() as u64))
             })?;
+            pruned.layers += layers;
+            pruned.blobs += blobs;
             self.reach("prune.forgotten");
             lease.clear_announced()?;
             self.reach("prune.discarded");
@@ -161,13 +188,14 @@ impl Store {
     }
 }
 
-fn prune_images(rows: &Rows<'_>, all: bool, before: i64, pruned: &mut Pruned) -> Result<(), StoreError> {
-    for id in rows.all(UNUSED_IMAGES, params![all, before], |row| row.get::<_, [u8; 32]>(0))? {
-        let id = ImageId::from(id);
+/// Returns the images that are given up and the names they had.
+fn prune_images(rows: &Rows<'_>, all: bool, before: i64) -> Result<(Vec<ImageId>, Vec<String>), StoreError> {
+    let ids = rows.all(UNUSED_IMAGES, params![all, before], |row| row.get::<_, [u8; 32]>(0).map(ImageId::from))?;
+    let mut untagged = Vec::new();
+    for id in &ids {
         let names = "SELECT reference FROM tags WHERE image = ?1 ORDER BY 1";
-        pruned.untagged.extend(rows.all(names, [id.as_bytes()], |row| row.get::<_, String>(0))?);
-        forget::image(rows, &id)?;
-        pruned.images.push(id);
+        untagged.extend(rows.all(names, [id.as_bytes()], |row| row.get::<_, String>(0))?);
+        forget::image(rows, id)?;
     }
-    Ok(())
+    Ok((ids, untagged))
 }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::layout;
-use crate::{recover, stubs, trash};
+use crate::{recover, reserve, stubs, trash};
 
 /// Returns the time as seconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -86,8 +86,7 @@ impl Store {
         }
         let database = Database::open(root.join(layout::DATABASE))?;
         let store = Self(Arc::new(Inner { root, directory, database, options, sweeper: Mutex::new(None) }));
-        recover::after_restart(&store)?;
-        recover::dead_owners(&store)?;
+        reserve::or_use(&store, || recover::after_restart(&store).and_then(|()| recover::dead_owners(&store)))?;
         store.sweep_in_background()?;
         Ok(store)
     }
@@ -255,6 +254,7 @@ fn initialise_locked(root: &Path, directory: &File) -> Result<(), StoreError> {
     }
     stubs::create(root)?;
     drop(Database::open(root.join(layout::DATABASE))?);
+    reserve::fill(root)?;
     let temporary = root.join("version.new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;

@@ -96,7 +96,9 @@ impl Store {
         }
         usage.builds = Amount { count: counts[2], bytes: seen.tree(&self.path(layout::LOGS))? };
         usage.blobs = Amount { count: counts[3], bytes: seen.tree(&self.path("blobs"))? };
-        for name in layout::ROOT_NAMES.iter().filter(|name| name.starts_with(layout::DATABASE)) {
+        for name in
+            layout::ROOT_NAMES.iter().filter(|name| name.starts_with(layout::DATABASE) || **name == layout::RESERVE)
+        {
             usage.index.bytes += seen.tree(&self.path(name))?;
         }
         usage.index.bytes += seen.tree(&self.path(layout::CONTEXT))?;

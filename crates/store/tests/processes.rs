@@ -339,7 +339,7 @@ fn in_mount_namespace(options: &str, target: &Path, role: &str, root: &Path) -> 
 fn a_full_disk_is_an_error_with_a_path_and_leaves_nothing() {
     let bench = Bench::new();
     let mount = tempfile::tempdir().expect("there is a temporary directory");
-    if in_mount_namespace("size=4m", mount.path(), "fill", &mount.path().join("store")) {
+    if in_mount_namespace("size=8m", mount.path(), "fill", &mount.path().join("store")) {
         assert_eq!(list(mount.path()), [""; 0], "the mount was another namespace's");
     }
     drop(bench);
@@ -353,7 +353,7 @@ fn fill(root: &Path) {
     let chunk = vec![7; 65536];
     let mut writer = lease.blob_writer(BlobExpectation::none()).expect("a writer is made");
     let error =
-        std::iter::repeat_with(|| writer.write_all(&chunk)).take(100).find_map(Result::err).expect("the disk is full");
+        std::iter::repeat_with(|| writer.write_all(&chunk)).take(200).find_map(Result::err).expect("the disk is full");
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     let error = lease.put_blob(&chunk).expect_err("the disk is full").to_string();
     assert!(error.contains(&root.display().to_string()) && error.contains("no space left"), "{error}");
@@ -367,6 +367,10 @@ fn fill(root: &Path) {
     store.open_blob(&BlobDigest::from(kept)).expect("it is still there");
     assert_clean(&store);
 
+    let lease = store.lease().expect("a lease is given");
+    let cached = layer(&lease, &"x".repeat(1 << 20));
+    lease.record(&record(1, &[cached])).expect("it is recorded");
+    drop(lease);
     // The database cannot grow either: whatever fails, fails with the path and is not half done.
     let filler = std::fs::File::create(root.with_file_name("filler")).expect("it is made");
     while (&filler).write_all(&[0; 4096]).is_ok() {}
@@ -376,6 +380,11 @@ fn fill(root: &Path) {
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains(&root.display().to_string()), "{error}");
     drop(filler);
+    // What gives space back works all the same.
+    let pruned = store.prune(&PruneOptions::default()).expect("the reserve is enough");
+    assert_eq!(pruned.layers, 1);
+    assert!(pruned.bytes >= 1 << 20, "{}", pruned.bytes);
+    store.remove_image("kept", false).expect("there is space again");
     std::fs::remove_file(root.with_file_name("filler")).expect("it is deleted");
     assert_clean(&store);
     drop(store);

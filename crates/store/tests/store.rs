@@ -279,7 +279,7 @@ fn pruning_by_size_gives_up_what_was_unused_for_longest() {
     let mut layers = Vec::new();
     for key in 0..40 {
         let lease = store.lease().expect("a lease is given");
-        let id = layer(&lease, &"x".repeat(100_000));
+        let id = layer(&lease, &"x".repeat(500_000));
         lease.record(&record(key, &[id])).expect("it is recorded");
         layers.push(id);
         bench.advance(10_000);
@@ -292,7 +292,7 @@ fn pruning_by_size_gives_up_what_was_unused_for_longest() {
     let pruned = store.prune(&options).expect("it is pruned");
     let after = store.usage().expect("it is measured").total_bytes();
     assert_eq!(pruned.layers, 32, "one batch is enough");
-    assert!(before.total_bytes() - after >= 32 * 100_000 && pruned.bytes >= 32 * 100_000);
+    assert!(before.total_bytes() - after >= 32 * 500_000 && pruned.bytes >= 32 * 500_000);
     assert!(store.path_of(&store.layer_rel_path(layers[0])).exists(), "it was used last");
     assert!(!store.path_of(&store.layer_rel_path(layers[1])).exists());
     let none = store.prune(&PruneOptions { until: Some(0), ..PruneOptions::default() }).expect("it is pruned");
