@@ -2,6 +2,7 @@
 //!
 //! A test is a thread of the test harness, and a launcher must be started by a process of one thread.
 #![allow(clippy::print_stdout, reason = "the answer goes to standard output")]
+#![allow(clippy::needless_pass_by_value, reason = "a job takes its input by value")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use stave_sandbox::rootless::{self, RootlessOptions};
-use stave_sandbox::{Exit, Job, JobInput, Launcher, Network, Running, RootFs, SandboxError, StepIo, StepSpec, WindowSize};
+use stave_sandbox::{
+    Exit, Job, JobInput, Launcher, Network, RootFs, Running, SandboxError, StepIo, StepSpec, WindowSize,
+};
 
 /// What to do.
 #[derive(Deserialize)]
@@ -84,6 +87,8 @@ struct Answer {
     jobs: Vec<String>,
     descriptors_before: usize,
     descriptors_after: usize,
+    zygote_descriptors_before: usize,
+    zygote_descriptors_after: usize,
     remounted: Option<String>,
 }
 
@@ -94,13 +99,19 @@ const JOBS: &[Job] = &[
     Job { name: "probe", run: probe },
     Job { name: "read", run: read },
     Job { name: "huge", run: |_| vec![7; 80 << 20] },
-    Job { name: "forever", run: |_| loop { std::thread::park() } },
+    Job {
+        name: "forever",
+        run: |_| loop {
+            std::thread::park();
+        },
+    },
 ];
 
 /// Names in the job's root.
 fn list(_input: JobInput) -> Vec<u8> {
-    let mut names: Vec<String> =
-        fs::read_dir("/").map(|entries| entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()).unwrap_or_default();
+    let mut names: Vec<String> = fs::read_dir("/")
+        .map(|entries| entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
     names.sort();
     names.join(" ").into_bytes()
 }
@@ -110,19 +121,25 @@ fn probe(input: JobInput) -> Vec<u8> {
     let mut report = Vec::new();
     let mut say = |what: &str, result: String| report.extend(format!("{what}: {result}\n").bytes());
     say("files", input.files.len().to_string());
-    let show = |result: std::io::Result<()>| result.err().map_or_else(|| "ok".to_owned(), |error| error.kind().to_string());
+    let show =
+        |result: std::io::Result<()>| result.err().map_or_else(|| "ok".to_owned(), |error| error.kind().to_string());
     say("write", show(fs::write("/made", "x")));
     say("link", show(fs::create_dir("/sub").and_then(|()| fs::hard_link("/made", "/sub/linked"))));
     say("rename", show(fs::rename("/made", "/sub/renamed")));
-    let device = rustix::fs::mknodat(rustix::fs::CWD, "/whiteout", rustix::fs::FileType::CharacterDevice, 0o600.into(), 0);
+    let device =
+        rustix::fs::mknodat(rustix::fs::CWD, "/whiteout", rustix::fs::FileType::CharacterDevice, 0o600.into(), 0);
     say("whiteout", show(device.map_err(Into::into)));
     let name = input.request.as_slice();
     let attribute = std::str::from_utf8(name).unwrap_or_default();
-    say("attribute", show(rustix::fs::setxattr("/sub", attribute, b"y", rustix::fs::XattrFlags::empty()).map_err(Into::into)));
+    say(
+        "attribute",
+        show(rustix::fs::setxattr("/sub", attribute, b"y", rustix::fs::XattrFlags::empty()).map_err(Into::into)),
+    );
     say("outside", show(fs::metadata("/../../../proc/self").map(drop)));
     say("socket", show(std::net::UdpSocket::bind("127.0.0.1:0").map(drop)));
     say("program", show(std::process::Command::new("/sub/renamed").status().map(drop)));
-    let mounted = rustix::mount::mount("none", "/sub", "tmpfs", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>);
+    let mounted =
+        rustix::mount::mount("none", "/sub", "tmpfs", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>);
     say("mount", show(mounted.map_err(Into::into)));
     say("thread", std::thread::spawn(|| "ok").join().unwrap_or("failed").to_owned());
     report
@@ -139,6 +156,10 @@ fn read(input: JobInput) -> Vec<u8> {
 }
 
 fn spec(scenario: &Scenario, step: &Step, number: usize) -> StepSpec {
+    // What an earlier run left cannot be used again: overlayfs marks a volatile directory.
+    if let Err(error) = fs::remove_dir_all(scenario.base.join(format!("steps/{number}"))) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "an old step stays: {error}");
+    }
     for name in ["upper", "work"] {
         fs::create_dir_all(scenario.base.join(format!("steps/{number}/{name}"))).expect("directories for the step");
     }
@@ -185,7 +206,13 @@ fn failed(error: &SandboxError) -> Outcome {
         text = format!("{text}: {source}");
         cause = source.source();
     }
-    Outcome { exit: format!("error: {text}"), exit_code: error.exit_code(), stdout: String::new(), stderr: String::new(), notes: Vec::new() }
+    Outcome {
+        exit: format!("error: {text}"),
+        exit_code: error.exit_code(),
+        stdout: String::new(),
+        stderr: String::new(),
+        notes: Vec::new(),
+    }
 }
 
 fn run(launcher: &Launcher, scenario: &Scenario, step: &Step, number: usize) -> Outcome {
@@ -226,7 +253,13 @@ fn run(launcher: &Launcher, scenario: &Scenario, step: &Step, number: usize) -> 
 
 fn outcome(running: &Running, stdout: String, stderr: String) -> Outcome {
     match running.wait() {
-        Ok(exit) => Outcome { exit: show(exit), exit_code: Some(exit.shell_code()), stdout, stderr, notes: running.notes().to_vec() },
+        Ok(exit) => Outcome {
+            exit: show(exit),
+            exit_code: Some(exit.shell_code()),
+            stdout,
+            stderr,
+            notes: running.notes().to_vec(),
+        },
         Err(error) => failed(&error),
     }
 }
@@ -247,13 +280,26 @@ fn job(launcher: &Launcher, base: &Path, name: &str, request: &str) -> String {
     }
 }
 
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+fn descriptors(process: &str) -> usize {
+    // A launcher that still tidies up after the last step is running; an idle one sleeps.
+    let idle = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    while process != "self" && !fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, idle) {
+        std::thread::yield_now();
+    }
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
+/// The only child of this process.
+fn zygote() -> String {
+    let children = fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap_or_default();
+    children.trim().to_owned()
 }
 
 /// Mounts the layers again with `index=on`, which the kernel refuses while another mount uses the upper directory.
 fn remount(scenario: &Scenario) -> String {
-    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
     let path = |name: &str| scenario.base.join(name).to_string_lossy().into_owned();
     let mounted = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
         fsconfig_set_string(&context, "lowerdir+", path(&scenario.lowers[0]))?;
@@ -277,8 +323,14 @@ fn main() {
     });
     let map = rootless::enter(&options).expect("a namespace");
     if scenario.cgroup2 {
-        rustix::mount::mount("none", "/sys/fs/cgroup", "cgroup2", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>)
-            .expect("a unified cgroup hierarchy");
+        rustix::mount::mount(
+            "none",
+            "/sys/fs/cgroup",
+            "cgroup2",
+            rustix::mount::MountFlags::empty(),
+            None::<&std::ffi::CStr>,
+        )
+        .expect("a unified cgroup hierarchy");
     }
     let launcher = Launcher::start(JOBS).expect("a launcher");
     let number = AtomicUsize::new(0);
@@ -286,9 +338,14 @@ fn main() {
         return hold(&launcher, &scenario);
     }
     let jobs = scenario.jobs.iter().map(|(name, request)| job(&launcher, &scenario.base, name, request)).collect();
-    let descriptors_before = descriptors();
+    let zygote = zygote();
+    let (mut descriptors_before, mut zygote_descriptors_before) = (0, 0);
     let mut steps = Vec::new();
-    for _ in 0..scenario.repeat {
+    for round in 0..scenario.repeat {
+        if round < 2 {
+            // The first round has opened what is opened once.
+            (descriptors_before, zygote_descriptors_before) = (descriptors("self"), descriptors(&zygote));
+        }
         let chunk = scenario.steps.len().div_ceil(scenario.threads).max(1);
         let (launcher, scenario, number) = (&launcher, &scenario, &number);
         let outcomes = std::thread::scope(|scope| {
@@ -313,16 +370,20 @@ fn main() {
         steps,
         jobs,
         descriptors_before,
-        descriptors_after: descriptors(),
+        descriptors_after: descriptors("self"),
+        zygote_descriptors_before,
+        zygote_descriptors_after: descriptors(&zygote),
         remounted: scenario.remount.then(|| remount(&scenario)),
     };
     println!("{}", serde_json::to_string(&answer).expect("an answer"));
 }
 
-/// Starts the steps with the driver's own output, says that they run, and waits for the end of the world.
+/// Starts the steps with this process's standard error as their output, says that they run, and waits for them.
+///
+/// So whoever reads that output sees its end when this process, the launcher and every process of every step are gone.
 fn hold(launcher: &Launcher, scenario: &Scenario) {
     let null = || OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
-    let output = || OwnedFd::from(fs::OpenOptions::new().write(true).open("/dev/null").expect("/dev/null"));
+    let output = || std::io::stderr().as_fd().try_clone_to_owned().expect("a copy");
     let running: Vec<Running> = scenario
         .steps
         .iter()
@@ -334,6 +395,9 @@ fn hold(launcher: &Launcher, scenario: &Scenario) {
         .collect();
     println!("running");
     for step in &running {
-        drop(step.wait());
+        match step.wait() {
+            Ok(exit) => println!("{}", show(exit)),
+            Err(error) => println!("{error}"),
+        }
     }
 }

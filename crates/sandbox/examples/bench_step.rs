@@ -84,12 +84,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         report(&format!("{name}: until the program runs"), spawned.split_off(5));
         report(&format!("{name}: until all is gone"), whole.split_off(5));
     }
-    let mut bare = Vec::new();
+    let mut plain = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
         Command::new(BUSYBOX).arg("true").status()?;
-        bare.push(start.elapsed());
+        plain.push(start.elapsed());
     }
-    report("the same program without a sandbox", bare);
+    report("the same program without a sandbox", plain);
     Ok(())
 }

@@ -60,10 +60,11 @@ pub(crate) fn run(
         return Err(SandboxError::Protocol { detail: "a job without a directory".to_owned() });
     };
     confine(kit, &root)?;
-    let files = [openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).during("open", "/")?]
-        .into_iter()
-        .chain(files)
-        .collect();
+    let files =
+        [openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).during("open", "/")?]
+            .into_iter()
+            .chain(files)
+            .collect();
     // The builder's descriptor of the directory is on its mounts, from which one could walk up: it must not stay.
     drop(root);
     wire::send(reports, &Report::Ready(job.name.to_owned()), &[]).during("send", "a report")?;
@@ -99,7 +100,8 @@ fn landlock() -> Result<(), SandboxError> {
         // The root, the filter and the namespaces hold without it.
         return Ok(());
     }
-    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).during("open", "/")?;
+    let root =
+        openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).during("open", "/")?;
     sys::landlock(root.as_fd(), LANDLOCK_HANDLED, LANDLOCK_ALLOWED, version >= LANDLOCK_VERSION_NET)
         .during("restrict", "the job's files")
 }
@@ -125,7 +127,8 @@ pub(crate) fn answer(name: &str, exit: Exit, file: &OwnedFd) -> Result<Vec<u8>, 
     }
     let mut header = [0; 16];
     pread(file, &mut header, 0).map_err(|_| died())?;
-    let number = |at: usize| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let number =
+        |at: usize| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
     let (kind, length) = (number(0), number(8));
     if length > ANSWER_BYTES_MAX {
         return Err(SandboxError::JobAnswerTooLong { name: name.to_owned(), bytes: length, limit: ANSWER_BYTES_MAX });

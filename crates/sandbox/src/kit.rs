@@ -53,7 +53,8 @@ fn device(&(name, major, minor): &(&str, u32, u32)) -> Result<OwnedFd, SandboxEr
         .map_err(|errno| SandboxError::Start { action: format!("open `{path}`"), errno: errno.into() })?;
     let status = fstat(&node)
         .map_err(|errno| SandboxError::Start { action: format!("look at `{path}`"), errno: errno.into() })?;
-    let right = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice && status.st_rdev == makedev(major, minor);
+    let right =
+        FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice && status.st_rdev == makedev(major, minor);
     if right {
         return Ok(node);
     }

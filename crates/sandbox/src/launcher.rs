@@ -88,9 +88,13 @@ impl Launcher {
         let outcome = started.follow(&run.reports);
         let pidfd = run.child()?;
         match outcome {
-            Ok(()) => {
-                Ok(Running { pidfd, events: run.events, terminal: started.terminal, notes: started.notes, waited: None.into() })
-            }
+            Ok(()) => Ok(Running {
+                pidfd,
+                events: run.events,
+                terminal: started.terminal,
+                notes: started.notes,
+                waited: None.into(),
+            }),
             Err(error) => {
                 // The child is about to end; only afterwards are its mounts gone.
                 run.exit()?;
@@ -104,12 +108,16 @@ impl Launcher {
     pub fn confined(&self, job: &str, request: &[u8], files: &[BorrowedFd<'_>]) -> Result<ConfinedRun, SandboxError> {
         let found = self.jobs.iter().enumerate().find(|(_, candidate)| candidate.name == job);
         let Some((index, job)) = found else { return Err(SandboxError::UnknownJob { name: job.to_owned() }) };
-        let failed =
-            |errno: Code| SandboxError::SetUp { action: "make".into(), target: "the answer's file".into(), errno: errno.into() };
+        let failed = |errno: Code| SandboxError::SetUp {
+            action: "make".into(),
+            target: "the answer's file".into(),
+            errno: errno.into(),
+        };
         let answer = memfd_create(c"stave-answer", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(failed)?;
         ftruncate(&answer, ANSWER_BYTES_MAX + job::HEADER_BYTES).map_err(failed)?;
         // Whatever a hostile input makes of the job, it cannot answer more than this.
-        rustix::fs::fcntl_add_seals(&answer, rustix::fs::SealFlags::GROW | rustix::fs::SealFlags::SHRINK).map_err(failed)?;
+        rustix::fs::fcntl_add_seals(&answer, rustix::fs::SealFlags::GROW | rustix::fs::SealFlags::SHRINK)
+            .map_err(failed)?;
         let passed: Vec<_> = [answer.as_fd()].into_iter().chain(files.iter().copied()).collect();
         let run = self.ask(Request::Job { index }, request, &passed)?;
         let outcome = Started::default().follow(&run.reports);
@@ -122,17 +130,24 @@ impl Launcher {
     }
 
     fn ask(&self, request: Request, payload: &[u8], files: &[BorrowedFd<'_>]) -> Result<Run, SandboxError> {
-        let setup =
-            |errno: Code| SandboxError::SetUp { action: "make".into(), target: "a channel".into(), errno: errno.into() };
+        let setup = |errno: Code| SandboxError::SetUp {
+            action: "make".into(),
+            target: "a channel".into(),
+            errno: errno.into(),
+        };
         let (events, their_events) = wire::pair().map_err(setup)?;
         let (reports, their_reports) = wire::pair().map_err(setup)?;
         let payload = wire::payload(payload).map_err(setup)?;
-        let passed: Vec<_> =
-            [their_events.as_fd(), their_reports.as_fd(), payload.as_fd()].into_iter().chain(files.iter().copied()).collect();
+        let passed: Vec<_> = [their_events.as_fd(), their_reports.as_fd(), payload.as_fd()]
+            .into_iter()
+            .chain(files.iter().copied())
+            .collect();
         let channel = self.channel.as_ref().ok_or(SandboxError::LauncherGone)?;
         wire::send(channel, &request, &passed).map_err(|errno| match errno {
             Code::PIPE | Code::CONNRESET => SandboxError::LauncherGone,
-            errno => SandboxError::SetUp { action: "ask".into(), target: "the step launcher".into(), errno: errno.into() },
+            errno => {
+                SandboxError::SetUp { action: "ask".into(), target: "the step launcher".into(), errno: errno.into() }
+            }
         })?;
         Ok(Run { events, reports })
     }

@@ -23,6 +23,7 @@ pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{Exit, Network, RootFs, StepIo, StepSpec, WindowSize};
 
+mod inside;
 mod job;
 mod kit;
 mod mounts;

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, mkdirat, openat, statat, symlinkat};
 use rustix::io::Errno as Code;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
@@ -14,7 +14,7 @@ use crate::kit::{DEVICES, Kit};
 use crate::rootfs::{Root, attach, clone_mount, new_mount, quiet};
 use crate::step::Reporter;
 use crate::wire::StepMessage;
-use crate::{SandboxError, sys};
+use crate::{SandboxError, inside, sys};
 
 const PROC_MAGIC: i64 = 0x9fa0;
 const SYSFS_MAGIC: i64 = 0x6265_6572;
@@ -31,11 +31,13 @@ const LINKS: &[(&str, &str)] = &[
 /// Size of the step's `/dev` itself.
 const DEV_BYTES: &str = "65536k";
 
-const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
-
 /// Clones the host's device nodes. They are on mounts of the builder's namespace, so this comes before it is left.
 pub(crate) fn clone_devices(kit: &Kit) -> Result<Vec<OwnedFd>, SandboxError> {
-    kit.devices.iter().map(|node| clone_mount(node, "")).collect::<Result<_, _>>().during("clone", "the host's device nodes")
+    kit.devices
+        .iter()
+        .map(|node| clone_mount(node, ""))
+        .collect::<Result<_, _>>()
+        .during("clone", "the host's device nodes")
 }
 
 /// Mounts everything below the root.
@@ -73,13 +75,13 @@ fn what_is(path: &str, found: &str, expected: &str) -> SandboxError {
 /// Mounts on a directory directly below the root, which may not be a link, and checks that it is there afterwards.
 fn mount_on_directory(root: &Root, mount: &OwnedFd, name: &str, magic: i64) -> Result<(), SandboxError> {
     let path = format!("/{name}");
-    let open = || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat2(&root.tree, name, flags, Mode::empty(), IN_ROOT | ResolveFlags::NO_SYMLINKS)
-    };
+    let open = || inside::open_without_links(&root.tree, name, OFlags::PATH | OFlags::DIRECTORY);
     let place = open().map_err(|errno| match errno {
-        Code::LOOP => what_is(&path, "a symbolic link", "a directory"),
-        Code::NOTDIR => what_is(&path, "not a directory", "a directory"),
+        Code::LOOP | Code::NOTDIR => {
+            let is_link = |status: Stat| FileType::from_raw_mode(status.st_mode) == FileType::Symlink;
+            let link = statat(&root.tree, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_link);
+            what_is(&path, if link { "a symbolic link" } else { "another kind of file" }, "a directory")
+        }
         Code::NOENT => what_is(&path, "missing", "a directory"),
         errno => SandboxError::SetUp { action: "open".to_owned(), target: path.clone(), errno: errno.into() },
     })?;
@@ -89,7 +91,8 @@ fn mount_on_directory(root: &Root, mount: &OwnedFd, name: &str, magic: i64) -> R
 }
 
 fn dev(root: &Root, devices: Vec<OwnedFd>, shm_bytes: u64) -> Result<(), SandboxError> {
-    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let plain =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = new_mount("tmpfs", &[("mode", "0755"), ("size", DEV_BYTES)], plain).during("mount", "/dev")?;
     mount_on_directory(root, &dev, "dev", TMPFS_MAGIC)?;
     for directory in ["pts", "shm", "mqueue"] {
@@ -98,7 +101,8 @@ fn dev(root: &Root, devices: Vec<OwnedFd>, shm_bytes: u64) -> Result<(), Sandbox
     let shm_bytes = shm_bytes.to_string();
     let shm = new_mount("tmpfs", &[("mode", "1777"), ("size", &shm_bytes)], quiet()).during("mount", "/dev/shm")?;
     for (name, mount) in [("pts", devpts()?), ("shm", shm), ("mqueue", mqueue()?)] {
-        let place = openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).during("open", name)?;
+        let place = openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .during("open", name)?;
         attach(mount, place).during("mount", name)?;
     }
     for ((name, ..), node) in DEVICES.iter().zip(devices) {
@@ -208,7 +212,7 @@ fn mask(root: &Root, base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
 /// Covers a file of `/etc` with content of ours.
 fn bind_file(root: &Root, name: &str, content: &[u8], reporter: &Reporter<'_>) -> Result<(), SandboxError> {
     let path = format!("/etc/{name}");
-    let place = match openat2(&root.tree, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
+    let place = match inside::open(&root.tree, &path, OFlags::PATH) {
         Ok(place) => place,
         // A link that leads nowhere, or in a circle, or an `/etc` that is no directory: that is how the image wants it.
         Err(Code::NOENT | Code::LOOP | Code::NOTDIR) => {

@@ -6,7 +6,16 @@ use std::path::Path;
 
 /// Paths below `/proc` that a step sees empty: what BuildKit or Buildah masks.
 const MASKED_PROC: &[&str] = &[
-    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats",
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
 ];
 /// Paths below `/sys` that a step sees empty.
 const MASKED_SYS: &[&str] = &["devices/virtual/powercap", "firmware", "fs/selinux"];
@@ -29,7 +38,11 @@ impl Paths {
         };
         let mut masked_sys = existing("/sys", MASKED_SYS);
         masked_sys.extend(thermal_throttle());
-        Self { masked_proc: existing("/proc", MASKED_PROC), masked_sys, read_only_proc: existing("/proc", READ_ONLY_PROC) }
+        Self {
+            masked_proc: existing("/proc", MASKED_PROC),
+            masked_sys,
+            read_only_proc: existing("/proc", READ_ONLY_PROC),
+        }
     }
 }
 

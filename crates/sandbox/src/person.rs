@@ -3,24 +3,21 @@
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat};
 use rustix::io::Errno as Code;
 use stave_oci::user::{Identity, USER_FILE_BYTES_MAX, identity};
 
-use crate::SandboxError;
 use crate::error::During;
+use crate::{SandboxError, inside};
 
 pub(crate) type Person = Identity;
-
-const HERE: rustix::fd::BorrowedFd<'static> = rustix::fs::CWD;
 
 /// Reads a user file of the image; nothing if it has none. The process is already in the step's root.
 fn user_file(path: &str) -> Result<Vec<u8>, SandboxError> {
     let unusable = |reason: String| SandboxError::UserFile { path: path.to_owned(), reason };
     // Neither waits for a writer of a pipe nor takes a terminal over.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(HERE, path, flags, Mode::empty(), resolve) {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = match inside::open(CWD, path, flags) {
         Ok(file) => file,
         Err(Code::NOENT) => return Ok(Vec::new()),
         Err(errno) => return Err(unusable(format!("it cannot be opened: {}", crate::Errno::from(errno)))),
@@ -44,14 +41,18 @@ pub(crate) fn find(user: &str) -> Result<Person, SandboxError> {
 }
 
 fn open_directory(path: &str) -> Result<OwnedFd, Code> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat2(HERE, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    // The process is in its root, and here in `/` of it.
+    inside::open(CWD, path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
 /// Enters the working directory; makes what is missing of it, with the step's user as owner.
 pub(crate) fn enter_directory(cwd: &str, person: &Person) -> Result<(), SandboxError> {
     let failed = |action: &'static str| {
-        move |errno: Code| SandboxError::WorkDir { action: action.to_owned(), path: cwd.to_owned(), errno: errno.into() }
+        move |errno: Code| SandboxError::WorkDir {
+            action: action.to_owned(),
+            path: cwd.to_owned(),
+            errno: errno.into(),
+        }
     };
     let mut directory = open_directory("/").map_err(failed("open"))?;
     let mut path = String::new();

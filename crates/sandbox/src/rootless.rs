@@ -240,7 +240,8 @@ pub(crate) fn ranges(text: &str, uid: u32, name: Option<&str>) -> Vec<(u32, u32)
             let first: u32 = fields.next()?.parse().ok()?;
             let count: u32 = fields.next()?.parse().ok()?;
             let mine = owner == number || name == Some(owner);
-            (mine && count > 0 && fields.next().is_none() && first.checked_add(count).is_some()).then_some((first, count))
+            (mine && count > 0 && fields.next().is_none() && first.checked_add(count).is_some())
+                .then_some((first, count))
         })
         .collect()
 }

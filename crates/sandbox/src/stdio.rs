@@ -13,11 +13,11 @@ use crate::wire::Report;
 use crate::{SandboxError, WindowSize, sys};
 
 /// Puts the caller's three descriptors in place.
-pub(crate) fn streams(streams: Vec<OwnedFd>, person: &Person) -> Result<(), SandboxError> {
+pub(crate) fn streams(streams: &[OwnedFd], person: &Person) -> Result<(), SandboxError> {
     if streams.len() != 3 {
         return Err(SandboxError::Protocol { detail: format!("{} streams for a step", streams.len()) });
     }
-    for (number, stream) in (0..).zip(&streams) {
+    for (number, stream) in (0..).zip(streams) {
         let status = fstat(stream).during("look at", "a stream")?;
         // Lets a step of another user open `/dev/stdout`, which is the pipe itself.
         if FileType::from_raw_mode(status.st_mode) == FileType::Fifo && person.uid != 0 {

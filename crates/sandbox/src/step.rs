@@ -44,7 +44,12 @@ pub(crate) fn own_mounts() -> Result<(), SandboxError> {
 }
 
 /// Becomes the step. Returns only if that failed.
-pub(crate) fn run(kit: &Kit, reports: &OwnedFd, payload: OwnedFd, files: Vec<OwnedFd>) -> Result<Infallible, SandboxError> {
+pub(crate) fn run(
+    kit: &Kit,
+    reports: &OwnedFd,
+    payload: OwnedFd,
+    files: Vec<OwnedFd>,
+) -> Result<Infallible, SandboxError> {
     let reporter = Reporter::new(reports);
     let bytes = wire::unpack(payload).during("read", "the step")?;
     let step: StepMessage<'_> =
@@ -65,7 +70,7 @@ pub(crate) fn run(kit: &Kit, reports: &OwnedFd, payload: OwnedFd, files: Vec<Own
     person::enter_directory(&step.cwd, &person)?;
     match step.terminal {
         Some(size) => stdio::terminal(size, &person, &reporter)?,
-        None => stdio::streams(streams, &person)?,
+        None => stdio::streams(&streams, &person)?,
     }
     privileges::drop_to(&person, &kit.step_filter)?;
     execute(kit, reports, &step, &person)
@@ -93,9 +98,13 @@ fn execute(
 ) -> Result<Infallible, SandboxError> {
     let environment = program::environment(&step.env, person, step.terminal.is_some());
     let path = program::find(&step.args, &environment)?;
-    let arguments: Vec<CString> =
-        [path.as_str()].into_iter().chain(step.args.iter().map(String::as_str)).map(program::c_string).collect::<Result<_, _>>()?;
-    let environment: Vec<CString> = environment.iter().map(|entry| program::c_string(entry)).collect::<Result<_, _>>()?;
+    let arguments: Vec<CString> = [path.as_str()]
+        .into_iter()
+        .chain(step.args.iter().map(String::as_str))
+        .map(program::c_string)
+        .collect::<Result<_, _>>()?;
+    let environment: Vec<CString> =
+        environment.iter().map(|entry| program::c_string(entry)).collect::<Result<_, _>>()?;
     umask(Mode::from_raw_mode(0o022));
     // High numbers, so that neither is in the way of the other's place.
     let springboard = rustix::io::fcntl_dupfd_cloexec(&kit.springboard, 20).during("duplicate", "a descriptor")?;

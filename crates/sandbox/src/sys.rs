@@ -141,7 +141,7 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).map_err(|_| Errno::INVAL)?;
     // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives through the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, ptr::from_ref(&request)) }.into()).map(drop)
 }
