@@ -100,7 +100,8 @@ fn nextest(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Re
     command.args(["nextest", "run", "--workspace", "--locked", "--profile", "xtask", "--cargo-quiet"]);
     equip(&mut command, served, binary, users);
     run::show(&mut command)?;
-    Ok(place.target.join("nextest/xtask/junit.xml"))
+    // nextest keeps its reports below the root, wherever cargo builds.
+    Ok(place.root.join("target/nextest/xtask/junit.xml"))
 }
 
 fn cargo_test(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Result<PathBuf> {
