@@ -50,13 +50,12 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
 }
 
 fn actual() -> String {
-    let mut text = String::new();
-    for (name, op, selection) in operations() {
+    let line = |(name, op, selection): (&str, Op, Option<TreeDigest>)| {
         let inputs: Vec<_> = (1..).map(|n| CacheKey::from_bytes([n; 32])).take(op.inputs().count()).collect();
         let key = cache_key(&op, &inputs, selection.as_ref());
-        text.push_str(&format!("{name} {key} {}\n", op_digest(&op)));
-    }
-    text
+        format!("{name} {key} {}\n", op_digest(&op))
+    };
+    operations().into_iter().map(line).collect()
 }
 
 #[test]

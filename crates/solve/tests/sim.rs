@@ -43,15 +43,18 @@ type Result = NodeId;
 fn any_world(random: &mut Random) -> World {
     let mut graph = Graph::new();
     let mut nodes = vec![graph.add(Op::Scratch, Origin(0))];
-    for number in 0..1 + random.below(25) {
+    for number in 0..=random.below(25) {
         let any = |random: &mut Random| nodes[random.below(nodes.len())];
         let parent = any(random);
         let op = if random.chance(50) {
             Op::MakeDir(MakeDir { parent, path: format!("/{number}"), owner: String::new() })
         } else {
-            let sources = (0..1 + random.below(3)).map(|_| match random.chance(30) {
-                true => CopySource::Context { pattern: "a".into() },
-                false => CopySource::Tree { node: any(random), pattern: ".".into() },
+            let sources = (0..=random.below(2)).map(|_| {
+                if random.chance(30) {
+                    CopySource::Context { pattern: "a".into() }
+                } else {
+                    CopySource::Tree { node: any(random), pattern: ".".into() }
+                }
             });
             let sources = sources.collect();
             let dest = format!("/{number}");
@@ -178,12 +181,12 @@ fn run(seed: u64) {
     let world = any_world(&mut random);
     let options = Options { running_max: 1 + random.below(4), use_cache: random.chance(75) };
     let (mut solver, first) = Solver::<Result>::new(&world.graph, world.target, options);
-    let mut seen = Seen::default();
+    let mut history = Seen::default();
     let mut open = Vec::new();
     let mut actions = first;
     loop {
         for action in actions {
-            seen.check(&world, options, &solver, &action);
+            history.check(&world, options, &solver, &action);
             if !matches!(action, Action::Cancel { .. }) {
                 open.push(action);
             }
@@ -193,10 +196,10 @@ fn run(seed: u64) {
         }
         assert_eq!(solver.outcome(), None, "it has not ended while something is unanswered");
         let action = open.swap_remove(random.below(open.len()));
-        let event = answer(&world, &mut seen, &action, &mut random);
+        let event = answer(&world, &mut history, &action, &mut random);
         actions = solver.handle(event);
     }
-    check_end(&world, options, &solver, &seen);
+    check_end(&world, options, &solver, &history);
 }
 
 fn check_end(world: &World, options: Options, solver: &Solver<Result>, seen: &Seen) {

@@ -32,7 +32,8 @@ impl Lowering<'_> {
         }
         let sources = common.sources.iter().map(|(pattern, _)| CopySource::Context { pattern: relative(pattern) });
         let sources = sources.collect();
-        self.finish_copy(stage, head, ("ADD", true), common, sources)
+        self.finish_copy(stage, head, ("ADD", true), common, sources);
+        Some(())
     }
 
     pub(super) fn copy_files(&mut self, stage: &mut Stage, at: (usize, usize), head: &Head, copy: &Copy) -> Option<()> {
@@ -58,7 +59,8 @@ impl Lowering<'_> {
             None => CopySource::Context { pattern: relative(pattern) },
         };
         let sources = common.sources.iter().map(source).collect();
-        self.finish_copy(stage, head, ("COPY", false), common, sources)
+        self.finish_copy(stage, head, ("COPY", false), common, sources);
+        Some(())
     }
 
     fn finish_copy(
@@ -68,7 +70,7 @@ impl Lowering<'_> {
         (keyword, unpack): (&str, bool),
         common: Common,
         sources: Vec<CopySource>,
-    ) -> Option<()> {
+    ) {
         let created_by = created_by(keyword, &common);
         let Common { dest, chown, chmod, .. } = common;
         let copy = graph::Copy {
@@ -82,7 +84,6 @@ impl Lowering<'_> {
         };
         stage.node = self.add(Op::Copy(copy), head.span);
         stage.record(created_by, Some(stage.node));
-        Some(())
     }
 
     /// Expands and checks all but where the sources are; mistakes in several places are all reported.

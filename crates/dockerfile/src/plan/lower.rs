@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stave_graph::{Graph, Image, NodeId, Op, Origin};
 
+use super::metadata;
 use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
@@ -137,13 +138,12 @@ impl Lowering<'_> {
                 }
                 let platform = self.options.platform.clone();
                 let request = BaseRequest { reference: reference.clone(), platform };
-                match self.facts.bases.get(&request) {
-                    Some(base) => Some(self.image_node(base, span)),
-                    None => {
-                        self.miss(&request, span);
-                        Some(self.add(Op::Scratch, span))
-                    }
+                let facts = self.facts;
+                if let Some(base) = facts.bases.get(&request) {
+                    return Some(self.image_node(base, span));
                 }
+                self.miss(&request, span);
+                Some(self.add(Op::Scratch, span))
             }
         }
     }
@@ -186,15 +186,30 @@ impl Lowering<'_> {
             InstructionKind::Arg(declarations) => self.arg(stage, declarations),
             InstructionKind::Env(pairs) => self.env(stage, pairs),
             InstructionKind::Label(pairs) => self.label(stage, pairs),
-            InstructionKind::Cmd(command) => self.cmd(stage, command),
-            InstructionKind::Entrypoint(command) => self.entrypoint(stage, command),
-            InstructionKind::Shell(words) => self.shell(stage, words),
-            InstructionKind::Healthcheck(check) => self.healthcheck(stage, check),
+            InstructionKind::Cmd(command) => {
+                metadata::cmd(stage, command);
+                Some(())
+            }
+            InstructionKind::Entrypoint(command) => {
+                metadata::entrypoint(stage, command);
+                Some(())
+            }
+            InstructionKind::Shell(words) => {
+                metadata::shell(stage, words);
+                Some(())
+            }
+            InstructionKind::Healthcheck(check) => {
+                metadata::healthcheck(stage, check);
+                Some(())
+            }
             InstructionKind::Expose(words) => self.expose(stage, words),
             InstructionKind::User(user) => self.user(stage, user),
             InstructionKind::Volume(words) => self.volume(stage, words),
             InstructionKind::Stopsignal(signal) => self.stopsignal(stage, signal),
-            InstructionKind::Maintainer(author) => self.maintainer(stage, author),
+            InstructionKind::Maintainer(author) => {
+                metadata::maintainer(stage, author);
+                Some(())
+            }
             InstructionKind::Onbuild(onbuild) => {
                 stage.config.config.on_build.push(onbuild.text.clone());
                 Some(())

@@ -75,69 +75,6 @@ impl Lowering<'_> {
         Some(word)
     }
 
-    pub(super) fn cmd(&mut self, stage: &mut Stage, command: &Command) -> Option<()> {
-        let args = arguments(stage, command);
-        stage.record(format!("CMD {}", quoted_list(&args)), None);
-        stage.config.config.cmd = Some(args).filter(|args| !args.is_empty());
-        stage.config.config.args_escaped = Some(true);
-        stage.has_cmd = true;
-        Some(())
-    }
-
-    /// A `CMD` of the base was written for the base's entrypoint, so it does not survive a new one.
-    pub(super) fn entrypoint(&mut self, stage: &mut Stage, command: &Command) -> Option<()> {
-        let args = arguments(stage, command);
-        stage.record(format!("ENTRYPOINT {}", quoted_list(&args)), None);
-        stage.config.config.entrypoint = Some(args).filter(|args| !args.is_empty());
-        if !stage.has_cmd {
-            stage.config.config.cmd = None;
-        }
-        Some(())
-    }
-
-    pub(super) fn shell(&mut self, stage: &mut Stage, words: &[Text]) -> Option<()> {
-        let shell = texts(words);
-        stage.record(format!("SHELL {}", plain_list(&shell)), None);
-        stage.config.config.shell = Some(shell).filter(|shell| !shell.is_empty());
-        Some(())
-    }
-
-    pub(super) fn healthcheck(&mut self, stage: &mut Stage, check: &Healthcheck) -> Option<()> {
-        let check = match check {
-            Healthcheck::None => Check { test: vec!["NONE".to_owned()], ..Check::default() },
-            Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } => {
-                let set = |value: &Option<i64>| value.filter(|&value| value != 0);
-                let test = match command {
-                    Command::Exec(args) => [vec!["CMD".to_owned()], texts(args)].concat(),
-                    Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.as_str().to_owned()],
-                };
-                Check {
-                    test,
-                    interval: set(interval),
-                    timeout: set(timeout),
-                    start_period: set(start_period),
-                    start_interval: set(start_interval),
-                    retries: set(retries),
-                }
-            }
-        };
-        let time = |value: Option<i64>| duration(value.unwrap_or_default());
-        stage.record(
-            format!(
-                "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-                plain_list(&check.test),
-                time(check.interval),
-                time(check.timeout),
-                time(check.start_period),
-                time(check.start_interval),
-                check.retries.unwrap_or_default(),
-            ),
-            None,
-        );
-        stage.config.config.healthcheck = Some(check);
-        Some(())
-    }
-
     pub(super) fn expose(&mut self, stage: &mut Stage, words: &[Text]) -> Option<()> {
         let mut ports = Some(Vec::new());
         for text in words {
@@ -201,12 +138,70 @@ impl Lowering<'_> {
         stage.config.config.stop_signal = Some(signal);
         Some(())
     }
+}
 
-    pub(super) fn maintainer(&mut self, stage: &mut Stage, author: &Text) -> Option<()> {
-        stage.config.author = Some(author.as_str().to_owned());
-        stage.record(format!("MAINTAINER {}", author.as_str()), None);
-        Some(())
+pub(super) fn cmd(stage: &mut Stage, command: &Command) {
+    let args = arguments(stage, command);
+    stage.record(format!("CMD {}", quoted_list(&args)), None);
+    stage.config.config.cmd = Some(args).filter(|args| !args.is_empty());
+    stage.config.config.args_escaped = Some(true);
+    stage.has_cmd = true;
+}
+
+/// A `CMD` of the base was written for the base's entrypoint, so it does not survive a new one.
+pub(super) fn entrypoint(stage: &mut Stage, command: &Command) {
+    let args = arguments(stage, command);
+    stage.record(format!("ENTRYPOINT {}", quoted_list(&args)), None);
+    stage.config.config.entrypoint = Some(args).filter(|args| !args.is_empty());
+    if !stage.has_cmd {
+        stage.config.config.cmd = None;
     }
+}
+
+pub(super) fn shell(stage: &mut Stage, words: &[Text]) {
+    let shell = texts(words);
+    stage.record(format!("SHELL {}", plain_list(&shell)), None);
+    stage.config.config.shell = Some(shell).filter(|shell| !shell.is_empty());
+}
+
+pub(super) fn healthcheck(stage: &mut Stage, check: &Healthcheck) {
+    let check = match check {
+        Healthcheck::None => Check { test: vec!["NONE".to_owned()], ..Check::default() },
+        Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } => {
+            let set = |value: &Option<i64>| value.filter(|&value| value != 0);
+            let test = match command {
+                Command::Exec(args) => [vec!["CMD".to_owned()], texts(args)].concat(),
+                Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.as_str().to_owned()],
+            };
+            Check {
+                test,
+                interval: set(interval),
+                timeout: set(timeout),
+                start_period: set(start_period),
+                start_interval: set(start_interval),
+                retries: set(retries),
+            }
+        }
+    };
+    let time = |value: Option<i64>| duration(value.unwrap_or_default());
+    stage.record(
+        format!(
+            "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+            plain_list(&check.test),
+            time(check.interval),
+            time(check.timeout),
+            time(check.start_period),
+            time(check.start_interval),
+            check.retries.unwrap_or_default(),
+        ),
+        None,
+    );
+    stage.config.config.healthcheck = Some(check);
+}
+
+pub(super) fn maintainer(stage: &mut Stage, author: &Text) {
+    stage.config.author = Some(author.as_str().to_owned());
+    stage.record(format!("MAINTAINER {}", author.as_str()), None);
 }
 
 fn arguments(stage: &Stage, command: &Command) -> Vec<String> {

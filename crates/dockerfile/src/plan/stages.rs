@@ -198,8 +198,8 @@ fn place(file: &Dockerfile, current: usize, value: &Text) -> Result<Place, Box<D
     if name == "scratch" && find(file, name, file.stages.len()).is_none() {
         return Ok(Place::Scratch);
     }
-    if let Some(index) = number(name) {
-        return index.filter(|&index| index < file.stages.len()).map(Place::Stage).ok_or_else(|| {
+    if is_number(name) {
+        return numbered(file, name).map(Place::Stage).ok_or_else(|| {
             let message = format!("there is no stage {name}");
             Box::new(Diagnostic::error(codes::STAGE_INDEX, value.span(), message).label(stage_count(file)))
         });
@@ -208,11 +208,14 @@ fn place(file: &Dockerfile, current: usize, value: &Text) -> Result<Place, Box<D
     Ok(stage.map_or_else(|| Place::Image(name.to_owned()), Place::Stage))
 }
 
-/// Whether `text` is a number, and then which, if it is one that a stage may have.
-fn number(text: &str) -> Option<Option<usize>> {
+fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let numeric = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    numeric.then(|| text.parse().ok())
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns the stage with this number, if there is one.
+fn numbered(file: &Dockerfile, number: &str) -> Option<usize> {
+    number.parse().ok().filter(|&index| index < file.stages.len())
 }
 
 fn stage_count(file: &Dockerfile) -> String {
@@ -228,18 +231,16 @@ fn target(file: &Dockerfile, options: &PlanOptions) -> Result<usize, Box<Diagnos
     if let Some(stage) = find(file, wanted, file.stages.len()) {
         return Ok(stage);
     }
-    match number(wanted) {
-        Some(Some(index)) if index <= last => Ok(index),
-        Some(_) => {
-            let message = format!("the target is stage {wanted}, and {}", stage_count(file));
-            Err(Box::new(about_all_stages(file, codes::STAGE_INDEX, message)))
-        }
-        None => {
-            let message = format!("no stage is named `{wanted}`, which is the target");
-            let hint = similar_stage(file, wanted).map(|name| format!("A stage with a similar name is `{name}`."));
-            Err(Box::new(about_all_stages(file, codes::UNKNOWN_TARGET, message).maybe_hint(hint)))
-        }
+    if let Some(index) = numbered(file, wanted) {
+        return Ok(index);
     }
+    if is_number(wanted) {
+        let message = format!("the target is stage {wanted}, and {}", stage_count(file));
+        return Err(Box::new(about_all_stages(file, codes::STAGE_INDEX, message)));
+    }
+    let message = format!("no stage is named `{wanted}`, which is the target");
+    let hint = similar_stage(file, wanted).map(|name| format!("A stage with a similar name is `{name}`."));
+    Err(Box::new(about_all_stages(file, codes::UNKNOWN_TARGET, message).maybe_hint(hint)))
 }
 
 /// An error that is in no word of the file: it points at the stages that there are.

@@ -69,7 +69,7 @@ const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy"
 pub(super) fn proxies(options: &PlanOptions, declared: &Variables) -> Vec<String> {
     let mut environment = Vec::new();
     for proxy in PROXIES {
-        let given = options.build_args.iter().filter(|(name, _)| name.eq_ignore_ascii_case(proxy)).next_back();
+        let given = options.build_args.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(proxy));
         let Some((_, value)) = given else { continue };
         for name in [proxy.to_ascii_uppercase(), proxy.to_owned()] {
             if declared.get(&name).is_none() {
