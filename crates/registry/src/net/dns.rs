@@ -6,12 +6,14 @@
 //!
 //! Reference: RFC 1035; resolv.conf(5); RFC 6761, section 6.3 (`localhost`).
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use simple_dns::rdata::RData;
@@ -33,6 +35,9 @@ const SERVERS_MAX: usize = 3;
 /// Domains in which short names are looked for, at most.
 const SEARCH_MAX: usize = 6;
 
+/// How long an address is used without asking again.
+const REMEMBERED: Duration = Duration::from_mins(1);
+
 /// Links of a chain of aliases that are followed, at most.
 const ALIASES_MAX: usize = 16;
 
@@ -53,6 +58,8 @@ pub(crate) struct Resolver {
     timeout: Duration,
     /// The port that name servers listen on: 53, but in tests.
     port: u16,
+    /// What was found lately: the HTTP library asks before each request, also where it has a connection already.
+    known: Mutex<BTreeMap<String, (Instant, Vec<IpAddr>)>>,
 }
 
 impl fmt::Debug for Resolver {
@@ -65,7 +72,7 @@ impl UreqResolver for Resolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or_else(|| ureq::Error::BadUri("there is no host in it".to_owned()))?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let found = self.addresses(host).map_err(|error| ureq::Error::Other(Box::new(error)))?;
+        let found = self.remembered(host).map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let mut addresses = self.empty();
         for address in found.into_iter().take(16) {
             addresses.push(SocketAddr::new(address, port));
@@ -76,7 +83,20 @@ impl UreqResolver for Resolver {
 
 impl Resolver {
     pub(crate) fn new(etc: &Path, cancel: Cancel, timeout: Duration) -> Self {
-        Self { etc: etc.to_owned(), cancel, timeout, port: 53 }
+        Self { etc: etc.to_owned(), cancel, timeout, port: 53, known: Mutex::default() }
+    }
+
+    /// Returns the addresses of `host`, looking them up at most once a minute.
+    fn remembered(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((found, addresses)) = known().get(host)
+            && found.elapsed() < REMEMBERED
+        {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.addresses(host)?;
+        known().insert(host.to_owned(), (Instant::now(), addresses.clone()));
+        Ok(addresses)
     }
 
     /// Returns the addresses of `host`, the two kinds taking turns; never none.
@@ -437,8 +457,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::write(folder.path().join("resolv.conf"), "nameserver 127.0.0.1\n").expect("it can be written");
         let (thread, port) = server(2, RCODE::NoError);
-        let found = resolver(folder.path(), port).addresses("Registry.Example").expect("the server knows it");
-        assert_eq!(found, [ip("::9"), ip("10.0.0.9")]);
+        let resolver = resolver(folder.path(), port);
+        for _ in 0..2 {
+            let found = resolver.remembered("Registry.Example").expect("the server knows it");
+            assert_eq!(found, [ip("::9"), ip("10.0.0.9")]);
+        }
         thread.join().expect("the server does not panic");
     }
 
