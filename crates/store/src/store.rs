@@ -255,11 +255,17 @@ fn initialise_locked(root: &Path, directory: &File) -> Result<(), StoreError> {
     stubs::create(root)?;
     drop(Database::open(root.join(layout::DATABASE))?);
     reserve::fill(root)?;
+    // The database repairs itself, so only names have to be on the disk before the version is.
+    let made = layout::DIRECTORIES.iter().map(|name| root.join(name)).chain(stubs::directories(root));
+    for path in made.chain([root.to_owned()]) {
+        let sync = File::open(&path).and_then(|directory| directory.sync_all());
+        sync.map_err(|error| StoreError::io("write to the disk", &path, error))?;
+    }
     let temporary = root.join("version.new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
         io::Write::write_all(&mut file, format!("{}\n", layout::VERSION).as_bytes())?;
-        rustix::fs::syncfs(directory)?;
+        file.sync_all()?;
         std::fs::rename(&temporary, root.join(layout::VERSION_FILE))?;
         directory.sync_all()
     };

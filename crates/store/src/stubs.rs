@@ -5,7 +5,7 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
 use crate::id::random_bytes;
@@ -23,6 +23,12 @@ pub(crate) fn create(root: &Path) -> Result<(), StoreError> {
     let work = root.join(layout::TRASH).join(stave_oci::digest::hex(&random_bytes::<8>()?));
     fill(&work).map_err(|error| StoreError::io("create", &target, error))?;
     std::fs::rename(&work, &target).map_err(|error| StoreError::io("create", &target, error))
+}
+
+/// Returns the directories of `stubs`.
+pub(crate) fn directories(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let stubs = root.join(layout::STUBS);
+    DIRECTORIES.into_iter().map(move |(name, _)| stubs.join(name))
 }
 
 fn fill(work: &Path) -> io::Result<()> {
