@@ -60,6 +60,11 @@ impl<'c> Repository<'c> {
         self.client.patience()
     }
 
+    /// The same for what a mirror may not have: the next one is asked rather than this one again.
+    pub(crate) fn patience_to_find(&self) -> Patience<'c> {
+        if self.place.mirror { self.patience().none() } else { self.patience() }
+    }
+
     /// Sends the request with what proves who we are. A 401 is answered once; then it is [`RegistryError::Denied`].
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Reply, Failure> {
         let Request { method, url, headers, mut payload, .. } = request;
@@ -68,7 +73,7 @@ impl<'c> Repository<'c> {
         } else {
             self.client.config.registries.is_insecure(&url.origin().authority())
         };
-        let mut refused = None;
+        let mut refused = false;
         loop {
             let grant = self.grant();
             let again = Request {
@@ -84,9 +89,9 @@ impl<'c> Repository<'c> {
             match reply.status {
                 // Another host's refusal is no reason to tell anybody who we are.
                 401 | 403 if !ours => return Err(self.client.http.status_failure(reply)),
-                401 if refused.is_none() => {
+                401 if !refused => {
                     self.authenticate(&reply, grant.as_ref())?;
-                    refused = Some(grant);
+                    refused = true;
                     if matches!(payload, Payload::Stream { .. }) {
                         // Part of the stream is gone; whoever has it must start again.
                         let failure = self.client.http.status_failure(reply);

@@ -27,6 +27,8 @@ pub(crate) enum Retry {
     Never,
     /// Perhaps, after a while.
     Later,
+    /// Perhaps, but nobody is there at all: a few attempts are enough.
+    Briefly,
     /// Not before so much time has passed; the server said so.
     After(Duration),
 }
@@ -245,11 +247,14 @@ impl Http {
 
     fn transport_error(&self, url: &Url, error: ureq::Error) -> (TransportError, Retry) {
         match error {
+            ureq::Error::Timeout(timeout @ (ureq::Timeout::Resolve | ureq::Timeout::Connect)) => {
+                (self.timeout(timeout), Retry::Briefly)
+            }
             ureq::Error::Timeout(timeout) => (self.timeout(timeout), Retry::Later),
             ureq::Error::Other(other) => match other.downcast::<net::ResolveError>() {
                 Ok(error) => {
                     let (host, reason) = (url.origin().host.clone(), error.reason);
-                    let retry = if error.temporary { Retry::Later } else { Retry::Never };
+                    let retry = if error.temporary { Retry::Briefly } else { Retry::Never };
                     (TransportError::Resolve { host, reason }, retry)
                 }
                 Err(other) => (TransportError::Protocol(other.to_string()), Retry::Never),
@@ -258,6 +263,7 @@ impl Http {
             ureq::Error::Rustls(error) => (tls_error(&error), Retry::Never),
             ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(tls) => (tls_error(tls), Retry::Never),
+                None if is_absence(&error) => (TransportError::Io(error), Retry::Briefly),
                 None => (TransportError::Io(error), Retry::Later),
             },
             ureq::Error::LargeResponseHeader(..) => (TransportError::Protocol(error.to_string()), Retry::Never),
@@ -306,6 +312,12 @@ impl Http {
     }
 }
 
+/// Whether nobody listens at the other end, as far as anybody can say.
+fn is_absence(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable)
+}
+
 fn tls_error(error: &rustls::Error) -> TransportError {
     match error {
         rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TransportError::NoTls,
@@ -337,12 +349,19 @@ pub(crate) struct Patience<'a> {
     limits: &'a Limits,
     cancel: &'a Cancel,
     clock: &'a Arc<dyn crate::clock::Clock>,
+    retries: u32,
     failures: u32,
 }
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(limits: &'a Limits, cancel: &'a Cancel, clock: &'a Arc<dyn crate::clock::Clock>) -> Self {
-        Self { limits, cancel, clock, failures: 0 }
+        Self { limits, cancel, clock, retries: limits.retries_max, failures: 0 }
+    }
+
+    /// None at all: somebody else can be asked.
+    pub(crate) fn none(mut self) -> Self {
+        self.retries = 0;
+        self
     }
 
     /// Forgets the failures so far: something was achieved since.
@@ -354,9 +373,10 @@ impl<'a> Patience<'a> {
     pub(crate) fn wait(&mut self, failure: Failure) -> Result<(), RegistryError> {
         let wait = match failure.retry {
             Retry::Never => return Err(failure.error),
-            _ if self.failures >= self.limits.retries_max => return Err(failure.error),
+            _ if self.failures >= self.retries => return Err(failure.error),
+            Retry::Briefly if self.failures >= self.limits.connect_retries_max => return Err(failure.error),
             Retry::After(wait) => wait.min(self.limits.retry_after_max),
-            Retry::Later => {
+            Retry::Later | Retry::Briefly => {
                 let doubled = self.limits.backoff_first.saturating_mul(1_u32 << self.failures.min(16));
                 let wait = doubled.min(self.limits.backoff_max);
                 // Up to a quarter more, so that clients that failed together don't come back together.

@@ -42,6 +42,18 @@ pub const HELPER_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a credential helper may run. It may be asking the user for a password.
 pub const HELPER_TIME_MAX: Duration = Duration::from_mins(2);
 
+/// Name servers that are asked, at most. More in `resolv.conf` are ignored, as everywhere.
+pub const DNS_SERVERS_MAX: usize = 3;
+
+/// Domains in which short names are looked for, at most.
+pub const DNS_SEARCH_MAX: usize = 6;
+
+/// Links of a chain of aliases that are followed, at most.
+pub const DNS_ALIASES_MAX: usize = 16;
+
+/// How long an address is used without asking again.
+pub const DNS_REMEMBERED: Duration = Duration::from_mins(1);
+
 /// Layers of one image. No runtime mounts more.
 pub const LAYERS_MAX: usize = 500;
 
@@ -58,6 +70,8 @@ pub struct Limits {
     pub commit_timeout: Duration,
     /// Attempts after the first. A transfer that moves bytes again starts counting anew.
     pub retries_max: u32,
+    /// Attempts after the first where no connection can be made.
+    pub connect_retries_max: u32,
     /// Resumptions of one blob, however much each of them moved.
     pub resumptions_max: u32,
     /// Wait before the first repetition; each later wait doubles.
@@ -73,11 +87,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(15),
             first_byte_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_mins(1),
             commit_timeout: Duration::from_mins(5),
             retries_max: 5,
+            connect_retries_max: 2,
             resumptions_max: 50,
             backoff_first: Duration::from_millis(500),
             backoff_max: Duration::from_secs(15),

@@ -83,7 +83,8 @@ impl Client {
 
     /// Opens a repository, trying again where that may help.
     pub(crate) fn open(&self, place: &Place, push: bool) -> Result<Repository<'_>, RegistryError> {
-        let mut patience = self.patience();
+        let patience = self.patience();
+        let mut patience = if place.mirror { patience.none() } else { patience };
         loop {
             match Repository::open(self, place, push) {
                 Ok(repository) => return Ok(repository),
@@ -121,7 +122,7 @@ fn fetch(
     tag_or_digest: &str,
     expected: Option<BlobDigest>,
 ) -> Result<Fetched, RegistryError> {
-    let mut patience = repository.patience();
+    let mut patience = repository.patience_to_find();
     loop {
         match try_fetch(repository, name, tag_or_digest, expected) {
             Ok(fetched) => return Ok(fetched),

@@ -1,3 +1,4 @@
+#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 //! Registries that stumble: what is tried again, after how long, and what is taken up where it broke off.
 
 mod support;
@@ -239,6 +240,19 @@ fn a_mirror_without_the_layer_is_no_obstacle() {
 }
 
 #[test]
+fn addresses_of_both_kinds_are_understood() {
+    let (bench, image) = (Bench::new(), image());
+    let for_server = image.clone();
+    let Some(server) = Server::start_on("[::1]:0", move |asked| registry(&for_server, asked)) else {
+        eprintln!("skipped: this machine has no IPv6 on loopback");
+        return;
+    };
+    let found = bench.client().resolve(&reference(&format!("[::1]:{}/app:1", server.port)), &amd64());
+    assert_eq!(found.expect("the image is there").manifest, image.manifest);
+    assert!(server.asked().iter().all(|asked| asked.header("host") == format!("[::1]:{}", server.port)));
+}
+
+#[test]
 fn when_no_mirror_works_all_are_named() {
     let bench = Bench::new();
     let conf = "[[registry]]\nlocation = \"127.0.0.1:2\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:1\"\n";
@@ -247,6 +261,8 @@ fn when_no_mirror_works_all_are_named() {
     let text = shown(&error);
     assert!(text.starts_with("no mirror of `127.0.0.1:2/app:latest` works (127.0.0.1:1: "), "{text}");
     assert!(text.contains("Connection refused") && text.contains("127.0.0.1:2/v2/"), "{text}");
+    // A dead mirror is left at once, and a registry where nobody listens is not waited for long.
+    assert_eq!(bench.clock.slept(), [500, 1000]);
 }
 
 /// A sink that fails, as a full disk does.

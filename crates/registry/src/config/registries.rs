@@ -199,17 +199,17 @@ impl Registries {
         if prefix.is_empty() {
             return Err(wrong("neither `prefix` nor `location` is set"));
         }
-        if prefix.contains("://") || location.contains("://") {
-            return Err(wrong("a location is a host and a path, without `https://` or `http://`"));
-        }
         if prefix.starts_with('*') && !prefix.starts_with("*.") {
             return Err(wrong("a wildcard stands for whole parts of a host name, as in `*.example.com`"));
+        }
+        if !is_location(prefix.trim_start_matches("*.")) || !(location.is_empty() || is_location(&location)) {
+            return Err(wrong("a location is a host and a path, without `https://` or `http://`"));
         }
         let mut mirrors = Vec::new();
         for mirror in raw.mirror {
             self.warn(path, "registry.mirror.", mirror.other.keys());
             let location = trimmed(&mirror.location);
-            if location.is_empty() || location.contains("://") {
+            if !is_location(&location) {
                 return Err(wrong("a mirror's `location` is a host and a path, without `https://` or `http://`"));
             }
             let serves = match (mirror.pull_from_mirror.as_str(), raw.mirror_by_digest_only) {
@@ -332,6 +332,12 @@ impl Place {
         let (host, repository) = name.split_once('/').unwrap_or((name, ""));
         Self { host: host.to_owned(), repository: repository.to_owned(), insecure, mirror }
     }
+}
+
+/// Whether a text can be a host, perhaps with a port and a path. What exactly is valid is found out when it is used.
+fn is_location(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/[]@".contains(&byte);
+    !text.is_empty() && !text.contains("//") && text.bytes().all(allowed)
 }
 
 /// Lists the `.conf` files of a folder in the order of their names.

@@ -25,21 +25,10 @@ use ureq::unversioned::transport::NextTimeout;
 
 use crate::cancel::Cancel;
 use crate::config::read_optional;
+use crate::limits;
 
 /// How often a wait looks whether somebody asked for an end.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Name servers that are asked, at most. More in the file are ignored, as everywhere.
-const SERVERS_MAX: usize = 3;
-
-/// Domains in which short names are looked for, at most.
-const SEARCH_MAX: usize = 6;
-
-/// How long an address is used without asking again.
-const REMEMBERED: Duration = Duration::from_mins(1);
-
-/// Links of a chain of aliases that are followed, at most.
-const ALIASES_MAX: usize = 16;
 
 /// Why a host has no address.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +79,7 @@ impl Resolver {
     fn remembered(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((found, addresses)) = known().get(host)
-            && found.elapsed() < REMEMBERED
+            && found.elapsed() < limits::DNS_REMEMBERED
         {
             return Ok(addresses.clone());
         }
@@ -276,7 +265,7 @@ fn read_answer(bytes: &[u8], id: u16, name: &str, kind: TYPE) -> io::Result<Vec<
         other => return Err(io::Error::other(format!("it answers {other:?}"))),
     }
     let mut names = vec![name.trim_end_matches('.').to_owned()];
-    for _ in 0..ALIASES_MAX {
+    for _ in 0..limits::DNS_ALIASES_MAX {
         let known = names.len();
         for record in &packet.answers {
             if let RData::CNAME(alias) = &record.rdata
@@ -342,14 +331,16 @@ impl Settings {
                 }
                 // The last of these lines counts.
                 Some("search" | "domain") => {
-                    settings.search =
-                        words.map(|word| word.trim_end_matches('.').to_ascii_lowercase()).take(SEARCH_MAX).collect();
+                    settings.search = words
+                        .map(|word| word.trim_end_matches('.').to_ascii_lowercase())
+                        .take(limits::DNS_SEARCH_MAX)
+                        .collect();
                 }
                 Some("options") => words.for_each(|word| settings.option(word)),
                 _ => {}
             }
         }
-        settings.servers.truncate(SERVERS_MAX);
+        settings.servers.truncate(limits::DNS_SERVERS_MAX);
         if settings.servers.is_empty() {
             settings.servers.push(Ipv4Addr::LOCALHOST.into());
         }

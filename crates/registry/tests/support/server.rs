@@ -104,22 +104,28 @@ struct Shared {
 
 impl Server {
     pub fn start(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start_with(None, Box::new(script))
+        Self::start_on("127.0.0.1:0", script).expect("a port is free")
+    }
+
+    /// Nothing, if this machine lacks the address.
+    pub fn start_on(address: &str, script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Option<Self> {
+        Some(Self::start_with(TcpListener::bind(address).ok()?, None, Box::new(script)))
     }
 
     /// A server for `registry.test` and its neighbours; with `clients`, only for those with a certificate.
     pub fn start_tls(clients: bool, script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start_with(Some(Arc::new(tls(clients))), Box::new(script))
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_with(listener, Some(Arc::new(tls(clients))), Box::new(script))
     }
 
-    fn start_with(tls: Option<Arc<rustls::ServerConfig>>, script: Box<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
+    fn start_with(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, script: Box<Script>) -> Self {
+        let address = listener.local_addr().expect("it is bound");
+        let port = address.port();
         let (asked, open, ended) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { script, asked, open, ended, tls });
         let for_thread = shared.clone();
         let thread = std::thread::spawn(move || accept(&listener, &for_thread));
-        Self { address: format!("127.0.0.1:{port}"), port, shared, thread: Some(thread) }
+        Self { address: address.to_string(), port, shared, thread: Some(thread) }
     }
 
     pub fn asked(&self) -> Vec<Asked> {
