@@ -56,30 +56,26 @@ fn any_drafts() -> impl Strategy<Value = Vec<Draft>> {
     prop::collection::vec(any_draft(), 1..6)
 }
 
-/// Writes a file; `reference` says how stage `N` is called elsewhere, and `separator` what stands between lines.
+/// Writes a file. Stages are called by names or by numbers; `separator` stands between lines.
 fn write(drafts: &[Draft], names: bool, separator: &str) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (number, draft) in drafts.iter().enumerate() {
         let base = match &draft.base {
             Some(index) if number > 0 && names => format!("stage{}", index.index(number)),
             _ => ["scratch", "image"][number % 2].to_owned(),
         };
         let name = if names { format!(" AS Stage{number}") } else { String::new() };
-        text.push_str(&format!("FROM {base}{name}\n{separator}"));
-        for line in &draft.lines {
-            match line {
-                Line::Plain(line) => text.push_str(line),
-                Line::CopyFrom(_) if number == 0 => text.push_str("RUN first"),
-                Line::CopyFrom(index) if names => {
-                    text.push_str(&format!("COPY --from=STAGE{} /out /in/", index.index(number)));
-                }
-                Line::CopyFrom(index) => text.push_str(&format!("COPY --from={} /out /in/", index.index(number))),
+        lines.push(format!("FROM {base}{name}\n"));
+        lines.extend(draft.lines.iter().map(|line| match line {
+            Line::Plain(line) => format!("{line}\n"),
+            Line::CopyFrom(_) if number == 0 => "RUN first\n".to_owned(),
+            Line::CopyFrom(index) => {
+                let prefix = if names { "STAGE" } else { "" };
+                format!("COPY --from={prefix}{} /out /in/\n", index.index(number))
             }
-            text.push('\n');
-            text.push_str(separator);
-        }
+        }));
     }
-    text
+    lines.join(separator)
 }
 
 fn outcome(text: &str, target: Option<&str>) -> (Plan, Vec<Diagnostic>) {

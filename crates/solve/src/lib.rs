@@ -13,6 +13,8 @@
 //! 6. After a failure nothing starts, and the solve ends when what had started has answered.
 //! 7. What is looked up and what executes depends on the answers, never on their order.
 
+mod protocol;
 mod solver;
 
-pub use solver::{Action, Event, Options, Outcome, Solver, Status};
+pub use protocol::{Action, Event, Options, Outcome, Status};
+pub use solver::Solver;

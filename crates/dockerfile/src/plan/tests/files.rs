@@ -66,7 +66,7 @@ fn destinations_are_seen_from_the_working_directory() {
         ("COPY a/../b/* /x/../y/", r#"context:"b/*" to "/y" as directory"#),
         ("COPY [\"a b\", \"/c d\"]", r#"context:"a b" to "/c d""#),
         ("COPY --chown=1:2 --chmod=0755 f g", r#"context:"f" to "/w/g" chown="1:2" chmod=755"#),
-        ("COPY --from=scratch f g", r##"#0:"f" to "/w/g""##),
+        ("COPY --from=scratch f g", r#"#0:"f" to "/w/g""#),
     ] {
         let text = format!("FROM scratch\nWORKDIR /w\n{copy}\n");
         let line = format!("copy on #1 {expected}");
@@ -78,7 +78,7 @@ fn destinations_are_seen_from_the_working_directory() {
 #[test]
 fn a_copy_from_a_stage_does_not_see_its_working_directory() {
     let text = "FROM scratch AS s\nWORKDIR /w\nFROM scratch\nCOPY --from=s foo bar\n";
-    assert!(operations(text).ends_with(r##"copy on #0 #1:"foo" to "/bar""##));
+    assert!(operations(text).ends_with(r#"copy on #0 #1:"foo" to "/bar""#));
 }
 
 #[test]

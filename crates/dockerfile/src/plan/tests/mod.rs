@@ -108,11 +108,11 @@ fn titles(plan: &BuildPlan) -> Vec<String> {
 }
 
 fn env_of_last_run(plan: &BuildPlan) -> Vec<String> {
-    let execs = plan.graph.reachable(plan.target).into_iter().filter_map(|node| match plan.graph.op(node) {
+    let mut execs = plan.graph.reachable(plan.target).into_iter().filter_map(|node| match plan.graph.op(node) {
         stave_graph::Op::Exec(exec) => Some(exec.env.clone()),
         _ => None,
     });
-    let mut env = execs.last().expect("there is a RUN");
+    let mut env = execs.next_back().expect("there is a RUN");
     env.retain(|entry| !entry.starts_with("PATH="));
     env
 }

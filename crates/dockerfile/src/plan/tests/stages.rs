@@ -60,7 +60,7 @@ fn the_story_is_one_graph() {
         ]
     );
     assert!(plan.history.iter().all(|item| item.comment.as_deref() == Some("buildkit.dockerfile.v0")));
-    let layers: Vec<_> = plan.history.iter().map(|item| item.node.map(|node| node.index())).collect();
+    let layers: Vec<_> = plan.history.iter().map(|item| item.node.map(stave_graph::NodeId::index)).collect();
     assert_eq!(layers, [Some(6), Some(7), Some(8), None]);
 }
 
