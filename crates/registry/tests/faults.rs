@@ -1,4 +1,3 @@
-#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 //! Registries that stumble: what is tried again, after how long, and what is taken up where it broke off.
 
 mod support;
