@@ -90,7 +90,8 @@ impl UserText {
         let mut halves = text.split(':');
         let user = halves.next().unwrap_or_default();
         let group = halves.next();
-        let readable = |half: &str| !half.is_empty() && !half.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',');
+        let readable =
+            |half: &str| !half.is_empty() && !half.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',');
         if halves.next().is_some() || !readable(user) || !group.is_none_or(readable) {
             return Err(grammar());
         }
@@ -209,7 +210,8 @@ mod tests {
 
     const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken line\n1000:x:0:0::/:/bin/sh\n\
         app:x:1000:1001:App:/home/app:/bin/sh\nwrap:x:4294967296:0::/:/bin/sh\nminus:x:-1:0::/:/bin/sh\nbare:x:7:8\n";
-    const GROUP: &[u8] = b"root:x:0:root\nbin:x:1:root,daemon\nstaff:x:50:app\nwheel:x:10:root,app\napp:x:1001:\ntwice:x:50:app\n";
+    const GROUP: &[u8] =
+        b"root:x:0:root\nbin:x:1:root,daemon\nstaff:x:50:app\nwheel:x:10:root,app\napp:x:1001:\ntwice:x:50:app\n";
 
     fn who(text: &str) -> Result<(u32, u32, Vec<u32>), UserError> {
         identity(text, PASSWD, GROUP).map(|identity| (identity.uid, identity.gid, identity.groups))
@@ -220,7 +222,10 @@ mod tests {
         assert_eq!(who(""), Ok((0, 0, vec![0, 1, 10])));
         assert_eq!(who(""), who("root"));
         assert_eq!(who(""), who("0"));
-        assert_eq!(identity("", b"", b"").map(|root| (root.uid, root.gid, root.groups, root.home)), Ok((0, 0, vec![0], None)));
+        assert_eq!(
+            identity("", b"", b"").map(|root| (root.uid, root.gid, root.groups, root.home)),
+            Ok((0, 0, vec![0], None))
+        );
     }
 
     #[test]

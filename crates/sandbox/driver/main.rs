@@ -24,6 +24,9 @@ struct Scenario {
     /// Mount a unified cgroup hierarchy over the host's first.
     #[serde(default)]
     cgroup2: bool,
+    /// Look at the host first, as `stave doctor` does.
+    #[serde(default)]
+    doctor: bool,
     /// Directory of the layers.
     base: PathBuf,
     /// Layers, lowest first.
@@ -90,6 +93,7 @@ struct Answer {
     zygote_descriptors_before: usize,
     zygote_descriptors_after: usize,
     remounted: Option<String>,
+    findings: Vec<String>,
 }
 
 const JOBS: &[Job] = &[
@@ -321,6 +325,7 @@ fn main() {
         subgid,
         ..RootlessOptions::default()
     });
+    let findings = if scenario.doctor { stave_sandbox::probe::probe_with(&options) } else { Vec::new() };
     let map = rootless::enter(&options).expect("a namespace");
     if scenario.cgroup2 {
         rustix::mount::mount(
@@ -373,6 +378,10 @@ fn main() {
         descriptors_after: descriptors("self"),
         zygote_descriptors_before,
         zygote_descriptors_after: descriptors(&zygote),
+        findings: findings
+            .iter()
+            .map(|found| format!("{}: {:?}: {} | {}", found.name, found.state, found.detail, found.advice))
+            .collect(),
         remounted: scenario.remount.then(|| remount(&scenario)),
     };
     println!("{}", serde_json::to_string(&answer).expect("an answer"));

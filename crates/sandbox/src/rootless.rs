@@ -175,7 +175,7 @@ pub fn enter(options: &RootlessOptions) -> Result<IdMap, RootlessError> {
     Ok(map)
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let held = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
     rustix::process::geteuid().is_root() && held
 }
@@ -187,15 +187,15 @@ fn private_mounts() -> Result<(), RootlessError> {
 }
 
 /// What the helpers will be asked for.
-struct Ranges {
-    uids: Vec<Extent>,
-    gids: Vec<Extent>,
+pub(crate) struct Ranges {
+    pub(crate) uids: Vec<Extent>,
+    pub(crate) gids: Vec<Extent>,
     newuidmap: PathBuf,
     newgidmap: PathBuf,
 }
 
 impl Ranges {
-    fn find(options: &RootlessOptions) -> Result<Self, SingleReason> {
+    pub(crate) fn find(options: &RootlessOptions) -> Result<Self, SingleReason> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let passwd = fs::read_to_string(&options.passwd).unwrap_or_default();
         let name = user_name(&passwd, uid);
@@ -346,7 +346,7 @@ fn single(reason: SingleReason) -> Result<IdMap, RootlessError> {
     Ok(IdMap::Single { reason })
 }
 
-fn write_maps(uid: u32, gid: u32) -> Result<(), RootlessError> {
+pub(crate) fn write_maps(uid: u32, gid: u32) -> Result<(), RootlessError> {
     let write = |path: &str, text: String| {
         fs::write(path, text).map_err(|error| RootlessError::Map { path: path.to_owned(), errno: error.into() })
     };

@@ -42,6 +42,26 @@ pub(crate) fn fork(namespaces: c_int) -> Result<Forked, Errno> {
     Ok(Forked::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
+/// Runs `work` in a process of its own and answers what it answered; `None` if it could not or died.
+///
+/// Other threads may exist: this is fork(3), which leaves the allocator usable in the child.
+pub(crate) fn in_child<T: serde::Serialize + serde::de::DeserializeOwned>(work: impl FnOnce() -> T) -> Option<T> {
+    let (ours, theirs) = crate::wire::pair().ok()?;
+    // SAFETY: the child calls `work`, which only uses the allocator and system calls, and `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let sent = answer.is_ok_and(|answer| crate::wire::send(&theirs, &answer, &[]).is_ok());
+        exit_now(i32::from(!sent));
+    }
+    drop(theirs);
+    let child = rustix::process::Pid::from_raw(child)?;
+    let answer = crate::wire::receive(&ours).ok().flatten().and_then(|message| message.parse().ok());
+    let options = rustix::process::WaitOptions::empty();
+    while matches!(rustix::process::waitpid(Some(child), options), Err(Errno::INTR)) {}
+    answer
+}
+
 /// Ends the process at once: no destructors, no buffers, no hooks.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; nothing of it is used afterwards.

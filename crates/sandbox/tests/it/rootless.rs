@@ -4,13 +4,29 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Builder, answer, as_builder};
+use crate::support::{Builder, answer, as_builder, each_builder};
 
 #[test]
 fn root_stays_what_it_is() {
     as_builder(Builder::Root, |world| {
         let answer = world.drive(&json!({})).unwrap();
         assert_eq!((answer.map.as_str(), answer.advice), ("Inherited", None));
+    });
+}
+
+#[test]
+fn the_doctor_finds_what_the_builder_then_uses() {
+    each_builder(|world| {
+        let answer = world.drive(&json!({ "doctor": true, "steps": [{ "args": ["true"] }] })).unwrap();
+        // The step ran, so nothing that a step needs may be called missing.
+        assert_eq!(answer.steps[0].exit, "code 0");
+        assert_eq!(answer.findings.len(), 12);
+        for found in &answer.findings {
+            assert!(!found.contains(": Missing: "), "{found}");
+        }
+        let ranges = answer.findings.iter().find(|found| found.starts_with("id ranges: ")).unwrap();
+        let expected = if world.builder == Builder::Root { "not needed" } else { "has no range for user" };
+        assert!(ranges.contains(expected), "{ranges}");
     });
 }
 

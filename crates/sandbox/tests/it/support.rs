@@ -43,6 +43,7 @@ pub(crate) struct Answer {
     pub(crate) zygote_descriptors_before: usize,
     pub(crate) zygote_descriptors_after: usize,
     pub(crate) remounted: Option<String>,
+    pub(crate) findings: Vec<String>,
 }
 
 pub(crate) struct World {
