@@ -3,6 +3,7 @@
 mod diagnostics;
 mod files;
 mod metadata;
+mod recorded;
 mod stages;
 
 use std::collections::BTreeMap;
