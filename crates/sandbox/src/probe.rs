@@ -132,7 +132,7 @@ fn processes() -> Finding {
 }
 
 /// Enters namespaces as stave would: for root mounts of its own, for others a user namespace around them.
-fn enter() -> Result<(), Code> {
+pub(crate) fn enter() -> Result<(), Code> {
     if is_root() {
         sys::unshare(UnshareFlags::NEWNS)?;
     } else {
@@ -222,7 +222,7 @@ fn try_overlay() -> Result<Overlay, Code> {
     Ok(Overlay { each_layer, volatile })
 }
 
-fn is_initial_namespace() -> bool {
+pub(crate) fn is_initial_namespace() -> bool {
     read("/proc/self/uid_map").is_some_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 

@@ -51,6 +51,13 @@ pub(crate) fn attach(mount: impl AsFd, place: impl AsFd) -> Result<(), Code> {
 
 /// Mounts the layers. The current directory must be the base that their paths are relative to.
 pub(crate) fn mount(step: &StepMessage<'_>) -> Result<Root, SandboxError> {
+    mount_by(overlay, step)
+}
+
+/// A way to join layers, which answers `None` on a kernel that it does not suit.
+type Join = fn(&StepMessage<'_>) -> Result<Option<OwnedFd>, Code>;
+
+fn mount_by(join: Join, step: &StepMessage<'_>) -> Result<Root, SandboxError> {
     if step.lowers.is_empty() || step.lowers.len() > LAYERS_MAX {
         return Err(SandboxError::TooManyLayers { count: step.lowers.len(), limit: LAYERS_MAX });
     }
@@ -61,7 +68,7 @@ pub(crate) fn mount(step: &StepMessage<'_>) -> Result<Root, SandboxError> {
     let here = openat(CWD, ".", DIRECTORY, Mode::empty()).during("open", "the base directory")?;
     attach(&scaffold, here).during("attach", "the scaffold")?;
     let place = openat(&scaffold, "root", DIRECTORY, Mode::empty()).during("open", "the scaffold")?;
-    match overlay(step).during("join", "the layers")? {
+    match join(step).during("join", "the layers")? {
         Some(overlay) => attach(&overlay, place).during("attach", "the layers")?,
         None => mount_the_old_way(step, &place)?,
     }
@@ -128,4 +135,78 @@ pub(crate) fn clone_mount(from: impl AsFd, path: &str) -> Result<OwnedFd, Code> 
     use rustix::mount::{OpenTreeFlags, open_tree};
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(from, path, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::fs;
+
+    use super::*;
+    use crate::{Network, probe, step, sys};
+
+    fn message(lowers: Vec<String>, userxattr: bool) -> StepMessage<'static> {
+        StepMessage {
+            lowers: Cow::Owned(lowers),
+            upper: "upper".into(),
+            work: "work".into(),
+            userxattr,
+            volatile: false,
+            args: Cow::Borrowed(&[]),
+            env: Cow::Borrowed(&[]),
+            cwd: "/".into(),
+            user: "".into(),
+            hostname: "".into(),
+            network: Network::Host,
+            hosts: Cow::Borrowed(b""),
+            resolv_conf: Cow::Borrowed(b""),
+            shm_bytes: 0,
+            terminal: None,
+        }
+    }
+
+    /// What is in the joined layers, and whether one can write to them.
+    fn joined(base: &std::path::Path, join: Join, lowers: Vec<String>) -> Result<Vec<String>, String> {
+        let show = |errno: Code| errno.to_string();
+        probe::enter().map_err(show)?;
+        rustix::process::chdir(base).map_err(show)?;
+        step::own_mounts().map_err(|error| error.to_string())?;
+        let userxattr = !rustix::process::geteuid().is_root() || !probe::is_initial_namespace();
+        let root = mount_by(join, &message(lowers, userxattr)).map_err(|error| error.to_string())?;
+        pivot(&root.tree).map_err(|error| error.to_string())?;
+        fs::write("/new", "").map_err(|error| error.to_string())?;
+        let mut names: Vec<String> =
+            fs::read_dir("/").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    #[test]
+    fn the_old_call_joins_the_same_layers_as_the_new_one() {
+        for join in [overlay as Join, |_| Ok(None)] {
+            let base = tempfile::tempdir().unwrap();
+            for name in ["low", "high", "upper", "work"] {
+                fs::create_dir(base.path().join(name)).unwrap();
+            }
+            fs::write(base.path().join("low/a"), "").unwrap();
+            fs::write(base.path().join("high/b"), "").unwrap();
+            let outcome = sys::in_child(|| joined(base.path(), join, vec!["low".into(), "high".into()]));
+            match outcome.expect("the child answers") {
+                Ok(names) => {
+                    assert_eq!(names, ["a", "b", "new"]);
+                    assert!(base.path().join("upper/new").exists());
+                }
+                Err(why) if why.contains("not permitted") => eprintln!("skipped: no namespaces here: {why}"),
+                Err(why) => panic!("{why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_old_call_says_how_many_layers_fit() {
+        let lowers = vec!["x".repeat(60); 200];
+        let place = OwnedFd::from(fs::File::open("/").unwrap());
+        let outcome = mount_the_old_way(&message(lowers, false), &place);
+        assert_eq!(outcome, Err(SandboxError::TooManyLayers { count: 200, limit: 66 }));
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
+use std::process::Child;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Builder, as_builder, each_builder};
+use crate::support::{Builder, World, as_builder, each_builder};
 
 #[test]
 fn exit_codes_are_a_shells() {
@@ -88,31 +90,45 @@ fn processes_with(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_process_of_every_step_ends_with_a_killed_builder() {
-    each_builder(|world| {
-        world.program("rootfs/bin/leave", "#!/bin/sh\nexec busybox setsid sleep \"$1\"\n");
-        // A number that only the processes of this test have in their command line.
-        let mark = format!(
-            "9{}",
-            world.outside().metadata().map(|status| std::os::unix::fs::MetadataExt::ino(&status)).unwrap()
-        );
-        let line = STUBBORN.replace("54321", &mark);
-        let mut child = world.start(&json!({ "hold": true, "steps": [
-            { "args": ["sh", "-c", line] },
-            { "args": ["sleep", mark] },
-            { "args": ["leave", mark], "no_network": true },
-        ]}));
-        let mut first = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut first).unwrap();
-        assert_eq!(first, "running\n");
-        assert!(processes_with(&mark).len() >= 3, "{:?}", processes_with(&mark));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // The builder's standard error is open in every process of the steps: its end is the end of all of them.
-        let mut rest = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
-        assert_eq!(processes_with(&mark), BTreeSet::new(), "{rest}");
-    });
+    each_builder(|world| builder_is_killed(world, false));
+}
+
+#[test]
+fn every_process_of_every_step_ends_even_if_the_launcher_cannot_help() {
+    each_builder(|world| builder_is_killed(world, true));
+}
+
+/// The only child of a driver.
+fn zygote(driver: &Child) -> Pid {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", driver.id())).unwrap();
+    Pid::from_raw(children.trim().parse().unwrap()).unwrap()
+}
+
+fn builder_is_killed(world: &World, launcher_is_stopped: bool) {
+    world.program("rootfs/bin/leave", "#!/bin/sh\nexec busybox setsid sleep \"$1\"\n");
+    // A number that only the processes of this test have in their command line.
+    let mark =
+        format!("9{}", world.outside().metadata().map(|status| std::os::unix::fs::MetadataExt::ino(&status)).unwrap());
+    let line = STUBBORN.replace("54321", &mark);
+    let mut child = world.start(&json!({ "hold": true, "steps": [
+        { "args": ["sh", "-c", line] },
+        { "args": ["sleep", mark] },
+        { "args": ["leave", mark], "no_network": true },
+    ]}));
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    assert_eq!(first, "running\n");
+    assert!(processes_with(&mark).len() >= 3, "{:?}", processes_with(&mark));
+    if launcher_is_stopped {
+        kill_process(zygote(&child), Signal::STOP).unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The builder's standard error is open in every process of the steps: its end is the end of all of them.
+    let mut rest = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert_eq!(processes_with(&mark), BTreeSet::new(), "{rest}");
 }
 
 #[test]
@@ -123,9 +139,7 @@ fn the_builder_learns_that_its_launcher_is_gone() {
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         assert_eq!(line, "running\n");
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
-        let zygote = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
-        rustix::process::kill_process(zygote, rustix::process::Signal::KILL).unwrap();
+        kill_process(zygote(&child), Signal::KILL).unwrap();
         line.clear();
         stdout.read_line(&mut line).unwrap();
         assert_eq!(line, "the step launcher ended unexpectedly\n");
