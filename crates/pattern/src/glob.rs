@@ -91,19 +91,6 @@ impl Glob {
         Ok(Self { tokens })
     }
 
-    /// Returns the only path that matches, if there is only one.
-    pub(crate) fn literal(&self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for token in &self.tokens {
-            let Token::Literal(character) = token else { return None };
-            match char::from_u32(*character) {
-                Some(character) => bytes.extend(character.encode_utf8(&mut [0; 4]).as_bytes()),
-                None => bytes.push(u8::try_from(character - NOT_UTF8).expect("it was made from a byte")),
-            }
-        }
-        Some(bytes)
-    }
-
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         self.run(path).contains(self.tokens.len())
     }

@@ -2,8 +2,11 @@
 
 use crate::glob::{DoubleStar, Glob, Malformed};
 
-/// A path in which components may have wildcards: `*`, `?`, `[a-z]`, `[^a]`, and `\` before a literal one. None of
-/// them matches a `/`, and `**` is the same as `*`.
+/// A path in which components may have wildcards: `*`, `?`, `[a-z]`, `[^a]`. None of them matches a `/`, and `**` is
+/// the same as `*`.
+///
+/// In a component with wildcards, `\` makes the character after it literal. A component without is a name exactly as
+/// it is written, backslashes included, as in BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wildcard {
     components: Vec<Component>,
@@ -11,9 +14,12 @@ pub struct Wildcard {
 
 /// One component of a [`Wildcard`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Component {
-    glob: Glob,
-    literal: Option<Vec<u8>>,
+pub struct Component(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Literal(Vec<u8>),
+    Wild(Glob),
 }
 
 impl Wildcard {
@@ -26,7 +32,7 @@ impl Wildcard {
     /// Whether there is only one path that it can match: it has no wildcards.
     #[must_use]
     pub fn is_literal(&self) -> bool {
-        self.components.iter().all(|component| component.literal.is_some())
+        self.components.iter().all(|component| component.literal().is_some())
     }
 
     /// Returns the components, to be matched against the names of directory entries one by one.
@@ -46,24 +52,43 @@ impl Wildcard {
 
 impl Component {
     fn parse(pattern: &str) -> Result<Self, Malformed> {
-        let glob = Glob::parse(pattern.as_bytes(), DoubleStar::Star)?;
-        Ok(Self { literal: glob.literal(), glob })
+        if has_wildcards(pattern) {
+            Glob::parse(pattern.as_bytes(), DoubleStar::Star).map(Kind::Wild).map(Self)
+        } else {
+            Ok(Self(Kind::Literal(pattern.as_bytes().to_vec())))
+        }
     }
 
-    /// Returns the only name that it can match, without escapes, if it has no wildcards.
+    /// Returns the only name that it can match, if it has no wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<&[u8]> {
-        self.literal.as_deref()
+        match &self.0 {
+            Kind::Literal(name) => Some(name),
+            Kind::Wild(_) => None,
+        }
     }
 
     /// Whether the name of a file or directory matches.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
-        match &self.literal {
-            Some(literal) => literal == name,
-            None => self.glob.matches(name),
+        match &self.0 {
+            Kind::Literal(literal) => literal == name,
+            Kind::Wild(glob) => glob.matches(name),
         }
     }
+}
+
+/// Whether there is a wildcard that no `\` stands before.
+fn has_wildcards(pattern: &str) -> bool {
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' | '?' | '[' => return true,
+            '\\' => drop(characters.next()),
+            _ => {}
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -100,9 +125,9 @@ mod tests {
     #[test]
     fn classes_and_escapes_reach_strange_names() {
         assert!(matches("[[]a].txt", "[a].txt"));
-        assert!(matches(r"\[a\].txt", "[a].txt"));
-        assert!(matches(r"\*", "*"));
-        assert!(!matches(r"\*", "a"));
+        assert!(matches(r"\[a\].*", "[a].txt"));
+        assert!(matches(r"\*?", "*x"));
+        assert!(!matches(r"\*?", "ax"));
         assert!(matches("[a-c]", "b"));
         assert!(!matches("[^a-c]", "b"));
         assert!(matches("[!a]", "!"), "an exclamation mark in a class is only itself");
@@ -111,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_wildcards_is_its_unescaped_name() {
+    fn a_pattern_without_wildcards_is_a_name_as_it_is_written() {
         let literal = |pattern: &str| {
             let wildcard = Wildcard::parse(pattern).expect("the pattern is valid");
             let names: Option<Vec<_>> =
@@ -120,7 +145,8 @@ mod tests {
             names.map(|names| names.join("/"))
         };
         assert_eq!(literal("a/b").as_deref(), Some("a/b"));
-        assert_eq!(literal(r"a/\[b").as_deref(), Some("a/[b"));
+        assert_eq!(literal(r"a/\[b\").as_deref(), Some(r"a/\[b\"));
+        assert!(matches(r"a\b.txt", r"a\b.txt"));
         assert_eq!(literal("a/[b]"), None);
         assert_eq!(literal("").as_deref(), Some(""));
     }
@@ -134,7 +160,7 @@ mod tests {
         assert_eq!(error("[a-]"), Malformed::IncompleteClass);
         assert_eq!(error("[^]"), Malformed::IncompleteClass);
         assert_eq!(error("[z-a]"), Malformed::BackwardRange);
-        assert_eq!(error("a\\"), Malformed::TrailingEscape);
+        assert_eq!(error("*\\"), Malformed::TrailingEscape);
     }
 
     #[test]
