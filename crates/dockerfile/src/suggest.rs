@@ -14,9 +14,9 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         let chars: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
         // A third of the letters may be wrong: `bulder` is `builder`, but `x` is not `y`.
         let allowed = (written.len().max(chars.len()) / 3).max(1).min(written.len().max(chars.len()) - 1);
-        let distance = distance(&written, &chars);
-        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
+        let wrong = distance(&written, &chars);
+        if wrong <= allowed && best.is_none_or(|(least, _)| wrong < least) {
+            best = Some((wrong, candidate));
         }
     }
     best.map(|(_, candidate)| candidate)
@@ -27,19 +27,19 @@ const NAME_CHARS_MAX: usize = 64;
 
 /// Number of insertions, deletions, replacements and swaps of neighbours between `a` and `b`.
 fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
+    let mut row_before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, to) in b.iter().enumerate() {
             let replaced = last[j] + usize::from(from != to);
-            let mut least = replaced.min(last[j + 1] + 1).min(row[j] + 1);
+            let mut fewest = replaced.min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *from == b[j - 1] && a[i - 1] == *to {
-                least = least.min(before_last[j - 1] + 1);
+                fewest = fewest.min(row_before[j - 1] + 1);
             }
-            row.push(least);
+            row.push(fewest);
         }
-        before_last = std::mem::replace(&mut last, row);
+        row_before = std::mem::replace(&mut last, row);
     }
     last[b.len()]
 }

@@ -12,7 +12,7 @@ use crate::span::Span;
 /// A string, and for each of its bytes the place in the Dockerfile that it came from.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Text {
-    text: String,
+    bytes: String,
     /// Runs in order of `at`; the first starts at 0. Empty only if the text was made from nothing.
     runs: Vec<Run>,
     span: Span,
@@ -31,7 +31,7 @@ impl Text {
     /// Returns a text without bytes that stands at `source`.
     #[must_use]
     pub fn empty_at(source: u32) -> Self {
-        Self { text: String::new(), runs: Vec::new(), span: Span { start: source, end: source } }
+        Self { bytes: String::new(), runs: Vec::new(), span: Span { start: source, end: source } }
     }
 
     /// Returns `text` that was written, byte for byte, at `source`.
@@ -45,19 +45,19 @@ impl Text {
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.bytes
     }
 
     /// Tells whether it has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.text.len()
+        self.bytes.len()
     }
 
     /// Returns where all of it was written, with what was dropped inside, and with quotes around it if it had some.
@@ -87,7 +87,7 @@ impl Text {
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let span = self.span_of(range.clone());
-        let mut part = Self { text: String::new(), runs: Vec::new(), span };
+        let mut part = Self { bytes: String::new(), runs: Vec::new(), span };
         let first = self.runs.partition_point(|run| run.at as usize <= range.start).saturating_sub(1);
         for (index, run) in self.runs.iter().enumerate().skip(first) {
             let start = (run.at as usize).max(range.start);
@@ -100,15 +100,15 @@ impl Text {
             let source_len = if verbatim { offset(end - start) } else { run.source_len };
             part.runs.push(Run { at: offset(start - range.start), source, source_len });
         }
-        part.text.push_str(&self.text[range]);
+        part.bytes.push_str(&self.bytes[range]);
         part
     }
 
     /// Returns it without blanks at both ends.
     #[must_use]
     pub fn trim(&self) -> Self {
-        let start = self.text.len() - self.text.trim_start().len();
-        let end = start + self.text[start..].trim_end().len();
+        let start = self.bytes.len() - self.bytes.trim_start().len();
+        let end = start + self.bytes[start..].trim_end().len();
         self.slice(start..end)
     }
 
@@ -125,7 +125,7 @@ impl Text {
         let len = source.end - source.start;
         let verbatim = len as usize == text.len();
         let follows = self.runs.last().is_some_and(|run| {
-            let run_len = self.text.len() - run.at as usize;
+            let run_len = self.bytes.len() - run.at as usize;
             verbatim && run_len == run.source_len as usize && run.source + run.source_len == source.start
         });
         if self.runs.is_empty() && self.span.is_empty() {
@@ -135,26 +135,26 @@ impl Text {
         }
         match self.runs.last_mut() {
             Some(run) if follows => run.source_len += len,
-            _ => self.runs.push(Run { at: offset(self.text.len()), source: source.start, source_len: len }),
+            _ => self.runs.push(Run { at: offset(self.bytes.len()), source: source.start, source_len: len }),
         }
-        self.text.push_str(text);
+        self.bytes.push_str(text);
     }
 
     /// Adds all of `other`.
     pub fn push(&mut self, other: &Self) {
         for (index, run) in other.runs.iter().enumerate() {
-            let bytes = &other.text[run.at as usize..other.run_end(index)];
+            let bytes = &other.bytes[run.at as usize..other.run_end(index)];
             self.push_decoded(bytes, Span { start: run.source, end: run.source + run.source_len });
         }
     }
 
     fn run_end(&self, index: usize) -> usize {
-        self.runs.get(index + 1).map_or(self.text.len(), |next| next.at as usize)
+        self.runs.get(index + 1).map_or(self.bytes.len(), |next| next.at as usize)
     }
 
     /// Returns the source of the byte at `at`, or the end of the text's source if there is no such byte.
     fn source_of(&self, at: usize) -> u32 {
-        if at >= self.text.len() {
+        if at >= self.bytes.len() {
             return self.runs.last().map_or(self.span.end, |run| run.source + run.source_len);
         }
         let index = self.runs.partition_point(|run| run.at as usize <= at) - 1;
@@ -165,7 +165,7 @@ impl Text {
 
     /// Returns the source after the byte before `end`.
     fn source_after(&self, end: usize) -> u32 {
-        let last = end.min(self.text.len()).saturating_sub(1);
+        let last = end.min(self.bytes.len()).saturating_sub(1);
         let Some(index) = self.runs.partition_point(|run| run.at as usize <= last).checked_sub(1) else {
             return self.span.end;
         };
@@ -177,7 +177,7 @@ impl Text {
 
 impl fmt::Debug for Text {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}@{:?}", self.text, self.span)
+        write!(formatter, "{:?}@{:?}", self.bytes, self.span)
     }
 }
 

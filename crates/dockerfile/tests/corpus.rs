@@ -3,6 +3,8 @@
 //! `BLESS=1` writes what is found instead of comparing it. Texts in `ok` have no errors (warnings are shown), texts in
 //! `err` have at least one.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads its corpus from the disk")]
+
 mod dump;
 
 use std::fmt::Write as _;

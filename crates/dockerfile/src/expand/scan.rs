@@ -35,7 +35,7 @@ enum Escapes {
 pub(super) struct Piece {
     pub(super) text: String,
     words: Vec<String>,
-    word: String,
+    unfinished: String,
 }
 
 impl Piece {
@@ -45,8 +45,8 @@ impl Piece {
     }
 
     fn end_word(&mut self) {
-        if !self.word.is_empty() {
-            self.words.push(std::mem::take(&mut self.word));
+        if !self.unfinished.is_empty() {
+            self.words.push(std::mem::take(&mut self.unfinished));
         }
     }
 
@@ -57,7 +57,7 @@ impl Piece {
             if char.is_whitespace() {
                 self.end_word();
             } else {
-                self.word.push(char);
+                self.unfinished.push(char);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Piece {
     /// Adds what was quoted or escaped: its blanks split nothing.
     fn push_closed(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
+        self.unfinished.push_str(text);
     }
 }
 
@@ -138,26 +138,31 @@ impl<'a> Scan<'a> {
                     return Ok(inside);
                 }
                 '$' => inside.push_str(&self.dollar()?),
-                _ => {
-                    self.next();
-                    let escaped = (char == self.escape).then(|| self.peek()).flatten();
-                    match escaped {
-                        Some(next) if next == '"' || next == '$' || next == self.escape => {
-                            self.next();
-                            if escapes == Escapes::Keep {
-                                inside.push(char);
-                            }
-                            inside.push(next);
-                        }
-                        _ => inside.push(char),
-                    }
-                }
+                _ => self.double_quoted_char(escapes, &mut inside),
             }
             if inside.len() > EXPANDED_BYTES_MAX {
                 return Err(ExpandError::Length { span: self.word.span() });
             }
         }
         Err(ExpandError::Quote { span: self.rest_from(start), quote: '"' })
+    }
+
+    /// Reads one character inside double quotes. Only a quote, a dollar sign and the escape character can be escaped there;
+    /// in front of others the escape character is one like any other.
+    fn double_quoted_char(&mut self, escapes: Escapes, inside: &mut String) {
+        let escape = self.escape;
+        let Some(char) = self.next() else { return };
+        let special = |next: &char| *next == '"' || *next == '$' || *next == escape;
+        match self.peek().filter(special) {
+            Some(protected) if char == escape => {
+                self.next();
+                if escapes == Escapes::Keep {
+                    inside.push(char);
+                }
+                inside.push(protected);
+            }
+            _ => inside.push(char),
+        }
     }
 
     /// Reads `$name` or `${...}`.

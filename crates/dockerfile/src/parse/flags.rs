@@ -99,7 +99,7 @@ impl Parser<'_> {
         };
         let value = word.text.slice(equals.map_or(text.len(), |at| at + 1)..text.len());
         let flag = Flag { span: word.span, name, name_span, value };
-        match flag_problem(keyword, &flag, kind, equals.is_some()) {
+        match flag_problem(&flag, kind, equals.is_some()) {
             Some(problem) => {
                 self.say(problem);
                 None
@@ -132,7 +132,7 @@ fn unknown(keyword: Keyword, written: &str, span: Span) -> Diagnostic {
     }
 }
 
-fn flag_problem(keyword: Keyword, flag: &Flag, kind: FlagKind, equals: bool) -> Option<Diagnostic> {
+fn flag_problem(flag: &Flag, kind: FlagKind, equals: bool) -> Option<Diagnostic> {
     let name = flag.name.as_str();
     let value = flag.value.as_str();
     let bare_switch = kind == FlagKind::Switch && !equals;
@@ -151,9 +151,6 @@ fn flag_problem(keyword: Keyword, flag: &Flag, kind: FlagKind, equals: bool) -> 
     let allowed: &[&str] = match flag.name {
         FlagName::Network => &["default", "none", "host"],
         FlagName::Security => &["sandbox", "insecure"],
-        FlagName::From if keyword == Keyword::Copy && has_variable(value) => {
-            return Some(variable_in_from("--from", &flag.value));
-        }
         _ => return None,
     };
     if allowed.contains(&value) {
@@ -162,17 +159,6 @@ fn flag_problem(keyword: Keyword, flag: &Flag, kind: FlagKind, equals: bool) -> 
     let message = format!("expected {} for `--{name}`, got `{value}`", list_or(allowed));
     let near = nearest(value, allowed.iter().copied()).map(|near| format!("A similar value is `{near}`."));
     Some(Diagnostic::error(codes::BAD_FLAG_VALUE, flag.value.span(), message).maybe_hint(near))
-}
-
-/// Tells whether something would be expanded here if variables were.
-pub(super) fn has_variable(value: &str) -> bool {
-    value.char_indices().any(|(at, char)| char == '$' && at + 1 < value.len())
-}
-
-/// Says that `what` cannot have variables, and how to do without.
-pub(super) fn variable_in_from(what: &str, value: &Text) -> Diagnostic {
-    Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), format!("variables are not expanded in `{what}`"))
-        .hint(format!("Give it a name with `FROM {} AS name`, and write that name here.", value.as_str()))
 }
 
 fn list(names: &[&str]) -> String {

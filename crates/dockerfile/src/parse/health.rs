@@ -136,7 +136,7 @@ fn amount(number: &str, unit: i128) -> Option<i128> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let whole: i128 = if whole.is_empty() { 0 } else { i64::from_str_radix(whole, 10).ok()?.into() };
+    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()?.into() };
     // More than 15 digits are less than a nanosecond of an hour.
     let digits: String = fraction.chars().take(15).collect();
     if fraction.contains('.') {

@@ -40,8 +40,9 @@ impl Parser<'_> {
 
     /// Reads `FROM`. There is always a stage, so that what follows is not called stray.
     pub(super) fn from(&mut self, head: Head, rest: &Text) -> Stage {
-        let words: Vec<Text> =
-            words::at_blanks(rest.as_str(), &[]).into_iter().map(|range| rest.slice(range)).collect();
+        let whole = words::substitutions(rest.as_str());
+        let words = words::at_blanks(rest.as_str(), &whole);
+        let words: Vec<Text> = words.into_iter().map(|range| rest.slice(range)).collect();
         let base = words.first().cloned().unwrap_or_else(|| Text::empty_at(head.keyword.span().end));
         let name = match words.as_slice() {
             [] => {

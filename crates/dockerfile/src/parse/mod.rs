@@ -129,10 +129,11 @@ impl<'a> Parser<'a> {
                 if line.is_empty() {
                     continue;
                 }
+                let keyword_end = line.as_str().find(words::BLANKS).unwrap_or(line.len());
                 for span in empty_lines {
                     let message = "empty line inside a continued instruction";
                     let diagnostic = Diagnostic::warning(codes::EMPTY_CONTINUATION, span, message)
-                        .also(Span { start: line.span().start, end: line.span().start }, "the instruction starts here")
+                        .also(line.span_of(0..keyword_end), "the instruction starts here")
                         .hint("Remove the line; other builders will refuse it one day.");
                     self.say(diagnostic);
                 }
@@ -154,16 +155,19 @@ impl<'a> Parser<'a> {
             return None;
         };
         let rest = line.slice(name_end..line.len());
+        let before = self.diagnostics.len();
         let (flags, rest) = self.flags(keyword, &rest);
+        // Where a flag took all of the line, nothing more is to be said about what is missing after it.
+        let spoilt = rest.is_empty() && self.diagnostics.len() > before;
         let head = Head { span: line.span(), keyword: written, line: line.clone(), flags, comments };
         if keyword == Keyword::From {
             return Some(Parsed::Stage(self.from(head, &rest)));
         }
         self.heredoc_end = 0;
-        let (kind, head) = if keyword == Keyword::Onbuild {
-            (self.onbuild(&head, &rest), head)
-        } else {
-            (self.kind(keyword, &head, &rest), head)
+        let kind = match keyword {
+            _ if spoilt => None,
+            Keyword::Onbuild => self.onbuild(&head, &rest),
+            _ => self.kind(keyword, &head, &rest),
         };
         let end = head.span.end.max(self.heredoc_end);
         let head = Head { span: Span { start: head.span.start, end }, ..head };
@@ -265,7 +269,7 @@ impl<'a> Parser<'a> {
             diagnostics
                 .push(Diagnostic::error(codes::LINE_TOO_LONG, span, message).hint("Split it with continuation lines."));
         }
-        diagnostics.sort_by_key(|diagnostic| diagnostic.span());
+        diagnostics.sort_by_key(Diagnostic::span);
         let file = Dockerfile {
             directives: self.found_directives,
             escape: self.escape,

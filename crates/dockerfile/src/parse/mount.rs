@@ -6,7 +6,7 @@
 
 use super::Parser;
 use super::directives::go_bool;
-use super::flags::{has_variable, list_or, variable_in_from};
+use super::flags::list_or;
 use crate::ast::{Flag, Mount, MountKey, MountOption};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -146,7 +146,7 @@ fn value_problem(option: &MountOption, written: &str) -> Option<Diagnostic> {
     };
     let text = value.as_str();
     if option.key == MountKey::From && has_variable(text) {
-        return Some(variable_in_from("from", value));
+        return Some(variable_in_from(value));
     }
     if has_variable(text) {
         return None;
@@ -170,6 +170,16 @@ fn value_problem(option: &MountOption, written: &str) -> Option<Diagnostic> {
     let message = format!("expected {expected} for mount option `{written}`, got `{text}`");
     let hint = near.map(|near| format!("A similar value is `{near}`."));
     (!known).then(|| Diagnostic::error(codes::BAD_MOUNT_VALUE, value.span(), message).maybe_hint(hint))
+}
+
+/// Tells whether something would be expanded here if variables were.
+fn has_variable(value: &str) -> bool {
+    value.char_indices().any(|(at, char)| char == '$' && at + 1 < value.len())
+}
+
+fn variable_in_from(value: &Text) -> Diagnostic {
+    let hint = format!("Give it a name with `FROM {} AS name`, and write that name here.", value.as_str());
+    Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), "variables are not expanded in `from`").hint(hint)
 }
 
 /// Tells whether it is a size as Docker writes them: `100`, `64m`, `1.5 GiB`.

@@ -25,6 +25,24 @@ pub(super) fn at_blanks(text: &str, whole: &[Range<usize>]) -> Vec<Range<usize>>
     words
 }
 
+/// Finds the outermost `${...}`: blanks inside them, as in `${V:?a message}`, separate nothing in a `FROM`.
+pub(super) fn substitutions(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut open = Vec::new();
+    for (at, char) in text.char_indices() {
+        match char {
+            '{' if text[..at].ends_with('$') => open.push(at - 1),
+            '}' => {
+                if let (Some(start), true) = (open.pop(), open.is_empty()) {
+                    found.push(start..at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Splits at blanks that are neither quoted nor escaped. Quotes and escapes stay in the words.
 ///
 /// A quote that is never closed reaches to the end; expansion will say so. An escape character at the very end belongs
@@ -79,6 +97,13 @@ mod tests {
         assert_eq!(shell("a \\"), ["a"]);
         assert_eq!(shell("a\\"), ["a"]);
         assert_eq!(shell(""), [""; 0]);
+    }
+
+    #[test]
+    fn substitutions_are_found_from_outside() {
+        let text = "a ${b:-${c d}} } ${e} ${f";
+        let found: Vec<&str> = substitutions(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["${b:-${c d}}", "${e}"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use stave_dockerfile::ast::{
 };
 
 /// Writes a whole file.
-pub fn file(file: &Dockerfile) -> String {
+pub(crate) fn file(file: &Dockerfile) -> String {
     let mut out = String::new();
     for directive in &file.directives {
         line(&mut out, 0, &format!("{:?} {:?}", directive.kind, directive.value.as_str()));
@@ -144,5 +144,68 @@ fn healthcheck(out: &mut String, depth: usize, health: &Healthcheck) {
             let numbers = [interval, timeout, start_period, start_interval, retries];
             line(out, depth + 1, &format!("{numbers:?}"));
         }
+    }
+}
+
+/// Returns every text of the tree.
+#[allow(dead_code, reason = "each test binary compiles this module, and the corpus has no use for this")]
+pub(crate) fn texts(file: &Dockerfile) -> Vec<&Text> {
+    let mut found: Vec<&Text> = file.directives.iter().map(|directive| &directive.value).collect();
+    for instruction in &file.global_args {
+        instruction_texts(instruction, &mut found);
+    }
+    for stage in &file.stages {
+        found.push(&stage.base);
+        found.extend(stage.name.as_ref().map(|name| &name.written));
+        head_texts(&stage.head, &mut found);
+        for instruction in &stage.instructions {
+            instruction_texts(instruction, &mut found);
+        }
+    }
+    found
+}
+
+fn head_texts<'a>(head: &'a Head, found: &mut Vec<&'a Text>) {
+    found.extend([&head.keyword, &head.line]);
+    found.extend(&head.comments);
+    found.extend(head.flags.iter().map(|flag| &flag.value));
+}
+
+fn instruction_texts<'a>(instruction: &'a Instruction, found: &mut Vec<&'a Text>) {
+    head_texts(&instruction.head, found);
+    for heredoc in instruction.heredocs() {
+        found.extend([&heredoc.marker, &heredoc.body]);
+    }
+    match &instruction.kind {
+        InstructionKind::Add(copy) | InstructionKind::Copy(copy) => {
+            found.push(&copy.dest);
+            found.extend(copy.sources.iter().filter_map(|source| match source {
+                Source::Path(path) => Some(path),
+                Source::Heredoc(_) => None,
+            }));
+        }
+        InstructionKind::Arg(declarations) => {
+            found.extend(declarations.iter().map(|found| &found.name));
+            found.extend(declarations.iter().filter_map(|found| found.default.as_ref()));
+        }
+        InstructionKind::Cmd(command)
+        | InstructionKind::Entrypoint(command)
+        | InstructionKind::Run(Run { command, .. })
+        | InstructionKind::Healthcheck(Healthcheck::Command { command, .. }) => match command {
+            Command::Exec(arguments) => found.extend(arguments),
+            Command::Shell(line) => found.push(line),
+        },
+        InstructionKind::Env(pairs) | InstructionKind::Label(pairs) => {
+            found.extend(pairs.pairs.iter().flat_map(|pair| [&pair.name, &pair.value]));
+        }
+        InstructionKind::Expose(words) | InstructionKind::Shell(words) | InstructionKind::Volume(words) => {
+            found.extend(words);
+        }
+        InstructionKind::Maintainer(word)
+        | InstructionKind::Stopsignal(word)
+        | InstructionKind::User(word)
+        | InstructionKind::Workdir(word) => found.push(word),
+        InstructionKind::Onbuild(onbuild) => instruction_texts(&onbuild.trigger, found),
+        InstructionKind::Healthcheck(Healthcheck::None) | InstructionKind::Unreadable => {}
     }
 }
