@@ -1,13 +1,92 @@
-//! The `stave` command.
+//! The `stave` command: turns a command line into calls of the engine, and what the engine tells into text and an exit
+//! code.
+//!
+//! It knows no Dockerfile semantics, no store and no kernel. Environment, clock, terminal and signals are read here
+//! ([`host`], [`signals`]) and handed to the engine as values.
+//!
+//! Invariants:
+//! 1. Data goes to standard output, everything else to standard error.
+//! 2. Nothing from outside reaches a terminal with its control characters.
+//! 3. A flag that is accepted is carried out; one of Docker's that is not is an error that names it.
+//! 4. The process has one thread until the launcher has forked.
+//!
+//! Read `args`, `command` (from its `mod.rs`), `host`, `failure`, `render`, `progress`, then the small ones.
 
 mod args;
+mod command;
+mod failure;
+mod glob;
+mod host;
 mod human;
+mod output;
+mod progress;
+mod render;
+mod signals;
 mod table;
 mod template;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
+
+use crate::command::Context;
+use crate::render::Style;
+
+/// The exit code for a mistake of stave's own.
+const BUG: u8 = 101;
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(report_bug));
+    ExitCode::from(panic::catch_unwind(run).unwrap_or(BUG))
+}
+
+/// Does everything, and returns the exit code.
+fn run() -> u8 {
+    let cli = match args::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(usage) if usage.code == 0 => return output::text(&usage.text).map_or_else(|failure| failure.code, |()| 0),
+        Err(usage) => {
+            print_error(&usage.text);
+            return usage.code;
+        }
+    };
+    // The modes of files in layers must not depend on who builds.
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
+    let style = Style { colour: !cli.global.no_color && colours_wanted() };
+    match command::run(cli.command, &Context { global: &cli.global, style }) {
+        Ok(code) => code,
+        Err(failure) => {
+            print_error(&failure.render(style));
+            failure.code
+        }
+    }
+}
+
+/// Whether standard error is a terminal whose owner likes colours. Reference: no-color.org.
+fn colours_wanted() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    !refused && !dumb && std::io::stderr().is_terminal()
+}
+
+/// Writes text for people. Nobody can be told if that does not work.
+pub(crate) fn print_error(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
+}
 
 /// The line that `--version` prints.
 pub(crate) fn version_line() -> String {
     format!("stave version {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn main() {}
+/// Says that stave itself made a mistake, and where.
+fn report_bug(info: &PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("no message");
+    let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    let mut text = format!("internal error: {}{place}\n", render::printable(message));
+    text += &format!("hint: This is a bug in stave. Please report it: {}/issues\n", env!("CARGO_PKG_REPOSITORY"));
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        text += &format!("{}\n", std::backtrace::Backtrace::force_capture());
+    }
+    print_error(&text);
+}

@@ -52,6 +52,7 @@ pub use request::{
     BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Output, OutputKind, PullPolicy,
 };
 pub use save::Loaded;
+pub use stave_graph::Network;
 pub use stave_registry::Environment;
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;

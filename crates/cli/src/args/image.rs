@@ -94,9 +94,6 @@ pub(crate) struct InspectArgs {
     /// Look only for this kind of thing
     #[arg(long = "type", value_name = "KIND")]
     pub(crate) kind: Option<ObjectType>,
-    /// Add the sizes of containers
-    #[arg(short, long)]
-    pub(crate) size: bool,
     /// Images or containers, by name or id
     #[arg(value_name = "NAME|ID", required = true)]
     pub(crate) names: Vec<String>,

@@ -134,6 +134,7 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("rm", &["--link", "-l"]),
     ("ps", &["--last", "--latest", "--size", "-l", "-n", "-s"]),
     ("images", &["--tree"]),
+    ("inspect", &["--size", "-s"]),
     ("rmi save load history", &["--platform"]),
     ("pull", &["--all-tags", "--disable-content-trust", "-a"]),
     ("push", &["--all-tags", "--disable-content-trust", "-a", "--platform"]),

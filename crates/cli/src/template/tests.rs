@@ -81,9 +81,9 @@ fn no_text_makes_it_panic() {
         "{{", "}}", ".", "$", "a", "\"", "`", "(", ")", "|", ",", ":=", "if ", "end", "else", "range ", "-", " ", "1",
         "\\",
     ];
-    // Every sequence of four pieces.
-    for number in 0..pieces.len().pow(4) {
-        let text: String = (0..4).map(|place| pieces[number / pieces.len().pow(place) % pieces.len()]).collect();
+    // Every sequence of three pieces.
+    for number in 0..pieces.len().pow(3) {
+        let text: String = (0..3).map(|place| pieces[number / pieces.len().pow(place) % pieces.len()]).collect();
         if let Ok(template) = Template::parse(&text) {
             drop(template.render(&data()));
         }

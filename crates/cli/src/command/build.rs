@@ -1,0 +1,232 @@
+//! `build`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use stave_engine::{BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Output};
+
+use super::{Context, settled};
+use crate::args::{BuildArgs, OutputArg, OutputKind, ProgressMode};
+use crate::failure::Failure;
+use crate::host::{Processes, text_variable};
+use crate::progress::Display;
+use crate::{output, render};
+
+pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let report = Report::new(&args);
+    let request = request(args)?;
+    report.prepare()?;
+    let host = context.host(Processes::Some)?;
+    let mode = if report.quiet { ProgressMode::Quiet } else { report.progress };
+    let display = Display::start(mode, context.style);
+    let result = host.engine.build(request, &|event| display.report(event));
+    display.finish();
+    let outcome = settled(&host, result.map_err(Failure::from))?;
+    report.write(&outcome)?;
+    Ok(0)
+}
+
+/// What is said and written about a build when it has succeeded.
+struct Report {
+    quiet: bool,
+    progress: ProgressMode,
+    iidfile: Option<PathBuf>,
+    metadata_file: Option<PathBuf>,
+    written: Vec<PathBuf>,
+}
+
+impl Report {
+    fn new(args: &BuildArgs) -> Self {
+        let is_path = |dest: &PathBuf| dest.as_os_str() != "-";
+        Self {
+            quiet: args.quiet,
+            progress: args.progress,
+            iidfile: args.iidfile.clone(),
+            metadata_file: args.metadata_file.clone(),
+            written: args.outputs.iter().filter_map(|output| output.dest.clone()).filter(is_path).collect(),
+        }
+    }
+
+    /// Takes away an earlier build's id, so that a failed build leaves none.
+    fn prepare(&self) -> Result<(), Failure> {
+        for path in self.iidfile.iter().chain(&self.metadata_file) {
+            if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+                fs::remove_file(path).map_err(|error| cannot("remove", path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, outcome: &BuildOutcome) -> Result<(), Failure> {
+        if let Some(path) = &self.iidfile {
+            write_in_place(path, outcome.image.to_string().as_bytes())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            write_in_place(path, metadata(outcome).as_bytes())?;
+        }
+        if self.quiet {
+            return output::text(&format!("{}\n", outcome.image));
+        }
+        if self.progress == ProgressMode::Rawjson {
+            crate::print_error(&format!("{}\n", done_event(outcome)));
+            return Ok(());
+        }
+        if self.progress != ProgressMode::Quiet {
+            let mut text = format!("image {}\n", outcome.image);
+            for name in &outcome.names {
+                text += &format!("named {}\n", render::printable(name));
+            }
+            for path in &self.written {
+                text += &format!("wrote {}\n", render::printable(&path.display().to_string()));
+            }
+            crate::print_error(&text);
+        }
+        Ok(())
+    }
+}
+
+fn done_event(outcome: &BuildOutcome) -> serde_json::Value {
+    json!({
+        "event": "built", "image": outcome.image.to_string(), "names": outcome.names, "size": outcome.size,
+        "ran": outcome.steps_run, "cached": outcome.steps_cached,
+    })
+}
+
+/// Returns the content of `--metadata-file`, with buildx's names.
+fn metadata(outcome: &BuildOutcome) -> String {
+    let mut object = json!({ "containerimage.config.digest": outcome.image.to_string() });
+    if let Some(manifest) = outcome.manifest {
+        object["containerimage.digest"] = json!(manifest.to_string());
+    }
+    if !outcome.names.is_empty() {
+        object["image.name"] = json!(outcome.names.join(","));
+    }
+    serde_json::to_string_pretty(&object).expect("an object of texts")
+}
+
+/// Writes into the file that is there, so that `/dev/null` stays a device.
+fn write_in_place(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let open = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    open.and_then(|mut file| file.write_all(content)).map_err(|error| cannot("write", path, &error))
+}
+
+fn cannot(action: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::environment(error).within(&format!("cannot {action} `{}`", path.display()))
+}
+
+fn request(args: BuildArgs) -> Result<BuildRequest, Failure> {
+    let stdin = Path::new("-");
+    let (context, dockerfile) = match (args.context.as_path() == stdin, args.file) {
+        (true, Some(file)) if file == stdin => {
+            return Err(Failure::usage("the context and the Dockerfile cannot both come from standard input"));
+        }
+        (true, file) => {
+            refuse_terminal_input()?;
+            let dockerfile = file.map_or(DockerfileSource::Default, DockerfileSource::Path);
+            (ContextSource::Stream(Box::new(std::io::stdin())), dockerfile)
+        }
+        (false, file) => {
+            let dockerfile = match file {
+                Some(file) if file == stdin => {
+                    refuse_terminal_input()?;
+                    DockerfileSource::Stream(Box::new(std::io::stdin()))
+                }
+                Some(file) => DockerfileSource::Path(file),
+                None => DockerfileSource::Default,
+            };
+            (directory(args.context)?, dockerfile)
+        }
+    };
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        tags: args.tags,
+        build_args: build_args(&args.build_args),
+        target: args.target,
+        use_cache: !args.no_cache,
+        pull: args.pull,
+        platform: args.platform,
+        labels: args.labels.iter().map(|label| super::container::pair(label)).collect(),
+        network: args.network.into(),
+        outputs: outputs(args.outputs, args.quiet)?,
+        source_date_epoch: source_date_epoch(&args.build_args)?,
+    })
+}
+
+fn refuse_terminal_input() -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::usage("standard input is a terminal, expected a Dockerfile or a tar archive")
+            .with_hint("Give the context as a directory: `stave build .`"));
+    }
+    Ok(())
+}
+
+fn directory(path: PathBuf) -> Result<ContextSource, Failure> {
+    let text = path.to_string_lossy();
+    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
+    if remote.iter().any(|start| text.starts_with(start)) && !path.exists() {
+        return Err(Failure::usage(format!("the context `{text}` is remote, which is not supported by stave yet"))
+            .with_hint("Fetch it first, and give its directory."));
+    }
+    Ok(ContextSource::Directory(path))
+}
+
+/// Returns the values of `ARG`s. One without `=` is the environment's, and nothing if that has none.
+fn build_args(given: &[String]) -> BTreeMap<String, String> {
+    let value = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => std::env::var(text).ok().map(|value| (text.clone(), value)),
+    };
+    given.iter().filter_map(value).collect()
+}
+
+/// Returns the time that `SOURCE_DATE_EPOCH` names, as a build argument or else in the environment.
+fn source_date_epoch(given: &[String]) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let Some(text) = build_args(given).remove(NAME).or_else(|| text_variable(NAME)).filter(|text| !text.is_empty())
+    else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        _ => Err(Failure::usage(format!("{NAME} is `{text}`, expected a number of seconds since 1970"))),
+    }
+}
+
+fn outputs(given: Vec<OutputArg>, quiet: bool) -> Result<Vec<Output>, Failure> {
+    let to_stdout = given.iter().filter(|output| output.dest.as_deref() == Some(Path::new("-"))).count();
+    if to_stdout + usize::from(quiet) > 1 && to_stdout > 0 {
+        return Err(Failure::usage("standard output can take one thing only: one output, or with `-q` the id"));
+    }
+    if given.len() > 1 && given.iter().any(|output| output.dest.is_none()) {
+        return Err(Failure::usage(
+            "`type=docker` without `dest=` keeps the image in the store, which goes with no other output yet",
+        ));
+    }
+    let mut outputs = Vec::new();
+    for OutputArg { kind, dest } in given {
+        let Some(dest) = dest else { continue };
+        let dest = if dest.as_os_str() == "-" {
+            output::refuse_terminal("an archive")?;
+            Destination::Stream(Box::new(std::io::stdout()))
+        } else {
+            Destination::Path(dest)
+        };
+        outputs.push(Output { kind: kind.into(), dest });
+    }
+    Ok(outputs)
+}
+
+impl From<OutputKind> for stave_engine::OutputKind {
+    fn from(kind: OutputKind) -> Self {
+        match kind {
+            OutputKind::Oci => Self::Oci,
+            OutputKind::Docker => Self::Docker,
+            OutputKind::Tar => Self::Tar,
+            OutputKind::Local => Self::Local,
+        }
+    }
+}

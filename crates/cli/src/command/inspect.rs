@@ -1,0 +1,73 @@
+//! `inspect`.
+
+use serde::Serialize as _;
+use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use stave_engine::store::{ContainerError, ImageError};
+use stave_engine::{Engine, EngineError};
+
+use super::Context;
+use crate::args::{InspectArgs, ObjectType};
+use crate::failure::{self, Failure};
+use crate::host::Processes;
+use crate::output;
+use crate::template::Template;
+
+pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let template = match args.format.as_deref() {
+        None | Some("json") => None,
+        Some(text) => Some(Template::parse(text)?),
+    };
+    let host = context.host(Processes::None)?;
+    let (mut found, mut code) = (Vec::new(), 0);
+    for name in &args.names {
+        match find(&host.engine, name, args.kind)? {
+            Some(value) => found.push(value),
+            None => {
+                let kind = match args.kind {
+                    Some(ObjectType::Image) => "image",
+                    Some(ObjectType::Container) => "container",
+                    None => "image or container",
+                };
+                crate::print_error(&Failure::failed(format!("no such {kind}: `{name}`")).render(context.style));
+                code = failure::FAILED;
+            }
+        }
+    }
+    let text = match (&template, args.format.is_some()) {
+        (Some(template), _) => {
+            let lines: Result<Vec<String>, _> = found.iter().map(|value| template.render(value)).collect();
+            lines?.into_iter().map(|line| line + "\n").collect()
+        }
+        (None, true) => found.iter().map(|value| format!("{value}\n")).collect(),
+        (None, false) => pretty(&Value::Array(found)),
+    };
+    output::text(&text)?;
+    Ok(code)
+}
+
+/// Looks for a container, then for an image.
+fn find(engine: &Engine, name: &str, kind: Option<ObjectType>) -> Result<Option<Value>, Failure> {
+    if kind != Some(ObjectType::Image) {
+        match engine.inspect_container(name) {
+            Err(EngineError::Container(ContainerError::NotFound(_))) => {}
+            found => return Ok(found.map(Some)?),
+        }
+    }
+    if kind != Some(ObjectType::Container) {
+        match engine.inspect_image(name) {
+            Err(EngineError::Image(ImageError::NotFound(_))) => {}
+            found => return Ok(found.map(Some)?),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns JSON indented as Docker does it.
+fn pretty(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
+    value.serialize(&mut serializer).expect("a value is serialized to memory");
+    bytes.push(b'\n');
+    String::from_utf8(bytes).expect("JSON is text")
+}

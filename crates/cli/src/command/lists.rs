@@ -1,0 +1,270 @@
+//! `images`, `ps`, `history`: rows with Docker's columns.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stave_engine::{ContainerState, ContainerSummary, HistoryLine, ImageSummary};
+use stave_oci::Reference;
+
+use super::Context;
+use crate::args::{HistoryArgs, ImagesArgs, PsArgs};
+use crate::failure::Failure;
+use crate::host::{self, Processes};
+use crate::table::{Column, Format, column};
+use crate::{glob, human, output};
+
+const NONE: &str = "<none>";
+
+const IMAGE_COLUMNS: &[Column] = &[
+    column("Repository", "REPOSITORY"),
+    column("Tag", "TAG"),
+    column("Digest", "DIGEST"),
+    column("ID", "IMAGE ID"),
+    column("CreatedSince", "CREATED"),
+    column("Size", "SIZE"),
+    column("CreatedAt", "CREATED AT"),
+    column("Containers", "CONTAINERS"),
+    column("SharedSize", "SHARED SIZE"),
+    column("UniqueSize", "UNIQUE SIZE"),
+    column("VirtualSize", "SIZE"),
+];
+
+const CONTAINER_COLUMNS: &[Column] = &[
+    column("ID", "CONTAINER ID"),
+    column("Image", "IMAGE"),
+    column("Command", "COMMAND"),
+    column("RunningFor", "CREATED"),
+    column("Status", "STATUS"),
+    column("Ports", "PORTS"),
+    column("Names", "NAMES"),
+    column("CreatedAt", "CREATED AT"),
+    column("State", "STATE"),
+    column("Labels", "LABELS"),
+    column("Networks", "NETWORKS"),
+    column("Mounts", "MOUNTS"),
+    column("LocalVolumes", "LOCAL VOLUMES"),
+    column("Size", "SIZE"),
+];
+
+const HISTORY_COLUMNS: &[Column] = &[
+    column("ID", "IMAGE"),
+    column("CreatedSince", "CREATED"),
+    column("CreatedBy", "CREATED BY"),
+    column("Size", "SIZE"),
+    column("Comment", "COMMENT"),
+    column("CreatedAt", "CREATED AT"),
+];
+
+fn only(columns: &[Column], fields: &[&str]) -> Vec<Column> {
+    columns.iter().filter(|column| fields.contains(&column.field)).copied().collect()
+}
+
+/// A filter that was typed: `KEY=VALUE`.
+fn filters<'a>(given: &'a [String], known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, Failure> {
+    let filter = |text: &'a String| match text.split_once('=') {
+        Some((key, value)) if known.contains(&key) => Ok((key, value)),
+        Some((key, _)) => {
+            Err(Failure::usage(format!("the filter `{key}` is not supported by stave yet, only {}", known.join(", "))))
+        }
+        None => Err(Failure::usage(format!("the filter `{text}` is not of the form `KEY=VALUE`"))),
+    };
+    given.iter().map(filter).collect()
+}
+
+pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let mut fields = vec!["Repository", "Tag", "ID", "CreatedSince", "Size"];
+    if args.digests {
+        fields.push("Digest");
+    }
+    let format = Format::parse(args.format.as_deref(), &only(IMAGE_COLUMNS, &fields))?;
+    let mut wanted = Wanted::default();
+    for (key, value) in filters(&args.filters, &["reference", "dangling"])? {
+        match (key, value) {
+            ("dangling", "true" | "1") => wanted.dangling = Some(true),
+            ("dangling", "false" | "0") => wanted.dangling = Some(false),
+            ("dangling", _) => return Err(Failure::usage(format!("`dangling={value}` is neither true nor false"))),
+            _ => wanted.references.push(value.to_owned()),
+        }
+    }
+    wanted.repository.clone_from(&args.repository);
+    let images = context.host(Processes::None)?.engine.images()?;
+    let now = host::now();
+    let rows: Vec<Value> = images.iter().flat_map(|image| image_rows(image, args, &wanted, now)).collect();
+    output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, IMAGE_COLUMNS)? })?;
+    Ok(0)
+}
+
+/// Which rows of images are shown.
+#[derive(Default)]
+struct Wanted {
+    dangling: Option<bool>,
+    references: Vec<String>,
+    repository: Option<String>,
+}
+
+impl Wanted {
+    fn matches(&self, name: Option<&Reference>) -> bool {
+        let Some(name) = name else {
+            return self.dangling != Some(false) && self.references.is_empty() && self.repository.is_none();
+        };
+        let is = |pattern: &str| {
+            let familiar = name.familiar_name();
+            let tagged = format!("{familiar}:{}", name.effective_tag().unwrap_or_default());
+            // The full name is accepted too.
+            glob::matches(pattern, &familiar)
+                || glob::matches(pattern, &tagged)
+                || glob::matches(pattern, &name.name())
+                || glob::matches(pattern, &name.to_string())
+        };
+        self.dangling != Some(true)
+            && (self.references.is_empty() || self.references.iter().any(|pattern| is(pattern)))
+            && self.repository.as_deref().is_none_or(is)
+    }
+}
+
+/// Returns a row for each name, or one for an image without names.
+fn image_rows(image: &ImageSummary, args: &ImagesArgs, wanted: &Wanted, now: i64) -> Vec<Value> {
+    let full = image.id.to_string();
+    let id = if args.no_trunc { full } else { image.id.hex()[..12].to_owned() };
+    let created = image.created.unwrap_or(0);
+    let row = |repository: String, tag: String, digest: String| {
+        json!({
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digest,
+            "ID": id,
+            "CreatedSince": human::ago(created, now),
+            "CreatedAt": if created == 0 { "N/A".to_owned() } else { human::created_at(created) },
+            "Size": human::size(image.size),
+            "VirtualSize": human::size(image.size),
+            "Containers": image.containers.to_string(),
+            "SharedSize": "N/A",
+            "UniqueSize": "N/A",
+        })
+    };
+    let digest_of = |repository: &str| {
+        let digest = image.digests.iter().find(|(name, _)| name == repository);
+        digest.map_or_else(|| NONE.to_owned(), |(_, digest)| digest.to_string())
+    };
+    if image.names.is_empty() {
+        let shown = wanted.matches(None);
+        let (repository, digest) = image
+            .digests
+            .first()
+            .map_or_else(|| (NONE.to_owned(), NONE.to_owned()), |(name, digest)| (name.clone(), digest.to_string()));
+        return shown.then(|| row(repository, NONE.to_owned(), digest)).into_iter().collect();
+    }
+    let named = image.names.iter().filter(|name| wanted.matches(Some(name)));
+    named
+        .map(|name| {
+            let repository = name.familiar_name();
+            let tag = name.effective_tag().unwrap_or(NONE).to_owned();
+            let digest = digest_of(&repository);
+            row(repository, tag, digest)
+        })
+        .collect()
+}
+
+fn ids(rows: &[Value]) -> String {
+    rows.iter().filter_map(|row| row["ID"].as_str()).map(|id| format!("{id}\n")).collect()
+}
+
+pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    let format = Format::parse(args.format.as_deref(), &only(CONTAINER_COLUMNS, &fields))?;
+    let filters = filters(&args.filters, &["id", "name", "status", "ancestor"])?;
+    let containers = context.host(Processes::None)?.engine.containers()?;
+    let now = host::now();
+    let by_status = filters.iter().any(|(key, _)| *key == "status");
+    let shown = |container: &&ContainerSummary| {
+        (args.all || by_status || state_name(container.state) == "running") && passes(container, &filters)
+    };
+    let rows: Vec<Value> = containers.iter().filter(shown).map(|one| container_row(one, args.no_trunc, now)).collect();
+    output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, CONTAINER_COLUMNS)? })?;
+    Ok(0)
+}
+
+/// Whether for every key one of its values holds.
+fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
+    let holds = |key: &str, value: &str| match key {
+        "id" => container.id.starts_with(value),
+        "name" => container.name.contains(value.trim_start_matches(['^', '/']).trim_end_matches('$')),
+        "status" => state_name(container.state) == value,
+        _ => {
+            let same = |left: &str| match (left.parse::<Reference>(), container.image.parse::<Reference>()) {
+                (Ok(left), Ok(right)) => left.to_string() == right.to_string() || left.name() == right.name(),
+                _ => false,
+            };
+            container.image == value || same(value)
+        }
+    };
+    filters.iter().all(|(key, _)| filters.iter().any(|(other, value)| other == key && holds(key, value)))
+}
+
+fn state_name(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running { .. } => "running",
+        ContainerState::Exited { .. } => "exited",
+    }
+}
+
+fn container_row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Value {
+    let since = |then: Option<i64>| {
+        let seconds = now.saturating_sub(then.unwrap_or(now));
+        human::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    };
+    let status = match container.state {
+        ContainerState::Created => "Created".to_owned(),
+        ContainerState::Running { .. } => format!("Up {}", since(container.started)),
+        ContainerState::Exited { code } => format!("Exited ({code}) {} ago", since(container.finished)),
+    };
+    let command = container.command.join(" ");
+    let command = if no_trunc { command } else { human::ellipsis(&command, 20) };
+    let labels: Vec<String> = container.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    json!({
+        "ID": if no_trunc { &container.id } else { &container.id[..12] },
+        "Image": container.image,
+        "Command": format!("{command:?}"),
+        "RunningFor": human::ago(container.created, now),
+        "CreatedAt": human::created_at(container.created),
+        "Status": status,
+        "State": state_name(container.state),
+        "Ports": "",
+        "Names": container.name,
+        "Labels": labels.join(","),
+        "Networks": "",
+        "Mounts": "",
+        "LocalVolumes": "0",
+        "Size": "0B",
+    })
+}
+
+pub(super) fn history(args: &HistoryArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
+    let format = Format::parse(args.format.as_deref(), &only(HISTORY_COLUMNS, &fields))?;
+    let lines = context.host(Processes::None)?.engine.history(&args.image)?;
+    let now = host::now();
+    let rows: Vec<Value> = lines.iter().map(|line| history_row(line, args, now)).collect();
+    output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, HISTORY_COLUMNS)? })?;
+    Ok(0)
+}
+
+fn history_row(line: &HistoryLine, args: &HistoryArgs, now: i64) -> Value {
+    let id = match &line.image {
+        None => "<missing>".to_owned(),
+        Some(id) if args.no_trunc => id.to_string(),
+        Some(id) => id.hex()[..12].to_owned(),
+    };
+    let created = line.created.unwrap_or(0);
+    let at = if created == 0 { "N/A".to_owned() } else { human::rfc3339(created) };
+    let by = line.created_by.replace(['\t', '\n'], " ");
+    json!({
+        "ID": id,
+        "CreatedSince": if args.human { human::ago(created, now) } else { at.clone() },
+        "CreatedAt": at,
+        "CreatedBy": if args.no_trunc { by } else { human::ellipsis(&by, 45) },
+        "Size": if args.human { human::size(line.size) } else { line.size.to_string() },
+        "Comment": line.comment,
+    })
+}

@@ -1,0 +1,65 @@
+//! Carries out commands: arguments in, engine calls, results on standard output.
+
+mod build;
+mod container;
+mod image;
+mod inspect;
+mod lists;
+mod own;
+mod transfer;
+
+use crate::args::{Command, Global, ProgressMode};
+use crate::failure::Failure;
+use crate::host::{self, Host, Processes};
+use crate::progress::Display;
+use crate::render::Style;
+
+/// What a command needs besides its own arguments.
+pub(crate) struct Context<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) style: Style,
+}
+
+impl Context<'_> {
+    fn host(&self, processes: Processes) -> Result<Host, Failure> {
+        host::open(self.global, processes)
+    }
+
+    fn display(&self, quiet: bool) -> Display {
+        Display::start(if quiet { ProgressMode::Quiet } else { ProgressMode::Auto }, self.style)
+    }
+}
+
+/// Carries out a command and returns the exit code.
+pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure> {
+    match command {
+        Command::Build(args) => build::build(args, context),
+        Command::Run(args) => container::run(args, context),
+        Command::Create(args) => container::create(args, context),
+        Command::Start(args) => container::start(&args, context),
+        Command::Cp(args) => container::copy(args, context),
+        Command::Rm(args) => container::remove(&args, context),
+        Command::Ps(args) => lists::containers(&args, context),
+        Command::Images(args) => lists::images(&args, context),
+        Command::History(args) => lists::history(&args, context),
+        Command::Tag(args) => image::tag(&args, context),
+        Command::Rmi(args) => image::remove(&args, context),
+        Command::Inspect(args) => inspect::inspect(&args, context),
+        Command::Pull(args) => transfer::pull(&args, context),
+        Command::Push(args) => transfer::push(&args, context),
+        Command::Save(args) => transfer::save(&args, context),
+        Command::Load(args) => transfer::load(&args, context),
+        Command::Store(command) => own::store(&command, context),
+        Command::Doctor(args) => own::doctor(&args),
+        Command::Version(args) => own::version(&args),
+        Command::Completions(args) => own::completions(&args),
+    }
+}
+
+/// Ends a command whose work may have been interrupted: what counts then is the signal.
+fn settled<T>(host: &Host, result: Result<T, Failure>) -> Result<T, Failure> {
+    match (result, host.signals.first()) {
+        (Err(_), Some(signal)) if host.engine.cancel().is_cancelled() => Err(Failure::interrupted(signal)),
+        (result, _) => result,
+    }
+}

@@ -1,0 +1,141 @@
+//! `pull`, `push`, `save`, `load`.
+
+use std::fs::{self, File};
+use std::io::{IsTerminal as _, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Context, settled};
+use crate::args::{LoadArgs, PullArgs, PushArgs, SaveArgs};
+use crate::failure::{self, Failure};
+use crate::host::Processes;
+use crate::output;
+
+pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::Some)?;
+    let display = context.display(args.quiet);
+    let pulled = host.engine.pull(&args.image, args.platform.as_ref(), &|event| display.report(event));
+    display.finish();
+    let pulled = settled(&host, pulled.map_err(Failure::from))?;
+    let mut text = String::new();
+    if !args.quiet {
+        let status = if pulled.fresh { "Downloaded newer image for" } else { "Image is up to date for" };
+        text += &format!("Digest: {}\nStatus: {status} {}\n", pulled.digest, familiar(&args.image));
+    }
+    output::text(&format!("{text}{}\n", args.image))?;
+    Ok(0)
+}
+
+fn familiar(name: &stave_oci::Reference) -> String {
+    match (name.effective_tag(), name.digest) {
+        (Some(tag), _) => format!("{}:{tag}", name.familiar_name()),
+        (None, Some(digest)) => format!("{}@{digest}", name.familiar_name()),
+        (None, None) => name.familiar_name(),
+    }
+}
+
+pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::Some)?;
+    let display = context.display(args.quiet);
+    let pushed = host.engine.push(&args.image, &|event| display.report(event));
+    display.finish();
+    let digest = settled(&host, pushed.map_err(Failure::from))?;
+    if args.quiet {
+        output::text(&format!("{}\n", args.image))?;
+    } else {
+        output::text(&format!("{}: digest: {digest}\n", args.image.effective_tag().unwrap_or_default()))?;
+    }
+    Ok(0)
+}
+
+pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    if args.output.is_none() {
+        output::refuse_terminal("an archive")?;
+    }
+    let host = context.host(Processes::Some)?;
+    let display = context.display(false);
+    let report = |event| display.report(event);
+    let result = match &args.output {
+        None => host.engine.save(&args.images, &mut std::io::stdout().lock(), &report).map_err(Failure::from),
+        Some(path) => NewFile::create(path).and_then(|mut file| {
+            host.engine.save(&args.images, &mut file.file, &report)?;
+            file.keep()
+        }),
+    };
+    display.finish();
+    settled(&host, result).map(|()| 0)
+}
+
+/// A file that takes its name only when it is complete. What is not a regular file is written in place.
+struct NewFile {
+    file: File,
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl NewFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let cannot =
+            |error: std::io::Error| Failure::environment(&error).within(&format!("cannot create `{}`", path.display()));
+        // `/dev/stdout` may be a regular file, and a link to one must stay a link.
+        let in_place = fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        if in_place {
+            let file = File::options().write(true).truncate(true).open(path).map_err(cannot)?;
+            return Ok(Self { file, path: path.to_owned(), temporary: None });
+        }
+        let mut name =
+            path.file_name().ok_or_else(|| Failure::usage(format!("`{}` names no file", path.display())))?.to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let file = File::options().write(true).create_new(true).open(&temporary).map_err(cannot)?;
+        Ok(Self { file, path: path.to_owned(), temporary: Some(temporary) })
+    }
+
+    fn keep(mut self) -> Result<(), Failure> {
+        let cannot = |error: std::io::Error| {
+            Failure::environment(&error).within(&format!("cannot write `{}`", self.path.display()))
+        };
+        self.file.flush().map_err(cannot)?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path).map_err(cannot)?;
+            self.temporary = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What failed is told already; that this file stays is the lesser news.
+            drop(fs::remove_file(temporary));
+        }
+    }
+}
+
+pub(super) fn load(args: &LoadArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let input: Box<dyn Read + Send> = match &args.input {
+        Some(path) => Box::new(File::open(path).map_err(|error| {
+            Failure::environment(&error).within(&format!("cannot open `{}`", path.display())).with_code(failure::FAILED)
+        })?),
+        None if std::io::stdin().is_terminal() => {
+            return Err(Failure::usage("standard input is a terminal, expected an archive")
+                .with_hint("Name the archive with `-i`."));
+        }
+        None => Box::new(std::io::stdin()),
+    };
+    let host = context.host(Processes::Some)?;
+    let display = context.display(args.quiet);
+    let loaded = host.engine.load(input, &|event| display.report(event));
+    display.finish();
+    let mut text = String::new();
+    for image in settled(&host, loaded.map_err(Failure::from))? {
+        for name in &image.names {
+            text += &format!("Loaded image: {}\n", familiar(name));
+        }
+        if image.names.is_empty() {
+            text += &format!("Loaded image ID: {}\n", image.id);
+        }
+    }
+    output::text(&text)?;
+    Ok(0)
+}

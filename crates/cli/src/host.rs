@@ -1,0 +1,138 @@
+//! Everything that stave takes from its surroundings, read once and handed on as values.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stave_engine::sandbox::rootless::{self, RootlessOptions};
+use stave_engine::sandbox::{Launcher, SandboxError};
+use stave_engine::{Cancel, Engine, Environment, JOBS, Settings};
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::signals::{self, Received};
+
+/// An engine, and what the user does to stop it.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) signals: Received,
+}
+
+/// Whether a command starts processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// It does: steps, containers, or the unpacking of archives.
+    Some,
+    /// It does not.
+    None,
+}
+
+/// Becomes root of a namespace where that is needed, starts what must be started before the first thread, and opens
+/// the store.
+pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failure> {
+    let root = store_root(global)?;
+    let map = rootless::enter(&RootlessOptions::default()).map_err(|error| {
+        let advice = "Run `stave doctor` to see what this host lacks.";
+        Failure::environment(&error).with_hint(advice)
+    })?;
+    if global.debug {
+        crate::print_error(&format!("debug: store {}, ids {map:?}\n", root.display()));
+    }
+    let launcher = match processes {
+        Processes::None => None,
+        Processes::Some => Some(Launcher::start(JOBS).map_err(|error: SandboxError| Failure::environment(&error))?),
+    };
+    let cancel = Cancel::new();
+    let signals = signals::watch(cancel.clone())
+        .map_err(|error| Failure::environment(&error).within("cannot watch for signals"))?;
+    let settings = Settings {
+        root,
+        launcher,
+        user_namespace: in_user_namespace(),
+        boot_id: boot_id()?,
+        registries: registries(),
+        resolv_conf: "/etc/resolv.conf".into(),
+        now,
+        cancel,
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let engine = Engine::open(settings).map_err(Failure::from)?;
+    Ok(Host { engine, signals })
+}
+
+/// Returns where the store is.
+fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+    let chosen = global.root.clone().or_else(|| path_variable("STAVE_ROOT"));
+    let root = match chosen {
+        Some(root) => root,
+        None if rustix::process::geteuid().is_root() => "/var/lib/stave".into(),
+        None => {
+            let data = path_variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+            let home = || path_variable("HOME").map(|home| home.join(".local/share"));
+            data.or_else(home)
+                .ok_or_else(|| {
+                    Failure::usage("there is no place for the store: neither HOME nor XDG_DATA_HOME is set")
+                        .with_hint("Name one with `--root` or the variable STAVE_ROOT.")
+                })?
+                .join("stave")
+        }
+    };
+    std::path::absolute(&root).map_err(|error| Failure::environment(&error).within("cannot find the current directory"))
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from)
+}
+
+/// Returns the text of a variable that is set and not empty.
+pub(crate) fn text_variable(name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok())
+}
+
+fn first_of(names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| text_variable(name))
+}
+
+fn registries() -> Environment {
+    Environment {
+        home: path_variable("HOME"),
+        xdg_config_home: path_variable("XDG_CONFIG_HOME"),
+        xdg_runtime_dir: path_variable("XDG_RUNTIME_DIR"),
+        docker_config: path_variable("DOCKER_CONFIG"),
+        docker_auth_config: text_variable("DOCKER_AUTH_CONFIG"),
+        registry_auth_file: path_variable("REGISTRY_AUTH_FILE"),
+        registries_conf: path_variable("CONTAINERS_REGISTRIES_CONF"),
+        path: variable("PATH"),
+        ssl_cert_file: path_variable("SSL_CERT_FILE"),
+        ssl_cert_dir: variable("SSL_CERT_DIR"),
+        https_proxy: first_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+        http_proxy: first_of(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+        no_proxy: first_of(&["NO_PROXY", "no_proxy"]),
+        etc: None,
+    }
+}
+
+/// Returns the kernel's name for the time since it was started.
+fn boot_id() -> Result<String, Failure> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::environment(&error).within(&format!("cannot read `{path}`")))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Whether ids here are not those of the host. Without `/proc` this is taken for a namespace, which is the safe guess.
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+/// Returns the seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

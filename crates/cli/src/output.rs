@@ -1,0 +1,22 @@
+//! Standard output: data for the next program, and nothing else.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::failure::Failure;
+
+/// Writes text to standard output. A reader that has gone ends the command without a word.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::environment(&error).within("cannot write to standard output"))
+}
+
+/// Fails if standard output is a terminal, which bytes would only confuse.
+pub(crate) fn refuse_terminal(what: &str) -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        return Err(Failure::usage(format!("standard output is a terminal, which {what} would only confuse"))
+            .with_hint("Send it to a file or to another program."));
+    }
+    Ok(())
+}

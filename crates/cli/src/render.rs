@@ -1,0 +1,322 @@
+//! Mistakes and failures as text for people. This is the only place that knows how they look.
+//!
+//! Every text from outside (file names, output of steps, messages of registries) has its control characters replaced.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use stave_dockerfile::{Diagnostic, Label, Severity, Span};
+use stave_engine::{EngineError, StepCause, StepFailure};
+
+use crate::human;
+
+/// How text is decorated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// Whether colours are used.
+    pub(crate) colour: bool,
+}
+
+impl Style {
+    /// Text without any colour.
+    #[cfg(test)]
+    pub(crate) const PLAIN: Self = Self { colour: false };
+
+    fn paint(self, codes: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn bold_red(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    pub(crate) fn cyan(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn renderer(self) -> Renderer {
+        if self.colour { Renderer::styled() } else { Renderer::plain() }
+    }
+}
+
+/// Returns all mistakes of one file, one after the other, in the order of the file.
+pub(crate) fn diagnostics(name: &str, text: &str, diagnostics: &[Diagnostic], style: Style) -> String {
+    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
+    sorted.sort_by_key(|diagnostic| diagnostic.labels.iter().find(|label| label.primary).map(|label| label.span.start));
+    let blocks: Vec<String> = sorted.iter().map(|one| diagnostic(name, text, one, style)).collect();
+    blocks.join("\n")
+}
+
+fn diagnostic(name: &str, text: &str, diagnostic: &Diagnostic, style: Style) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(printable(&diagnostic.message)).id(diagnostic.code);
+    let mut block = if diagnostic.labels.is_empty() {
+        style.renderer().render(&[Group::with_title(title)])
+    } else {
+        let group = title.element(snippet(name, text, &diagnostic.labels));
+        style.renderer().render(&[group])
+    };
+    block.push('\n');
+    for advice in &diagnostic.hints {
+        block += &hint(advice, style);
+    }
+    block
+}
+
+fn snippet<'a>(name: &str, text: &'a str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let annotations = labels.iter().map(|label| {
+        let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+        let annotation = kind.span(inside(text, label.span));
+        if label.text.is_empty() { annotation } else { annotation.label(printable(&label.text)) }
+    });
+    Snippet::source(text).line_start(1).path(printable(name)).annotations(annotations)
+}
+
+/// Returns the range of a span, moved into the text and onto character boundaries whatever it was.
+fn inside(text: &str, span: Span) -> std::ops::Range<usize> {
+    let start = text.floor_char_boundary(span.range().start.min(text.len()));
+    let end = text.ceil_char_boundary(span.range().end.clamp(start, text.len()));
+    start..end
+}
+
+/// Returns one advice on a line of its own.
+pub(crate) fn hint(advice: &str, style: Style) -> String {
+    format!("{} {}\n", style.cyan("hint:"), printable(advice))
+}
+
+/// Returns an error with its causes, and advice.
+pub(crate) fn error(error: &dyn Error, advice: Option<&str>, style: Style) -> String {
+    message(&chain(error), advice, style)
+}
+
+/// Returns an error that is a text.
+pub(crate) fn message(text: &str, advice: Option<&str>, style: Style) -> String {
+    let mut block = format!("{} {}\n", style.bold_red("error:"), printable(text));
+    if let Some(advice) = advice {
+        block += &hint(advice, style);
+    }
+    block
+}
+
+/// Returns an error and its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // A wrapper that shows its cause itself would say it twice.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Returns why an image that the file names cannot be had.
+pub(crate) fn base_failure(
+    name: &str,
+    text: &str,
+    span: Span,
+    image: &str,
+    error: &EngineError,
+    style: Style,
+) -> String {
+    let cause = chain(error);
+    let title = if cause.contains(image) { cause } else { format!("cannot use image `{image}`: {cause}") };
+    let label = Label { span, text: String::new(), primary: true };
+    let group = Level::ERROR.primary_title(printable(&title)).element(snippet(name, text, &[label]));
+    let mut block = style.renderer().render(&[group]) + "\n";
+    if let Some(advice) = error.hint() {
+        block += &hint(&advice, style);
+    }
+    block
+}
+
+/// Returns what is known about a step that failed: where it is written, why it failed, its last lines, its log.
+pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
+    let (what, advice) = match &failure.cause {
+        StepCause::Exit(code) => (format!("exit status {code}"), exit_advice(*code).map(str::to_owned)),
+        StepCause::Signal(number) => {
+            (format!("ended by {}", signal_name(*number)), signal_advice(*number).map(str::to_owned))
+        }
+        StepCause::Refused(error) => (chain(error), error.hint()),
+    };
+    let stage = format!("[{}] ", failure.stage);
+    let title = format!("{stage}{} failed: {what}", one_line(&failure.title));
+    let label = match failure.cause {
+        StepCause::Refused(_) => String::new(),
+        StepCause::Exit(_) | StepCause::Signal(_) => format!("{what} after {}", human::seconds(failure.took)),
+    };
+    let label = Label { span: failure.span, text: label, primary: true };
+    let group = Level::ERROR.primary_title(printable(&title)).element(snippet(&failure.name, &failure.text, &[label]));
+    let mut block = style.renderer().render(&[group]) + "\n";
+    if !failure.last_lines.is_empty() {
+        block += "its last lines:\n";
+        for line in &failure.last_lines {
+            writeln!(block, "{} {}", style.dim("  |"), printable(line)).expect("writing to a string does not fail");
+        }
+    }
+    if let Some(advice) = advice {
+        block += &hint(&advice, style);
+    }
+    if let Some(log) = &failure.log {
+        block += &hint(&format!("The full output is in `{}`.", log.display()), style);
+    }
+    block
+}
+
+fn exit_advice(code: i32) -> Option<&'static str> {
+    match code {
+        126 => Some("126 means that a command was found and could not be executed."),
+        127 => Some("127 means that a command was not found in the image."),
+        137 => Some("137 means that a process was killed, often because memory ran out."),
+        _ => None,
+    }
+}
+
+fn signal_advice(number: i32) -> Option<&'static str> {
+    (number == 9).then_some("A process that nobody kills on purpose is often killed because memory ran out.")
+}
+
+/// Returns the name of a signal: `SIGKILL`, or its number where it has none.
+pub(crate) fn signal_name(number: i32) -> String {
+    const NAMES: [&str; 32] = [
+        "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    match usize::try_from(number).ok().and_then(|number| NAMES.get(number)) {
+        Some(name) if !name.is_empty() => format!("SIG{name}"),
+        _ => format!("signal {number}"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns `text` with every control character shown instead of sent to the terminal. Tabs and newlines stay.
+pub(crate) fn printable(text: &str) -> String {
+    let dangerous = |character: char| character.is_control() && character != '\t' && character != '\n';
+    if !text.chars().any(dangerous) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(
+            |character| {
+                if dangerous(character) { character.escape_default().to_string() } else { character.to_string() }
+            },
+        )
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TEXT: &str = "FROM scratch AS build\nCOPY --from=builder /out/app /app\nRUN make \\\n  all\n";
+
+    fn span(words: &str) -> Span {
+        let start = TEXT.find(words).expect("the words are in the text");
+        Span::new(start, start + words.len())
+    }
+
+    #[test]
+    fn a_mistake_is_shown_at_its_words_with_its_hints() {
+        let mut mistake = Diagnostic::error("D012", span("builder"), "no stage is named `builder`");
+        mistake.labels[0].text = "not the name of an earlier stage".to_owned();
+        mistake.hints.push("a stage with a similar name is defined on line 1: `build`".to_owned());
+        let expected = "\
+error[D012]: no stage is named `builder`
+ --> Dockerfile:2:13
+  |
+2 | COPY --from=builder /out/app /app
+  |             ^^^^^^^ not the name of an earlier stage
+hint: a stage with a similar name is defined on line 1: `build`
+";
+        assert_eq!(diagnostics("Dockerfile", TEXT, &[mistake], Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn all_mistakes_are_shown_in_the_order_of_the_file() {
+        let second = Diagnostic::error("D002", span("RUN"), "second");
+        let first = Diagnostic::warning("D001", span("FROM"), "first");
+        let text = diagnostics("x/Dockerfile", TEXT, &[second, first], Style::PLAIN);
+        let places: Vec<_> = ["warning[D001]: first", " --> x/Dockerfile:1:1", "error[D002]: second", ":3:1"]
+            .iter()
+            .map(|part| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}")))
+            .collect();
+        assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn a_span_outside_of_the_text_is_moved_into_it() {
+        for (start, end) in [(0, 9999), (9998, 9999), (3, 3)] {
+            let mistake = Diagnostic::error("D001", Span::new(start, end), "x");
+            assert!(diagnostics("f", TEXT, &[mistake], Style::PLAIN).starts_with("error[D001]: x\n --> f:"));
+        }
+        let mistake = Diagnostic::error("D001", Span::new(1, 2), "x");
+        assert!(diagnostics("f", "é", &[mistake], Style::PLAIN).contains("f:1:1"));
+        let mistake = Diagnostic::error("D001", Span::new(0, 0), "x");
+        assert!(diagnostics("f", "", &[mistake], Style::PLAIN).contains("error[D001]: x"));
+    }
+
+    #[test]
+    fn colours_come_only_when_asked_for_and_control_characters_never() {
+        let mistake = Diagnostic::error("D001", span("FROM"), "a\u{1b}[31mb");
+        let plain = diagnostics("na\u{7}me", TEXT, std::slice::from_ref(&mistake), Style::PLAIN);
+        assert!(!plain.contains('\u{1b}') && !plain.contains('\u{7}'), "{plain:?}");
+        assert!(diagnostics("f", TEXT, &[mistake], Style { colour: true }).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_failed_step_shows_its_place_status_last_lines_and_log() {
+        let failure = StepFailure {
+            name: "Dockerfile".to_owned(),
+            text: TEXT.to_owned(),
+            span: span("RUN make \\\n  all"),
+            stage: "build".to_owned(),
+            title: "RUN make   all".to_owned(),
+            cause: StepCause::Exit(127),
+            last_lines: vec!["one".to_owned(), "make: \u{1b}[1mnot found".to_owned()],
+            log: Some("/store/builds/1/3.log".into()),
+            took: Duration::from_millis(1234),
+        };
+        let expected = "\
+error: [build] RUN make all failed: exit status 127
+ --> Dockerfile:3:1
+  |
+3 | / RUN make \\
+4 | |   all
+  | |_____^ exit status 127 after 1.2s
+its last lines:
+  | one
+  | make: \\u{1b}[1mnot found
+hint: 127 means that a command was not found in the image.
+hint: The full output is in `/store/builds/1/3.log`.
+";
+        assert_eq!(step_failure(&failure, Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!(signal_name(9), "SIGKILL");
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(40), "signal 40");
+    }
+}
