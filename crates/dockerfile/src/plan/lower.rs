@@ -15,6 +15,10 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::text::Text;
 
+/// Most memory that the environments and the history of all stages may take, in bytes. Each step has an environment and
+/// each stage a history, so that a file of a few lines could otherwise fill the memory.
+const PLAN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// The graph while it is made, and all that instructions need to know beside their stage.
 pub(super) struct Lowering<'a> {
     pub(super) file: &'a Dockerfile,
@@ -31,6 +35,8 @@ pub(super) struct Lowering<'a> {
     pub(super) steps: Vec<Step>,
     /// The stages that have been lowered.
     pub(super) done: BTreeMap<usize, Stage>,
+    /// How much of [`PLAN_BYTES_MAX`] has been used.
+    pub(super) bytes: usize,
 }
 
 impl Lowering<'_> {
@@ -38,12 +44,20 @@ impl Lowering<'_> {
     pub(super) fn stage(&mut self, index: usize) {
         let first_step = self.steps.len();
         let Some(mut stage) = self.begin(index) else { return };
+        if self.charge(stage.bytes(), self.file.stages[index].base.span()).is_none() {
+            return;
+        }
         for (number, instruction) in self.file.stages[index].instructions.iter().enumerate() {
-            let before = stage.node;
+            let (before, lines) = (stage.node, stage.history.len());
             // A mistake has been reported; the rest of the stage may have more.
             let _lowered: Option<()> = self.instruction(&mut stage, (index, number), instruction);
+            let mut bytes: usize = stage.history[lines..].iter().map(super::HistoryItem::bytes).sum();
             if stage.node != before {
+                bytes += stage.variables.bytes();
                 self.step(index, stage.node, &instruction.head.line, instruction.head.span);
+            }
+            if self.charge(bytes, instruction.head.keyword.span()).is_none() {
+                return;
             }
         }
         let of = self.steps.len() - first_step;
@@ -51,6 +65,23 @@ impl Lowering<'_> {
             (step.number, step.of) = (number, of);
         }
         self.done.insert(index, stage);
+    }
+
+    /// Refuses a file whose plan would fill the memory; says so once.
+    fn charge(&mut self, bytes: usize, span: Span) -> Option<()> {
+        let fitted = self.bytes <= PLAN_BYTES_MAX;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= PLAN_BYTES_MAX {
+            return Some(());
+        }
+        if fitted {
+            let message = format!("the plan of this file would take more than {PLAN_BYTES_MAX} bytes");
+            self.diagnostics.push(
+                Diagnostic::error(codes::TOO_LARGE, span, message)
+                    .hint("Very long variables or lists of ports are copied by each step and each stage."),
+            );
+        }
+        None
     }
 
     fn step(&mut self, index: usize, node: NodeId, line: &Text, span: Span) {

@@ -61,6 +61,7 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
         missing: Vec::new(),
         steps: Vec::new(),
         done: BTreeMap::new(),
+        bytes: 0,
     };
     for &index in &stages.needed {
         lowering.stage(index);

@@ -35,6 +35,13 @@ pub(super) struct Stage {
     pub(super) has_cmd: bool,
 }
 
+impl HistoryItem {
+    /// About the memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.created_by.len() + HISTORY_COMMENT.len()
+    }
+}
+
 impl Stage {
     /// Returns a stage without files.
     pub(super) fn from_scratch(node: NodeId, platform: &Platform) -> Self {
@@ -87,6 +94,11 @@ impl Stage {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.variables.set(name, value);
         }
+    }
+
+    /// Returns about how much memory a copy of the stage takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.history.iter().map(HistoryItem::bytes).sum::<usize>() + self.variables.bytes()
     }
 
     /// Adds a line to the history. `node` is what makes its layer.

@@ -34,6 +34,11 @@ impl Variables {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Returns about how much memory a copy takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| size_of_val(entry) + entry.0.len() + entry.1.len()).sum()
+    }
+
     pub(super) fn to_environment(&self) -> Vec<String> {
         self.entries.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
