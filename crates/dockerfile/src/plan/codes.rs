@@ -31,7 +31,7 @@ codes! {
     EMPTY = "D118": "A value that must say something is empty once its variables are expanded.";
     NETWORK = "D119": "A network is none of `default`, `none` and `host`.";
     DUPLICATE_STAGE = "D120": "Two stages have the same name; the later one is meant by all that follows it.";
-    TOO_LARGE = "D121": "The environments and the history of the stages together are larger than any real file makes them.";
+    TOO_LARGE = "D121": "The stages are more, or their environments and history larger, than any real file makes them.";
 }
 
 #[cfg(test)]

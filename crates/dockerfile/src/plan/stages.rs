@@ -14,6 +14,9 @@ use crate::span::Span;
 use crate::suggest::nearest;
 use crate::text::Text;
 
+/// Most stages of one file: some work grows with the square of their number.
+const STAGES_MAX: usize = 4_096;
+
 /// Where a stage, or a copy, takes its files from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
@@ -84,6 +87,11 @@ pub(super) fn resolve(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Stages {
     let mut stages = Stages::default();
+    if let Some(first_too_many) = file.stages.get(STAGES_MAX) {
+        let message = format!("the file has {} stages, and at most {STAGES_MAX} are allowed", file.stages.len());
+        diagnostics.push(Diagnostic::error(codes::TOO_LARGE, definition(first_too_many), message));
+        return stages;
+    }
     report_duplicates(file, diagnostics);
     for (index, stage) in file.stages.iter().enumerate() {
         stages.bases.push(base(file, index, stage, globals, diagnostics));
@@ -255,27 +263,31 @@ fn about_all_stages(file: &Dockerfile, code: &'static str, message: String) -> D
     Diagnostic { code, severity: Severity::Error, message, labels: labels.collect(), hints: Vec::new() }
 }
 
-/// The stages that `stage` needs directly.
-fn dependencies(stages: &Stages, stage: usize) -> impl Iterator<Item = usize> {
-    let base = stages.bases[stage].iter().map(|base| &base.place);
-    let froms = stages.froms.range((stage, 0)..=(stage, usize::MAX)).map(|(_, place)| place);
-    base.chain(froms).filter_map(|place| match place {
-        Place::Stage(index) => Some(*index),
-        Place::Scratch | Place::Image(_) => None,
-    })
+/// For each stage the stages that it needs directly.
+fn dependencies(stages: &Stages) -> Vec<BTreeSet<usize>> {
+    let mut needed: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); stages.bases.len()];
+    let bases = stages.bases.iter().enumerate();
+    let bases = bases.filter_map(|(stage, base)| base.as_ref().map(|base| (stage, &base.place)));
+    let froms = stages.froms.iter().map(|(&(stage, _), place)| (stage, place));
+    for (stage, place) in bases.chain(froms) {
+        if let Place::Stage(other) = place {
+            needed[stage].insert(*other);
+        }
+    }
+    needed
 }
 
-fn closure(stages: &Stages, start: usize) -> BTreeSet<usize> {
+fn closure(dependencies: &[BTreeSet<usize>], start: usize) -> BTreeSet<usize> {
     let mut seen = BTreeSet::from([start]);
     let mut open = vec![start];
     while let Some(stage) = open.pop() {
-        open.extend(dependencies(stages, stage).filter(|&next| seen.insert(next)));
+        open.extend(dependencies[stage].iter().copied().filter(|&next| seen.insert(next)));
     }
     seen
 }
 
 fn needed(stages: &Stages) -> BTreeSet<usize> {
-    stages.target.map(|target| closure(stages, target)).unwrap_or_default()
+    stages.target.map(|target| closure(&dependencies(stages), target)).unwrap_or_default()
 }
 
 /// Copies from a stage that is not before the current one, by the numbers of stage and instruction.
@@ -295,9 +307,12 @@ fn from_span(file: &Dockerfile, (stage, instruction): (usize, usize)) -> Span {
 /// `FROM` only goes back in the file, so every cycle has a copy that goes forward, or to its own stage.
 fn report_cycles(file: &Dockerfile, stages: &mut Stages, diagnostics: &mut Vec<Diagnostic>) {
     let mut broken = Vec::new();
+    let dependencies = dependencies(stages);
+    let mut closures: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (at, source) in forward_copies(stages) {
         let own = source == at.0;
-        if !own && !closure(stages, source).contains(&at.0) {
+        let needed = closures.entry(source).or_insert_with(|| closure(&dependencies, source));
+        if !own && !needed.contains(&at.0) {
             continue;
         }
         broken.push(at);

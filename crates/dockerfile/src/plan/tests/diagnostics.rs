@@ -269,8 +269,9 @@ warning[D120]: two stages are named `x`
 fn a_small_file_cannot_fill_the_memory() {
     let doubled = format!("FROM scratch\nENV a=0123456789\n{}{}", "ENV a=$a$a\n".repeat(16), "RUN x\n".repeat(1_000));
     let stages = format!("FROM scratch\nENV a={}\n{}", "x".repeat(1_000), "FROM 0\nARG x\n".repeat(10));
-    let chain: String = (0..2_500).map(|n| format!("FROM s{n} AS s{}\nARG a\nARG b\nARG c\nARG d\n", n + 1)).collect();
-    for text in [doubled, format!("FROM scratch AS s0\n{chain}")] {
+    let chain: Vec<_> = (0..2_500).map(|n| format!("FROM s{n} AS s{}\nARG a\nARG b\nARG c\nARG d\n", n + 1)).collect();
+    let many = "FROM scratch\n".repeat(5_000);
+    for text in [doubled, many, format!("FROM scratch AS s0\n{}", chain.concat())] {
         let (plan, diagnostics) = outcome(&text, &options(), &image);
         assert_eq!(plan, Plan::Invalid);
         assert_eq!(diagnostics.iter().map(|diagnostic| diagnostic.code).collect::<Vec<_>>(), ["D121"]);
