@@ -14,6 +14,9 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         let chars: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
         // A third of the letters may be wrong: `bulder` is `builder`, but `x` is not `y`.
         let allowed = (written.len().max(chars.len()) / 3).max(1).min(written.len().max(chars.len()) - 1);
+        if written.len().abs_diff(chars.len()) > allowed {
+            continue;
+        }
         let wrong = distance(&written, &chars);
         if wrong <= allowed && best.is_none_or(|(least, _)| wrong < least) {
             best = Some((wrong, candidate));
