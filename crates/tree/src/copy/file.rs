@@ -22,6 +22,8 @@ pub(super) struct Pair<'a> {
     pub(super) to_name: &'a [u8],
     /// The target's directory may give its own group to new files, so that the group must be set.
     pub(super) set_group: bool,
+    /// The target's directory in the previous result, if there is one.
+    pub(super) previous: Option<&'a Dir>,
 }
 
 /// Files up to this size are copied by one read and one write.
@@ -63,13 +65,12 @@ impl Copier<'_> {
         state: &[u8; 32],
         target: &[u8],
     ) -> Result<bool, CopyError> {
-        let Some(previous) = self.previous.as_ref().filter(|previous| previous.has(target, state)) else {
+        let (Some(directory), Some(previous)) = (pair.previous, &self.previous) else { return Ok(false) };
+        if !previous.has(target, state) {
             return Ok(false);
-        };
-        let (parent, name) = super::split(target);
-        let Ok(directory) = previous.layer.open_dir_no_links(parent) else { return Ok(false) };
+        }
         // The store vouches for the bytes; this only notices a layer that is not the manifest's.
-        let found = match directory.child(name) {
+        let found = match directory.child(pair.to_name) {
             Ok(Some(found)) => found,
             _ => return Ok(false),
         };
@@ -80,7 +81,7 @@ impl Copier<'_> {
         if !same {
             return Ok(false);
         }
-        self.link(&directory, name, pair.to, pair.to_name, target)
+        self.link(directory, pair.to_name, pair.to, pair.to_name, target)
     }
 
     /// Copies a regular file, which must still be what was selected, with mode, owner, attributes and time.

@@ -80,11 +80,16 @@ impl CopyManifest {
 
 /// A manifest by path, and the layer it describes.
 pub(super) struct Lookup<'a> {
-    pub(super) layer: &'a Dir,
+    layer: &'a Dir,
     states: HashMap<&'a [u8], [u8; 32]>,
 }
 
 impl Lookup<'_> {
+    /// Returns the directory `path` of the layer, if it is there.
+    pub(super) fn directory(&self, path: &[u8]) -> Option<Dir> {
+        self.layer.open_dir_no_links(path).ok()
+    }
+
     pub(super) fn has(&self, path: &[u8], state: &[u8; 32]) -> bool {
         self.states.get(path) == Some(state)
     }

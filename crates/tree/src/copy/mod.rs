@@ -270,7 +270,15 @@ impl<'a> Copier<'a> {
             }
             let (source_parent, source_name) = split(&one.source_path);
             let from = one.selection.root.open_dir_no_links(source_parent)?;
-            let pair = file::Pair { from: &from, from_name: source_name, to: &to, to_name: name, set_group: true };
+            let previous = self.previous_directory(parent_path);
+            let pair = file::Pair {
+                from: &from,
+                from_name: source_name,
+                to: &to,
+                to_name: name,
+                set_group: true,
+                previous: previous.as_ref(),
+            };
             match &one.node.content {
                 // Its other names were not selected: it is a file like any other.
                 Content::File(digest) if alone => {

@@ -27,7 +27,15 @@ impl<'a> Copier<'a> {
         let from = selection.root.open_dir_no_links(source_parent)?;
         let to = self.into.open_dir_no_links(target_parent)?;
         let below = self.places.below(target_parent)?;
-        let pair = Pair { from: &from, from_name: source_name, to: &to, to_name: target_name, set_group: true };
+        let previous = self.previous_directory(target_parent);
+        let pair = Pair {
+            from: &from,
+            from_name: source_name,
+            to: &to,
+            to_name: target_name,
+            set_group: true,
+            previous: previous.as_ref(),
+        };
         self.leaf(selection, &pair, below.as_ref(), source_path, node, target)
     }
 
@@ -50,8 +58,16 @@ impl<'a> Copier<'a> {
         let to = self.into.open_dir_no_links(target)?;
         let set_group = to.own_metadata()?.mode & 0o2000 != 0;
         let below = if exists_below { self.places.below(target)? } else { None };
+        let previous = self.previous_directory(target);
         let leaf = |child: &&'a Node| {
-            let pair = Pair { from: &from, from_name: &child.name, to: &to, to_name: &child.name, set_group };
+            let pair = Pair {
+                from: &from,
+                from_name: &child.name,
+                to: &to,
+                to_name: &child.name,
+                set_group,
+                previous: previous.as_ref(),
+            };
             let source_path = join(source_path, &child.name);
             self.leaf(selection, &pair, below.as_ref(), &source_path, child, &join(target, &child.name))
         };
@@ -62,10 +78,14 @@ impl<'a> Copier<'a> {
         } else {
             leaves.iter().try_for_each(leaf)?;
         }
-        drop((from, to, below));
+        drop((from, to, below, previous));
         directories.into_par_iter().try_for_each(|child| {
             self.tree(selection, &join(source_path, &child.name), child, &join(target, &child.name))
         })
+    }
+
+    pub(super) fn previous_directory(&self, target: &[u8]) -> Option<Dir> {
+        self.previous.as_ref()?.directory(target)
     }
 
     fn attributes(

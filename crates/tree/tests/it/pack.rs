@@ -1,0 +1,208 @@
+//! Archives that layers become.
+
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+
+use stave_tree::{
+    Dir, GzipWriter, Limits, PackError, apply_layer, decompress, extract_archive, layer_digest, merged, pack_layer,
+    pack_tree,
+};
+
+use crate::archive::tar;
+use crate::support::{FORMAT, Scratch, assert_tree, is_root, show};
+
+fn pack(layer: &Dir) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let packed = pack_layer(layer, FORMAT, None, &mut archive).unwrap();
+    assert_eq!(packed.bytes, archive.len() as u64);
+    archive
+}
+
+fn names(archive: &[u8]) -> Vec<String> {
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().unwrap();
+    entries.map(|entry| entry.unwrap().path_bytes().escape_ascii().to_string()).collect()
+}
+
+#[test]
+fn a_layer_is_the_same_after_packing_and_applying() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let long = "n".repeat(200);
+    let layer = scratch.tree(
+        "layer",
+        &format!(
+            "a/ 1777 5:6\na/f 6755 3000000:4000000 = text\na/g == a/f\n{long}/{long} 600 = long\nl -> {}\np 600 pipe\ngone whiteout\nd/gone whiteout\nopaque/ 700\nopaque/new = 1",
+            "t".repeat(300)
+        ),
+    );
+    let set = |path: &str, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(scratch.path("layer").join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set("opaque", "trusted.overlay.opaque", b"y");
+    set("a", "trusted.overlay.origin", b"x");
+    set("a/f", "user.note", b"a=\nb\0c");
+    set("a/f", "security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for (path, seconds) in [("a/f", -86_400_i64), ("opaque", 10_000_000_000), (&format!("{long}/{long}"), 1)] {
+        let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        let path = scratch.path("layer").join(path);
+        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty()).unwrap();
+    }
+    let archive = pack(&layer);
+    assert!(!archive.windows(8).any(|window| window == b"overlay."), "no notes of overlayfs");
+    let again = scratch.tree("again", "");
+    apply_layer(&archive[..], &again, FORMAT, &Limits::default()).unwrap();
+    assert_eq!(show(&again), show(&layer));
+    assert_eq!(layer_digest(&again, FORMAT).unwrap(), layer_digest(&layer, FORMAT).unwrap());
+    assert!(pack(&again) == archive, "packing is the inverse of applying");
+    let at = |name: &str| again.metadata(name.as_bytes(), stave_tree::Follow::No).unwrap();
+    assert_eq!((at("a/f").modified.seconds, at("opaque").modified.seconds), (-86_400, 10_000_000_000));
+}
+
+#[test]
+fn entries_are_sorted_and_whiteouts_are_in_their_places() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let layer = scratch.tree("layer", "b/x = 1\nb.c = 2\nb/a/z = 3\na whiteout\ns socket");
+    rustix::fs::setxattr(scratch.path("layer/b"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+        .unwrap();
+    assert_eq!(names(&pack(&layer)), [".wh.a", "b/", "b/.wh..wh..opq", "b/a/", "b/a/z", "b/x", "b.c"]);
+}
+
+#[test]
+fn times_newer_than_the_epoch_are_the_epoch() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let layer = scratch.tree("layer", "f = x\nold = y");
+    let old = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(5, 999));
+    std::fs::File::open(scratch.path("layer/old")).unwrap().set_times(old).unwrap();
+    let mut archive = Vec::new();
+    pack_layer(&layer, FORMAT, Some(1000), &mut archive).unwrap();
+    let mut reader = tar::Archive::new(&archive[..]);
+    let times: Vec<u64> = reader.entries().unwrap().map(|entry| entry.unwrap().header().mtime().unwrap()).collect();
+    assert_eq!(times, [1000, 5]);
+}
+
+#[test]
+fn names_that_would_delete_something_cannot_be_packed() {
+    let scratch = Scratch::new();
+    let layer = scratch.tree("layer", "d/.wh.x = 1");
+    let error = pack_layer(&layer, FORMAT, None, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, PackError::ReservedName(_)), "{error}");
+}
+
+#[test]
+fn links_are_packed_and_not_read_through() {
+    let scratch = Scratch::new();
+    let outside = scratch.path("outside");
+    std::fs::write(&outside, "sentinel").unwrap();
+    let layer = scratch.tree("layer", &format!("l -> {}\nd -> ..", outside.display()));
+    let archive = pack(&layer);
+    assert!(!archive.windows(8).any(|window| window == b"sentinel"));
+    assert_eq!(names(&archive), ["d", "l"]);
+}
+
+#[test]
+fn a_tree_is_packed_under_a_name_or_by_its_contents() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let base = scratch.tree("base", "d/f = 1\nd/sub/g = 2\ngone = 3\nlink -> d");
+    let layer = scratch.tree("layer", "gone whiteout\nd/new = 4");
+    let view = merged(&[&base, &layer], FORMAT).unwrap();
+    let pack = |path: &str, name: &str| {
+        let mut archive = Vec::new();
+        pack_tree(&view, path.as_bytes(), name.as_bytes(), None, &mut archive).unwrap();
+        archive
+    };
+    assert_eq!(names(&pack("", "")), ["d/", "d/f", "d/new", "d/sub/", "d/sub/g", "link"]);
+    assert_eq!(names(&pack("/link/sub", "x")), ["x/", "x/g"]);
+    assert_eq!(names(&pack("d/f", "g")), ["g"]);
+    assert_eq!(names(&pack("link", "l")), ["l"]);
+    let out = scratch.tree("out", "");
+    extract_archive(&pack("/d/", "copy")[..], &out, None, &Limits::default()).unwrap();
+    assert_tree(&out, "copy/ 755\ncopy/f 644 = 1\ncopy/new 644 = 4\ncopy/sub/ 755\ncopy/sub/g 644 = 2");
+}
+
+/// Row 16: a file of more than 8 GiB goes through, in little memory. Nothing of it is written but what the archive needs.
+#[test]
+fn a_file_of_9_gib_survives() {
+    struct Tail {
+        bytes: u64,
+        head: Vec<u8>,
+    }
+    impl std::io::Write for Tail {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.head.len() < 4096 {
+                self.head.extend_from_slice(bytes);
+            }
+            self.bytes += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let scratch = Scratch::new();
+    let layer = scratch.tree("layer", "");
+    let size = 9_u64 << 30;
+    let file = std::fs::File::create(scratch.path("layer/big")).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(b"end", size - 3).unwrap();
+    let mut tail = Tail { bytes: 0, head: Vec::new() };
+    pack_layer(&layer, FORMAT, None, &mut tail).unwrap();
+    assert_eq!(tail.bytes, 512 * 3 + size + 1024);
+    assert!(tail.head.windows(15).any(|window| window == b"size=9663676416"));
+}
+
+/// The peers' reader agrees with ours, names and content.
+#[test]
+fn gnu_tar_reads_what_is_written() {
+    let version = Command::new("tar").arg("--version").output();
+    if !is_root() || !version.is_ok_and(|output| output.stdout.starts_with(b"tar (GNU tar)")) {
+        eprintln!("skipped: needs root and GNU tar");
+        return;
+    }
+    let scratch = Scratch::new();
+    let long = "n".repeat(200);
+    let spec = format!("a/ 711 5:6\na/f 6755 3000000:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
+    let layer = scratch.tree("layer", &spec);
+    let mut gzip = GzipWriter::new(Vec::new(), 6, 2);
+    pack_layer(&layer, FORMAT, None, &mut gzip).unwrap();
+    std::fs::write(scratch.path("layer.tar.gz"), gzip.finish().unwrap()).unwrap();
+    let out = scratch.tree("out", "");
+    let status = Command::new("tar").arg("-xpzf").arg(scratch.path("layer.tar.gz")).arg("-C").arg(scratch.path("out")).status();
+    assert!(status.unwrap().success());
+    assert_eq!(show(&out), show(&layer));
+    let again = scratch.tree("again", "");
+    let file = std::fs::File::open(scratch.path("layer.tar.gz")).unwrap();
+    apply_layer(decompress(file).unwrap(), &again, FORMAT, &Limits::default()).unwrap();
+    assert_eq!(show(&again), show(&layer));
+}
+
+#[test]
+fn a_digest_of_a_layer_sees_deletions() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let digest = |name: &str, spec: &str| layer_digest(&scratch.tree(name, spec), FORMAT).unwrap();
+    let plain = digest("a", "d/f = 1");
+    assert_eq!(digest("b", "d/f = 1"), plain);
+    assert_ne!(digest("c", "d/f = 1\ngone whiteout"), plain);
+    assert_ne!(digest("d", "d/f = 1\nd/g = 1"), plain);
+    rustix::fs::setxattr(scratch.path("b/d"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    assert_ne!(layer_digest(&scratch.open("b"), FORMAT).unwrap(), plain);
+    let archive = tar("d d\nf d/f = 1");
+    let applied = scratch.tree("applied", "");
+    apply_layer(&archive[..], &applied, FORMAT, &Limits::default()).unwrap();
+    assert_eq!(layer_digest(&applied, FORMAT).unwrap(), plain);
+}
