@@ -18,6 +18,7 @@ use stave_sandbox::{
 
 /// What to do.
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a scenario is a list of switches")]
 struct Scenario {
     /// Become root of a user namespace first, with the ranges in these two files.
     rootless: Option<(PathBuf, PathBuf)>,

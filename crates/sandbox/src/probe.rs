@@ -4,6 +4,7 @@
 //! in its own namespace, so nothing is left behind.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::io::Errno as Code;
@@ -11,11 +12,11 @@ use rustix::mount::{
     FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsopen, mount_change,
 };
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, WaitId, WaitIdOptions, getrlimit, waitid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 use serde::{Deserialize, Serialize};
 
-use crate::rootfs::{attach, new_mount};
+use crate::rootfs::{attach, new_mount, quiet};
 use crate::rootless::{IdMap, Ranges, RootlessOptions, is_root, write_maps};
 use crate::{Errno, inside, sys};
 
@@ -79,6 +80,7 @@ pub fn probe_with(options: &RootlessOptions) -> Vec<Finding> {
         user_namespaces(),
         id_ranges(options),
         overlay(),
+        proc_mounts(),
         seccomp(),
         landlock(),
         openat2(),
@@ -261,6 +263,34 @@ fn overlay() -> Finding {
     }
 }
 
+/// Mounts `/proc` of a new pid namespace, as each step does. The answer of the process inside is its exit status.
+fn try_proc() -> Result<(), Code> {
+    enter()?;
+    match sys::fork(libc::CLONE_NEWPID)? {
+        sys::Forked::Child => sys::exit_now(new_mount("proc", &[], quiet()).err().map_or(0, Code::raw_os_error)),
+        sys::Forked::Parent(child) => {
+            let status = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED)?;
+            match status.and_then(|status| status.exit_status()) {
+                Some(0) => Ok(()),
+                Some(errno) => Err(Code::from_raw_os_error(errno)),
+                None => Err(Code::CHILD),
+            }
+        }
+    }
+}
+
+fn proc_mounts() -> Finding {
+    const NAME: &str = "proc mounts";
+    match sys::in_child(|| try_proc().err().map(Errno::from)) {
+        Some(None) => fine(NAME, "a step can have its own /proc"),
+        Some(Some(errno)) => {
+            let advice = "The container that stave runs in hides parts of `/proc`, and then the kernel shows no other. Start that container with `--security-opt systempaths=unconfined`.";
+            finding(NAME, State::Missing, format!("cannot be mounted: {errno}"), advice)
+        }
+        None => finding(NAME, State::Missing, "the trial ended unexpectedly", "Please report this."),
+    }
+}
+
 fn seccomp() -> Finding {
     match read("/proc/sys/kernel/seccomp/actions_avail") {
         Some(actions) if actions.contains("errno") => fine("seccomp", "system call filters work"),
@@ -364,7 +394,7 @@ mod tests {
     #[test]
     fn what_is_not_right_comes_with_advice() {
         let findings = probe();
-        assert_eq!(findings.len(), 12);
+        assert_eq!(findings.len(), 13);
         for finding in findings {
             assert_eq!(finding.advice.is_empty(), finding.state == State::Ok, "{finding:?}");
             assert!(!finding.detail.is_empty(), "{}", finding.name);
@@ -376,7 +406,7 @@ mod tests {
         let seen =
             || (read("/proc/self/mountinfo"), read("/proc/self/uid_map"), fs::read_link("/proc/self/ns/mnt").ok());
         let before = seen();
-        assert_eq!(probe().len(), 12);
+        assert_eq!(probe().len(), 13);
         assert_eq!(seen(), before);
     }
 }

@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
+use rustix::io::Errno as Code;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
 use crate::error::{During, forgive};
@@ -109,9 +110,13 @@ fn execute(
     // High numbers, so that neither is in the way of the other's place.
     let springboard = rustix::io::fcntl_dupfd_cloexec(&kit.springboard, 20).during("duplicate", "a descriptor")?;
     let socket = rustix::io::fcntl_dupfd_cloexec(reports, 21).during("duplicate", "a descriptor")?;
-    Reporter::new(&socket).send(&Report::Ready(path), &[])?;
+    Reporter::new(&socket).send(&Report::Ready(path.clone()), &[])?;
     sys::place(socket.as_fd(), springboard::REPORT_FD).during("place", "the report socket")?;
     sys::close_on_exec_from(4).during("close", "descriptors")?;
     let errno = sys::exec_file(springboard.as_fd(), &arguments, &environment);
-    Err(errno).during("execute", "the springboard")
+    match errno {
+        // The springboard takes one argument more than the program: what is too long for it is too long.
+        Code::TOOBIG => Err(SandboxError::Exec { program: path, errno: errno.into() }),
+        errno => Err(errno).during("execute", "the springboard"),
+    }
 }

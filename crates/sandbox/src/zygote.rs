@@ -140,7 +140,12 @@ impl Zygote {
             }
             Request::Job { .. } => namespaces |= libc::CLONE_NEWNET,
         }
-        let forked = sys::fork(namespaces).map_err(|errno| SandboxError::SetUp {
+        let forked = match (sys::fork(namespaces), request) {
+            // Without a network namespace the job's filter still lets it make no socket.
+            (Err(_), Request::Job { .. }) => sys::fork(namespaces & !libc::CLONE_NEWNET),
+            (forked, _) => forked,
+        };
+        let forked = forked.map_err(|errno| SandboxError::SetUp {
             action: "make".into(),
             target: "a process in new namespaces".into(),
             errno: errno.into(),

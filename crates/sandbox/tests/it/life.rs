@@ -51,6 +51,23 @@ fn exit_codes_are_a_shells() {
 }
 
 #[test]
+fn long_arguments_arrive_and_too_long_ones_are_an_error() {
+    each_builder(|world| {
+        let line = format!("echo ${{#LONG}} # {}", "x".repeat(100_000));
+        let long = format!("LONG={}", "y".repeat(100_000));
+        let outcomes = world.steps(&json!([
+            { "args": ["sh", "-c", line], "env": [long] },
+            { "args": ["sh", "-c", format!("true {}", "x".repeat(200_000))] },
+            { "args": ["true", "a\0b"] },
+        ]));
+        assert_eq!(outcomes[0].stdout, "100000\n", "{}", outcomes[0].exit);
+        assert_eq!(outcomes[1].exit, "error: cannot run `/bin/sh`: Argument list too long (os error 7)");
+        assert_eq!(outcomes[1].exit_code, Some(126));
+        assert_eq!(outcomes[2].exit, "error: `a\\0b` has a zero byte");
+    });
+}
+
+#[test]
 fn two_hundred_steps_leave_no_descriptor_open() {
     each_builder(|world| {
         let steps = json!([{ "args": ["true"] }, { "args": ["nosuch"] }]);

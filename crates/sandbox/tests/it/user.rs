@@ -5,19 +5,27 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::support::{Builder, World, as_builder, each_builder};
+use crate::support::{Builder, Outcome, World, as_builder, each_builder};
 
 fn id_of(world: &World, user: &str) -> String {
-    let outcome = world.step(
-        &json!({ "args": ["sh", "-c", "busybox id -u; busybox id -g; grep Groups /proc/self/status"], "user": user }),
-    );
-    if outcome.exit == "code 0" { outcome.stdout.replace(['\n', '\t'], " ") } else { outcome.exit }
+    ids_of(world, &[user]).remove(0)
+}
+
+/// What each user text makes of a step: its ids, or the error.
+fn ids_of(world: &World, users: &[&str]) -> Vec<String> {
+    let line = "busybox id -u; busybox id -g; grep Groups /proc/self/status";
+    let steps: Vec<Value> = users.iter().map(|user| json!({ "args": ["sh", "-c", line], "user": user })).collect();
+    let shown = |outcome: Outcome| match outcome.exit.as_str() {
+        "code 0" => outcome.stdout.replace(['\n', '\t'], " "),
+        _ => outcome.exit,
+    };
+    world.steps(&json!(steps)).into_iter().map(shown).collect()
 }
 
 #[test]
 fn texts_that_are_no_users_are_refused_and_never_become_root() {
     each_builder(|world| {
-        for (text, why) in [
+        let cases = [
             ("4294967296", "`4294967296` is not an id, expected 0 to 4294967294"),
             ("4294967295", "`4294967295` is not an id, expected 0 to 4294967294"),
             ("-1", "`-1` is not an id, expected 0 to 4294967294"),
@@ -27,8 +35,9 @@ fn texts_that_are_no_users_are_refused_and_never_become_root() {
             (":5", "`:5` is not of the form `user` or `user:group`"),
             ("nobody-here", "no user `nobody-here` in `/etc/passwd` of the image"),
             ("root:nothing", "no group `nothing` in `/etc/group` of the image"),
-        ] {
-            assert_eq!(id_of(world, text), format!("error: cannot use `{text}` as the step's user: {why}"));
+        ];
+        for ((text, why), seen) in cases.into_iter().zip(ids_of(world, &cases.map(|case| case.0))) {
+            assert_eq!(seen, format!("error: cannot use `{text}` as the step's user: {why}"));
         }
     });
 }
@@ -40,7 +49,7 @@ fn numbers_names_and_groups_mean_what_docker_says() {
             "rootfs/etc/passwd",
             "1000:x:0:0::/:/bin/sh\nroot:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n",
         );
-        for (text, expected) in [
+        let cases = [
             ("", "0 0 Groups: 0  "),
             ("0", "0 0 Groups: 0  "),
             ("root", "0 0 Groups: 0 10  "),
@@ -50,8 +59,9 @@ fn numbers_names_and_groups_mean_what_docker_says() {
             ("1000:1000", "1000 1000 Groups: 1000  "),
             ("2147483648:0", "2147483648 0 Groups: 0  "),
             ("4294967294", "4294967294 0 Groups: 0  "),
-        ] {
-            assert_eq!(id_of(world, text), expected, "{text}");
+        ];
+        for ((text, expected), seen) in cases.into_iter().zip(ids_of(world, &cases.map(|case| case.0))) {
+            assert_eq!(seen, expected, "{text}");
         }
     });
 }
