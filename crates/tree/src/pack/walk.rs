@@ -135,7 +135,7 @@ impl<'a> Packer<'a> {
     fn directory_entry(&mut self, dir: &Dir, metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
         let failed = |source: rustix::io::Errno| PathError::io("read the attributes of", path, source);
         let xattrs = self.xattrs(list_xattrs(dir).map_err(failed)?, path)?;
-        let name = join(name, b"/");
+        let name = [name, b"/"].concat();
         let entry = Entry { path: &name, type_flag: b'5', xattrs: &xattrs, ..self.entry(metadata) };
         let blocks = entry.blocks();
         self.write(&blocks)?;
