@@ -158,7 +158,8 @@ impl Store {
         report.problems.extend(self.database().faults()?.into_iter().map(Problem::Database));
         let lease = self.lease()?;
         let now = self.now();
-        self.database().write(Durability::Durable, |rows| {
+        let durability = if options.repair { Durability::Durable } else { Durability::Lazy };
+        self.database().write(durability, |rows| {
             let mut check = Structure { lease: &lease, rows, repair: options.repair, now, report: &mut report };
             check.root()?;
             check.blobs()?;

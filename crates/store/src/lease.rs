@@ -60,6 +60,7 @@ impl Store {
                 move |error| StoreError::io(action, path, error)
             };
             let lock = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(fault("create"))?;
+            self.reach("lease.created");
             lock.lock().map_err(fault("lock"))?;
             // Whoever saw the file before it was locked has taken it for a dead owner's, and deleted it.
             if lock.metadata().map_err(fault("read the metadata of"))?.nlink() > 0 {

@@ -106,6 +106,12 @@ fn round(store: &Store, number: u64, step: u64) -> Result<(), Box<dyn std::error
         std::fs::metadata(store.root().join(store.layer_rel_path(layer)).join("file"))?;
     }
     store.remove_container(&container.id, false)?;
+    if step % 5 == 4 {
+        let found = check(store);
+        if !found.is_clean() {
+            return Err(format!("a check beside others found {:?}", found.problems).into());
+        }
+    }
     match step % 4 {
         0 => drop(store.prune(&PruneOptions::default())?),
         1 => drop(store.prune(&PruneOptions { all: true, ..PruneOptions::default() })?),
@@ -229,7 +235,7 @@ fn processes_killed_at_random_leave_nothing() {
     drop(bench.open());
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for victim in 0..50 {
-        let survivor = (victim % 5 == 0).then(|| helper("work", &bench.root(), &["99"]).spawn().expect("it starts"));
+        let survivor = (victim % 10 == 0).then(|| helper("work", &bench.root(), &["99"]).spawn().expect("it starts"));
         let mut child = helper("loop", &bench.root(), &[&victim.to_string()]).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("it is a pipe")).lines();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -4,12 +4,14 @@ mod common;
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
 use stave_oci::{BlobDigest, DiffId, TreeDigest};
 use stave_store::{
     BlobError, BlobExpectation, BuildState, CacheLookup, CheckOptions, ContainerError, ContainerState, Eviction,
-    ImageError, NewContainer, Problem, PruneOptions, StoreError,
+    ImageError, NewContainer, Problem, PruneOptions, Store, StoreError,
 };
 
 #[test]
@@ -50,6 +52,26 @@ fn a_published_layer_outlives_its_lease_and_its_work_does_not() {
     assert_eq!(list(&bench.root().join("tmp")), [""; 0]);
     assert_eq!(list(&bench.root().join("trash")), [""; 0]);
     assert_clean(&store);
+}
+
+#[test]
+fn a_lease_whose_lock_was_taken_for_a_dead_ones_is_made_again() {
+    let bench = Bench::new();
+    drop(bench.open());
+    let (root, others, turns) = (bench.root(), bench.options("boot-1"), AtomicU32::new(0));
+    let mut options = bench.options("boot-1");
+    options.failpoint = Some(Arc::new(move |point| {
+        // Before the lock is held, another process opens the store and clears up after the dead.
+        if point == "lease.created" && turns.fetch_add(1, Ordering::Relaxed) < 2 {
+            drop(Store::open(&root, others.clone()).expect("the store opens"));
+        }
+    }));
+    let store = Store::open(&bench.root(), options).expect("the store opens");
+    let lease = store.lease().expect("a lease is given");
+    assert_eq!(list(&bench.root().join("tmp")).len(), 1, "two were cleared, the third holds");
+    let id = layer(&lease, "x");
+    bench.open().prune(&PruneOptions::default()).expect("it is pruned");
+    lease.pin_layers(&[id]).expect("the lease is honoured");
 }
 
 #[test]
