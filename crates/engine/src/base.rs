@@ -89,15 +89,15 @@ impl Engine {
         pull: PullPolicy,
         events: Report<'_>,
     ) -> Result<KnownBase, EngineError> {
-        let reference: Reference =
-            request.reference.parse().map_err(|source| EngineError::tree("cannot use the image name", source))?;
-        if pull != PullPolicy::Always
-            && let Some((record, config)) = self.local(lease, &reference)?
-            && config.platform().runs_on(&request.platform)
-        {
-            return Ok(KnownBase { id: record.id, config, remote: None });
+        if pull != PullPolicy::Always {
+            let reference: Reference = request.reference.parse().map_err(unusable_name)?;
+            if let Some((record, config)) = self.local(lease, &reference)?
+                && config.platform().runs_on(&request.platform)
+            {
+                return Ok(KnownBase { id: record.id, config, remote: None });
+            }
         }
-        let remote = self.find_remote(reference, &request.platform, events)?;
+        let remote = self.find_remote(&request.reference, &request.platform, events)?;
         Ok(KnownBase { id: remote.id, config: remote.config.clone(), remote: Some(remote) })
     }
 
@@ -116,8 +116,29 @@ impl Engine {
         Ok(Some((record, config)))
     }
 
-    /// Asks the registry for the manifest and the configuration of an image.
+    /// Asks registries for the manifest and the configuration of an image; of a short name with several meanings, the
+    /// first that is there.
     pub(crate) fn find_remote(
+        &self,
+        name: &str,
+        platform: &Platform,
+        events: Report<'_>,
+    ) -> Result<Remote, EngineError> {
+        let meanings = self.client()?.config().meanings(name).map_err(unusable_name)?;
+        let mut first_error = None;
+        for reference in meanings {
+            match self.find_meaning(reference, platform, events) {
+                Ok(remote) => return Ok(remote),
+                Err(error) => {
+                    self.go_on()?;
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        Err(first_error.unwrap_or_else(|| EngineError::request(format!("the name `{name}` means no image"), None)))
+    }
+
+    fn find_meaning(
         &self,
         reference: Reference,
         platform: &Platform,
@@ -132,6 +153,10 @@ impl Engine {
             let (layers, digests) = (resolved.manifest.layers.len(), config.rootfs.diff_ids.len());
             let message = format!("the manifest of `{reference}` has {layers} layers, and its configuration {digests}");
             return Err(EngineError::request(message, None));
+        }
+        if !config.os.is_empty() && !config.platform().runs_on(platform) {
+            let (found, wanted) = (config.platform().to_string(), platform.to_string());
+            return Err(EngineError::Platform { image: reference.to_string(), found, wanted });
         }
         let id = ImageId::of(&resolved.config_bytes);
         Ok(Remote { reference, resolved, config, id })
@@ -355,6 +380,10 @@ impl Engine {
         serde_json::from_slice(&bytes)
             .map_err(|source| EngineError::tree(format!("cannot use the configuration of image {id}"), source))
     }
+}
+
+fn unusable_name(source: stave_oci::reference::ReferenceError) -> EngineError {
+    EngineError::tree("cannot use the image name", source)
 }
 
 /// How many layers are fetched at once.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 
-use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, plan};
+use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_oci::Platform;
 use stave_solve::{Options, Outcome};
@@ -156,7 +156,7 @@ impl Planning<'_> {
             match plan {
                 _ if diagnostics.iter().any(Diagnostic::is_error) => return Err(self.invalid(diagnostics)),
                 Plan::Invalid => return Err(self.invalid(diagnostics)),
-                Plan::Need(requests) => self.find_bases(requests, pull, &mut facts)?,
+                Plan::Need(requests) => self.find_bases(&file, requests, pull, &mut facts)?,
                 Plan::Ready(plan) => {
                     self.warn(diagnostics);
                     return Ok(*plan);
@@ -179,6 +179,7 @@ impl Planning<'_> {
     /// Finds all `requests` at once. What fails is a mistake at the words that name the image.
     fn find_bases(
         &mut self,
+        file: &Dockerfile,
         requests: Vec<(BaseRequest, Span)>,
         pull: PullPolicy,
         facts: &mut Facts,
@@ -194,14 +195,14 @@ impl Planning<'_> {
             }
         });
         for (request, span, base) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            let base: KnownBase = base.map_err(|error| self.unfound(request, span, error))?;
+            let base: KnownBase = base.map_err(|error| self.unfound(file, request, span, error))?;
             facts.bases.insert(request.clone(), Base { id: base.id, config: base.config.clone() });
             self.bases.add(request.clone(), base);
         }
         Ok(())
     }
 
-    fn unfound(&self, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
+    fn unfound(&self, file: &Dockerfile, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
         match error {
             EngineError::Interrupted => BuildFailure::Interrupted,
             error => BuildFailure::Base {
@@ -209,6 +210,8 @@ impl Planning<'_> {
                 text: self.source.text.clone(),
                 span,
                 image: request.reference.clone(),
+                hint: similar_stage(file, &request.reference)
+                    .map(|stage| format!("If a stage is meant, its name is `{stage}`.")),
                 error,
             },
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stave_graph::Network;
-use stave_oci::{ImageConfig, Platform, Reference};
+use stave_oci::{ImageConfig, Platform};
 use stave_sandbox::{Exit, StepIo, StepSpec};
 use stave_store::{ContainerError, ContainerRecord, ContainerState, Lease, NewContainer};
 use stave_tree::{Dir, merged_writable};
@@ -202,9 +202,7 @@ impl Engine {
             }
             return Ok((record.id, config));
         }
-        let reference: Reference =
-            name.parse().map_err(|source| EngineError::tree("cannot use the image name", source))?;
-        let remote = self.find_remote(reference, platform, events)?;
+        let remote = self.find_remote(name, platform, events)?;
         self.pull_image(lease, &remote, events)?;
         Ok((remote.id, remote.config))
     }

@@ -159,7 +159,7 @@ impl Engine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pulled, EngineError> {
         let lease = self.lease()?;
-        let remote = self.find_remote(reference.clone(), &Self::platform(platform), events)?;
+        let remote = self.find_remote(&reference.to_string(), &Self::platform(platform), events)?;
         let before = self.store.image(&remote.id)?.is_some();
         self.pull_image(&lease, &remote, events)?;
         self.store.settle()?;

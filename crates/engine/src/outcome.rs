@@ -47,6 +47,8 @@ pub enum BuildFailure {
         span: Span,
         /// The image.
         image: String,
+        /// What was perhaps meant, as a whole sentence.
+        hint: Option<String>,
         /// Why not.
         error: EngineError,
     },

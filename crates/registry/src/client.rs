@@ -106,6 +106,12 @@ impl Client {
         }
     }
 
+    /// Returns what the client works by.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Has everything that the client does end when `cancel` says so.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
