@@ -100,8 +100,9 @@ impl Failure {
                 BuildFailure::Dockerfile { name, text, diagnostics } => {
                     render::diagnostics(name, text, diagnostics, style)
                 }
-                BuildFailure::Base { name, text, span, image, error } => {
-                    render::base_failure(name, text, *span, image, error, style)
+                BuildFailure::Base { name, text, span, image, hint, error } => {
+                    let place = render::Place { name, text, span: *span };
+                    render::base_failure(&place, image, hint.as_deref(), error, style)
                 }
                 BuildFailure::Step(failure) => render::step_failure(failure, style),
                 BuildFailure::Environment(error) => render::error(error, error.hint().as_deref(), style),
@@ -129,6 +130,7 @@ impl From<BuildFailure> for Failure {
                 stave_engine::StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
                 _ => FAILED,
             },
+            BuildFailure::Base { hint: Some(_), .. } => USAGE,
             BuildFailure::Base { error, .. } => match code_of(error) {
                 FAILED => ENVIRONMENT,
                 code => code,

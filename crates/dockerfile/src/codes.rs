@@ -1,6 +1,7 @@
 //! The stable codes of the parser's diagnostics. The plan's codes start at D101 and live beside it.
 //!
-//! A code is never given a second meaning. D012 is the plan's, by tradition.
+//! A code is never given a second meaning. D012 is found by neither: only when a registry was asked for the image is it
+//! known that a name means nothing.
 
 /// A code and what it means, for the index in `docs/errors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,7 @@ codes! {
     FOREIGN_LANGUAGE = "D009", "The file is not a Dockerfile: it asks, in a notation of its own, for a frontend that stave does not have.";
     FRONTEND_NOT_RUN = "D010", "The `syntax` directive names a frontend that stave does not run; the file is read as a Dockerfile.";
     UNKNOWN_FLAG = "D011", "The instruction has no such flag.";
+    UNKNOWN_STAGE = "D012", "No stage has this name, and an image of this name cannot be had either.";
     REPEATED_FLAG = "D013", "A flag that may be given once was given twice.";
     FLAG_WITHOUT_VALUE = "D014", "The flag needs a value.";
     NOT_A_SWITCH_VALUE = "D015", "The value of a switch is neither `true` nor `false`.";

@@ -40,7 +40,7 @@ pub(crate) struct BuildArgs {
     /// Network of the RUN steps; `default` is the host's
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: NetworkMode,
-    /// Where the result goes, besides the store; may be given several times
+    /// Where the result goes instead of the store; may be given several times
     #[arg(short, long = "output", value_name = "OUTPUT", allow_hyphen_values = true)]
     pub(crate) outputs: Vec<OutputArg>,
     /// Write the image's id to this file

@@ -4,13 +4,18 @@
 //! line that begins with `skipped:`.
 
 mod attacks;
+mod build;
 mod concurrency;
 mod conformance;
 mod docker;
 mod faults;
+mod images;
 mod interop;
 mod pattern;
+mod reference;
 mod reproducible;
 mod rootless;
+mod run;
 mod stages;
 mod story;
+mod usage;
