@@ -37,7 +37,9 @@ fn run(work: &Path) -> Result<()> {
     generate(&context)?;
     sync()?;
     let memory_dir = Dir::open_ambient(work)?;
-    measure("select and digest, nothing remembered", ROUNDS, |_| select(&context, HashMemory::empty(now()?)).map(drop))?;
+    measure("select and digest, nothing remembered", ROUNDS, |_| {
+        select(&context, HashMemory::empty(now()?)).map(drop)
+    })?;
     // Files are remembered once they are older than two seconds.
     let later = Time { seconds: now()?.seconds + 10, nanoseconds: 0 };
     let learned = open(&context, HashMemory::load(&memory_dir, b"memory", later))?;
@@ -115,7 +117,9 @@ fn archives(work: &Path) -> Result<()> {
     let (mut own, mut peer) = (Vec::new(), Vec::new());
     for round in 0..3 {
         let path = fresh(format!("apply{round}"))?;
-        own.push(timed(|| Ok(apply_layer(&tar[..], &Dir::open_ambient(&path)?, FORMAT, &Limits::default()).map(drop)?))?);
+        own.push(timed(|| {
+            Ok(apply_layer(&tar[..], &Dir::open_ambient(&path)?, FORMAT, &Limits::default()).map(drop)?)
+        })?);
         fs::remove_dir_all(path)?;
         let path = fresh(format!("tar{round}"))?;
         peer.push(timed(|| Ok(Command::new("tar").arg("xf").arg(&file).arg("-C").arg(&path).status().map(drop)?))?);

@@ -185,7 +185,9 @@ mod tests {
     }
 
     fn example() -> Node {
-        let file = |text: &[u8]| Content::File(Some(FileDigest { content: *BlobDigest::of(text).as_bytes(), xattrs: [0; 32] }));
+        let file = |text: &[u8]| {
+            Content::File(Some(FileDigest { content: *BlobDigest::of(text).as_bytes(), xattrs: [0; 32] }))
+        };
         let children = vec![
             node("a", Kind::File, 0o644, 5, file(b"abc")),
             node("b", Kind::Link, 0o777, 6, Content::Link(b"../a".to_vec())),

@@ -92,9 +92,7 @@ pub fn merged_writable(layers: &[&Dir], upper: &Dir, work: &Dir, format: LayerFo
 
 /// Returns an empty directory that is on no disk.
 fn empty_tree() -> Result<Dir, OverlayError> {
-    let refused = |action| {
-        move |source: Errno| OverlayError::Refused { action, layers: 0, source: source.into() }
-    };
+    let refused = |action| move |source: Errno| OverlayError::Refused { action, layers: 0, source: source.into() };
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused("open tmpfs"))?;
     rustix::mount::fsconfig_create(&context).map_err(refused("make tmpfs"))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
@@ -109,9 +107,8 @@ struct Overlay {
 
 impl Overlay {
     fn new(layers: usize, format: LayerFormat) -> Result<Self, OverlayError> {
-        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|source| {
-            OverlayError::Refused { action: "open overlayfs", layers, source: source.into() }
-        })?;
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+            .map_err(|source| OverlayError::Refused { action: "open overlayfs", layers, source: source.into() })?;
         let overlay = Self { context, layers };
         if format.userxattr {
             overlay.flag("userxattr")?;
@@ -227,14 +224,8 @@ mod tests {
         }
         let temporary = tempfile::tempdir().unwrap();
         let only = layer(temporary.path(), "a");
-        rustix::fs::mknodat(
-            &only,
-            c"gone",
-            rustix::fs::FileType::CharacterDevice,
-            rustix::fs::Mode::empty(),
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(&only, c"gone", rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty(), 0)
+            .unwrap();
         let names: Vec<_> = merged(&[&only], FORMAT).unwrap().list(b"").unwrap();
         let names: Vec<_> = names.iter().map(|entry| entry.name.as_slice()).collect();
         assert_eq!(names, [b"a".as_slice(), b"same"]);

@@ -200,16 +200,15 @@ impl<F: Filter> Scanner<'_, F> {
             Kind::File if !self.hash => Content::File(None),
             Kind::File => {
                 let known = self.memory.and_then(|memory| memory.recall(&metadata));
-                let digest = match known {
-                    Some(digest) => digest,
-                    None => {
-                        let digest;
-                        (metadata, digest) = hash_file(dir, name, path)?;
-                        if let Some(memory) = self.memory {
-                            memory.learn(&metadata, &digest);
-                        }
-                        digest
+                let digest = if let Some(digest) = known {
+                    digest
+                } else {
+                    let digest;
+                    (metadata, digest) = hash_file(dir, name, path)?;
+                    if let Some(memory) = self.memory {
+                        memory.learn(&metadata, &digest);
                     }
+                    digest
                 };
                 Content::File(Some(digest))
             }
@@ -241,7 +240,7 @@ impl<F: Filter> Scanner<'_, F> {
             Found::Leaf(node) => Ok(Some(node)),
             Found::Directory { name, ignored } => match self.directory(&join(path, &name), name, ignored, depth + 1) {
                 // It was deleted, or replaced by something else, between the listing and now.
-                Err(ScanError::Path(error)) if error.is_not_found() => Ok(None),
+                Err(ScanError::Path(error)) if error.is_no_directory() => Ok(None),
                 result => result,
             },
         };

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use stave_oci::TreeDigest;
 use stave_pattern::{Component, IgnoreFile, Malformed, Wildcard};
 
-use crate::dir::{Dir, Follow, Kind, PathError, clean, join};
 use crate::digest::{Owners, tree_digest};
+use crate::dir::{Dir, Follow, Kind, PathError, clean, join};
 use crate::memory::HashMemory;
 use crate::scan::{Content, Everything, Filter, Node, ScanError, Scanner};
 
@@ -90,8 +90,7 @@ impl Selection {
         if self.sources.iter().all(|source| is_hashed(&source.node)) {
             return Ok(tree_digest(self.sources.iter().map(|source| &source.node), self.owners));
         }
-        let scanner =
-            Scanner { root: &self.root, filter: &Everything, hash: true, memory: None, opaque_xattr: None };
+        let scanner = Scanner { root: &self.root, filter: &Everything, hash: true, memory: None, opaque_xattr: None };
         let mut nodes = Vec::new();
         for source in &self.sources {
             nodes.extend(scanner.scan(&source.path, &source.node.name)?);
@@ -259,10 +258,10 @@ fn dereferenced<F: Filter>(scanner: &Scanner<'_, F>, named: &[u8], pattern: &str
             && !(kind == Kind::Directory && scanner.filter.wanted_below(path))
     };
     let named_kind = scanner.root.metadata(named, Follow::No).map_err(missing)?.kind;
-    if !hidden(named, named_kind) {
-        if let Some(node) = scanner.scan(&path, name)? {
-            return Ok(Source { path, node });
-        }
+    if !hidden(named, named_kind)
+        && let Some(node) = scanner.scan(&path, name)?
+    {
+        return Ok(Source { path, node });
     }
     let line = [named, &path].into_iter().find_map(|path| scanner.filter.excluding_line(path));
     Err(match line {

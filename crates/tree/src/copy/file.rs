@@ -70,10 +70,7 @@ impl Copier<'_> {
             return Ok(false);
         }
         // The store vouches for the bytes; this only notices a layer that is not the manifest's.
-        let found = match directory.child(pair.to_name) {
-            Ok(Some(found)) => found,
-            _ => return Ok(false),
-        };
+        let Ok(Some(found)) = directory.child(pair.to_name) else { return Ok(false) };
         let same = found.kind == Kind::File
             && found.size == node.metadata.size
             && found.mode == mode
@@ -81,7 +78,7 @@ impl Copier<'_> {
         if !same {
             return Ok(false);
         }
-        self.link(directory, pair.to_name, pair.to, pair.to_name, target)
+        super::link(directory, pair.to_name, pair.to, pair.to_name, target)
     }
 
     /// Copies a regular file, which must still be what was selected, with mode, owner, attributes and time.
@@ -99,7 +96,7 @@ impl Copier<'_> {
         if !before.is_unchanged_since(&node.metadata) {
             return Err(changed());
         }
-        let copy = self.create(pair, target)?;
+        let copy = create(pair, target)?;
         let length = copy_content(&source, &copy, before.size).map_err(|error| match error {
             Failed::Shrunk => changed(),
             Failed::Read(source) => PathError::io("read", target, source).into(),
@@ -110,9 +107,8 @@ impl Copier<'_> {
             return Err(changed());
         }
         let xattrs = list_xattrs(source.as_fd()).map_err(read)?;
-        self.set(selection, pair, &copy, node, &xattrs).map_err(|source| {
-            PathError::io("set the attributes of", target, source)
-        })?;
+        self.set(selection, pair, &copy, node, &xattrs)
+            .map_err(|source| PathError::io("set the attributes of", target, source))?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
         Ok(())
     }
@@ -139,29 +135,6 @@ impl Copier<'_> {
         rustix::fs::futimens(copy, &metadata.modified.timestamps())
     }
 
-    /// Creates the target, replacing what an earlier source put there.
-    fn create(&self, pair: &Pair<'_>, target: &[u8]) -> Result<OwnedFd, CopyError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(pair.to, pair.to_name, flags, Mode::RUSR | Mode::WUSR);
-        let created = match create() {
-            Err(Errno::EXIST) => {
-                self.clear(pair.to, pair.to_name, target)?;
-                create()
-            }
-            result => result,
-        };
-        created.map_err(|source| PathError::io("create", target, source).into())
-    }
-
-    /// Deletes what is at `name` of `to` to make room for a file.
-    pub(super) fn clear(&self, to: &Dir, name: &[u8], target: &[u8]) -> Result<(), CopyError> {
-        match rustix::fs::unlinkat(to, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR) => Err(CopyError::OverDirectory(shown(target))),
-            Err(source) => Err(PathError::io("replace", target, source).into()),
-        }
-    }
-
     /// Copies a symbolic link as a link.
     pub(super) fn symlink(
         &self,
@@ -172,7 +145,7 @@ impl Copier<'_> {
         target: &[u8],
     ) -> Result<(), CopyError> {
         let create = || rustix::fs::symlinkat(link, pair.to, pair.to_name);
-        self.created(pair, target, create)?;
+        created(pair, target, create)?;
         self.set_by_name(selection, pair, node, target)
     }
 
@@ -196,7 +169,7 @@ impl Copier<'_> {
         };
         let mode = Mode::from_raw_mode(self.request.mode.unwrap_or(metadata.mode));
         let create = || rustix::fs::mknodat(pair.to, pair.to_name, file_type, mode, metadata.rdev);
-        match self.created(pair, target, create) {
+        match created(pair, target, create) {
             Err(CopyError::Path(PathError::Io { source, .. }))
                 if matches!(metadata.kind, Kind::CharDevice | Kind::BlockDevice)
                     && source.raw_os_error() == Some(Errno::PERM.raw_os_error()) =>
@@ -208,29 +181,14 @@ impl Copier<'_> {
         }
         self.set_by_name(selection, pair, node, target)?;
         rustix::fs::chmodat(pair.to, pair.to_name, mode, AtFlags::empty())
-            .and_then(|()| rustix::fs::utimensat(pair.to, pair.to_name, &metadata.modified.timestamps(), AtFlags::SYMLINK_NOFOLLOW))
+            .and_then(|()| {
+                rustix::fs::utimensat(pair.to, pair.to_name, &metadata.modified.timestamps(), AtFlags::SYMLINK_NOFOLLOW)
+            })
             .map_err(|source| PathError::io("set the attributes of", target, source).into())
     }
 
-    fn created(&self, pair: &Pair<'_>, target: &[u8], create: impl Fn() -> Result<(), Errno>) -> Result<(), CopyError> {
-        let created = match create() {
-            Err(Errno::EXIST) => {
-                self.clear(pair.to, pair.to_name, target)?;
-                create()
-            }
-            result => result,
-        };
-        created.map_err(|source| PathError::io("create", target, source).into())
-    }
-
     /// Sets owner and time of what cannot be opened.
-    fn set_by_name(
-        &self,
-        selection: &Selection,
-        pair: &Pair<'_>,
-        node: &Node,
-        target: &[u8],
-    ) -> Result<(), CopyError> {
+    fn set_by_name(&self, selection: &Selection, pair: &Pair<'_>, node: &Node, target: &[u8]) -> Result<(), CopyError> {
         let metadata = &node.metadata;
         let failed = |source: Errno| PathError::io("set the attributes of", target, source);
         let (uid, gid) = self.owner(selection.owners, metadata.uid, metadata.gid);
@@ -248,6 +206,40 @@ impl Copier<'_> {
         rustix::fs::utimensat(pair.to, pair.to_name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|source| failed(source).into())
     }
+}
+
+/// Deletes what is at `name` of `to` to make room for a file.
+pub(super) fn clear(to: &Dir, name: &[u8], target: &[u8]) -> Result<(), CopyError> {
+    match rustix::fs::unlinkat(to, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR) => Err(CopyError::OverDirectory(shown(target))),
+        Err(source) => Err(PathError::io("replace", target, source).into()),
+    }
+}
+
+/// Creates the target, replacing what an earlier source put there.
+fn create(pair: &Pair<'_>, target: &[u8]) -> Result<OwnedFd, CopyError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = || rustix::fs::openat(pair.to, pair.to_name, flags, Mode::RUSR | Mode::WUSR);
+    let created = match create() {
+        Err(Errno::EXIST) => {
+            clear(pair.to, pair.to_name, target)?;
+            create()
+        }
+        result => result,
+    };
+    created.map_err(|source| PathError::io("create", target, source).into())
+}
+
+fn created(pair: &Pair<'_>, target: &[u8], create: impl Fn() -> Result<(), Errno>) -> Result<(), CopyError> {
+    let created = match create() {
+        Err(Errno::EXIST) => {
+            clear(pair.to, pair.to_name, target)?;
+            create()
+        }
+        result => result,
+    };
+    created.map_err(|source| PathError::io("create", target, source).into())
 }
 
 fn open_source(pair: &Pair<'_>, target: &[u8]) -> Result<OwnedFd, CopyError> {
@@ -323,11 +315,10 @@ fn copy_range(source: &OwnedFd, copy: &OwnedFd, start: u64, end: u64) -> Result<
         let wanted = usize::try_from((end - from).min(1 << 30)).expect("2^30 fits");
         match rustix::fs::copy_file_range(source, Some(&mut from), copy, Some(&mut to), wanted) {
             Ok(0) => return Err(Failed::Shrunk),
-            Ok(_) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 return BUFFER.with_borrow_mut(|buffer| copy_buffered(source, copy, from, end, buffer));
             }
-            Err(Errno::INTR) => {}
             Err(error) => return Err(Failed::Write(error)),
         }
     }
@@ -346,7 +337,8 @@ fn copy_buffered(source: &OwnedFd, copy: &OwnedFd, start: u64, end: u64, buffer:
         };
         let mut written = 0;
         while written < length {
-            written += rustix::io::pwrite(copy, &buffer[written..length], at + written as u64).map_err(Failed::Write)?;
+            written +=
+                rustix::io::pwrite(copy, &buffer[written..length], at + written as u64).map_err(Failed::Write)?;
         }
         at += length as u64;
     }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::dir::{Dir, Follow, Kind, PathError, join, shown};
 use crate::digest::Owners;
+use crate::dir::{Dir, Follow, Kind, PathError, join, shown};
 use crate::merged::LayerFormat;
 use crate::scan::Content;
 use crate::select::{Selection, Source};
@@ -122,12 +122,7 @@ fn copy_here(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyEr
 
 /// Makes the directory `path` and those above it that are missing in the tree `parent`, as a layer in `into`. Says whether
 /// anything had to be made; if not, no layer is needed.
-pub fn make_dir(
-    parent: Option<&Dir>,
-    path: &[u8],
-    owner: (u32, u32),
-    into: &Dir,
-) -> Result<bool, CopyError> {
+pub fn make_dir(parent: Option<&Dir>, path: &[u8], owner: (u32, u32), into: &Dir) -> Result<bool, CopyError> {
     let resolved = place::resolved(parent, path)?;
     if let Some(parent) = parent {
         match parent.metadata(&resolved, Follow::No) {
@@ -249,7 +244,7 @@ impl<'a> Copier<'a> {
     /// Copies files that have several names once, and gives the copies the same names.
     fn hard_links(&self) -> Result<(), CopyError> {
         let mut deferred = std::mem::take(&mut *lock(&self.deferred));
-        deferred.sort_by(|left, right| inode(left).cmp(&inode(right)));
+        deferred.sort_by_key(|left| inode(left));
         let groups: Vec<&[Deferred<'_>]> = deferred.chunk_by(|left, right| inode(left) == inode(right)).collect();
         groups.par_iter().try_for_each(|group| self.hard_link_group(group))
     }
@@ -263,7 +258,7 @@ impl<'a> Copier<'a> {
             if let Some(first) = first {
                 let (first_parent, first_name) = split(&first.target);
                 let from = self.into.open_dir_no_links(first_parent)?;
-                if first.target == one.target || self.link(&from, first_name, &to, name, &one.target)? {
+                if first.target == one.target || link(&from, first_name, &to, name, &one.target)? {
                     self.files.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
@@ -291,20 +286,20 @@ impl<'a> Copier<'a> {
         }
         Ok(())
     }
+}
 
-    /// Links a file to a second name; says no if the file has as many names as the file system allows.
-    fn link(&self, from: &Dir, name: &[u8], to: &Dir, new_name: &[u8], target: &[u8]) -> Result<bool, CopyError> {
-        use rustix::io::Errno;
-        for _ in 0..2 {
-            match rustix::fs::linkat(from, name, to, new_name, rustix::fs::AtFlags::empty()) {
-                Ok(()) => return Ok(true),
-                Err(Errno::EXIST) => self.clear(to, new_name, target)?,
-                Err(Errno::MLINK | Errno::XDEV | Errno::PERM) => return Ok(false),
-                Err(source) => return Err(PathError::io("link", target, source).into()),
-            }
+/// Links a file to a second name; says no if the file has as many names as the file system allows.
+fn link(from: &Dir, name: &[u8], to: &Dir, new_name: &[u8], target: &[u8]) -> Result<bool, CopyError> {
+    use rustix::io::Errno;
+    for _ in 0..2 {
+        match rustix::fs::linkat(from, name, to, new_name, rustix::fs::AtFlags::empty()) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => file::clear(to, new_name, target)?,
+            Err(Errno::MLINK | Errno::XDEV | Errno::PERM) => return Ok(false),
+            Err(source) => return Err(PathError::io("link", target, source).into()),
         }
-        Ok(false)
     }
+    Ok(false)
 }
 
 fn inode(one: &Deferred<'_>) -> (u64, u64) {

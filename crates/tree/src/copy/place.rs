@@ -63,8 +63,7 @@ impl<'a> Places<'a> {
         let Some(below) = self.below else { return Ok(None) };
         match below.open_dir_no_links(path) {
             Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(PathError::Io { source, .. }) if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
+            Err(error) if error.is_no_directory() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -124,15 +123,12 @@ impl<'a> Places<'a> {
             Err(source) => return Err(PathError::io("create directory", path, source).into()),
         }
         let dir = parent_dir.open_dir_no_links(name)?;
-        match existing {
-            Some(existing) => {
-                self.set(&dir, path, &Attributes::of(&existing, path)?)?;
-                Ok(true)
-            }
-            None => {
-                self.set(&dir, path, new)?;
-                Ok(false)
-            }
+        if let Some(existing) = existing {
+            self.set(&dir, path, &Attributes::of(&existing, path)?)?;
+            Ok(true)
+        } else {
+            self.set(&dir, path, new)?;
+            Ok(false)
         }
     }
 
@@ -167,7 +163,7 @@ impl<'a> Places<'a> {
         for (path, time) in std::mem::take(&mut *lock(&self.times)) {
             let dir = match self.into.open_dir_no_links(&path) {
                 // Something else has replaced it.
-                Err(error) if error.is_not_found() => continue,
+                Err(error) if error.is_no_directory() => continue,
                 result => result?,
             };
             rustix::fs::utimensat(&dir, c".", &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)

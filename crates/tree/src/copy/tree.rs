@@ -88,13 +88,7 @@ impl<'a> Copier<'a> {
         self.previous.as_ref()?.directory(target)
     }
 
-    fn attributes(
-        &self,
-        selection: &Selection,
-        from: &Dir,
-        path: &[u8],
-        node: &Node,
-    ) -> Result<Attributes, CopyError> {
+    fn attributes(&self, selection: &Selection, from: &Dir, path: &[u8], node: &Node) -> Result<Attributes, CopyError> {
         let Content::Directory { xattrs, .. } = &node.content else {
             return Err(CopyError::Changed(shown(path)));
         };
@@ -122,10 +116,10 @@ impl<'a> Copier<'a> {
         node: &'a Node,
         target: &[u8],
     ) -> Result<(), CopyError> {
-        if let Some(below) = below {
-            if let Some(Metadata { kind: Kind::Directory, .. }) = below.child(pair.to_name)? {
-                return Err(CopyError::OverDirectory(shown(target)));
-            }
+        if let Some(below) = below
+            && let Some(Metadata { kind: Kind::Directory, .. }) = below.child(pair.to_name)?
+        {
+            return Err(CopyError::OverDirectory(shown(target)));
         }
         if matches!(node.content, Content::File(_)) && node.metadata.links > 1 {
             lock(&self.deferred).push(Deferred {

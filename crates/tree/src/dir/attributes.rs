@@ -103,7 +103,8 @@ mod tests {
         for name in ["security.capability", "user.x", "user.overlayx"] {
             assert!(kept_xattr(name.as_bytes()), "{name}");
         }
-        for name in ["security.selinux", "trusted.overlay.opaque", "user.overlay.opaque", "system.posix_acl_access", ""] {
+        for name in ["security.selinux", "trusted.overlay.opaque", "user.overlay.opaque", "system.posix_acl_access", ""]
+        {
             assert!(!kept_xattr(name.as_bytes()), "{name}");
         }
     }

@@ -64,6 +64,16 @@ impl PathError {
         Self::Io { action, path: shown(path), source: source.into() }
     }
 
+    /// Tells whether a path that must have no links in it leads to no directory: it is missing, a file or a link.
+    pub(crate) fn is_no_directory(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                self.is_not_found() || source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+            }
+            Self::NotRegular { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+
     /// Tells whether the path, or a directory on the way to it, does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -63,11 +63,7 @@ fn by_walk(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, 
 }
 
 /// Opens where a walk ended. The last name is opened without following a link, whatever has been put there since.
-pub(super) fn open_walked(
-    root: BorrowedFd<'_>,
-    walked: &Walked<OwnedFd>,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
+pub(super) fn open_walked(root: BorrowedFd<'_>, walked: &Walked<OwnedFd>, flags: OFlags) -> Result<OwnedFd, Errno> {
     let directory = walked.directory.as_ref().map_or(root, std::os::fd::AsFd::as_fd);
     let name: &[u8] = match walked.names.get(walked.directory_depth) {
         Some(name) => name,
@@ -116,7 +112,8 @@ mod tests {
         symlink("/missing/x", at("dangling")).unwrap();
         symlink("file", at("a/to-file")).unwrap();
         let root = Dir::open_ambient(&at("")).unwrap();
-        let names = ["", "/", ".", "a", "absolute", "escape", "up", "loop", "dangling", "to-file", "file", "..", "b", "c"];
+        let names =
+            ["", "/", ".", "a", "absolute", "escape", "up", "loop", "dangling", "to-file", "file", "..", "b", "c"];
         let mut paths: Vec<String> = Vec::new();
         for first in names {
             for second in names {

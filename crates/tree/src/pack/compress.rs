@@ -73,10 +73,10 @@ impl<W: Write> GzipWriter<W> {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        if self.results.len() >= self.ahead_max {
-            if let Some(oldest) = self.results.pop_front() {
-                self.write_member(&oldest)?;
-            }
+        if self.results.len() >= self.ahead_max
+            && let Some(oldest) = self.results.pop_front()
+        {
+            self.write_member(&oldest)?;
         }
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(MEMBER_BYTES));
         let (result, receiver) = sync_channel(1);

@@ -59,7 +59,11 @@ impl Entry<'_> {
             records.insert(key, xattr.value.clone());
         }
         // Names that are no text are said to be none, as POSIX wants it.
-        if ["path", "linkpath"].iter().filter_map(|key| records.get(key.as_bytes())).any(|name| std::str::from_utf8(name).is_err()) {
+        if ["path", "linkpath"]
+            .iter()
+            .filter_map(|key| records.get(key.as_bytes()))
+            .any(|name| std::str::from_utf8(name).is_err())
+        {
             records.insert(b"hdrcharset".to_vec(), b"BINARY".to_vec());
         }
         let mut blocks = Vec::with_capacity(BLOCK_BYTES);

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use stave_oci::TreeDigest;
 
-use crate::dir::{Dir, PathError};
 use crate::digest::{Owners, tree_digest};
+use crate::dir::{Dir, PathError};
 use crate::merged::LayerFormat;
 use crate::scan::{Everything, ScanError, Scanner};
 

@@ -134,7 +134,7 @@ impl<'a> Packer<'a> {
 
     fn directory_entry(&mut self, dir: &Dir, metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
         let failed = |source: rustix::io::Errno| PathError::io("read the attributes of", path, source);
-        let xattrs = self.xattrs(list_xattrs(dir).map_err(failed)?, path)?;
+        let xattrs = representable(list_xattrs(dir).map_err(failed)?, path)?;
         let name = [name, b"/"].concat();
         let entry = Entry { path: &name, type_flag: b'5', xattrs: &xattrs, ..self.entry(metadata) };
         let blocks = entry.blocks();
@@ -146,14 +146,7 @@ impl<'a> Packer<'a> {
         if opaque { self.whiteout(&join(&name, b".wh..wh..opq")) } else { Ok(()) }
     }
 
-    fn leaf(
-        &mut self,
-        dir: &Dir,
-        last: &[u8],
-        metadata: &Metadata,
-        path: &[u8],
-        name: &[u8],
-    ) -> Result<(), PackError> {
+    fn leaf(&mut self, dir: &Dir, last: &[u8], metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
         if self.layer.is_some() && metadata.is_whiteout() {
             let (parent, last) = split(name);
             return self.whiteout(&join(parent, &[b".wh.", last].concat()));
@@ -215,21 +208,7 @@ impl<'a> Packer<'a> {
         self.write(&blocks)
     }
 
-    fn xattrs(&self, xattrs: Vec<Xattr>, path: &[u8]) -> Result<Vec<Xattr>, PackError> {
-        if xattrs.iter().any(|xattr| xattr.name.contains(&b'=')) {
-            return Err(PackError::XattrName(shown(path)));
-        }
-        Ok(xattrs)
-    }
-
-    fn file(
-        &mut self,
-        dir: &Dir,
-        last: &[u8],
-        listed: &Metadata,
-        path: &[u8],
-        name: &[u8],
-    ) -> Result<(), PackError> {
+    fn file(&mut self, dir: &Dir, last: &[u8], listed: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
         let mut file = dir.open_file_here(last)?;
         let examined = |file: &File| match rustix::fs::fstat(file) {
             Ok(stat) => Ok(Metadata::from_stat(&stat)),
@@ -239,8 +218,9 @@ impl<'a> Packer<'a> {
         if !before.is_unchanged_since(listed) {
             return Err(PackError::Changed(shown(path)));
         }
-        let xattrs = list_xattrs(file.as_fd()).map_err(|source| PathError::io("read the attributes of", path, source))?;
-        let xattrs = self.xattrs(xattrs, path)?;
+        let xattrs =
+            list_xattrs(file.as_fd()).map_err(|source| PathError::io("read the attributes of", path, source))?;
+        let xattrs = representable(xattrs, path)?;
         let entry = Entry { path: name, type_flag: b'0', size: before.size, xattrs: &xattrs, ..self.entry(&before) };
         let blocks = entry.blocks();
         self.write(&blocks)?;
@@ -268,4 +248,12 @@ impl<'a> Packer<'a> {
         let padding = usize::try_from(size.wrapping_neg() % BLOCK_BYTES as u64).expect("less than a block");
         self.out.write(&[0; BLOCK_BYTES][..padding])
     }
+}
+
+/// Returns the attributes if an archive can hold their names.
+fn representable(xattrs: Vec<Xattr>, path: &[u8]) -> Result<Vec<Xattr>, PackError> {
+    if xattrs.iter().any(|xattr| xattr.name.contains(&b'=')) {
+        return Err(PackError::XattrName(shown(path)));
+    }
+    Ok(xattrs)
 }

@@ -125,16 +125,14 @@ impl<'a> Extractor<'a> {
     /// Returns the directory for an entry and where it is, made if it does not exist. Links on the way are followed inside
     /// the root.
     fn parent(&mut self, path: &[u8], entry: &[u8]) -> Result<(Vec<u8>, Dir), UnpackError> {
-        if let Some((named, resolved, dir)) = self.parent.take() {
-            if named == path {
-                return Ok((resolved, dir));
-            }
+        if let Some((named, resolved, dir)) = self.parent.take()
+            && named == path
+        {
+            return Ok((resolved, dir));
         }
         let union = Union::new(self.into, self.below).map_err(|source| PathError::io("open", b"", source))?;
         let walked = walk(&union, path, Follow::Yes).map_err(|source| match source {
-            Errno::NOTDIR => {
-                UnpackError::Refused { path: shown(entry), refusal: Refusal::BelowNonDirectory }
-            }
+            Errno::NOTDIR => UnpackError::Refused { path: shown(entry), refusal: Refusal::BelowNonDirectory },
             source => PathError::io("resolve", path, source).into(),
         })?;
         if walked.directory_depth < walked.existing {
@@ -165,14 +163,13 @@ impl<'a> Extractor<'a> {
             }
             _ => false,
         };
-        let new =
-            Attributes { mode: 0o755, owner: self.owner.unwrap_or((0, 0)), xattrs: Vec::new(), modified: None };
+        let new = Attributes { mode: 0o755, owner: self.owner.unwrap_or((0, 0)), xattrs: Vec::new(), modified: None };
         let exists_below = self.places.directory(path, &new).map_err(|error| match error {
             CopyError::Path(error) => UnpackError::Path(error),
             other => UnpackError::Place(Box::new(other)),
         })?;
         if let (true, Some(format)) = (hidden, self.layer) {
-            self.set_opaque(&parent.open_dir_no_links(name)?, path, format)?;
+            set_opaque(&parent.open_dir_no_links(name)?, path, format)?;
         }
         if !exists_below {
             self.implied.insert(path.to_vec());
@@ -222,7 +219,7 @@ impl<'a> Extractor<'a> {
         }
         let dir = parent.open_dir_no_links(name)?;
         if let (true, Some(format)) = (was_whiteout, self.layer) {
-            self.set_opaque(&dir, &target, format)?;
+            set_opaque(&dir, &target, format)?;
         }
         self.set_directory(&dir, target, entry)
     }
@@ -255,7 +252,8 @@ impl<'a> Extractor<'a> {
         };
         let file: OwnedFd = created.map_err(|source| PathError::io("create", target, source))?;
         write_content(reader, &file, target, entry)?;
-        self.applied.bytes += entry.regions.as_ref().map_or(entry.size, |regions| regions.iter().map(|part| part.1).sum());
+        self.applied.bytes +=
+            entry.regions.as_ref().map_or(entry.size, |regions| regions.iter().map(|part| part.1).sum());
         self.set_open(&file, target, entry)?;
         rustix::fs::futimens(&file, &entry.modified.timestamps())
             .map_err(|source| PathError::io("set the time of", target, source).into())
@@ -294,11 +292,12 @@ impl<'a> Extractor<'a> {
             Err(error) => return Err(error.into()),
         };
         match in_layer {
-            Some((dir, Metadata { kind: Kind::File, .. })) => self.made(parent, name, target, || {
-                rustix::fs::linkat(&dir, linked_name, parent, name, AtFlags::empty())
-            }),
+            Some((dir, Metadata { kind: Kind::File, .. })) => self
+                .made(parent, name, target, || rustix::fs::linkat(&dir, linked_name, parent, name, AtFlags::empty())),
             Some(_) => Err(refused()),
-            None => self.copy_up(parent, name, target, &linked).and_then(|made| if made { Ok(()) } else { Err(refused()) }),
+            None => {
+                self.copy_up(parent, name, target, &linked).and_then(|made| if made { Ok(()) } else { Err(refused()) })
+            }
         }
     }
 
@@ -306,7 +305,8 @@ impl<'a> Extractor<'a> {
     fn copy_up(&mut self, parent: &Dir, name: &[u8], target: &[u8], linked: &[u8]) -> Result<bool, UnpackError> {
         let Some(below) = self.below else { return Ok(false) };
         let (linked_parent, linked_name) = split(linked);
-        let Ok(mut source) = below.open_dir_no_links(linked_parent).and_then(|dir| dir.open_file_here(linked_name)) else {
+        let Ok(mut source) = below.open_dir_no_links(linked_parent).and_then(|dir| dir.open_file_here(linked_name))
+        else {
             return Ok(false);
         };
         let failed = |source: Errno| PathError::io("copy", target, source);
@@ -334,8 +334,8 @@ impl<'a> Extractor<'a> {
         };
         let device = rustix::fs::makedev(entry.device.0, entry.device.1);
         let mode = Mode::from_raw_mode(entry.mode);
-        let made = self.made(parent, name, target, || rustix::fs::mknodat(parent, name, file_type, mode, device));
-        match made {
+        let create = || rustix::fs::mknodat(parent, name, file_type, mode, device);
+        match self.made(parent, name, target, create) {
             Err(UnpackError::Path(PathError::Io { source, .. }))
                 if is_device && source.raw_os_error() == Some(Errno::PERM.raw_os_error()) =>
             {
@@ -392,16 +392,11 @@ impl<'a> Extractor<'a> {
             .map_err(|source| failed(source).into())
     }
 
-    fn set_opaque(&mut self, dir: &Dir, target: &[u8], format: LayerFormat) -> Result<(), UnpackError> {
-        set_xattr(dir, format.opaque_xattr(), b"y")
-            .map_err(|source| PathError::io("make opaque", target, source).into())
-    }
-
     /// Hides what lower layers have in a directory, whatever this layer has in it.
     fn opaque(&mut self, path: &[u8], format: LayerFormat) -> Result<(), UnpackError> {
         let (parent_path, parent) = self.parent(split(path).0, path)?;
         if !parent_path.is_empty() {
-            self.set_opaque(&parent, &parent_path, format)?;
+            set_opaque(&parent, &parent_path, format)?;
         }
         self.keep_parent(split(path).0, parent_path, parent);
         Ok(())
@@ -415,7 +410,7 @@ impl<'a> Extractor<'a> {
             None => rustix::fs::mknodat(&parent, name, FileType::CharacterDevice, Mode::empty(), 0)
                 .map_err(|source| PathError::io("create whiteout", &target, source))?,
             Some(found) if found.kind == Kind::Directory => {
-                self.set_opaque(&parent.open_dir_no_links(name)?, &target, format)?;
+                set_opaque(&parent.open_dir_no_links(name)?, &target, format)?;
             }
             Some(_) => {}
         }
@@ -436,6 +431,10 @@ impl<'a> Extractor<'a> {
         self.applied.implied = self.implied.into_iter().collect();
         Ok(self.applied)
     }
+}
+
+fn set_opaque(dir: &Dir, target: &[u8], format: LayerFormat) -> Result<(), PathError> {
+    set_xattr(dir, format.opaque_xattr(), b"y").map_err(|source| PathError::io("make opaque", target, source))
 }
 
 fn with_slash(path: &[u8]) -> Vec<u8> {

@@ -56,9 +56,8 @@ impl<'a> Header<'a> {
         if !self.is_ustar() && !self.is_gnu() {
             return Ok((0, 0));
         }
-        let part = |range| -> Result<u32, Malformed> {
-            u32::try_from(self.unsigned(range)?).map_err(|_| Malformed::Number)
-        };
+        let part =
+            |range| -> Result<u32, Malformed> { u32::try_from(self.unsigned(range)?).map_err(|_| Malformed::Number) };
         Ok((part(329..337)?, part(337..345)?))
     }
 

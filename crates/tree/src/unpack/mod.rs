@@ -181,10 +181,7 @@ pub fn is_archive(head: &[u8]) -> bool {
 /// layer. Where that has no such directory, they stay as they are.
 pub fn adopt_directories(layer: &Dir, below: &Dir, implied: &[Vec<u8>]) -> Result<(), PathError> {
     for path in implied {
-        let existing = match below.open_dir_no_links(path) {
-            Ok(dir) => dir,
-            Err(_) => continue,
-        };
+        let Ok(existing) = below.open_dir_no_links(path) else { continue };
         let dir = layer.open_dir_no_links(path)?;
         let places = crate::copy::Places::new(None, layer);
         places.set(&dir, path, &crate::copy::Attributes::of(&existing, path)?)?;

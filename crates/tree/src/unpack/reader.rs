@@ -134,7 +134,10 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Returns the next bytes of the current entry's content, empty at its end, and forgets them.
-    pub(crate) fn read_content(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), UnpackError>) -> Result<(), UnpackError> {
+    pub(crate) fn read_content(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), UnpackError>,
+    ) -> Result<(), UnpackError> {
         while self.content > 0 {
             let wanted = self.content;
             let available = self.input.fill_buf().map_err(UnpackError::Read)?;
@@ -178,7 +181,11 @@ impl<R: Read> TarReader<R> {
             uid: id(pax.uid.map_or_else(|| header.uid(), Ok)?)?,
             gid: id(pax.gid.map_or_else(|| header.gid(), Ok)?)?,
             modified: pax.mtime.map_or_else(|| header.mtime().map(whole_seconds), Ok)?,
-            device: if matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice) { header.device()? } else { (0, 0) },
+            device: if matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
+                header.device()?
+            } else {
+                (0, 0)
+            },
             xattrs: pax.xattrs,
             size: content,
             regions: None,

@@ -42,7 +42,8 @@ impl Arena {
     #[track_caller]
     fn assert_untouched(&self, what: &str) {
         assert_eq!(Self::picture(&self.scratch.path("x")), self.before, "{what}");
-        let others: Vec<_> = std::fs::read_dir(self.scratch.path("x")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let others: Vec<_> =
+            std::fs::read_dir(self.scratch.path("x")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(others.len(), 4, "{what} made something: {others:?}");
         assert!(!inside(&self.root).contains("sentinel"), "{what} exposed a file");
     }
@@ -86,8 +87,14 @@ const CASES: &[(&str, &str)] = &[
     ("hard link to a directory", "d d\nh l == d"),
     ("hard link over a directory", "d d\nf f = x\nh d == f"),
     ("file over a link", "l f -> @/victim/hello\nf f = pwn"),
-    ("directory replaced by a link on the way", "d foo\nd foo/tmp\nf foo/tmp/a = x\nl foo -> /\nf foo/tmp/breakout = pwn\nd foo"),
-    ("directory replaced by a link to the host", "d foo\nf foo/a = x\nl foo -> @/victim\nf foo/hello = pwn\nf foo/new = pwn"),
+    (
+        "directory replaced by a link on the way",
+        "d foo\nd foo/tmp\nf foo/tmp/a = x\nl foo -> /\nf foo/tmp/breakout = pwn\nd foo",
+    ),
+    (
+        "directory replaced by a link to the host",
+        "d foo\nf foo/a = x\nl foo -> @/victim\nf foo/hello = pwn\nf foo/new = pwn",
+    ),
     ("link replaced after use", "d v\nl a -> v\nf a/1 = x\nl a -> @/victim\nf a/hello = pwn"),
     ("root as a link", "l . -> @/victim\nf hello = pwn"),
     ("root as a link by slash", "l / -> @/victim\nf hello = pwn"),
@@ -138,7 +145,15 @@ fn links_that_are_there_already_lead_nowhere_else() {
     if !is_root() {
         return;
     }
-    let specs = ["f l/hello = pwn", "d l 777", "f l = pwn", "h l/x == l/hello", "f l/.wh.hello", "l l/hello -> /etc", "h x == l/hello"];
+    let specs = [
+        "f l/hello = pwn",
+        "d l 777",
+        "f l = pwn",
+        "h l/x == l/hello",
+        "f l/.wh.hello",
+        "l l/hello -> /etc",
+        "h x == l/hello",
+    ];
     for spec in specs {
         for target in ["@/victim", "../victim", "/../../victim"] {
             let arena = Arena::new();

@@ -61,7 +61,9 @@ pub(crate) fn pax(archive: &mut Vec<u8>, type_flag: u8, record: &str) {
 
 /// Returns `key=value` as a record with its length.
 fn pax_record(record: &[u8]) -> Vec<u8> {
-    let length = (record.len() + 3..).find(|length| length.to_string().len() + record.len() + 2 == *length).unwrap();
+    let length = (record.len() + 3..record.len() + 30)
+        .find(|length| length.to_string().len() + record.len() + 2 == *length)
+        .unwrap();
     [format!("{length} ").as_bytes(), record, b"\n"].concat()
 }
 

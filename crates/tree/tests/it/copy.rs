@@ -1,6 +1,6 @@
 //! `COPY` and `WORKDIR`, by BuildKit's rules: numbers are those of the feature list.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use stave_tree::{
     Context, CopyError, CopyManifest, CopyReport, CopyRequest, Dir, HashMemory, Previous, Selection, Time, copy_into,
@@ -195,14 +195,12 @@ fn modes_times_attributes_and_hard_links_are_kept() {
     if !is_root() {
         return;
     }
-    let case = Case::new(
-        "d/a 6755 = tool\nd/sub/b == d/a\nd/alone 1644 = x\nd/s socket\nd/p pipe\nd/t/ 1777",
-        "",
-    );
+    let case = Case::new("d/a 6755 = tool\nd/sub/b == d/a\nd/alone 1644 = x\nd/s socket\nd/p pipe\nd/t/ 1777", "");
     let file = case.scratch.path("context/d/a");
     rustix::fs::setxattr(&file, "user.note", b"hello", rustix::fs::XattrFlags::empty()).unwrap();
     rustix::fs::setxattr(case.scratch.path("context/d/t"), "user.dir", b"1", rustix::fs::XattrFlags::empty()).unwrap();
-    let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123));
+    let times =
+        std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123));
     std::fs::File::open(&file).unwrap().set_times(times).unwrap();
     std::fs::File::open(case.scratch.path("context/d/t")).unwrap().set_times(times).unwrap();
     case.copy(&["d"], "/x").unwrap();
@@ -381,7 +379,6 @@ fn large_and_sparse_files_are_copied_whole() {
     if !is_root() {
         return;
     }
-    use std::os::unix::fs::FileExt as _;
     let case = Case::new("d/", "");
     let sparse = std::fs::File::create(case.scratch.path("context/d/sparse")).unwrap();
     sparse.set_len(64 << 20).unwrap();

@@ -166,13 +166,15 @@ fn gnu_tar_reads_what_is_written() {
     }
     let scratch = Scratch::new();
     let long = "n".repeat(200);
-    let spec = format!("a/ 711 5:6\na/f 6755 3000000:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
+    let spec =
+        format!("a/ 711 5:6\na/f 6755 3000000:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
     let layer = scratch.tree("layer", &spec);
     let mut gzip = GzipWriter::new(Vec::new(), 6, 2);
     pack_layer(&layer, FORMAT, None, &mut gzip).unwrap();
     std::fs::write(scratch.path("layer.tar.gz"), gzip.finish().unwrap()).unwrap();
     let out = scratch.tree("out", "");
-    let status = Command::new("tar").arg("-xpzf").arg(scratch.path("layer.tar.gz")).arg("-C").arg(scratch.path("out")).status();
+    let status =
+        Command::new("tar").arg("-xpzf").arg(scratch.path("layer.tar.gz")).arg("-C").arg(scratch.path("out")).status();
     assert!(status.unwrap().success());
     assert_eq!(show(&out), show(&layer));
     let again = scratch.tree("again", "");

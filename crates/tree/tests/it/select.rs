@@ -173,8 +173,19 @@ fn nothing_outside_the_context_is_reached() {
         "up -> ../secret\nabsolute -> /secret\ndir -> ../secrets\nloop -> loop\na -> b\nb -> a\nproc -> /proc/self/environ",
     );
     let all = [
-        "../secret", "/../secret", "up", "absolute", "dir/x", "dir/../secret", "loop", "a", "loop/x", "proc",
-        "../secrets/x", "a/../../secret", "dir",
+        "../secret",
+        "/../secret",
+        "up",
+        "absolute",
+        "dir/x",
+        "dir/../secret",
+        "loop",
+        "a",
+        "loop/x",
+        "proc",
+        "../secrets/x",
+        "a/../../secret",
+        "dir",
     ];
     for pattern in all {
         let result = context(&scratch, "").select(&[pattern]);

@@ -100,29 +100,24 @@ fn show_into(dir: &Dir, path: &str, lines: &mut Vec<String>) {
         let name = format!("{path}{}", entry.name.escape_ascii());
         let raw = [path.as_bytes(), &entry.name].concat();
         let metadata = entry.metadata;
-        let mut line = match metadata.kind {
-            stave_tree::Kind::Directory => format!("{name}/"),
-            _ => name.clone(),
+        let is_link = metadata.kind == stave_tree::Kind::Link;
+        let slash = if metadata.kind == stave_tree::Kind::Directory { "/" } else { "" };
+        let mode = if is_link || metadata.is_whiteout() { String::new() } else { format!(" {:o}", metadata.mode) };
+        let owner = match (metadata.uid, metadata.gid) {
+            (0, 0) => String::new(),
+            (uid, gid) => format!(" {uid}:{gid}"),
         };
-        if metadata.kind != stave_tree::Kind::Link && !metadata.is_whiteout() {
-            line += &format!(" {:o}", metadata.mode);
-        }
-        if (metadata.uid, metadata.gid) != (0, 0) {
-            line += &format!(" {}:{}", metadata.uid, metadata.gid);
-        }
-        match metadata.kind {
-            stave_tree::Kind::File => {
-                let content = dir.read_file(&raw, 1 << 30).unwrap();
-                line += &format!(" = {}", content.escape_ascii());
-            }
-            stave_tree::Kind::Link => line += &format!(" -> {}", dir.read_link(&raw).unwrap().escape_ascii()),
-            stave_tree::Kind::Pipe => line += " pipe",
-            stave_tree::Kind::Socket => line += " socket",
-            stave_tree::Kind::CharDevice if metadata.is_whiteout() => line += " whiteout",
-            stave_tree::Kind::CharDevice => line += " device",
-            stave_tree::Kind::BlockDevice => line += " block device",
-            stave_tree::Kind::Directory => {}
-        }
+        let content = match metadata.kind {
+            stave_tree::Kind::File => format!(" = {}", dir.read_file(&raw, 1 << 30).unwrap().escape_ascii()),
+            stave_tree::Kind::Link => format!(" -> {}", dir.read_link(&raw).unwrap().escape_ascii()),
+            stave_tree::Kind::Pipe => " pipe".to_owned(),
+            stave_tree::Kind::Socket => " socket".to_owned(),
+            stave_tree::Kind::CharDevice if metadata.is_whiteout() => " whiteout".to_owned(),
+            stave_tree::Kind::CharDevice => " device".to_owned(),
+            stave_tree::Kind::BlockDevice => " block device".to_owned(),
+            stave_tree::Kind::Directory => String::new(),
+        };
+        let line = format!("{name}{slash}{mode}{owner}{content}");
         lines.push(line);
         if metadata.kind == stave_tree::Kind::Directory {
             show_into(dir, &format!("{name}/"), lines);

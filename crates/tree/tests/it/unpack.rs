@@ -1,7 +1,7 @@
 //! What archives become, and what in them is refused.
 
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use stave_tree::unpack::{Malformed, Refusal};
 use stave_tree::{
@@ -61,7 +61,10 @@ fn a_layer_becomes_what_its_entries_say() {
     assert_eq!(root.own_metadata().unwrap().mode, 0o711);
     let at = |name: &str| std::fs::symlink_metadata(scratch.path("root").join(name)).unwrap();
     assert_eq!(at("bin/tool").ino(), at("bin/other").ino());
-    assert_eq!((at("etc").mtime(), at("bin/tool").mtime(), at("bin/sh").mtime()), (1_000_000_000, 1_000_000_000, 1_000_000_000));
+    assert_eq!(
+        (at("etc").mtime(), at("bin/tool").mtime(), at("bin/sh").mtime()),
+        (1_000_000_000, 1_000_000_000, 1_000_000_000)
+    );
 }
 
 #[test]
@@ -223,7 +226,6 @@ fn sparse_files_have_their_holes_again() {
     if !is_root() || !has_gnu_tar() {
         return;
     }
-    use std::os::unix::fs::FileExt as _;
     let scratch = Scratch::new();
     scratch.tree("in", "plain = x");
     let sparse = std::fs::File::create(scratch.path("in/sparse")).unwrap();
@@ -238,11 +240,13 @@ fn sparse_files_have_their_holes_again() {
         &["--format=posix", "--sparse-version=0.0"],
     ];
     for format in formats {
-        let archive = gnu_tar(&scratch, &[format, &["-S", "-C", scratch.path("in").to_str().unwrap(), "-cf", "-", "."]].concat());
+        let archive =
+            gnu_tar(&scratch, &[format, &["-S", "-C", scratch.path("in").to_str().unwrap(), "-cf", "-", "."]].concat());
         assert!(archive.len() < 2_000_000);
         let root = scratch.tree(&format!("out{}", format.concat()), "");
         apply(&root, &archive).unwrap();
-        let (expected, actual) = (std::fs::read(scratch.path("in/sparse")).unwrap(), root.read_file(b"sparse", 1 << 30).unwrap());
+        let (expected, actual) =
+            (std::fs::read(scratch.path("in/sparse")).unwrap(), root.read_file(b"sparse", 1 << 30).unwrap());
         assert!(expected == actual, "{format:?}");
         assert_eq!(root.read_file(b"plain", 10).unwrap(), b"x", "what follows is found");
     }
@@ -278,14 +282,21 @@ fn archives_of_gnu_tar_become_the_same_tree() {
     let expected = crate::support::show(&scratch.tree("in", &spec));
     for format in ["gnu", "posix", "oldgnu"] {
         let input = scratch.path("in");
-        let archive = gnu_tar(&scratch, &[&format!("--format={format}"), "-C", input.to_str().unwrap(), "-cf", "-", "."]);
+        let archive =
+            gnu_tar(&scratch, &[&format!("--format={format}"), "-C", input.to_str().unwrap(), "-cf", "-", "."]);
         let root = scratch.tree(format, "");
         apply(&root, &archive).unwrap();
         assert_eq!(crate::support::show(&root), expected, "{format}");
     }
 }
 
-fn add(scratch: &Scratch, base: &Dir, archive: &[u8], dest: &str, owner: Option<(u32, u32)>) -> Result<Dir, stave_tree::CopyError> {
+fn add(
+    scratch: &Scratch,
+    base: &Dir,
+    archive: &[u8],
+    dest: &str,
+    owner: Option<(u32, u32)>,
+) -> Result<Dir, stave_tree::CopyError> {
     scratch.tree("context", "");
     std::fs::write(scratch.path("context/archive"), archive).unwrap();
     let now = Time { seconds: 4_000_000_000, nanoseconds: 0 };
@@ -314,7 +325,8 @@ fn added_archives_lie_on_the_image() {
         return;
     }
     let scratch = Scratch::new();
-    let base = scratch.tree("base", "run/ 711\nvar/run -> /run\nkept/ 700 3:4\nkept/old = 1\nfile = 2\ndir/x = 3\nlib = shared");
+    let base = scratch
+        .tree("base", "run/ 711\nvar/run -> /run\nkept/ 700 3:4\nkept/old = 1\nfile = 2\ndir/x = 3\nlib = shared");
     let archive = tar("
         g comment=none
         f /var/run/x = 1
