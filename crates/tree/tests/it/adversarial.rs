@@ -9,7 +9,7 @@ use stave_tree::unpack::Refusal;
 use stave_tree::{Dir, Follow, Limits, UnpackError, apply_layer, extract_archive, merged};
 
 use crate::archive::tar;
-use crate::support::{FORMAT, Scratch, assert_tree, fingerprint, is_root, make, show};
+use crate::support::{Scratch, assert_tree, fingerprint, format, is_root, make, show};
 
 /// A root next to things that must not be touched, and the whole picture of those.
 struct Arena {
@@ -130,7 +130,7 @@ fn nothing_leaves_the_root() {
     for (what, spec) in CASES {
         let arena = Arena::new();
         let archive = tar(&arena.fill(spec));
-        let applied = apply_layer(&archive[..], &arena.root, FORMAT, &Limits::default());
+        let applied = apply_layer(&archive[..], &arena.root, format(), &Limits::default());
         arena.assert_untouched(&format!("layer, {what}: {applied:?}"));
         let arena = Arena::new();
         let archive = tar(&arena.fill(spec));
@@ -159,7 +159,7 @@ fn links_that_are_there_already_lead_nowhere_else() {
             let arena = Arena::new();
             let link = arena.fill(target);
             std::os::unix::fs::symlink(link, arena.scratch.path("x/root/l")).unwrap();
-            let applied = apply_layer(&tar(spec)[..], &arena.root, FORMAT, &Limits::default());
+            let applied = apply_layer(&tar(spec)[..], &arena.root, format(), &Limits::default());
             arena.assert_untouched(&format!("{spec} with l -> {target}: {applied:?}"));
         }
     }
@@ -203,7 +203,7 @@ fn what_is_harmless_lands_inside() {
 
 fn refusal(spec: &str) -> Option<Refusal> {
     let scratch = Scratch::new();
-    match apply_layer(&tar(spec)[..], &scratch.tree("root", ""), FORMAT, &Limits::default()) {
+    match apply_layer(&tar(spec)[..], &scratch.tree("root", ""), format(), &Limits::default()) {
         Err(UnpackError::Refused { refusal, .. }) => Some(refusal),
         _ => None,
     }
@@ -248,10 +248,10 @@ fn overlay_notes_are_not_taken_from_archives() {
         x SCHILY.xattr.user.kept=1
         f attributed = x
     ");
-    let applied = apply_layer(&archive[..], &layer, FORMAT, &Limits::default()).unwrap();
+    let applied = apply_layer(&archive[..], &layer, format(), &Limits::default()).unwrap();
     assert_eq!(applied.xattrs_dropped, 5);
     assert_tree(
-        &merged(&[&base, &layer], FORMAT).unwrap(),
+        &merged(&[&base, &layer], format()).unwrap(),
         "attributed 644 = x
          labelled 644 = x
          meta 644 = x
@@ -273,7 +273,7 @@ fn what_is_no_regular_file_is_not_read() {
     }
     let scratch = Scratch::new();
     let root = scratch.tree("root", "");
-    let archive = tar("p etc/passwd\nc etc/group 1 5\nl etc/shadow -> /etc/passwd\nd etc/dir");
+    let archive = tar("p etc/passwd\nd etc/group\nl etc/shadow -> /etc/passwd\nd etc/dir");
     extract_archive(&archive[..], &root, None, &Limits::default()).unwrap();
     for name in ["etc/passwd", "etc/group", "etc/shadow", "etc/dir"] {
         assert!(root.read_file(name.as_bytes(), 100).is_err(), "{name}");

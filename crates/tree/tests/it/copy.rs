@@ -7,7 +7,7 @@ use stave_tree::{
     make_dir, merged, select,
 };
 
-use crate::support::{FORMAT, Scratch, assert_tree, is_root, show};
+use crate::support::{Scratch, assert_tree, format, is_root, show};
 
 const NOW: Time = Time { seconds: 4_000_000_000, nanoseconds: 0 };
 
@@ -25,7 +25,7 @@ fn request<'a>(parent: Option<&'a Dir>, selections: Vec<Selection>, dest: &'a st
         mode: None,
         unpack: false,
         previous: None,
-        format: FORMAT,
+        format: format(),
     }
 }
 
@@ -55,7 +55,7 @@ impl Case {
         dest: &str,
         change: impl FnOnce(&mut CopyRequest<'_>),
     ) -> Result<CopyReport, CopyError> {
-        let view = merged(&[&self.base], FORMAT).unwrap();
+        let view = merged(&[&self.base], format()).unwrap();
         let selection = from_context(self.scratch.open("context"), patterns);
         let mut request = request(Some(&view), vec![selection], dest);
         change(&mut request);
@@ -63,7 +63,7 @@ impl Case {
     }
 
     fn image(&self) -> Dir {
-        merged(&[&self.base, &self.layer], FORMAT).unwrap()
+        merged(&[&self.base, &self.layer], format()).unwrap()
     }
 }
 
@@ -362,7 +362,7 @@ fn a_directory_that_is_made_belongs_to_the_given_owner() {
         return;
     }
     let case = Case::new("", "a/ 700\nl -> /a\nf = x");
-    let view = merged(&[&case.base], FORMAT).unwrap();
+    let view = merged(&[&case.base], format()).unwrap();
     assert!(make_dir(Some(&view), b"/l/b/c", (5, 6), &case.layer).unwrap());
     assert_tree(&case.image(), "a/ 700\na/b/ 755 5:6\na/b/c/ 755 5:6\nf 644 = x\nl -> /a");
     let again = case.image();

@@ -4,6 +4,7 @@
 mod adversarial;
 mod archive;
 mod copy;
+mod namespace;
 mod pack;
 mod select;
 mod support;

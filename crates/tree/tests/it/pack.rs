@@ -8,11 +8,11 @@ use stave_tree::{
 };
 
 use crate::archive::tar;
-use crate::support::{FORMAT, Scratch, assert_tree, is_root, show};
+use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root, opaque_xattr, show};
 
 fn pack(layer: &Dir) -> Vec<u8> {
     let mut archive = Vec::new();
-    let packed = pack_layer(layer, FORMAT, None, &mut archive).unwrap();
+    let packed = pack_layer(layer, format(), None, &mut archive).unwrap();
     assert_eq!(packed.bytes, archive.len() as u64);
     archive
 }
@@ -30,18 +30,20 @@ fn a_layer_is_the_same_after_packing_and_applying() {
     }
     let scratch = Scratch::new();
     let long = "n".repeat(200);
+    // Beyond what the octal field holds, where this namespace has such ids.
+    let big = if in_user_namespace() { 60_000 } else { 3_000_000 };
     let layer = scratch.tree(
         "layer",
         &format!(
-            "a/ 1777 5:6\na/f 6755 3000000:4000000 = text\na/g == a/f\n{long}/{long} 600 = long\nl -> {}\np 600 pipe\ngone whiteout\nd/gone whiteout\nopaque/ 700\nopaque/new = 1",
+            "a/ 1777 5:6\na/f 6755 {big}:{big} = text\na/g == a/f\n{long}/{long} 600 = long\nl -> {}\np 600 pipe\ngone whiteout\nd/gone whiteout\nopaque/ 700\nopaque/new = 1",
             "t".repeat(300)
         ),
     );
     let set = |path: &str, name: &str, value: &[u8]| {
         rustix::fs::setxattr(scratch.path("layer").join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
     };
-    set("opaque", "trusted.overlay.opaque", b"y");
-    set("a", "trusted.overlay.origin", b"x");
+    set("opaque", opaque_xattr(), b"y");
+    set("a", &opaque_xattr().replace("opaque", "origin"), b"x");
     set("a/f", "user.note", b"a=\nb\0c");
     set("a/f", "security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     for (path, seconds) in [("a/f", -86_400_i64), ("opaque", 10_000_000_000), (&format!("{long}/{long}"), 1)] {
@@ -53,9 +55,9 @@ fn a_layer_is_the_same_after_packing_and_applying() {
     let archive = pack(&layer);
     assert!(!archive.windows(8).any(|window| window == b"overlay."), "no notes of overlayfs");
     let again = scratch.tree("again", "");
-    apply_layer(&archive[..], &again, FORMAT, &Limits::default()).unwrap();
+    apply_layer(&archive[..], &again, format(), &Limits::default()).unwrap();
     assert_eq!(show(&again), show(&layer));
-    assert_eq!(layer_digest(&again, FORMAT).unwrap(), layer_digest(&layer, FORMAT).unwrap());
+    assert_eq!(layer_digest(&again, format()).unwrap(), layer_digest(&layer, format()).unwrap());
     assert!(pack(&again) == archive, "packing is the inverse of applying");
     let at = |name: &str| again.metadata(name.as_bytes(), stave_tree::Follow::No).unwrap();
     assert_eq!((at("a/f").modified.seconds, at("opaque").modified.seconds), (-86_400, 10_000_000_000));
@@ -68,8 +70,7 @@ fn entries_are_sorted_and_whiteouts_are_in_their_places() {
     }
     let scratch = Scratch::new();
     let layer = scratch.tree("layer", "b/x = 1\nb.c = 2\nb/a/z = 3\na whiteout\ns socket");
-    rustix::fs::setxattr(scratch.path("layer/b"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
-        .unwrap();
+    rustix::fs::setxattr(scratch.path("layer/b"), opaque_xattr(), b"y", rustix::fs::XattrFlags::empty()).unwrap();
     assert_eq!(names(&pack(&layer)), [".wh.a", "b/", "b/.wh..wh..opq", "b/a/", "b/a/z", "b/x", "b.c"]);
 }
 
@@ -83,7 +84,7 @@ fn times_newer_than_the_epoch_are_the_epoch() {
     let old = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(5, 999));
     std::fs::File::open(scratch.path("layer/old")).unwrap().set_times(old).unwrap();
     let mut archive = Vec::new();
-    pack_layer(&layer, FORMAT, Some(1000), &mut archive).unwrap();
+    pack_layer(&layer, format(), Some(1000), &mut archive).unwrap();
     let mut reader = tar::Archive::new(&archive[..]);
     let times: Vec<u64> = reader.entries().unwrap().map(|entry| entry.unwrap().header().mtime().unwrap()).collect();
     assert_eq!(times, [1000, 5]);
@@ -93,7 +94,7 @@ fn times_newer_than_the_epoch_are_the_epoch() {
 fn names_that_would_delete_something_cannot_be_packed() {
     let scratch = Scratch::new();
     let layer = scratch.tree("layer", "d/.wh.x = 1");
-    let error = pack_layer(&layer, FORMAT, None, &mut Vec::new()).unwrap_err();
+    let error = pack_layer(&layer, format(), None, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, PackError::ReservedName(_)), "{error}");
 }
 
@@ -116,7 +117,7 @@ fn a_tree_is_packed_under_a_name_or_by_its_contents() {
     let scratch = Scratch::new();
     let base = scratch.tree("base", "d/f = 1\nd/sub/g = 2\ngone = 3\nlink -> d");
     let layer = scratch.tree("layer", "gone whiteout\nd/new = 4");
-    let view = merged(&[&base, &layer], FORMAT).unwrap();
+    let view = merged(&[&base, &layer], format()).unwrap();
     let pack = |path: &str, name: &str| {
         let mut archive = Vec::new();
         pack_tree(&view, path.as_bytes(), name.as_bytes(), None, &mut archive).unwrap();
@@ -151,7 +152,7 @@ fn sizes_over_8_gib_are_written() {
     let layer = scratch.tree("layer", "");
     std::fs::File::create(scratch.path("layer/big")).unwrap().set_len(9 << 30).unwrap();
     let mut head = Head(Vec::new());
-    let error = pack_layer(&layer, FORMAT, None, &mut head).unwrap_err();
+    let error = pack_layer(&layer, format(), None, &mut head).unwrap_err();
     assert!(matches!(error, PackError::Write(_)), "{error}");
     assert!(head.0.windows(15).any(|window| window == b"size=9663676416"));
 }
@@ -166,11 +167,13 @@ fn gnu_tar_reads_what_is_written() {
     }
     let scratch = Scratch::new();
     let long = "n".repeat(200);
+    // Beyond what the octal field holds, where this namespace has such ids.
+    let big = if in_user_namespace() { 60_000 } else { 3_000_000 };
     let spec =
-        format!("a/ 711 5:6\na/f 6755 3000000:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
+        format!("a/ 711 5:6\na/f 6755 {big}:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
     let layer = scratch.tree("layer", &spec);
     let mut gzip = GzipWriter::new(Vec::new(), 6, 2);
-    pack_layer(&layer, FORMAT, None, &mut gzip).unwrap();
+    pack_layer(&layer, format(), None, &mut gzip).unwrap();
     std::fs::write(scratch.path("layer.tar.gz"), gzip.finish().unwrap()).unwrap();
     let out = scratch.tree("out", "");
     let status =
@@ -179,7 +182,7 @@ fn gnu_tar_reads_what_is_written() {
     assert_eq!(show(&out), show(&layer));
     let again = scratch.tree("again", "");
     let file = std::fs::File::open(scratch.path("layer.tar.gz")).unwrap();
-    apply_layer(decompress(file).unwrap(), &again, FORMAT, &Limits::default()).unwrap();
+    apply_layer(decompress(file).unwrap(), &again, format(), &Limits::default()).unwrap();
     assert_eq!(show(&again), show(&layer));
 }
 
@@ -189,15 +192,15 @@ fn a_digest_of_a_layer_sees_deletions() {
         return;
     }
     let scratch = Scratch::new();
-    let digest = |name: &str, spec: &str| layer_digest(&scratch.tree(name, spec), FORMAT).unwrap();
+    let digest = |name: &str, spec: &str| layer_digest(&scratch.tree(name, spec), format()).unwrap();
     let plain = digest("a", "d/f = 1");
     assert_eq!(digest("b", "d/f = 1"), plain);
     assert_ne!(digest("c", "d/f = 1\ngone whiteout"), plain);
     assert_ne!(digest("d", "d/f = 1\nd/g = 1"), plain);
-    rustix::fs::setxattr(scratch.path("b/d"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
-    assert_ne!(layer_digest(&scratch.open("b"), FORMAT).unwrap(), plain);
+    rustix::fs::setxattr(scratch.path("b/d"), opaque_xattr(), b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    assert_ne!(layer_digest(&scratch.open("b"), format()).unwrap(), plain);
     let archive = tar("d d\nf d/f = 1");
     let applied = scratch.tree("applied", "");
-    apply_layer(&archive[..], &applied, FORMAT, &Limits::default()).unwrap();
-    assert_eq!(layer_digest(&applied, FORMAT).unwrap(), plain);
+    apply_layer(&archive[..], &applied, format(), &Limits::default()).unwrap();
+    assert_eq!(layer_digest(&applied, format()).unwrap(), plain);
 }

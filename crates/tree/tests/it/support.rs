@@ -6,7 +6,21 @@ use std::path::{Path, PathBuf};
 
 use stave_tree::{Dir, LayerFormat};
 
-pub(crate) const FORMAT: LayerFormat = LayerFormat { userxattr: false };
+/// Tells whether the test runs in a user namespace that does not have all ids.
+pub(crate) fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    map.split_whitespace().last() != Some("4294967295")
+}
+
+/// How layers note things where the test runs.
+pub(crate) fn format() -> LayerFormat {
+    LayerFormat { userxattr: in_user_namespace() }
+}
+
+/// The attribute that marks a directory opaque where the test runs.
+pub(crate) fn opaque_xattr() -> &'static str {
+    if in_user_namespace() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+}
 
 /// Says why a test does nothing here, if it cannot run.
 pub(crate) fn is_root() -> bool {

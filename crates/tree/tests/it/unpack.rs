@@ -10,10 +10,10 @@ use stave_tree::{
 };
 
 use crate::archive::{Raw, pax, tar};
-use crate::support::{FORMAT, Scratch, assert_tree, is_root};
+use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root};
 
 fn apply(into: &Dir, archive: &[u8]) -> Result<stave_tree::Applied, UnpackError> {
-    apply_layer(archive, into, FORMAT, &Limits::default())
+    apply_layer(archive, into, format(), &Limits::default())
 }
 
 fn malformed(archive: &[u8]) -> Option<Malformed> {
@@ -40,11 +40,10 @@ fn a_layer_becomes_what_its_entries_say() {
         l bin/sh -> /bin/tool
         h bin/link == bin/sh
         p pipe 600
-        c null 1 3
         f etc/passwd 640 = again
     ");
     let applied = apply(&root, &archive).unwrap();
-    assert_eq!((applied.entries, applied.bytes), (10, 4 + 4 + 5));
+    assert_eq!((applied.entries, applied.bytes), (9, 4 + 4 + 5));
     assert_eq!(applied.implied, [b"bin".to_vec()]);
     assert_tree(
         &root,
@@ -55,7 +54,6 @@ fn a_layer_becomes_what_its_entries_say() {
          bin/tool 6755 = code
          etc/ 750 3:4
          etc/passwd 640 = again
-         null 644 device
          pipe 600 pipe",
     );
     assert_eq!(root.own_metadata().unwrap().mode, 0o711);
@@ -65,6 +63,44 @@ fn a_layer_becomes_what_its_entries_say() {
         (at("etc").mtime(), at("bin/tool").mtime(), at("bin/sh").mtime()),
         (1_000_000_000, 1_000_000_000, 1_000_000_000)
     );
+}
+
+/// Row 20: where devices cannot be made, the rest of the layer is unpacked and the report says what is missing.
+#[test]
+fn devices_are_made_or_counted() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.tree("root", "");
+    let applied = apply(&root, &tar("c null 1 3\nb disk 8 0\nf after = x")).unwrap();
+    if in_user_namespace() {
+        assert_eq!(applied.devices_skipped, 2);
+        assert_tree(&root, "after 644 = x");
+    } else {
+        assert_eq!(applied.devices_skipped, 0);
+        assert_tree(&root, "after 644 = x\ndisk 644 block device\nnull 644 device");
+        let device = root.metadata(b"disk", stave_tree::Follow::No).unwrap().rdev;
+        assert_eq!((rustix::fs::major(device), rustix::fs::minor(device)), (8, 0));
+    }
+}
+
+/// Row 29: ids that this user namespace does not have become root's, and are counted.
+#[test]
+fn ids_that_are_not_mapped_are_counted() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.tree("root", "");
+    let applied = apply(&root, &tar("x uid=1516583083\nf f = x\nx gid=1516583083\nl l -> f")).unwrap();
+    if in_user_namespace() {
+        assert_eq!(applied.unmapped, 2);
+        assert_tree(&root, "f 644 = x\nl -> f");
+    } else {
+        assert_eq!(applied.unmapped, 0);
+        assert_tree(&root, "f 644 1516583083:0 = x\nl 0:1516583083 -> f");
+    }
 }
 
 #[test]
@@ -93,7 +129,7 @@ fn whiteouts_hide_what_lower_layers_have_in_any_order() {
     ");
     apply(&layer, &archive).unwrap();
     assert_tree(
-        &merged(&[&base, &layer], FORMAT).unwrap(),
+        &merged(&[&base, &layer], format()).unwrap(),
         "b/ 755\nb/new 644 = 1\nc/ 755\nc/new 644 = 2\nd/ 755\nd/new 644 = 3\ne/ 755\nf/ 755\ng 644 = new",
     );
 }
@@ -108,7 +144,7 @@ fn directories_that_the_archive_does_not_have_take_after_those_below() {
     let layer = scratch.tree("layer", "");
     let applied = apply(&layer, &tar("f a/b/new/f = x")).unwrap();
     assert_eq!(applied.implied, [b"".to_vec(), b"a".to_vec(), b"a/b".to_vec(), b"a/b/new".to_vec()]);
-    let below = merged(&[&base], FORMAT).unwrap();
+    let below = merged(&[&base], format()).unwrap();
     adopt_directories(&layer, &below, &applied.implied).unwrap();
     assert_tree(&layer, "a/ 700 3:4\na/b/ 1777\na/b/new/ 755\na/b/new/f 644 = x");
 }
@@ -276,7 +312,7 @@ fn archives_of_gnu_tar_become_the_same_tree() {
     let scratch = Scratch::new();
     let long = "n".repeat(120);
     let spec = format!(
-        "a/ 750 5:6\na/f 640 7:8 = text\na/g == a/f\na/l -> {}\n{long}/{long} 600 = long\nbig 644 3000000:4000000 = x\np pipe",
+        "a/ 750 5:6\na/f 640 7:8 = text\na/g == a/f\na/l -> {}\n{long}/{long} 600 = long\nbig 644 30000:40000 = x\np pipe",
         "t".repeat(150)
     );
     let expected = crate::support::show(&scratch.tree("in", &spec));
@@ -301,7 +337,7 @@ fn add(
     std::fs::write(scratch.path("context/archive"), archive).unwrap();
     let now = Time { seconds: 4_000_000_000, nanoseconds: 0 };
     let context = Context::open(scratch.open("context"), None, HashMemory::empty(now));
-    let view = merged(&[base], FORMAT).unwrap();
+    let view = merged(&[base], format()).unwrap();
     let request = CopyRequest {
         parent: Some(&view),
         selections: vec![context.select(&["archive"]).unwrap()],
@@ -311,11 +347,11 @@ fn add(
         mode: None,
         unpack: true,
         previous: None,
-        format: FORMAT,
+        format: format(),
     };
     let layer = scratch.tree("layer", "");
     copy_into(&request, &layer)?;
-    Ok(merged(&[base, &layer], FORMAT).unwrap())
+    Ok(merged(&[base, &layer], format()).unwrap())
 }
 
 /// A154, T128, T129, T130.
