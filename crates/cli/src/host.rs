@@ -2,7 +2,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
@@ -58,7 +60,28 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let engine = Engine::open(settings).map_err(Failure::from)?;
+    for lost in engine.take_lost().map_err(Failure::from)? {
+        let name = crate::render::printable(&lost.name);
+        crate::print_error(&format!(
+            "warning: the {} `{name}` was not on the disk when the machine stopped, and is gone\n",
+            lost.kind
+        ));
+    }
     Ok(Host { engine, signals })
+}
+
+/// Has what a build made written to the disk by a process of its own, which nobody waits for.
+///
+/// A build that is only in memory when the machine stops has to be built again; `docs/decisions/0002` says why builds do
+/// not wait for the disk themselves.
+pub(crate) fn settle_later(global: &Global, host: Host) {
+    drop(host);
+    let (Ok(program), Ok(root)) = (env::current_exe(), store_root(global)) else { return };
+    let mut command = Command::new(program);
+    command.arg("--root").arg(root).args(["store", "settle"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    // Without that process, the next command that syncs does the same.
+    drop(command.spawn());
 }
 
 /// Returns where the store is.

@@ -83,10 +83,12 @@ pub(crate) fn version_line() -> String {
 fn report_bug(info: &PanicHookInfo<'_>) {
     let message = info.payload_as_str().unwrap_or("no message");
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-    let mut text = format!("internal error: {}{place}\n", render::printable(message));
-    text += &format!("hint: This is a bug in stave. Please report it: {}/issues\n", env!("CARGO_PKG_REPOSITORY"));
+    let mut lines = vec![
+        format!("internal error: {}{place}", render::printable(message)),
+        format!("hint: This is a bug in stave. Please report it: {}/issues", env!("CARGO_PKG_REPOSITORY")),
+    ];
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
-        text += &format!("{}\n", std::backtrace::Backtrace::force_capture());
+        lines.push(std::backtrace::Backtrace::force_capture().to_string());
     }
-    print_error(&text);
+    print_error(&(lines.join("\n") + "\n"));
 }

@@ -12,6 +12,15 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::environment(&error).within("cannot write to standard output"))
 }
 
+/// Writes lines, each with its end, to standard output.
+pub(crate) fn lines(lines: &[String]) -> Result<(), Failure> {
+    let mut all = lines.join("\n");
+    if !lines.is_empty() {
+        all.push('\n');
+    }
+    text(&all)
+}
+
 /// Fails if standard output is a terminal, which bytes would only confuse.
 pub(crate) fn refuse_terminal(what: &str) -> Result<(), Failure> {
     if io::stdout().is_terminal() {

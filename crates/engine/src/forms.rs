@@ -43,9 +43,9 @@ enum From {
 
 /// Counts and hashes what is written to it.
 #[derive(Default)]
-struct Measure {
-    hasher: Hasher,
-    bytes: u64,
+pub(crate) struct Measure {
+    pub(crate) hasher: Hasher,
+    pub(crate) bytes: u64,
 }
 
 impl Write for Measure {
@@ -107,7 +107,7 @@ impl Engine {
         Ok(PackedLayer { layer, diff_id, bytes })
     }
 
-    fn pack(&self, layer: LayerId, epoch: Option<i64>, out: &mut dyn Write) -> Result<(), EngineError> {
+    pub(crate) fn pack(&self, layer: LayerId, epoch: Option<i64>, out: &mut dyn Write) -> Result<(), EngineError> {
         let directory = self.store_dir(&self.store.layer_rel_path(layer))?;
         pack_layer(&directory, self.format(), epoch, out)
             .map_err(|source| EngineError::tree(format!("cannot pack layer {layer}"), source))?;

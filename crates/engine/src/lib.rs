@@ -25,7 +25,6 @@ mod event;
 mod export;
 mod finish;
 mod forms;
-pub mod host;
 mod images;
 mod inspect;
 mod log;
@@ -39,6 +38,7 @@ mod snapshot;
 mod source;
 mod steps;
 mod task;
+mod upkeep;
 
 pub use cancel::Cancel;
 pub use confined::JOBS;

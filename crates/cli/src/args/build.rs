@@ -8,6 +8,7 @@ use stave_oci::{Platform, Reference};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "one for each flag, with its name")]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BuildArgs {
     /// The context: a directory, or `-` to read a tar archive or a Dockerfile from standard input

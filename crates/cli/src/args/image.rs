@@ -7,6 +7,7 @@ use stave_oci::Reference;
 
 /// List images
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[command(after_help = "\
 Examples:
   stave images me/app                                  Images of one repository

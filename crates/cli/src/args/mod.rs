@@ -22,7 +22,7 @@ pub(crate) use container::{
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
-pub(crate) use store::{CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
+pub(crate) use store::{CheckArgs, CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
 pub(crate) use usage::UsageError;
 
 /// The whole command line.
@@ -59,14 +59,14 @@ A link named `docker` that points to stave answers to docker's commands and flag
 /// Flags that every command has.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Directory of images, layers and the cache [default: /var/lib/stave for root, else
-    /// $XDG_DATA_HOME/stave; the variable STAVE_ROOT changes it]
+    /// Directory of images, layers and the cache [default: `/var/lib/stave` for root, else
+    /// `$XDG_DATA_HOME/stave`; the variable `STAVE_ROOT` changes it]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) root: Option<PathBuf>,
     /// Print what stave does besides the build itself
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,
-    /// Never colour the output (the variable NO_COLOR does the same)
+    /// Never colour the output (the variable `NO_COLOR` does the same)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_color: bool,
 }

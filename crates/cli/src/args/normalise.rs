@@ -84,11 +84,11 @@ pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, 
 }
 
 fn noun_help(noun: &str) -> String {
-    let mut text = format!("Docker's `{noun}` commands that stave has:\n\n");
+    let mut lines = vec![format!("Docker's `{noun}` commands that stave has:\n")];
     for (_, verb, words) in NOUN_FORMS.iter().filter(|(known, ..)| *known == noun) {
-        text += &format!("  stave {noun} {verb:<10} the same as `stave {}`\n", words.join(" "));
+        lines.push(format!("  stave {noun} {verb:<10} the same as `stave {}`", words.join(" ")));
     }
-    text
+    lines.join("\n")
 }
 
 /// If `error` is about a value given to a flag that takes none (`--pull=true`), returns `arguments` without that value,

@@ -12,10 +12,20 @@ Examples:
 /// The commands about the store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Verify everything in the store: digests, references, leftovers
-    Check,
+    Check(CheckArgs),
     Prune(PruneArgs),
     Usage(UsageArgs),
+    /// Have everything in the store written to the disk: what a build leaves to a process of its own
+    #[command(hide = true)]
+    Settle,
+}
+
+/// Verify everything in the store: digests, references, leftovers
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Delete what nothing refers to, and forget what is damaged, so that it is fetched or built again
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// Free space: cached steps, and images without a name

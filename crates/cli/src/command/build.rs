@@ -11,7 +11,7 @@ use stave_engine::{BuildOutcome, BuildRequest, ContextSource, Destination, Docke
 use super::{Context, settled};
 use crate::args::{BuildArgs, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
-use crate::host::{Processes, text_variable};
+use crate::host::{self, Processes, text_variable};
 use crate::progress::Display;
 use crate::{output, render};
 
@@ -26,6 +26,9 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     display.finish();
     let outcome = settled(&host, result.map_err(Failure::from))?;
     report.write(&outcome)?;
+    if outcome.steps_run > 0 {
+        host::settle_later(context.global, host);
+    }
     Ok(0)
 }
 
@@ -75,14 +78,10 @@ impl Report {
             return Ok(());
         }
         if self.progress != ProgressMode::Quiet {
-            let mut text = format!("image {}\n", outcome.image);
-            for name in &outcome.names {
-                text += &format!("named {}\n", render::printable(name));
-            }
-            for path in &self.written {
-                text += &format!("wrote {}\n", render::printable(&path.display().to_string()));
-            }
-            crate::print_error(&text);
+            let mut lines = vec![format!("image {}", outcome.image)];
+            lines.extend(outcome.names.iter().map(|name| format!("named {name}")));
+            lines.extend(self.written.iter().map(|path| format!("wrote {}", path.display())));
+            crate::print_error(&(render::printable(&lines.join("\n")) + "\n"));
         }
         Ok(())
     }

@@ -155,12 +155,12 @@ pub(super) fn start(args: &StartArgs, context: &Context<'_>) -> Result<u8, Failu
     if args.attach || args.interactive {
         return attached(&host, &args.containers[0], args.interactive);
     }
-    let mut names = String::new();
+    let mut names = Vec::new();
     let quiet = Quiet::begin()?;
     let mut result = Ok(());
     for name in &args.containers {
         match host.engine.start(name, false) {
-            Ok(_) => names += &format!("{name}\n"),
+            Ok(_) => names.push(name.clone()),
             Err(error) => result = Err(Failure::from(error)),
         }
         if result.is_err() {
@@ -168,7 +168,7 @@ pub(super) fn start(args: &StartArgs, context: &Context<'_>) -> Result<u8, Failu
         }
     }
     quiet.end()?;
-    output::text(&names)?;
+    output::lines(&names)?;
     settled(&host, result).map(|()| 0)
 }
 
@@ -251,10 +251,10 @@ fn finish_copy(host: &Host, result: Result<(), EngineError>, said: Option<String
 
 pub(super) fn remove(args: &RmArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
-    let (mut names, mut code) = (String::new(), 0);
+    let (mut names, mut code) = (Vec::new(), 0);
     for name in &args.containers {
         match host.engine.remove_container(name, args.force) {
-            Ok(removed) => names += &format!("{removed}\n"),
+            Ok(removed) => names.push(removed),
             Err(error) => {
                 let missing = matches!(error, EngineError::Container(ContainerError::NotFound(_)));
                 let failure = Failure::from(error);
@@ -265,7 +265,7 @@ pub(super) fn remove(args: &RmArgs, context: &Context<'_>) -> Result<u8, Failure
             }
         }
     }
-    output::text(&names)?;
+    output::lines(&names)?;
     Ok(code)
 }
 

@@ -18,16 +18,14 @@ pub(super) fn tag(args: &TagArgs, context: &Context<'_>) -> Result<u8, Failure> 
 
 pub(super) fn remove(args: &RmiArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
-    let (mut lines, mut code) = (String::new(), 0);
+    let (mut lines, mut code) = (Vec::new(), 0);
     for name in &args.images {
         match host.engine.remove_image(name, args.force) {
             Ok(removed) => {
-                for one in removed {
-                    lines += &match one {
-                        Removed::Untagged(name) => format!("Untagged: {name}\n"),
-                        Removed::Deleted(id) => format!("Deleted: {id}\n"),
-                    };
-                }
+                lines.extend(removed.into_iter().map(|one| match one {
+                    Removed::Untagged(name) => format!("Untagged: {name}"),
+                    Removed::Deleted(id) => format!("Deleted: {id}"),
+                }));
             }
             Err(error) => {
                 let missing = matches!(error, EngineError::Image(ImageError::NotFound(_)));
@@ -39,6 +37,6 @@ pub(super) fn remove(args: &RmiArgs, context: &Context<'_>) -> Result<u8, Failur
             }
         }
     }
-    output::text(&lines)?;
+    output::lines(&lines)?;
     Ok(code)
 }

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use stave_engine::sandbox::probe::{Finding, State, probe};
-use stave_engine::store::{Amount, CheckOptions, PruneOptions};
+use stave_engine::store::{Amount, PruneOptions};
 use stave_engine::{EngineError, store::Usage};
 use stave_oci::Platform;
 
 use super::Context;
-use crate::args::{CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
+use crate::args::{CheckArgs, CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
 use crate::failure::{self, Failure};
 use crate::host::Processes;
 use crate::table::{Column, Format, column};
@@ -16,19 +16,19 @@ use crate::{human, output};
 
 pub(super) fn store(command: &StoreCommand, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
-        StoreCommand::Check => check(context),
+        StoreCommand::Check(args) => check(args, context),
+        StoreCommand::Settle => settle(context),
         StoreCommand::Prune(args) => prune(args, context),
         StoreCommand::Usage(args) => usage(args, context),
     }
 }
 
-fn check(context: &Context<'_>) -> Result<u8, Failure> {
+fn check(args: &CheckArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
-    let options = CheckOptions { read_blobs: true, ..CheckOptions::default() };
-    let report = host.engine.store().check(&options).map_err(EngineError::from)?;
+    let report = host.engine.check(args.repair)?;
     let mut text = String::new();
     for lost in &report.lost {
-        text += &format!("lost: {lost:?}\n");
+        text += &format!("lost when the machine stopped: {} `{}`\n", lost.kind, lost.name);
     }
     for problem in &report.problems {
         text += &format!("problem: {problem}\n");
@@ -37,34 +37,30 @@ fn check(context: &Context<'_>) -> Result<u8, Failure> {
         "{} images, {} layers, {} blobs, {} containers",
         report.images, report.layers, report.blobs, report.containers
     );
-    text += &match report.problems.len() {
-        0 => format!("{counts}: no problems\n"),
-        1 => format!("{counts}: 1 problem\n"),
-        count => format!("{counts}: {count} problems\n"),
-    };
-    output::text(&text)?;
+    lines.push(match report.problems.len() {
+        0 => format!("{counts}: no problems"),
+        1 => format!("{counts}: 1 problem"),
+        count => format!("{counts}: {count} problems"),
+    });
+    output::lines(&lines)?;
     Ok(if report.is_clean() { 0 } else { failure::ENVIRONMENT })
+}
+
+fn settle(context: &Context<'_>) -> Result<u8, Failure> {
+    context.host(Processes::None)?.engine.settle()?;
+    Ok(0)
 }
 
 fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
     let options = PruneOptions { all: args.all, ..PruneOptions::default() };
     let pruned = host.engine.store().prune(&options).map_err(EngineError::from)?;
-    let mut text = String::new();
-    for name in &pruned.untagged {
-        text += &format!("untagged: {name}\n");
-    }
-    for id in &pruned.images {
-        text += &format!("deleted: {id}\n");
-    }
-    text += &format!(
-        "{} cached steps, {} layers, {} blobs\nTotal reclaimed space: {}\n",
-        pruned.cache_records,
-        pruned.layers,
-        pruned.blobs,
-        human::size(pruned.bytes)
-    );
-    output::text(&text)?;
+    host.engine.settle()?;
+    let mut lines: Vec<String> = pruned.untagged.iter().map(|name| format!("untagged: {name}")).collect();
+    lines.extend(pruned.images.iter().map(|id| format!("deleted: {id}")));
+    lines.push(format!("{} cached steps, {} layers, {} blobs", pruned.cache_records, pruned.layers, pruned.blobs));
+    lines.push(format!("Total reclaimed space: {}", human::size(pruned.bytes)));
+    output::lines(&lines)?;
     Ok(0)
 }
 
@@ -134,20 +130,20 @@ fn finding_row(finding: &Finding) -> Value {
 /// A line for each finding; below it what to do, where something is to be done.
 fn doctor_text(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for finding in findings {
-        text += &format!("{:<8} {:<width$}  {}\n", state_text(finding.state), finding.name, finding.detail);
+        lines.push(format!("{:<8} {:<width$}  {}", state_text(finding.state), finding.name, finding.detail));
         if !finding.advice.is_empty() {
-            text += &format!("         {:<width$}  hint: {}\n", "", finding.advice);
+            lines.push(format!("         {:<width$}  hint: {}", "", finding.advice));
         }
     }
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
-    text += &match (count(State::Missing), count(State::Limited)) {
+    lines.push(match (count(State::Missing), count(State::Limited)) {
         (0, 0) => "\nEverything that stave uses is here.\n".to_owned(),
-        (0, limited) => format!("\nStave works here; {limited} things are limited.\n"),
-        (missing, _) => format!("\nStave cannot run steps here: {missing} things are missing.\n"),
-    };
-    text
+        (0, limited) => format!("\nStave works here; what is limited: {limited}.\n"),
+        (missing, _) => format!("\nStave cannot run steps here; what is missing: {missing}.\n"),
+    });
+    lines.join("\n")
 }
 
 pub(super) fn version(args: &VersionArgs) -> Result<u8, Failure> {

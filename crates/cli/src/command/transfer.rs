@@ -16,12 +16,14 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure
     let pulled = host.engine.pull(&args.image, args.platform.as_ref(), &|event| display.report(event));
     display.finish();
     let pulled = settled(&host, pulled.map_err(Failure::from))?;
-    let mut text = String::new();
+    let mut lines = Vec::new();
     if !args.quiet {
         let status = if pulled.fresh { "Downloaded newer image for" } else { "Image is up to date for" };
-        text += &format!("Digest: {}\nStatus: {status} {}\n", pulled.digest, familiar(&args.image));
+        lines.push(format!("Digest: {}", pulled.digest));
+        lines.push(format!("Status: {status} {}", familiar(&args.image)));
     }
-    output::text(&format!("{text}{}\n", args.image))?;
+    lines.push(args.image.to_string());
+    output::lines(&lines)?;
     Ok(0)
 }
 
@@ -127,15 +129,13 @@ pub(super) fn load(args: &LoadArgs, context: &Context<'_>) -> Result<u8, Failure
     let display = context.display(args.quiet);
     let loaded = host.engine.load(input, &|event| display.report(event));
     display.finish();
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for image in settled(&host, loaded.map_err(Failure::from))? {
-        for name in &image.names {
-            text += &format!("Loaded image: {}\n", familiar(name));
-        }
+        lines.extend(image.names.iter().map(|name| format!("Loaded image: {}", familiar(name))));
         if image.names.is_empty() {
-            text += &format!("Loaded image ID: {}\n", image.id);
+            lines.push(format!("Loaded image ID: {}", image.id));
         }
     }
-    output::text(&text)?;
+    output::lines(&lines)?;
     Ok(0)
 }

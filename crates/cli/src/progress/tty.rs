@@ -115,7 +115,7 @@ impl Tty {
         let mut frame = String::new();
         if self.drawn > 0 {
             // Up over the last drawing, and all from there cleared.
-            frame += &format!("\x1b[{}A\r\x1b[J", self.drawn);
+            frame = format!("\x1b[{}A\r\x1b[J", self.drawn);
         }
         for line in self.above.drain(..).chain(live.iter().cloned()) {
             frame += &line;
