@@ -3,13 +3,13 @@
 //! Turns a [`StepSpec`] (layers, command, user) and three descriptors into a running process and its [`Exit`].
 //! It does not know images, stores, Dockerfiles or registries, and reads neither the environment nor the clock.
 //!
-//! Invariants:
+//! Invariants, each with the module of `tests/it` that guards it:
 //! 1. Nothing of a step outlives the builder, however the builder ends: every step is in a pid namespace whose first
-//!    process, the zygote, the kernel kills together with the builder.
-//! 2. A path that an image chose is resolved inside the step's root, by descriptor; what is mounted there is checked.
+//!    process, the zygote, the kernel kills together with the builder (`life`).
+//! 2. A path that an image chose is resolved inside the step's root, by descriptor; what is mounted there is checked (`image`, `user`).
 //! 3. A step has only descriptors 0 to 2, BuildKit's fourteen capabilities, a system call filter and no way to the
-//!    builder's own executable.
-//! 4. What goes wrong in the child is the same [`SandboxError`] in the parent.
+//!    builder's own executable (`isolation`, `escape`).
+//! 4. What goes wrong in the child is the same [`SandboxError`] in the parent (`life`, `job`).
 //!
 //! Read `spec`, `launcher`, `zygote`, `step`, then the modules that `step` names.
 
