@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use stave_pattern::IgnoreFile;
 use stave_tree::{
     Context, CopyManifest, CopyReport, CopyRequest, Dir, GzipWriter, HashMemory, LayerFormat, Limits, Previous,
     Selection, Time, ZstdWriter, apply_layer, copy_into, layer_digest, pack_layer,
@@ -47,6 +48,13 @@ fn run(work: &Path) -> Result<()> {
     learned.memory().save(&memory_dir, b"memory")?;
     let unchanged = |_| select(&context, HashMemory::load(&memory_dir, b"memory", now()?)).map(drop);
     measure("select and digest, nothing changed", 4 * ROUNDS, unchanged)?;
+    let ignoring = |_| {
+        let ignore = IgnoreFile::parse(b"node_modules\n.git\n**/*.log\n*.md\n!README.md\ntarget/**\n**/*.tmp\ndocs\n")?;
+        let memory = HashMemory::load(&memory_dir, b"memory", now()?);
+        let context = Context::open(Dir::open_ambient(&context)?, Some(ignore), memory);
+        Ok(context.select(&["."])?.digest().map(drop)?)
+    };
+    measure("the same with an ignore file of 8 lines", 4 * ROUNDS, ignoring)?;
     copies(work, &context)?;
     archives(work)
 }

@@ -10,7 +10,7 @@ use stave_oci::TreeDigest;
 use stave_pattern::{Component, IgnoreFile, Malformed, Wildcard};
 
 use crate::digest::{Owners, tree_digest};
-use crate::dir::{Dir, Follow, Kind, PathError, clean, join};
+use crate::dir::{Dir, Follow, Kind, Metadata, PathError, clean, join};
 use crate::memory::HashMemory;
 use crate::scan::{Content, Everything, Filter, Node, ScanError, Scanner};
 
@@ -62,6 +62,8 @@ pub struct Selection {
     pub(crate) root: Dir,
     pub(crate) owners: Owners,
     pub(crate) sources: Vec<Source>,
+    /// Device and inode of files that were selected under several names.
+    shared: BTreeSet<(u64, u64)>,
 }
 
 impl Selection {
@@ -98,8 +100,14 @@ impl Selection {
         Ok(tree_digest(nodes.iter(), self.owners))
     }
 
-    /// Adds another selection from the same root, as if both had been one list of patterns.
-    pub(crate) fn push(&mut self, source: Source) {
+    /// Tells whether a file was selected under several names.
+    pub(crate) fn is_shared(&self, metadata: &Metadata) -> bool {
+        self.shared.contains(&(metadata.device, metadata.inode))
+    }
+
+    fn push(&mut self, source: Source) {
+        let mut seen = BTreeSet::new();
+        find_shared(&source.node, &mut seen, &mut self.shared);
         self.sources.push(source);
     }
 }
@@ -123,6 +131,21 @@ impl Size {
             }
             Content::Link(_) | Content::Special => self.files += 1,
         }
+    }
+}
+
+/// Adds the inodes that `node` has under several names to `shared`. A link count alone does not tell: the other names may
+/// be elsewhere.
+fn find_shared(node: &Node, seen: &mut BTreeSet<(u64, u64)>, shared: &mut BTreeSet<(u64, u64)>) {
+    match &node.content {
+        Content::Directory { children, .. } => children.iter().for_each(|child| find_shared(child, seen, shared)),
+        Content::File(_) if node.metadata.links > 1 => {
+            let inode = (node.metadata.device, node.metadata.inode);
+            if !seen.insert(inode) {
+                shared.insert(inode);
+            }
+        }
+        Content::File(_) | Content::Link(_) | Content::Special => {}
     }
 }
 
@@ -220,7 +243,8 @@ fn select_with<F: Filter>(
     patterns: &[&str],
     owners: Owners,
 ) -> Result<Selection, SelectError> {
-    let mut selection = Selection { root: scanner.root.try_clone()?, owners, sources: Vec::new() };
+    let mut selection =
+        Selection { root: scanner.root.try_clone()?, owners, sources: Vec::new(), shared: BTreeSet::new() };
     for pattern in patterns {
         let cleaned = String::from_utf8(clean(pattern.as_bytes())).expect("cleaning keeps whole components");
         let wildcard = Wildcard::parse(&cleaned)

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::place::{chown, set_best_effort};
 use super::{Copier, CopyError, lock, manifest};
+use crate::digest::Owners;
 use crate::dir::{Dir, Kind, Metadata, PathError, list_xattrs, shown};
 use crate::memory::FileDigest;
 use crate::scan::Node;
@@ -93,7 +94,11 @@ impl Copier<'_> {
         let changed = || CopyError::Changed(shown(target));
         let read = |source: Errno| PathError::io("read", target, source);
         let before = Metadata::from_stat(&rustix::fs::fstat(&source).map_err(read)?);
-        if !before.is_unchanged_since(&node.metadata) {
+        let same: fn(&Metadata, &Metadata) -> bool = match selection.owners {
+            Owners::Root => Metadata::is_unchanged_since,
+            Owners::Kept => Metadata::has_content_of,
+        };
+        if !same(&before, &node.metadata) {
             return Err(changed());
         }
         let copy = create(pair, target)?;
@@ -103,7 +108,7 @@ impl Copier<'_> {
             Failed::Write(source) => PathError::io("write", target, source).into(),
         })?;
         let after = Metadata::from_stat(&rustix::fs::fstat(&source).map_err(read)?);
-        if length != before.size || !after.is_unchanged_since(&before) {
+        if length != before.size || !same(&after, &before) {
             return Err(changed());
         }
         let xattrs = list_xattrs(source.as_fd()).map_err(read)?;

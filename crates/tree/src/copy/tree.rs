@@ -121,7 +121,7 @@ impl<'a> Copier<'a> {
         {
             return Err(CopyError::OverDirectory(shown(target)));
         }
-        if matches!(node.content, Content::File(_)) && node.metadata.links > 1 {
+        if matches!(node.content, Content::File(_)) && node.metadata.links > 1 && selection.is_shared(&node.metadata) {
             lock(&self.deferred).push(Deferred {
                 selection,
                 source_path: source_path.to_vec(),

@@ -119,14 +119,21 @@ impl Metadata {
         self.kind == Kind::CharDevice && self.rdev == 0
     }
 
-    /// Tells whether both describe the same inode, unchanged in between.
+    /// Tells whether both describe the same inode, and nothing about it has changed in between, not even its attributes or
+    /// the number of its names.
     #[must_use]
     pub fn is_unchanged_since(&self, earlier: &Self) -> bool {
+        self.has_content_of(earlier) && self.changed == earlier.changed
+    }
+
+    /// Tells whether both describe the same inode with the same content, as far as its size and time tell. Files of a layer
+    /// get further names at any time, from builds that link them into theirs; that is no change of content.
+    #[must_use]
+    pub fn has_content_of(&self, earlier: &Self) -> bool {
         self.device == earlier.device
             && self.inode == earlier.inode
             && self.kind == earlier.kind
             && self.size == earlier.size
             && self.modified == earlier.modified
-            && self.changed == earlier.changed
     }
 }

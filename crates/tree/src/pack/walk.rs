@@ -215,7 +215,7 @@ impl<'a> Packer<'a> {
             Err(source) => Err(PathError::io("examine", path, source)),
         };
         let before = examined(&file)?;
-        if !before.is_unchanged_since(listed) {
+        if !before.has_content_of(listed) {
             return Err(PackError::Changed(shown(path)));
         }
         let xattrs =
@@ -225,7 +225,7 @@ impl<'a> Packer<'a> {
         let blocks = entry.blocks();
         self.write(&blocks)?;
         self.content(&mut file, before.size, path)?;
-        if !examined(&file)?.is_unchanged_since(&before) {
+        if !examined(&file)?.has_content_of(&before) {
             return Err(PackError::Changed(shown(path)));
         }
         Ok(())

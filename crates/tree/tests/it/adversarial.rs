@@ -280,3 +280,42 @@ fn what_is_no_regular_file_is_not_read() {
     }
     assert!(root.metadata(b"etc/passwd", Follow::Yes).is_ok());
 }
+
+/// A17: while archives are made of and unpacked into a tree, a directory in it is exchanged with a link to the host again
+/// and again. What is read and written stays inside.
+#[test]
+fn exchanging_directories_and_links_gains_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    if !is_root() {
+        return;
+    }
+    let arena = Arena::new();
+    let (root, victim) = (arena.scratch.path("x/root"), arena.fill("@/victim"));
+    make(&root, "d/hello = inside\nother/ 755");
+    std::os::unix::fs::symlink(victim, root.join("l")).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let exchanger = scope.spawn(|| {
+            let mut count = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&arena.root, c"d", &arena.root, c"l", flags).unwrap();
+                count += 1;
+            }
+            count
+        });
+        let archive = tar("f d/new = x\nf l/new = x\nd d 700\nf d/hello = inside");
+        for _ in 0..1000 {
+            let mut out = Vec::new();
+            // Either may fail when what it looks at changes; that is a clean end.
+            drop(stave_tree::pack_tree(&arena.root, b"d", b"d", None, &mut out));
+            drop(stave_tree::pack_tree(&arena.root, b"", b"", None, &mut out));
+            assert!(!out.windows(8).any(|window| window == b"sentinel"));
+            drop(extract_archive(&archive[..], &arena.root, None, &Limits::default()));
+            drop(arena.root.read_file(b"d/hello", 100).map(|bytes| assert_eq!(bytes, b"inside")));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(exchanger.join().unwrap() > 100);
+    });
+    assert_eq!(Arena::picture(&arena.scratch.path("x")), arena.before);
+}
