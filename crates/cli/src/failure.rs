@@ -100,10 +100,7 @@ impl Failure {
                 BuildFailure::Dockerfile { name, text, diagnostics } => {
                     render::diagnostics(name, text, diagnostics, style)
                 }
-                BuildFailure::Base { name, text, span, image, hint, error } => {
-                    let place = render::Place { name, text, span: *span };
-                    render::base_failure(&place, image, hint.as_deref(), error, style)
-                }
+                BuildFailure::Base(failure) => render::base_failure(failure, style),
                 BuildFailure::Step(failure) => render::step_failure(failure, style),
                 BuildFailure::Environment(error) => render::error(error, error.hint().as_deref(), style),
                 BuildFailure::Interrupted => render::message("interrupted", None, style),
@@ -126,12 +123,12 @@ impl From<BuildFailure> for Failure {
     fn from(failure: BuildFailure) -> Self {
         let code = match &failure {
             BuildFailure::Dockerfile { .. } => USAGE,
+            BuildFailure::Base(failure) if failure.hint.is_some() => USAGE,
             BuildFailure::Step(step) => match &step.cause {
                 stave_engine::StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
                 _ => FAILED,
             },
-            BuildFailure::Base { hint: Some(_), .. } => USAGE,
-            BuildFailure::Base { error, .. } => match code_of(error) {
+            BuildFailure::Base(failure) => match code_of(&failure.error) {
                 FAILED => ENVIRONMENT,
                 code => code,
             },

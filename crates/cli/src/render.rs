@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{EngineError, StepCause, StepFailure};
+use stave_engine::{BaseFailure, StepCause, StepFailure};
 
 use crate::human;
 
@@ -125,33 +125,17 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Some words of a file.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
-    /// What the user calls the file.
-    pub(crate) name: &'a str,
-    /// All of its text.
-    pub(crate) text: &'a str,
-    /// Which words.
-    pub(crate) span: Span,
-}
-
 /// Returns why an image that the file names cannot be had. With a hint at what was perhaps meant, a stage, it is shown
 /// as a mistake in the name.
-pub(crate) fn base_failure(
-    place: &Place<'_>,
-    image: &str,
-    meant: Option<&str>,
-    error: &EngineError,
-    style: Style,
-) -> String {
+pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
+    let BaseFailure { name, text, span, image, hint: meant, error } = failure;
+    let span = *span;
     let cause = chain(error);
-    let Place { name, text, span } = *place;
     if let Some(meant) = meant {
         let message = format!("no stage is named `{image}`, and the image cannot be had: {cause}");
         let mut mistake = Diagnostic::error(codes::UNKNOWN_STAGE, span, message);
-        mistake.labels[0].text = "not the name of an earlier stage".to_owned();
-        mistake.hints.push(meant.to_owned());
+        mistake.labels[0].text = String::from("not the name of an earlier stage");
+        mistake.hints.push(meant.clone());
         return diagnostic(name, text, &mistake, style);
     }
     let title = if cause.contains(image) { cause } else { format!("cannot use image `{image}`: {cause}") };

@@ -265,20 +265,20 @@ impl Engine {
         let done: Mutex<Vec<Option<Result<PulledLayer, EngineError>>>> =
             Mutex::new(wanted.iter().map(|_| None).collect());
         let next = Mutex::new(0..wanted.len());
+        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some(index) = take() {
+                let (diff_id, descriptor) = wanted[index];
+                let result = self.pull_layer(lease, remote, diff_id, descriptor, events);
+                if result.is_err() {
+                    *next.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
+                }
+                done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+            }
+        };
         thread::scope(|scope| {
             for _ in 0..wanted.len().min(TRANSFERS_MAX) {
-                scope.spawn(|| {
-                    loop {
-                        let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { break };
-                        let (diff_id, descriptor) = wanted[index];
-                        let result = self.pull_layer(lease, remote, diff_id, descriptor, events);
-                        let failed = result.is_err();
-                        done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
-                        if failed {
-                            *next.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
-                        }
-                    }
-                });
+                scope.spawn(work);
             }
         });
         let mut layers = Vec::new();

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, StepId, StepLine};
 use crate::finish::{self, Finished};
-use crate::outcome::{BuildFailure, BuildOutcome};
+use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, PullPolicy};
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -28,7 +28,7 @@ impl From<EngineError> for BuildFailure {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Interrupted => Self::Interrupted,
-            error => Self::Environment(error),
+            error => Self::Environment(Box::new(error)),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Planning<'_> {
             match plan {
                 _ if diagnostics.iter().any(Diagnostic::is_error) => return Err(self.invalid(diagnostics)),
                 Plan::Invalid => return Err(self.invalid(diagnostics)),
-                Plan::Need(requests) => self.find_bases(&file, requests, pull, &mut facts)?,
+                Plan::Need(requests) => self.find_bases(&file, &requests, pull, &mut facts)?,
                 Plan::Ready(plan) => {
                     self.warn(diagnostics);
                     return Ok(*plan);
@@ -180,13 +180,13 @@ impl Planning<'_> {
     fn find_bases(
         &mut self,
         file: &Dockerfile,
-        requests: Vec<(BaseRequest, Span)>,
+        requests: &[(BaseRequest, Span)],
         pull: PullPolicy,
         facts: &mut Facts,
     ) -> Result<(), BuildFailure> {
         let found = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for (request, span) in &requests {
+            for (request, span) in requests {
                 let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
                 scope.spawn(move || {
                     let base = engine.find_base(lease, request, pull, events);
@@ -205,7 +205,7 @@ impl Planning<'_> {
     fn unfound(&self, file: &Dockerfile, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
         match error {
             EngineError::Interrupted => BuildFailure::Interrupted,
-            error => BuildFailure::Base {
+            error => BuildFailure::Base(Box::new(BaseFailure {
                 name: self.source.name.clone(),
                 text: self.source.text.clone(),
                 span,
@@ -213,7 +213,7 @@ impl Planning<'_> {
                 hint: similar_stage(file, &request.reference)
                     .map(|stage| format!("If a stage is meant, its name is `{stage}`.")),
                 error,
-            },
+            })),
         }
     }
 }

@@ -97,18 +97,24 @@ pub(crate) fn copy(
     let refuse =
         |why: &str| EngineError::request(format!("cannot copy `{}` to `{}`: {why}", from.shown, to.shown), None);
     let place = place(from.path, is_dir, to.path, there).map_err(refuse)?;
-    let into = to.root.open_dir(&place.directory).map_err(|error| match error.is_not_found() {
-        true => refuse("the directory of the destination does not exist"),
-        false => EngineError::tree(format!("cannot copy to `{}`", to.shown), error),
+    let into = to.root.open_dir(&place.directory).map_err(|error| {
+        if error.is_not_found() {
+            refuse("the directory of the destination does not exist")
+        } else {
+            EngineError::tree(format!("cannot copy to `{}`", to.shown), error)
+        }
     })?;
     transfer(engine, from.root, &source, &place.name, &into, keep_owners)
 }
 
 /// Returns the path to pack, and whether it is a directory. A slash at its end follows a link.
 fn find_source(from: &CopyFrom<'_>, follow: bool) -> Result<(Vec<u8>, bool), EngineError> {
-    let fail = |error: PathError| match error.is_not_found() {
-        true => EngineError::request(format!("`{}` does not exist", from.shown), None),
-        false => EngineError::tree(format!("cannot copy `{}`", from.shown), error),
+    let fail = |error: PathError| {
+        if error.is_not_found() {
+            EngineError::request(format!("`{}` does not exist", from.shown), None)
+        } else {
+            EngineError::tree(format!("cannot copy `{}`", from.shown), error)
+        }
     };
     let follow = follow || from.path.ends_with(b"/") || from.path.ends_with(b"/.");
     let path = if follow { from.root.resolve(from.path).map_err(fail)? } else { from.path.to_vec() };
@@ -132,13 +138,13 @@ fn transfer(
     let failed = |source: io::Error| EngineError::tree("cannot copy files", source);
     let (reader, mut writer) = io::pipe().map_err(failed)?;
     thread::scope(|scope| {
-        let packer = scope.spawn(move || {
+        let sender = scope.spawn(move || {
             let packed = pack_tree(from, path, name, None, &mut writer);
             drop(writer);
             packed
         });
         let unpacked = unpack(reader, into, keep_owners);
-        let packed = packer.join().expect("the packer does not panic");
+        let packed = sender.join().expect("the packer does not panic");
         engine.go_on()?;
         // An unpacker that fails breaks the packer's pipe, so its error is the cause.
         unpacked.and(packed.map(drop).map_err(|source| EngineError::tree("cannot read the files", source)))
@@ -175,25 +181,25 @@ mod tests {
         })
     }
 
-    fn at(directory: &str, name: &str) -> Result<(String, String), &'static str> {
-        Ok((directory.to_owned(), name.to_owned()))
+    fn at(directory: &str, name: &str) -> (String, String) {
+        (directory.to_owned(), name.to_owned())
     }
 
     #[test]
     fn a_file_goes_where_docker_puts_it() {
-        assert_eq!(goes("/a/f", false, "x/g", There::Nothing), at("x/", "g"));
-        assert_eq!(goes("/a/f", false, "g", There::File), at(".", "g"));
-        assert_eq!(goes("/a/f", false, "x", There::Directory), at("x", "f"));
+        assert_eq!(goes("/a/f", false, "x/g", There::Nothing), Ok(at("x/", "g")));
+        assert_eq!(goes("/a/f", false, "g", There::File), Ok(at(".", "g")));
+        assert_eq!(goes("/a/f", false, "x", There::Directory), Ok(at("x", "f")));
         assert!(goes("/a/f", false, "x/", There::Nothing).is_err());
     }
 
     #[test]
     fn a_directory_goes_where_docker_puts_it() {
-        assert_eq!(goes("/a/d", true, "x/new", There::Nothing), at("x/", "new"));
-        assert_eq!(goes("/a/d/.", true, "new", There::Nothing), at(".", "new"));
-        assert_eq!(goes("/a/d", true, "x", There::Directory), at("x", "d"));
-        assert_eq!(goes("/a/d/", true, "x", There::Directory), at("x", "d"));
-        assert_eq!(goes("/a/d/.", true, "x", There::Directory), at("x", ""));
+        assert_eq!(goes("/a/d", true, "x/new", There::Nothing), Ok(at("x/", "new")));
+        assert_eq!(goes("/a/d/.", true, "new", There::Nothing), Ok(at(".", "new")));
+        assert_eq!(goes("/a/d", true, "x", There::Directory), Ok(at("x", "d")));
+        assert_eq!(goes("/a/d/", true, "x", There::Directory), Ok(at("x", "d")));
+        assert_eq!(goes("/a/d/.", true, "x", There::Directory), Ok(at("x", "")));
         assert!(goes("/a/d", true, "x", There::File).is_err());
     }
 }

@@ -187,14 +187,14 @@ impl Engine {
             From::Pack(layer) => {
                 let (mut reader, mut writer) = io::pipe().map_err(failed)?;
                 thread::scope(|scope| {
-                    let packer = scope.spawn(move || {
+                    let sender = scope.spawn(move || {
                         let packed = self.pack(layer, epoch, &mut writer);
                         drop(writer);
                         packed
                     });
                     let written = read(&mut reader);
                     drop(reader);
-                    let packed = packer.join().expect("the packer does not panic");
+                    let packed = sender.join().expect("the packer does not panic");
                     // A reader that fails breaks the packer's pipe, so its error is the cause.
                     written.map_err(failed).and(packed)
                 })

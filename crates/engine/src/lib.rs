@@ -47,7 +47,7 @@ pub use engine::{Engine, Settings};
 pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
-pub use outcome::{BuildFailure, BuildOutcome, StepCause, StepFailure};
+pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use request::{
     BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Output, OutputKind, PullPolicy,
 };

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept_in_memory() {
-        let text: String = (0..60).map(|number| format!("{number}\n")).collect();
+        let text = (0..60).map(|number| number.to_string()).collect::<Vec<_>>().join("\n") + "\n";
         let (_directory, mut log) = log(&[text.as_bytes()]);
         let lines = log.last_lines();
         assert_eq!(lines.len(), LAST_LINES);

@@ -38,26 +38,30 @@ pub enum BuildFailure {
         diagnostics: Vec<Diagnostic>,
     },
     /// An image that the Dockerfile names cannot be had.
-    Base {
-        /// The file's name, as the user gave it.
-        name: String,
-        /// The file's text, which `span` points into.
-        text: String,
-        /// The words that name the image.
-        span: Span,
-        /// The image.
-        image: String,
-        /// What was perhaps meant, as a whole sentence.
-        hint: Option<String>,
-        /// Why not.
-        error: EngineError,
-    },
+    Base(Box<BaseFailure>),
     /// A step failed.
     Step(Box<StepFailure>),
     /// Something outside the Dockerfile failed, possibly on behalf of a line in it.
-    Environment(EngineError),
+    Environment(Box<EngineError>),
     /// The caller cancelled.
     Interrupted,
+}
+
+/// Why an image that the Dockerfile names cannot be had.
+#[derive(Debug)]
+pub struct BaseFailure {
+    /// The file's name, as the user gave it.
+    pub name: String,
+    /// The file's text, which `span` points into.
+    pub text: String,
+    /// The words that name the image.
+    pub span: Span,
+    /// The image.
+    pub image: String,
+    /// What was perhaps meant, as a whole sentence.
+    pub hint: Option<String>,
+    /// Why not.
+    pub error: EngineError,
 }
 
 /// How a step failed.

@@ -41,7 +41,7 @@ pub(crate) struct Run<'a> {
     steps: BTreeMap<NodeId, Vec<usize>>,
     told: Told,
     selections: Mutex<BTreeMap<NodeId, Selection>>,
-    failure: Mutex<Option<(NodeId, Failure)>>,
+    failure: Mutex<Option<(NodeId, Box<Failure>)>>,
     stopping: AtomicBool,
     ran: AtomicU32,
     cached: AtomicU32,
@@ -55,9 +55,9 @@ struct Failure {
     took: Duration,
 }
 
-impl From<EngineError> for Failure {
+impl From<EngineError> for Box<Failure> {
     fn from(error: EngineError) -> Self {
-        Self { cause: StepCause::Refused(error), last_lines: Vec::new(), log: None, took: Duration::ZERO }
+        Self::new(Failure { cause: StepCause::Refused(error), last_lines: Vec::new(), log: None, took: Duration::ZERO })
     }
 }
 
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn fail(&self, node: NodeId, failure: Failure) -> Answer<Snapshot> {
+    fn fail(&self, node: NodeId, failure: Box<Failure>) -> Answer<Snapshot> {
         lock(&self.failure).get_or_insert((node, failure));
         Answer::Failed { node }
     }
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
         key: CacheKey,
         selection: Option<TreeDigest>,
         inputs: &[Snapshot],
-    ) -> Result<Snapshot, Failure> {
+    ) -> Result<Snapshot, Box<Failure>> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(EngineError::Interrupted.into());
         }
@@ -240,15 +240,15 @@ impl<'a> Run<'a> {
         operation: &stave_graph::Exec,
         parent: &Snapshot,
         started: Instant,
-    ) -> Result<LayerId, Failure> {
+    ) -> Result<LayerId, Box<Failure>> {
         let number = self.steps.get(&node).and_then(|steps| steps.first()).copied().unwrap_or(node.index());
         let directory = self.engine.store.root().join(self.engine.store.build_logs_rel_path(self.build));
         let mut log = StepLog::new(directory.join(format!("{}.log", number + 1)));
         let report = |stream: Stream, bytes: &[u8]| {
             self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
         };
-        let note = |message: &str| (self.events)(Event::Notice { message: message.to_owned() });
-        let mut watch = exec::Watch { log: &mut log, report: &report, note: &note };
+        let remark = |message: &str| (self.events)(Event::Notice { message: message.to_owned() });
+        let mut watch = exec::Watch { log: &mut log, report: &report, note: &remark };
         let ran = exec::run(self.engine, self.lease, operation, &parent.layers, &mut watch);
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
         };
         self.tell(node, |step| Event::StepFailed { step, took: started.elapsed() });
         let last_lines = log.last_lines();
-        Err(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() })
+        Err(Box::new(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() }))
     }
 
     /// Returns the time of each entry of the plan's history, in seconds since 1970: when its layer was made, and for an
@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
     pub(crate) fn into_failure(self, node: NodeId) -> BuildFailure {
         let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some((node, failure)) = failure else {
-            return BuildFailure::Environment(EngineError::request(format!("{node:?} failed without a cause"), None));
+            return EngineError::request(format!("{node:?} failed without a cause"), None).into();
         };
         if let StepCause::Refused(EngineError::Interrupted) = failure.cause {
             return BuildFailure::Interrupted;
@@ -312,11 +312,13 @@ impl<'a> Run<'a> {
 /// Returns the patterns of the sources that are other snapshots, in the order of the operation's further inputs.
 fn tree_patterns(op: &Op) -> Vec<&str> {
     let Op::Copy(operation) = op else { return Vec::new() };
-    let pattern = |source| match source {
-        &CopySource::Tree { ref pattern, .. } => Some(pattern.as_str()),
-        &CopySource::Context { .. } => None,
-    };
-    operation.sources.iter().filter_map(pattern).collect()
+    let mut patterns = Vec::new();
+    for source in &operation.sources {
+        if let CopySource::Tree { pattern, .. } = source {
+            patterns.push(pattern.as_str());
+        }
+    }
+    patterns
 }
 
 impl Worker<Snapshot> for Run<'_> {

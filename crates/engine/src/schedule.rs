@@ -44,10 +44,8 @@ where
                     Action::Cancel { .. } => worker.stop(),
                     Action::Digest { .. } | Action::LookUpContent { .. } | Action::Execute { .. } => {
                         let answers = answers.clone();
-                        scope.spawn(move || {
-                            // The receiver lives until every action is answered, so sending cannot fail.
-                            drop(answers.send(worker.perform(action)));
-                        });
+                        // The receiver lives until every action is answered, so sending cannot fail.
+                        scope.spawn(move || drop(answers.send(worker.perform(action))));
                     }
                 }
             }

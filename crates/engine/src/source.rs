@@ -58,7 +58,7 @@ impl Source {
         let (name, bytes, beside) = read_dockerfile(&mut opened, dockerfile)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..offset].split(|&byte| byte == b'\n').count();
             EngineError::request(format!("`{name}` is not UTF-8 text: line {line} has a byte that is none"), None)
         })?;
         let ignore = read_ignore(&opened, beside)?;

@@ -5,6 +5,8 @@
 //!
 //! Reference: OCI image-spec 1.1, `config.md`; Docker Image Specification v1.2.
 
+#![expect(clippy::zero_sized_map_values, reason = "this is how the format writes a set")]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,6 +17,9 @@ use crate::platform::Platform;
 /// An empty JSON object: the values of `ExposedPorts` and `Volumes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
+
+/// A set of names, as the format writes one: an object whose values are empty objects.
+pub type Names = BTreeMap<String, Empty>;
 
 /// `null` stands for an empty value in many configurations that Go programs wrote.
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
@@ -78,7 +83,7 @@ pub struct RunConfig {
     pub user: String,
     /// Ports as `80/tcp`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
-    pub exposed_ports: BTreeMap<String, Empty>,
+    pub exposed_ports: Names,
     /// Variables as `NAME=value`, in the order of their definition.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
@@ -96,7 +101,7 @@ pub struct RunConfig {
     pub args_escaped: Option<bool>,
     /// Paths that are volumes.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
-    pub volumes: BTreeMap<String, Empty>,
+    pub volumes: Names,
     /// Where the command starts.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,

@@ -128,6 +128,7 @@ pub struct Index {
 }
 
 /// A manifest document, read strictly.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// One image.
@@ -220,6 +221,14 @@ struct UniqueKeys {
     duplicate: Option<String>,
 }
 
+impl UniqueKeys {
+    fn add(&mut self, key: String, value: serde_json::Value) {
+        if self.map.insert(key.clone(), value).is_some() {
+            self.duplicate.get_or_insert(key);
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -232,10 +241,8 @@ impl<'de> Deserialize<'de> for UniqueKeys {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<UniqueKeys, A::Error> {
                 let mut keys = UniqueKeys { map: BTreeMap::new(), duplicate: None };
-                while let Some((key, value)) = access.next_entry::<String, serde_json::Value>()? {
-                    if keys.map.insert(key.clone(), value).is_some() {
-                        keys.duplicate.get_or_insert(key);
-                    }
+                while let Some((key, value)) = access.next_entry()? {
+                    keys.add(key, value);
                 }
                 Ok(keys)
             }

@@ -40,11 +40,9 @@ impl Platform {
             ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
             ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant),
             ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64", None),
-            ("armhf", _) => ("arm", Some("v7")),
-            ("armel", _) => ("arm", Some("v6")),
-            ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("armhf", _) | ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("armel", _) | ("arm", Some("6")) => ("arm", Some("v6")),
             ("arm", Some("5")) => ("arm", Some("v5")),
-            ("arm", Some("6")) => ("arm", Some("v6")),
             ("i386" | "i686" | "x86" | "386", _) => ("386", None),
             (other, variant) => (other, variant),
         };

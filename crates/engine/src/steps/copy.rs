@@ -21,11 +21,13 @@ pub(crate) struct Sources<'a> {
 
 /// Returns the patterns that select from the context.
 pub(crate) fn context_patterns(operation: &Copy) -> Vec<&str> {
-    let pattern = |source| match source {
-        &CopySource::Context { ref pattern } => Some(pattern.as_str()),
-        &CopySource::Tree { .. } => None,
-    };
-    operation.sources.iter().filter_map(pattern).collect()
+    let mut patterns = Vec::new();
+    for source in &operation.sources {
+        if let CopySource::Context { pattern } = source {
+            patterns.push(pattern.as_str());
+        }
+    }
+    patterns
 }
 
 /// Selects from the context and hashes what is selected.
