@@ -49,7 +49,7 @@ impl Format {
     /// Returns `rows` as text. `heads` says what stands above the columns of a table.
     pub(crate) fn render(&self, rows: &[Value], heads: &[Column]) -> Result<String, TemplateError> {
         match self {
-            Self::Json => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
+            Self::Json => Ok(rows.iter().map(|row| row.to_string() + "\n").collect()),
             Self::Lines(template) => rows.iter().map(|row| Ok(template.render(row)? + "\n")).collect(),
             Self::Table(template) => {
                 let head: Map<String, Value> =

@@ -204,7 +204,6 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
     let help = format!("See `stave {command} --help` for what there is.");
     let mut usage = match error.kind() {
         ErrorKind::DisplayHelp => return UsageError::for_stdout(error.render().to_string()),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => UsageError { text: error.render().to_string(), code: 2 },
         ErrorKind::InvalidSubcommand => unknown_command(error),
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             UsageError::usage(format!("`{argument}` is one argument too many for `stave {command}`"), &help)

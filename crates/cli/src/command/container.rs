@@ -206,15 +206,12 @@ pub(super) fn copy(args: CpArgs, context: &Context<'_>) -> Result<u8, Failure> {
     match (args.source, args.dest) {
         (CpEnd::Container { .. }, CpEnd::Container { .. }) => Err(Failure::usage(both)),
         (CpEnd::Container { container, path }, dest) => {
-            let (target, said) = match dest {
-                CpEnd::Local(local) => {
-                    let said = format!("copied {container}:{path} to {}\n", local.display());
-                    (CopyTarget::Path(local), Some(said))
-                }
-                _ => {
-                    output::refuse_terminal("a tar archive")?;
-                    (CopyTarget::Tar(Box::new(std::io::stdout())), None)
-                }
+            let (target, said) = if let CpEnd::Local(local) = dest {
+                let said = format!("copied {container}:{path} to {}\n", local.display());
+                (CopyTarget::Path(local), Some(said))
+            } else {
+                output::refuse_terminal("a tar archive")?;
+                (CopyTarget::Tar(Box::new(std::io::stdout())), None)
             };
             let host = context.host(Processes::Some)?;
             let result = host.engine.copy_out(&container, path.as_bytes(), target, args.follow_link, args.archive);

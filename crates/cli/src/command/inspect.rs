@@ -21,28 +21,26 @@ pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<u8, F
     let host = context.host(Processes::None)?;
     let (mut found, mut code) = (Vec::new(), 0);
     for name in &args.names {
-        match find(&host.engine, name, args.kind)? {
-            Some(value) => found.push(value),
-            None => {
-                let kind = match args.kind {
-                    Some(ObjectType::Image) => "image",
-                    Some(ObjectType::Container) => "container",
-                    None => "image or container",
-                };
-                crate::print_error(&Failure::failed(format!("no such {kind}: `{name}`")).render(context.style));
-                code = failure::FAILED;
-            }
+        if let Some(value) = find(&host.engine, name, args.kind)? {
+            found.push(value);
+            continue;
         }
+        let kind = match args.kind {
+            Some(ObjectType::Image) => "image",
+            Some(ObjectType::Container) => "container",
+            None => "image or container",
+        };
+        crate::print_error(&Failure::failed(format!("no such {kind}: `{name}`")).render(context.style));
+        code = failure::FAILED;
     }
-    let text = match (&template, args.format.is_some()) {
+    match (&template, args.format.is_some()) {
         (Some(template), _) => {
             let lines: Result<Vec<String>, _> = found.iter().map(|value| template.render(value)).collect();
-            lines?.into_iter().map(|line| line + "\n").collect()
+            output::lines(&lines?)?;
         }
-        (None, true) => found.iter().map(|value| format!("{value}\n")).collect(),
-        (None, false) => pretty(&Value::Array(found)),
-    };
-    output::text(&text)?;
+        (None, true) => output::lines(&found.iter().map(Value::to_string).collect::<Vec<_>>())?,
+        (None, false) => output::text(&pretty(&Value::Array(found)))?,
+    }
     Ok(code)
 }
 

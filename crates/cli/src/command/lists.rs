@@ -166,7 +166,7 @@ fn image_rows(image: &ImageSummary, args: &ImagesArgs, wanted: &Wanted, now: i64
 }
 
 fn ids(rows: &[Value]) -> String {
-    rows.iter().filter_map(|row| row["ID"].as_str()).map(|id| format!("{id}\n")).collect()
+    rows.iter().filter_map(|row| row["ID"].as_str()).flat_map(|id| [id, "\n"]).collect()
 }
 
 pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Failure> {

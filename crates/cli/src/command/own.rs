@@ -26,13 +26,9 @@ pub(super) fn store(command: &StoreCommand, context: &Context<'_>) -> Result<u8,
 fn check(args: &CheckArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
     let report = host.engine.check(args.repair)?;
-    let mut text = String::new();
-    for lost in &report.lost {
-        text += &format!("lost when the machine stopped: {} `{}`\n", lost.kind, lost.name);
-    }
-    for problem in &report.problems {
-        text += &format!("problem: {problem}\n");
-    }
+    let lost = report.lost.iter().map(|lost| format!("lost when the machine stopped: {} `{}`", lost.kind, lost.name));
+    let mut lines: Vec<String> = lost.collect();
+    lines.extend(report.problems.iter().map(|problem| format!("problem: {problem}")));
     let counts = format!(
         "{} images, {} layers, {} blobs, {} containers",
         report.images, report.layers, report.blobs, report.containers

@@ -37,11 +37,9 @@ impl Lines {
                 (State::Text, _) => self.text(byte),
                 (State::Escape, b'[') => self.state = State::Csi,
                 (State::Escape, b']' | b'P' | b'_' | b'^' | b'X') => self.state = State::String,
-                (State::Escape, 0x20..=0x2f) => {}
-                (State::Csi, 0x20..=0x3f) => {}
                 (State::String, 0x1b) => self.state = State::StringEscape,
                 (State::String, 0x07) | (State::StringEscape, _) => self.state = State::Text,
-                (State::String, _) => {}
+                (State::Escape, 0x20..=0x2f) | (State::Csi, 0x20..=0x3f) | (State::String, _) => {}
                 (State::Escape | State::Csi, b'\n') => {
                     self.state = State::Text;
                     complete.push(self.take());

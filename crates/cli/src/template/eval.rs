@@ -25,28 +25,35 @@ struct Scope {
 impl Scope {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
         for node in nodes {
-            match node {
-                Node::Text(text) => self.out.push_str(text),
-                Node::Print(pipeline) => {
-                    let value = self.pipeline(pipeline, dot)?;
-                    match pipeline.variables.first() {
-                        Some(name) => self.variables.push((name.clone(), value)),
-                        None => self.out.push_str(&text_of(&value)),
-                    }
-                }
-                Node::If { condition, then, otherwise } => {
-                    self.inner(condition, dot, |scope, value| {
-                        scope.nodes(if is_true(value) { then } else { otherwise }, dot)
-                    })?;
-                }
-                Node::With { value, then, otherwise } => self.inner(value, dot, |scope, value| {
-                    if is_true(value) { scope.nodes(then, value) } else { scope.nodes(otherwise, dot) }
-                })?,
-                Node::Range { list, body, otherwise } => self.range(list, body, otherwise, dot)?,
-            }
+            self.node(node, dot)?;
             if self.out.len() > OUTPUT_BYTES_MAX {
                 return Err(TemplateError::new(1, "the output is too long"));
             }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<(), TemplateError> {
+        match node {
+            Node::Text(text) => self.out.push_str(text),
+            Node::Print(pipeline) => {
+                let value = self.pipeline(pipeline, dot)?;
+                match pipeline.variables.first() {
+                    Some(name) => self.variables.push((name.clone(), value)),
+                    None => self.out.push_str(&text_of(&value)),
+                }
+            }
+            Node::If { condition, then, otherwise } => {
+                let branch = |value: &Value| if is_true(value) { then } else { otherwise };
+                return self.inner(condition, dot, |scope, value| scope.nodes(branch(value), dot));
+            }
+            Node::With { value, then, otherwise } => {
+                return self.inner(value, dot, |scope, value| {
+                    let (branch, dot) = if is_true(value) { (then, value) } else { (otherwise, dot) };
+                    scope.nodes(branch, dot)
+                });
+            }
+            Node::Range { list, body, otherwise } => return self.range(list, body, otherwise, dot),
         }
         Ok(())
     }
@@ -143,14 +150,14 @@ impl Scope {
 fn fields_of(mut value: Value, term: &Term) -> Result<Value, TemplateError> {
     for name in &term.fields {
         value = match value {
-            Value::Object(mut fields) => match fields.swap_remove(name) {
-                Some(field) => field,
-                None => {
+            Value::Object(mut fields) => {
+                let Some(field) = fields.swap_remove(name) else {
                     let known: Vec<&str> = sorted(&fields).map(|(key, _)| key).take(40).collect();
                     let message = format!("there is no field `{name}` here, only {}", known.join(", "));
                     return Err(TemplateError::new(term.place, message));
-                }
-            },
+                };
+                field
+            }
             other => {
                 let message = format!("there is no field `{name}` in {}", kind_of(&other));
                 return Err(TemplateError::new(term.place, message));
@@ -210,9 +217,9 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value, String> {
         None => Err(format!("`{name}` needs {} arguments", at + 1)),
     };
     let one = || arguments.first().ok_or_else(|| format!("`{name}` needs an argument"));
-    let count_is = |wanted: usize| match arguments.len() == wanted {
-        true => Ok(()),
-        false => Err(format!("`{name}` takes {wanted} arguments, not {}", arguments.len())),
+    let count_is = |wanted: usize| match arguments.len() {
+        count if count == wanted => Ok(()),
+        count => Err(format!("`{name}` takes {wanted} arguments, not {count}")),
     };
     Ok(match name {
         "json" => count_is(1).map(|()| Value::from(arguments[0].to_string()))?,
@@ -295,9 +302,9 @@ fn title(text: &str) -> String {
     let mut start = true;
     for character in text.chars() {
         if start {
-            out.extend(character.to_uppercase())
+            out.extend(character.to_uppercase());
         } else {
-            out.push(character)
+            out.push(character);
         }
         start = character.is_whitespace();
     }

@@ -73,15 +73,16 @@ impl Lexer {
         while self.at < self.characters.len() && !self.starts_with("{{") {
             self.at += 1;
         }
-        let mut text: String = self.characters[start..self.at].iter().collect();
+        let whole: String = self.characters[start..self.at].iter().collect();
+        let mut text = whole.as_str();
         if trim_start {
-            text = text.trim_start().to_owned();
+            text = text.trim_start();
         }
         if self.starts_with("{{-") && self.peek(3).is_some_and(char::is_whitespace) {
-            text = text.trim_end().to_owned();
+            text = text.trim_end();
         }
         if !text.is_empty() {
-            self.push(start, TokenKind::Text(text));
+            self.push(start, TokenKind::Text(text.to_owned()));
         }
     }
 
