@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use rustix::process::Signal;
@@ -12,6 +12,8 @@ use stave_engine::Cancel;
 
 /// Time that a container gets to end after it was asked to, as with `docker stop`.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the container has started.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// What the signals have done so far.
 #[derive(Debug, Clone, Default)]
@@ -38,20 +40,27 @@ impl Received {
     fn take(&self, signal: i32, cancel: &Cancel) -> bool {
         let earlier = self.first.swap(signal, Ordering::SeqCst);
         if self.forward.load(Ordering::SeqCst) && earlier == 0 {
-            if let Some(signal) = Signal::from_named_raw(signal) {
-                cancel.signal(signal);
-            }
-            let cancel = cancel.clone();
-            thread::spawn(move || {
-                thread::sleep(GRACE);
-                cancel.cancel();
-            });
+            let (signal, cancel) = (Signal::from_named_raw(signal), cancel.clone());
+            thread::spawn(move || pass_on(signal, &cancel));
             return false;
         }
         let again = cancel.is_cancelled();
         cancel.cancel();
         again
     }
+}
+
+/// Asks the container's command to end, and kills it when the grace is over. The command may be about to start.
+fn pass_on(signal: Option<Signal>, cancel: &Cancel) {
+    let end = Instant::now() + GRACE;
+    while !cancel.is_watching() && Instant::now() < end {
+        thread::sleep(MOMENT);
+    }
+    if let Some(signal) = signal {
+        cancel.signal(signal);
+    }
+    thread::sleep(end.saturating_duration_since(Instant::now()));
+    cancel.cancel();
 }
 
 /// Starts to watch for signals. There must be a thread for it, so call it after the launcher was started.

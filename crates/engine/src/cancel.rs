@@ -45,6 +45,12 @@ impl Cancel {
         }
     }
 
+    /// Whether there is a process that [`Cancel::signal`] would reach.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// Ends the process behind `pidfd` when this is cancelled, until the returned guard is dropped.
     pub(crate) fn watch(&self, pidfd: BorrowedFd<'_>) -> std::io::Result<Watch<'_>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);

@@ -18,4 +18,5 @@ mod rootless;
 mod run;
 mod stages;
 mod story;
+mod terminal;
 mod usage;
