@@ -5,7 +5,7 @@ use std::io;
 
 use stave_engine::sandbox::SandboxError;
 use stave_engine::store::{ContainerError, ImageError};
-use stave_engine::{BuildFailure, EngineError};
+use stave_engine::{BuildFailure, EngineError, StepCause};
 
 use crate::render::{self, Style};
 use crate::template::TemplateError;
@@ -27,6 +27,8 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     content: Content,
     hint: Option<String>,
+    /// Whether a user or a group was needed that this process does not have.
+    needs_ids: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ enum Content {
 impl Failure {
     /// Ends with `code` without a word.
     pub(crate) fn silent(code: u8) -> Self {
-        Self { code, content: Content::Silent, hint: None }
+        Self { code, content: Content::Silent, hint: None, needs_ids: false }
     }
 
     /// A mistake in what was asked.
@@ -54,7 +56,7 @@ impl Failure {
     }
 
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, content: Content::Message(message.into()), hint: None }
+        Self { code, content: Content::Message(message.into()), hint: None, needs_ids: false }
     }
 
     /// Something around stave does not do what it should.
@@ -84,6 +86,14 @@ impl Failure {
         self
     }
 
+    /// Adds the advice if this failed for want of a user or group.
+    pub(crate) fn with_ids_advice(mut self, advice: Option<&str>) -> Self {
+        if self.needs_ids && self.hint.is_none() {
+            self.hint = advice.map(str::to_owned);
+        }
+        self
+    }
+
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         if self.code != PIPE_CLOSED {
             self.code = code;
@@ -96,17 +106,27 @@ impl Failure {
         match &self.content {
             Content::Silent => String::new(),
             Content::Message(message) => render::message(message, self.hint.as_deref(), style),
-            Content::Build(failure) => match &**failure {
-                BuildFailure::Dockerfile { name, text, diagnostics } => {
-                    render::diagnostics(name, text, diagnostics, style)
-                }
-                BuildFailure::Base(failure) => render::base_failure(failure, style),
-                BuildFailure::Step(failure) => render::step_failure(failure, style),
-                BuildFailure::Environment(error) => render::error(error, error.hint().as_deref(), style),
-                BuildFailure::Interrupted => render::message("interrupted", None, style),
-            },
+            Content::Build(failure) => {
+                let advice = self.hint.as_deref().map(|advice| render::hint(advice, style));
+                build_failure(failure, style) + &advice.unwrap_or_default()
+            }
         }
     }
+}
+
+fn build_failure(failure: &BuildFailure, style: Style) -> String {
+    match failure {
+        BuildFailure::Dockerfile { name, text, diagnostics } => render::diagnostics(name, text, diagnostics, style),
+        BuildFailure::Base(failure) => render::base_failure(failure, style),
+        BuildFailure::Step(failure) => render::step_failure(failure, style),
+        BuildFailure::Environment(error) => render::error(&**error, error.hint().as_deref(), style),
+        BuildFailure::Interrupted => render::message("interrupted", None, style),
+    }
+}
+
+/// Whether the error is that a user or a group does not exist in this user namespace.
+fn lacks_id(error: &EngineError) -> bool {
+    matches!(error, EngineError::Sandbox(SandboxError::UnmappedId { .. }))
 }
 
 impl From<EngineError> for Failure {
@@ -115,7 +135,8 @@ impl From<EngineError> for Failure {
             return Self::silent(PIPE_CLOSED);
         }
         let code = code_of(&error);
-        Self { code, content: Content::Message(render::chain(&error)), hint: error.hint() }
+        let content = Content::Message(render::chain(&error));
+        Self { code, content, hint: error.hint(), needs_ids: lacks_id(&error) }
     }
 }
 
@@ -125,7 +146,7 @@ impl From<BuildFailure> for Failure {
             BuildFailure::Dockerfile { .. } => USAGE,
             BuildFailure::Base(failure) if failure.hint.is_some() => USAGE,
             BuildFailure::Step(step) => match &step.cause {
-                stave_engine::StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
+                StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
                 _ => FAILED,
             },
             BuildFailure::Base(failure) => match code_of(&failure.error) {
@@ -136,7 +157,12 @@ impl From<BuildFailure> for Failure {
             BuildFailure::Environment(error) => code_of(error),
             BuildFailure::Interrupted => 130,
         };
-        Self { code, content: Content::Build(Box::new(failure)), hint: None }
+        let needs_ids = match &failure {
+            BuildFailure::Step(step) => matches!(&step.cause, StepCause::Refused(error) if lacks_id(error)),
+            BuildFailure::Environment(error) => lacks_id(error),
+            _ => false,
+        };
+        Self { code, content: Content::Build(Box::new(failure)), hint: None, needs_ids }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::signals::{self, Received};
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) signals: Received,
+    /// What the user can do to have more ids, where there is something.
+    pub(crate) ids_advice: Option<String>,
 }
 
 /// Whether a command starts processes.
@@ -67,7 +69,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
             lost.kind
         ));
     }
-    Ok(Host { engine, signals })
+    Ok(Host { engine, signals, ids_advice: map.advice() })
 }
 
 /// Has what a build made written to the disk by a process of its own, which nobody waits for.

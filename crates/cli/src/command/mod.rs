@@ -56,10 +56,12 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
     }
 }
 
-/// Ends a command whose work may have been interrupted: what counts then is the signal.
+/// Ends a command whose work may have been interrupted: what counts then is the signal. A failure for want of user ids
+/// is told what to do about it.
 fn settled<T>(host: &Host, result: Result<T, Failure>) -> Result<T, Failure> {
     match (result, host.signals.first()) {
         (Err(_), Some(signal)) if host.engine.cancel().is_cancelled() => Err(Failure::interrupted(signal)),
-        (result, _) => result,
+        (Err(failure), _) => Err(failure.with_ids_advice(host.ids_advice.as_deref())),
+        (Ok(value), _) => Ok(value),
     }
 }

@@ -1,6 +1,7 @@
 //! `COPY` and `ADD` of local files: files of the context or of other snapshots, as a layer.
 
 use stave_graph::{Copy, CopySource};
+use stave_sandbox::SandboxError;
 use stave_store::{CacheRecord, LayerId, Lease};
 use stave_tree::{Context, CopyManifest, CopyRequest, Dir, Previous, Selection, copy_into, select};
 
@@ -84,6 +85,13 @@ pub(crate) fn run(
     };
     let report = copy_into(&request, &into)
         .map_err(|source| EngineError::tree(format!("cannot copy to `{}`", operation.dest), source))?;
+    if let Some((user, group)) = request.owner
+        && report.unmapped > 0
+    {
+        // Without `--chown` owners are the source's, and those that do not exist here are root's already.
+        let (kind, id) = if user == 0 { ("group", group) } else { ("user", user) };
+        return Err(SandboxError::UnmappedId { kind: kind.to_owned(), id }.into());
+    }
     engine.go_on()?;
     let manifest = work.path().join(MANIFEST_FILE);
     std::fs::write(&manifest, report.manifest.to_bytes())
