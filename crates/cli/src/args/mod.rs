@@ -63,7 +63,7 @@ pub(crate) struct Global {
     /// `$XDG_DATA_HOME/stave`; the variable `STAVE_ROOT` changes it]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) root: Option<PathBuf>,
-    /// Print what stave does besides the build itself
+    /// Print where the store is and which user ids there are
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,
     /// Never colour the output (the variable `NO_COLOR` does the same)
