@@ -7,7 +7,6 @@ use stave_testkit::Bench;
 use stave_testkit::fixtures::with_busybox;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 /// A terminal of 60 columns: its two ends.
@@ -20,7 +19,7 @@ fn terminal() -> (File, File) {
     let name = ptsname(&ours, Vec::new()).expect("a pseudo-terminal");
     let name = name.into_string().expect("a path");
     let theirs = File::options().read(true).write(true).open(name).expect("a pseudo-terminal");
-    (File::from(OwnedFd::from(ours)), theirs)
+    (File::from(ours), theirs)
 }
 
 /// Runs a command whose standard error is a terminal; returns its code and what the terminal got.
