@@ -106,8 +106,8 @@ impl Engine {
         target: &BuildTarget<'_>,
         events: Report<'_>,
     ) -> Result<Finished, BuildFailure> {
-        let BuildTarget { plan, bases, use_cache, build } = *target;
-        let run = Run::new(self, lease, source, plan, bases, events, build);
+        let BuildTarget { plan, use_cache, .. } = *target;
+        let run = Run::new(self, lease, source, *target, events);
         let options = Options { running_max: running_max(self.settings.cpus).get(), use_cache };
         let outcome = solve(&plan.graph, plan.target, options, &run);
         match outcome {
@@ -123,11 +123,13 @@ impl Engine {
 
 /// What is to be carried out.
 #[derive(Clone, Copy)]
-struct BuildTarget<'a> {
-    plan: &'a BuildPlan,
-    bases: &'a Bases,
-    use_cache: bool,
-    build: &'a BuildId,
+pub(crate) struct BuildTarget<'a> {
+    pub(crate) plan: &'a BuildPlan,
+    pub(crate) bases: &'a Bases,
+    /// Whether results of earlier builds may be used.
+    pub(crate) use_cache: bool,
+    /// The build's entry in the history.
+    pub(crate) build: &'a BuildId,
 }
 
 /// Ended builds that the history keeps.

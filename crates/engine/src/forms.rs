@@ -6,13 +6,14 @@ use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, Hasher, media_type};
+use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, media_type};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
 use stave_tree::pack::{GzipWriter, pack_layer};
 
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::measure::Measure;
 use crate::task::Task;
 
 /// Level of the gzip forms that stave makes. Part of the bytes, so part of the form's parameters.
@@ -39,25 +40,6 @@ enum From {
     Store,
     /// It is the tar itself, packed anew.
     Pack(LayerId),
-}
-
-/// Counts and hashes what is written to it.
-#[derive(Default)]
-pub(crate) struct Measure {
-    pub(crate) hasher: Hasher,
-    pub(crate) bytes: u64,
-}
-
-impl Write for Measure {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Engine {
@@ -102,7 +84,7 @@ impl Engine {
         }
         let mut measure = Measure::default();
         self.pack(layer, epoch, &mut measure)?;
-        let (diff_id, bytes) = (measure.hasher.finish(), measure.bytes);
+        let (diff_id, bytes) = measure.finish();
         self.store.set_layer_tar(layer, epoch, &diff_id, bytes)?;
         Ok(PackedLayer { layer, diff_id, bytes })
     }
@@ -153,7 +135,7 @@ impl Engine {
         let mut gzip = GzipWriter::new(&mut writer, GZIP_LEVEL, self.settings.cpus);
         let mut measured = Tee { measure: Measure::default(), out: &mut gzip };
         self.pack(packed.layer, epoch, &mut measured)?;
-        let diff_id: DiffId = measured.measure.hasher.finish();
+        let (diff_id, _) = measured.measure.finish();
         gzip.finish().map_err(failed)?;
         if diff_id != packed.diff_id {
             let message =
@@ -212,7 +194,8 @@ struct Tee<'a, W: Write> {
 impl<W: Write> Write for Tee<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write_all(bytes)?;
-        self.measure.write(bytes)
+        self.measure.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

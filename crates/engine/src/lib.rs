@@ -28,6 +28,7 @@ mod forms;
 mod images;
 mod inspect;
 mod log;
+mod measure;
 mod net;
 mod outcome;
 mod request;

@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use stave_dockerfile::plan::BuildPlan;
 use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
-use stave_store::{BuildId, CacheLookup, CacheRecord, LayerId, Lease};
+use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Selection;
 
-use crate::base::Bases;
-use crate::build::{Report, Told, stage_name, steps_by_node};
+use crate::build::{BuildTarget, Report, Told, stage_name, steps_by_node};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
@@ -34,10 +32,8 @@ pub(crate) struct Run<'a> {
     engine: &'a Engine,
     lease: &'a Lease,
     source: &'a Source,
-    plan: &'a BuildPlan,
-    bases: &'a Bases,
     events: Report<'a>,
-    build: &'a BuildId,
+    target: BuildTarget<'a>,
     steps: BTreeMap<NodeId, Vec<usize>>,
     told: Told,
     selections: Mutex<BTreeMap<NodeId, Selection>>,
@@ -70,20 +66,16 @@ impl<'a> Run<'a> {
         engine: &'a Engine,
         lease: &'a Lease,
         source: &'a Source,
-        plan: &'a BuildPlan,
-        bases: &'a Bases,
+        target: BuildTarget<'a>,
         events: Report<'a>,
-        build: &'a BuildId,
     ) -> Self {
         Self {
             engine,
             lease,
             source,
-            plan,
-            bases,
             events,
-            build,
-            steps: steps_by_node(plan),
+            target,
+            steps: steps_by_node(target.plan),
             told: Told::default(),
             selections: Mutex::default(),
             failure: Mutex::default(),
@@ -102,7 +94,7 @@ impl<'a> Run<'a> {
     /// Tells that a node and all below it need not run, each once, in the order of the file.
     fn tell_cached(&self, node: NodeId) {
         let mut told = lock(&self.told);
-        for node in self.plan.graph.reachable(node) {
+        for node in self.target.plan.graph.reachable(node) {
             if told.insert(node) {
                 let steps = self.steps.get(&node).map_or(0, Vec::len);
                 self.cached.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -117,7 +109,7 @@ impl<'a> Run<'a> {
     }
 
     fn digest(&self, node: NodeId) -> Result<TreeDigest, EngineError> {
-        let Op::Copy(operation) = self.plan.graph.op(node) else {
+        let Op::Copy(operation) = self.target.plan.graph.op(node) else {
             return Err(EngineError::request("only a copy reads the context", None));
         };
         let selection = copy::select_context(&self.source.context, &context_patterns(operation))?;
@@ -133,7 +125,7 @@ impl<'a> Run<'a> {
         key: CacheKey,
         inputs: &[Snapshot],
     ) -> Result<Option<Snapshot>, EngineError> {
-        let op = self.plan.graph.op(node);
+        let op = self.target.plan.graph.op(node);
         let selection = lock(&self.selections).get(&node).map(Selection::digest).transpose();
         let selection = selection.map_err(|source| EngineError::tree("cannot read the context", source))?;
         let candidates = self.lease.candidates(op_digest(op).as_bytes(), CANDIDATES_MAX)?;
@@ -178,11 +170,12 @@ impl<'a> Run<'a> {
         inputs: &[Snapshot],
         result: &Snapshot,
     ) -> Result<(), EngineError> {
-        let title = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.plan.steps[index].title);
+        let title =
+            self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index].title);
         let now = (self.engine.settings.now)();
         let record = CacheRecord {
             key: *key.as_bytes(),
-            op: *op_digest(self.plan.graph.op(node)).as_bytes(),
+            op: *op_digest(self.target.plan.graph.op(node)).as_bytes(),
             inputs: inputs.iter().map(|input| input.layers.to_vec()).collect(),
             selection,
             snapshot: result.layers.to_vec(),
@@ -205,9 +198,9 @@ impl<'a> Run<'a> {
         }
         self.engine.go_on()?;
         let started = Instant::now();
-        let op = self.plan.graph.op(node);
+        let op = self.target.plan.graph.op(node);
         if let Op::Image(image) = op {
-            let layers = self.engine.base_layers(self.lease, self.bases, image, self.events)?;
+            let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
             return Ok(Snapshot { layers });
         }
         let Some(parent) = inputs.first() else {
@@ -220,7 +213,9 @@ impl<'a> Run<'a> {
             Op::Copy(operation) => {
                 let context = lock(&self.selections).remove(&node);
                 let sources = Sources { context, trees: inputs[1..].iter().map(|input| &*input.layers).collect() };
-                let previous = self.lease.candidates(op_digest(op).as_bytes(), 1).map_err(EngineError::from)?;
+                // Without the cache, nothing of an earlier build may be in the result, not even a link.
+                let kept = u32::from(self.target.use_cache);
+                let previous = self.lease.candidates(op_digest(op).as_bytes(), kept).map_err(EngineError::from)?;
                 copy::run(self.engine, self.lease, operation, &parent.layers, sources, previous.first())?
             }
             Op::MakeDir(operation) => make_dir::run(self.engine, self.lease, operation, &parent.layers)?,
@@ -242,7 +237,7 @@ impl<'a> Run<'a> {
         started: Instant,
     ) -> Result<LayerId, Box<Failure>> {
         let number = self.steps.get(&node).and_then(|steps| steps.first()).copied().unwrap_or(node.index());
-        let directory = self.engine.store.root().join(self.engine.store.build_logs_rel_path(self.build));
+        let directory = self.engine.store.root().join(self.engine.store.build_logs_rel_path(self.target.build));
         let mut log = StepLog::new(directory.join(format!("{}.log", number + 1)));
         let report = |stream: Stream, bytes: &[u8]| {
             self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
@@ -264,13 +259,13 @@ impl<'a> Run<'a> {
     /// Returns the time of each entry of the plan's history, in seconds since 1970: when its layer was made, and for an
     /// entry without a layer, when the one before it was.
     pub(crate) fn times(&self, target: &Snapshot) -> Result<Vec<i64>, EngineError> {
-        let made = self.plan.history.iter().filter(|item| item.node.is_some()).count();
+        let made = self.target.plan.history.iter().filter(|item| item.node.is_some()).count();
         let own = target.layers.len().saturating_sub(made);
         let mut created = self.engine.store.layers_created(&target.layers[own..])?.into_iter();
-        let base = self.plan.base.as_ref().and_then(|base| self.bases.created(base));
+        let base = self.target.plan.base.as_ref().and_then(|base| self.target.bases.created(base));
         let mut last = base.or(created.as_slice().first().copied()).unwrap_or_default();
         let mut times = Vec::new();
-        for item in &self.plan.history {
+        for item in &self.target.plan.history {
             if item.node.is_some() {
                 last = created.next().unwrap_or(last);
             }
@@ -293,8 +288,8 @@ impl<'a> Run<'a> {
         if let StepCause::Refused(EngineError::Interrupted) = failure.cause {
             return BuildFailure::Interrupted;
         }
-        let step = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.plan.steps[index]);
-        let span = step.map_or_else(|| self.plan.span(self.plan.graph.origin(node)), |step| step.span);
+        let step = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index]);
+        let span = step.map_or_else(|| self.target.plan.span(self.target.plan.graph.origin(node)), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
             name: self.source.name.clone(),
             text: self.source.text.clone(),

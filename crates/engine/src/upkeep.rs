@@ -1,11 +1,10 @@
 //! Keeping the store well: checking all that it has, and having it on the disk.
 
-use stave_oci::{DiffId, Hasher};
 use stave_store::{CheckOptions, CheckReport, LayerId, Lost};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::forms::Measure;
+use crate::measure::Measure;
 
 impl Engine {
     /// Verifies the store: every blob's digest, every built layer's tar, every reference both ways. With `repair`, what
@@ -14,7 +13,7 @@ impl Engine {
         let pack = |layer: LayerId, epoch: Option<i64>| {
             let mut measure = Measure::default();
             self.pack(layer, epoch, &mut measure)?;
-            Ok(Hasher::finish::<DiffId>(measure.hasher))
+            Ok(measure.finish().0)
         };
         let report = self.store.check(&CheckOptions { read_blobs: true, pack: Some(&pack), repair })?;
         self.store.settle()?;

@@ -97,74 +97,106 @@ impl Glob {
 
     /// Whether some path below the directory `path` matches.
     pub(crate) fn may_match_below(&self, path: &[u8]) -> bool {
-        let mut active = self.run(path);
-        active = self.step(&active, SLASH);
+        let mut active = self.step(&self.run(path), SLASH);
+        self.close(&mut active);
         // What is active only because the whole pattern has been used up can match nothing longer.
-        (0..self.tokens.len()).any(|state| active.contains(state))
+        active.first_from(0).is_some_and(|state| state < self.tokens.len())
     }
 
+    /// Returns the positions that all of `path` leads to.
     fn run(&self, path: &[u8]) -> States {
         let mut active = States::none(self.tokens.len());
-        self.enter(&mut active, 0);
+        active.insert(0);
+        self.close(&mut active);
         for character in characters(path) {
+            // Most patterns are done with most paths after a character or two.
+            if active.is_empty() {
+                break;
+            }
             active = self.step(&active, character);
+            self.close(&mut active);
         }
         active
     }
 
+    /// Returns the positions that `character` leads to from those that are active.
     fn step(&self, active: &States, character: Character) -> States {
         let mut next = States::none(self.tokens.len());
-        for (state, token) in self.tokens.iter().enumerate() {
-            if !active.contains(state) {
-                continue;
-            }
-            match token {
-                Token::Literal(expected) if *expected == character => self.enter(&mut next, state + 1),
-                Token::Any if character != SLASH => self.enter(&mut next, state + 1),
-                Token::Star if character != SLASH => self.enter(&mut next, state),
-                Token::DeepStar => self.enter(&mut next, state),
-                Token::Class { negated, ranges } => {
+        let mut from = 0;
+        while let Some(state) = active.first_from(from) {
+            from = state + 1;
+            match self.tokens.get(state) {
+                Some(Token::Literal(expected)) if *expected == character => next.insert(state + 1),
+                Some(Token::Any) if character != SLASH => next.insert(state + 1),
+                Some(Token::Star) if character != SLASH => next.insert(state),
+                Some(Token::DeepStar) => next.insert(state),
+                Some(Token::Class { negated, ranges }) => {
                     let inside = ranges.iter().any(|&(low, high)| (low..=high).contains(&character));
                     if inside != *negated && character != SLASH {
-                        self.enter(&mut next, state + 1);
+                        next.insert(state + 1);
                     }
                 }
-                Token::Literal(_) | Token::Any | Token::Star | Token::OptionalTwo => {}
+                Some(Token::Literal(_) | Token::Any | Token::Star | Token::OptionalTwo) | None => {}
             }
         }
         next
     }
 
-    /// Makes `state` active, and all that can be reached from it without a character.
-    fn enter(&self, active: &mut States, state: usize) {
-        let mut open = vec![state];
-        while let Some(state) = open.pop() {
-            if !active.insert(state) {
-                continue;
-            }
+    /// Makes active what can be reached without a character. That is always further on, so one pass is enough.
+    fn close(&self, active: &mut States) {
+        let mut from = 0;
+        while let Some(state) = active.first_from(from) {
+            from = state + 1;
             match self.tokens.get(state) {
-                Some(Token::Star | Token::DeepStar) => open.push(state + 1),
-                Some(Token::OptionalTwo) => open.extend([state + 1, state + 3]),
+                Some(Token::Star | Token::DeepStar) => active.insert(state + 1),
+                Some(Token::OptionalTwo) => {
+                    active.insert(state + 1);
+                    active.insert(state + 3);
+                }
                 Some(Token::Literal(_) | Token::Any | Token::Class { .. }) | None => {}
             }
         }
     }
 }
 
-/// Which positions of a pattern a path may have come to.
-struct States(Vec<bool>);
+/// Which positions of a pattern a path may have come to, one bit each. Patterns of fewer than 64 tokens, which is nearly
+/// all, need no memory of their own: this is made anew for every character of every path of a context.
+struct States {
+    first: u64,
+    rest: Vec<u64>,
+}
 
 impl States {
     fn none(tokens: usize) -> Self {
-        Self(vec![false; tokens + 1])
+        Self { first: 0, rest: vec![0; tokens / 64] }
+    }
+
+    fn word(&self, index: usize) -> Option<u64> {
+        if index == 0 { Some(self.first) } else { self.rest.get(index - 1).copied() }
     }
 
     fn contains(&self, state: usize) -> bool {
-        self.0[state]
+        self.word(state / 64).is_some_and(|word| word >> (state % 64) & 1 == 1)
     }
 
-    fn insert(&mut self, state: usize) -> bool {
-        !std::mem::replace(&mut self.0[state], true)
+    fn insert(&mut self, state: usize) {
+        let word = if state < 64 { &mut self.first } else { &mut self.rest[state / 64 - 1] };
+        *word |= 1 << (state % 64);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first == 0 && self.rest.iter().all(|&word| word == 0)
+    }
+
+    /// Returns the first position that is active and not before `from`.
+    fn first_from(&self, from: usize) -> Option<usize> {
+        let mut index = from / 64;
+        let mut word = self.word(index)? >> (from % 64) << (from % 64);
+        while word == 0 {
+            index += 1;
+            word = self.word(index)?;
+        }
+        Some(index * 64 + word.trailing_zeros() as usize)
     }
 }
 
