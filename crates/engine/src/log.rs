@@ -102,6 +102,11 @@ impl StepLog {
         self.lines.iter().map(|line| String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()).collect()
     }
 
+    /// Returns where the file is, or would be.
+    pub(crate) fn file(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the file with everything, if there was anything.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|_| self.path.as_path())

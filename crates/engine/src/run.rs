@@ -208,25 +208,48 @@ impl<'a> Run<'a> {
         };
         lock(&self.told).insert(node);
         self.tell(node, |step| Event::StepStarted { step });
-        let layer = match op {
-            Op::Exec(operation) => self.exec(node, operation, parent, started)?,
-            Op::Copy(operation) => {
-                let context = lock(&self.selections).remove(&node);
-                let sources = Sources { context, trees: inputs[1..].iter().map(|input| &*input.layers).collect() };
-                // Without the cache, nothing of an earlier build may be in the result, not even a link.
-                let kept = u32::from(self.target.use_cache);
-                let previous = self.lease.candidates(op_digest(op).as_bytes(), kept).map_err(EngineError::from)?;
-                copy::run(self.engine, self.lease, operation, &parent.layers, sources, previous.first())?
-            }
-            Op::MakeDir(operation) => make_dir::run(self.engine, self.lease, operation, &parent.layers)?,
-            Op::Scratch | Op::Image(_) => return Err(EngineError::request("a source has no inputs", None).into()),
-        };
+        let layer = self.step(node, parent, &inputs[1..], started).map_err(|failure| {
+            let took = started.elapsed();
+            self.tell(node, |step| Event::StepFailed { step, took });
+            Box::new(Failure { took, ..*failure })
+        })?;
         let result = parent.with(layer);
         self.record(node, key, selection, inputs, &result)?;
         let steps = self.steps.get(&node).map_or(0, Vec::len);
         self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.tell(node, |step| Event::StepFinished { step, took: started.elapsed() });
         Ok(result)
+    }
+
+    /// Makes the layer of a step on `parent`; `others` are the results of its further inputs.
+    fn step(
+        &self,
+        node: NodeId,
+        parent: &Snapshot,
+        others: &[Snapshot],
+        started: Instant,
+    ) -> Result<LayerId, Box<Failure>> {
+        let (engine, lease) = (self.engine, self.lease);
+        match self.target.plan.graph.op(node) {
+            Op::Exec(operation) => self.exec(node, operation, parent, started),
+            Op::Copy(operation) => {
+                let context = lock(&self.selections).remove(&node);
+                let sources = Sources { context, trees: others.iter().map(|input| &*input.layers).collect() };
+                // Without the cache, nothing of an earlier build may be in the result, not even a link.
+                let kept = u32::from(self.target.use_cache);
+                let op = op_digest(self.target.plan.graph.op(node));
+                let previous = lease.candidates(op.as_bytes(), kept).map_err(EngineError::from)?;
+                Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &|text| {
+                    self.note(text)
+                })?)
+            }
+            Op::MakeDir(operation) => Ok(make_dir::run(engine, lease, operation, &parent.layers)?),
+            Op::Scratch | Op::Image(_) => Err(EngineError::request("a source has no inputs", None).into()),
+        }
+    }
+
+    fn note(&self, message: &str) {
+        (self.events)(Event::Notice { message: message.to_owned() });
     }
 
     fn exec(
@@ -242,8 +265,7 @@ impl<'a> Run<'a> {
         let report = |stream: Stream, bytes: &[u8]| {
             self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
         };
-        let remark = |message: &str| (self.events)(Event::Notice { message: message.to_owned() });
-        let mut watch = exec::Watch { log: &mut log, report: &report, note: &remark };
+        let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text) };
         let ran = exec::run(self.engine, self.lease, operation, &parent.layers, &mut watch);
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
@@ -251,7 +273,6 @@ impl<'a> Run<'a> {
             Ok(Ran::Failed(Exit::Signal { number, .. })) => StepCause::Signal(number),
             Err(error) => StepCause::Refused(error),
         };
-        self.tell(node, |step| Event::StepFailed { step, took: started.elapsed() });
         let last_lines = log.last_lines();
         Err(Box::new(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() }))
     }

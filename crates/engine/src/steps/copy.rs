@@ -3,7 +3,7 @@
 use stave_graph::{Copy, CopySource};
 use stave_sandbox::SandboxError;
 use stave_store::{CacheRecord, LayerId, Lease};
-use stave_tree::{Context, CopyManifest, CopyRequest, Dir, Previous, Selection, copy_into, select};
+use stave_tree::{Context, CopyManifest, CopyReport, CopyRequest, Dir, Previous, Selection, copy_into, select};
 
 use super::{like_parent, owner};
 use crate::engine::Engine;
@@ -65,6 +65,7 @@ pub(crate) fn run(
     parent: &[LayerId],
     sources: Sources<'_>,
     previous: Option<&CacheRecord>,
+    note: &dyn Fn(&str),
 ) -> Result<LayerId, EngineError> {
     let work = lease.work_dir()?;
     like_parent(engine, parent, &work)?;
@@ -85,18 +86,34 @@ pub(crate) fn run(
     };
     let report = copy_into(&request, &into)
         .map_err(|source| EngineError::tree(format!("cannot copy to `{}`", operation.dest), source))?;
-    if let Some((user, group)) = request.owner
-        && report.unmapped > 0
-    {
-        // Without `--chown` owners are the source's, and those that do not exist here are root's already.
-        let (kind, id) = if user == 0 { ("group", group) } else { ("user", user) };
-        return Err(SandboxError::UnmappedId { kind: kind.to_owned(), id }.into());
-    }
+    check_owners(&request, &report, note)?;
     engine.go_on()?;
     let manifest = work.path().join(MANIFEST_FILE);
     std::fs::write(&manifest, report.manifest.to_bytes())
         .map_err(|source| EngineError::io("write", manifest, source))?;
     Ok(lease.publish_layer(work, None)?)
+}
+
+/// Fails if an owner that was asked for does not exist in this user namespace, and notes what else could not be kept.
+fn check_owners(request: &CopyRequest<'_>, report: &CopyReport, note: &dyn Fn(&str)) -> Result<(), EngineError> {
+    if report.devices_skipped > 0 {
+        note(&format!("{} device nodes cannot be made without root and are left out", report.devices_skipped));
+    }
+    match request.owner {
+        _ if report.unmapped == 0 => Ok(()),
+        Some((user, group)) => {
+            let (kind, id) = if user == 0 { ("group", group) } else { ("user", user) };
+            Err(SandboxError::UnmappedId { kind: kind.to_owned(), id }.into())
+        }
+        None => {
+            let dest = String::from_utf8_lossy(request.dest);
+            let count = report.unmapped;
+            note(&format!(
+                "{count} files copied to `{dest}` belong to users that do not exist here, and become root's"
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// Returns the selections in the order of the operation.

@@ -61,7 +61,7 @@ pub(crate) fn run(
             running.kill();
         }
         let exit = running.wait()?;
-        followed.map_err(|source| EngineError::io("record the output of", "a step", source))?;
+        followed.map_err(|source| EngineError::io("write the log", watch.log.file(), source))?;
         exit
     };
     drop(running);
