@@ -239,9 +239,8 @@ impl<'a> Run<'a> {
                 let kept = u32::from(self.target.use_cache);
                 let op = op_digest(self.target.plan.graph.op(node));
                 let previous = lease.candidates(op.as_bytes(), kept).map_err(EngineError::from)?;
-                Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &|text| {
-                    self.note(text)
-                })?)
+                let remark = |text: &str| self.note(text);
+                Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &remark)?)
             }
             Op::MakeDir(operation) => Ok(make_dir::run(engine, lease, operation, &parent.layers)?),
             Op::Scratch | Op::Image(_) => Err(EngineError::request("a source has no inputs", None).into()),
