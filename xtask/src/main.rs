@@ -25,6 +25,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test       everything that CI checks; installs what is missing
+  build      make the optimised, static `stave` and print where it is
   tidy       what the compiler does not check
   generate   write the files that are made of the code: docs/errors
   metrics    lengths of files and functions
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
 fn dispatch(args: &[String]) -> Result {
     let (command, rest) = args.split_first().map_or(("help", args), |(first, rest)| (first.as_str(), rest));
     match command {
+        "build" => {
+            println!("{}", binary::build(&Place::find()?)?.display());
+            Ok(())
+        }
         "demo" => demo::command(&Place::find()?),
         "bench" => bench::command(&Place::find()?, rest),
         "test" => suite::command(&Place::find()?),

@@ -2,9 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
@@ -70,20 +68,6 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         ));
     }
     Ok(Host { engine, signals, ids_advice: map.advice() })
-}
-
-/// Has what a build made written to the disk by a process of its own, which nobody waits for.
-///
-/// A build that is only in memory when the machine stops has to be built again; `docs/decisions/0002` says why builds do
-/// not wait for the disk themselves.
-pub(crate) fn settle_later(global: &Global, host: Host) {
-    drop(host);
-    let (Ok(program), Ok(root)) = (env::current_exe(), store_root(global)) else { return };
-    let mut command = Command::new(program);
-    command.arg("--root").arg(root).args(["store", "settle"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    // Without that process, the next command that syncs does the same.
-    drop(command.spawn());
 }
 
 /// Returns where the store is.

@@ -13,6 +13,9 @@ use stave_tree::{Dir, LayerFormat};
 use crate::cancel::Cancel;
 use crate::error::EngineError;
 
+/// Seconds after which the kernel has written changed files to the disk: it starts after 30 (`dirty_expire_centisecs`).
+const WRITTEN_BY_KERNEL_SECONDS: i64 = 45;
+
 /// All that the engine takes from its surroundings.
 pub struct Settings {
     /// Where the store is.
@@ -48,7 +51,22 @@ impl Engine {
         let now = settings.now;
         let options = StoreOptions::new(settings.boot_id.clone(), Arc::new(now));
         let store = Store::open(&settings.root, options)?;
-        Ok(Self { settings, store, client: OnceLock::new() })
+        let engine = Self { settings, store, client: OnceLock::new() };
+        engine.settle_what_is_old()?;
+        Ok(engine)
+    }
+
+    /// Has what earlier commands published recorded as durable, beside this one. The kernel has written it to the disk by
+    /// itself long ago, so that this waits for nearly nothing; `docs/decisions/0002` says why nobody waited then.
+    fn settle_what_is_old(&self) -> Result<(), EngineError> {
+        let now = (self.settings.now)();
+        if self.store.unsettled_since()?.is_some_and(|since| now - since > WRITTEN_BY_KERNEL_SECONDS) {
+            let store = self.store.clone();
+            // If it fails, the next command tries again.
+            let settle = move || drop(store.settle());
+            drop(std::thread::Builder::new().name("settle".to_owned()).spawn(settle));
+        }
+        Ok(())
     }
 
     /// Returns the store.

@@ -31,12 +31,14 @@ pub(crate) struct StepLog {
     file: Option<File>,
     lines: VecDeque<Vec<u8>>,
     current: Vec<u8>,
+    /// Whether something could not be written to the file.
+    incomplete: bool,
 }
 
 impl StepLog {
     /// Returns a log that makes its file at `path` when there is something to write.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, lines: VecDeque::new(), current: Vec::new() }
+        Self { path, file: None, lines: VecDeque::new(), current: Vec::new(), incomplete: false }
     }
 
     /// Reads both pipes until their writers are gone, passing each piece to `report`.
@@ -59,7 +61,7 @@ impl StepLog {
                 match pipe.read(&mut buffer)? {
                     0 => at_end[index] = true,
                     count => {
-                        self.add(&buffer[..count])?;
+                        self.add(&buffer[..count]);
                         report(*stream, &buffer[..count]);
                     }
                 }
@@ -70,12 +72,20 @@ impl StepLog {
         Ok(())
     }
 
-    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            slot @ None => slot.insert(File::create_new(&self.path)?),
+    /// Writes to the file. A disk that is full must not end a step that could go on, so what cannot be written is not.
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.incomplete {
+            return;
+        }
+        let written = match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            slot @ None => File::create_new(&self.path).and_then(|file| slot.insert(file).write_all(bytes)),
         };
-        file.write_all(bytes)?;
+        self.incomplete = written.is_err();
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.keep(bytes);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let room = LINE_BYTES_MAX.saturating_sub(self.current.len());
@@ -84,7 +94,6 @@ impl StepLog {
                 self.end_line();
             }
         }
-        Ok(())
     }
 
     fn end_line(&mut self) {
@@ -107,9 +116,9 @@ impl StepLog {
         &self.path
     }
 
-    /// Returns the file with everything, if there was anything.
+    /// Returns the file with everything, if there was anything and all of it could be written.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(|_| self.path.as_path())
+        self.file.as_ref().filter(|_| !self.incomplete).map(|_| self.path.as_path())
     }
 }
 
@@ -121,7 +130,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let mut log = StepLog::new(directory.path().join("1.log"));
         for piece in pieces {
-            log.add(piece).expect("the log can be written");
+            log.add(piece);
         }
         (directory, log)
     }
@@ -146,6 +155,14 @@ mod tests {
     fn an_endless_line_does_not_fill_the_memory() {
         let (_directory, mut log) = log(&[&[b'x'; 10_000], &[b'x'; 10_000]]);
         assert_eq!(log.last_lines()[0].len(), LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_not_offered_and_the_last_lines_are_kept() {
+        let mut log = StepLog::new("/dev/full/1.log".into());
+        log.add(b"one\n");
+        assert_eq!(log.path(), None);
+        assert_eq!(log.last_lines(), ["one"]);
     }
 
     #[test]

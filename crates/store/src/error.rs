@@ -250,7 +250,7 @@ pub enum ContainerError {
         matches: Vec<ContainerId>,
     },
     /// Another container has the name.
-    #[error("the container name `{name}` is already used by container {}: remove or rename that one", id.short())]
+    #[error("the container name `{name}` is already in use by container {}: remove or rename that one", id.short())]
     NameTaken {
         /// The name.
         name: String,

@@ -141,3 +141,9 @@ CREATE TABLE pending (
 ) WITHOUT ROWID;
 
 CREATE TABLE lost (kind TEXT NOT NULL, name TEXT NOT NULL, noticed INTEGER NOT NULL);
+
+-- Every opening of a store asks how old the oldest unsettled row is.
+CREATE INDEX layers_unsettled ON layers (created) WHERE boot IS NOT NULL;
+CREATE INDEX blobs_unsettled ON blobs (created) WHERE boot IS NOT NULL;
+CREATE INDEX images_unsettled ON images (stored) WHERE boot IS NOT NULL;
+CREATE INDEX containers_unsettled ON containers (created) WHERE boot IS NOT NULL;

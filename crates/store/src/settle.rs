@@ -45,6 +45,17 @@ impl Store {
         self.database().checkpoint()
     }
 
+    /// Returns when the oldest thing was published that a loss of power would undo, in seconds since 1970, if there is one.
+    pub fn unsettled_since(&self) -> Result<Option<i64>, StoreError> {
+        let query = "SELECT min(oldest) FROM ( \
+                     SELECT min(created) AS oldest FROM layers WHERE boot IS NOT NULL \
+                     UNION ALL SELECT min(created) FROM blobs WHERE boot IS NOT NULL \
+                     UNION ALL SELECT min(stored) FROM images WHERE boot IS NOT NULL \
+                     UNION ALL SELECT min(created) FROM containers WHERE boot IS NOT NULL)";
+        let oldest = self.database().read(|rows| rows.one(query, [], |row| row.get::<_, Option<i64>>(0)))?;
+        Ok(oldest.flatten())
+    }
+
     /// Whether something is published that a loss of power would undo.
     pub fn is_settled(&self) -> Result<bool, StoreError> {
         self.database().read(|rows| {

@@ -125,6 +125,8 @@ impl Bench {
         for count in 0..runs {
             for (builder, times) in self.builders.iter().zip(&mut times) {
                 row.prepare(builder, &context, count)?;
+                // What earlier runs left for the disk must not be written while this one is measured.
+                rustix::fs::sync();
                 times.extend(row.measure(builder, &context, &self.home)?);
             }
             if let Some(limit) = row.limit {

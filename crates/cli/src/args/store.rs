@@ -15,9 +15,6 @@ pub(crate) enum StoreCommand {
     Check(CheckArgs),
     Prune(PruneArgs),
     Usage(UsageArgs),
-    /// Have everything in the store written to the disk: what a build leaves to a process of its own
-    #[command(hide = true)]
-    Settle,
 }
 
 /// Verify everything in the store: digests, references, leftovers

@@ -11,7 +11,7 @@ use stave_engine::{BuildOutcome, BuildRequest, ContextSource, Destination, Docke
 use super::{Context, settled};
 use crate::args::{BuildArgs, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
-use crate::host::{self, Processes, text_variable};
+use crate::host::{Processes, text_variable};
 use crate::progress::Display;
 use crate::{output, render};
 
@@ -26,9 +26,6 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     display.finish();
     let outcome = settled(&host, result.map_err(Failure::from))?;
     report.write(&outcome)?;
-    if outcome.steps_run > 0 {
-        host::settle_later(context.global, host);
-    }
     Ok(0)
 }
 

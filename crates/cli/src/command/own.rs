@@ -17,7 +17,6 @@ use crate::{human, output};
 pub(super) fn store(command: &StoreCommand, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
         StoreCommand::Check(args) => check(args, context),
-        StoreCommand::Settle => settle(context),
         StoreCommand::Prune(args) => prune(args, context),
         StoreCommand::Usage(args) => usage(args, context),
     }
@@ -40,11 +39,6 @@ fn check(args: &CheckArgs, context: &Context<'_>) -> Result<u8, Failure> {
     });
     output::lines(&lines)?;
     Ok(if report.is_clean() { 0 } else { failure::ENVIRONMENT })
-}
-
-fn settle(context: &Context<'_>) -> Result<u8, Failure> {
-    context.host(Processes::None)?.engine.settle()?;
-    Ok(0)
 }
 
 fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<u8, Failure> {

@@ -175,8 +175,8 @@ fn entries(layer: &[u8]) -> BTreeMap<String, String> {
         let link = entry.link_name().expect("a link").map(|link| link.display().to_string()).unwrap_or_default();
         let (mode, uid, gid) = (header.mode().expect("a mode"), header.uid(), header.gid());
         let owner = format!("{}:{}", uid.expect("an owner"), gid.expect("a group"));
-        let line = format!("{:?} {:o} {owner} {} {link}", header.entry_type(), mode & 0o7777, entry.size());
-        listed.insert(path, line.trim_end().to_owned());
+        let shown = format!("{:?} {:o} {owner} {} {link}", header.entry_type(), mode & 0o7777, entry.size());
+        listed.insert(path, shown.trim_end().to_owned());
     }
     listed
 }

@@ -46,7 +46,7 @@ impl Dockerd {
         while UnixStream::connect(&socket).is_err() {
             let ended = child.try_wait().expect("waited for");
             let log = || fs::read_to_string(home.join("log")).unwrap_or_default();
-            assert!(ended.is_none() && start.elapsed() < Duration::from_secs(60), "dockerd: {}", log());
+            assert!(ended.is_none() && start.elapsed() < Duration::from_mins(1), "dockerd: {}", log());
             std::thread::yield_now();
         }
         Some(Self { child, socket, client })
