@@ -366,10 +366,11 @@ fn images_without_names_are_pruned_and_those_with_names_only_on_demand() {
 
 #[test]
 fn the_age_of_what_is_not_settled_is_known() {
-    let place = Place::new();
-    let store = place.open();
+    let bench = Bench::new();
+    let store = bench.open();
     assert_eq!(store.unsettled_since().expect("an answer"), None);
-    store.lease().and_then(|lease| Ok(lease.put_blob(b"x"))).expect("a lease").expect("a blob");
+    let lease = store.lease().expect("a lease is given");
+    layer(&lease, "new");
     assert!(store.unsettled_since().expect("an answer").is_some());
     store.settle().expect("written");
     assert_eq!(store.unsettled_since().expect("an answer"), None);
