@@ -1,6 +1,6 @@
 //! Reading a tree: what is in a directory, how it is set, and what it hashes to.
 //!
-//! Turns a path inside an open directory into a [`Node`] with all below it, on all processors. It follows no links, and
+//! Turns a path inside an open directory into a node with all below it, on all processors. It follows no links, and
 //! it keeps one directory open per thread, however deep the tree is.
 
 use std::cell::RefCell;
