@@ -101,7 +101,16 @@ fn compare(ours: &Saved, theirs: &Saved) -> Vec<String> {
     }
     for (number, (left, right)) in ours.layers.iter().zip(&theirs.layers).enumerate().skip(1) {
         for path in left.keys().chain(right.keys()).collect::<std::collections::BTreeSet<_>>() {
-            let show = |layer: &BTreeMap<String, String>| layer.get(path).cloned().unwrap_or("absent".to_owned());
+            // Debian's BuildKit leaves the directory of its mount points in every layer of a RUN.
+            if path == "etc" && !left.contains_key(path) {
+                continue;
+            }
+            let show = |layer: &BTreeMap<String, String>| match layer.get(path) {
+                // A whiteout is its name; what else its entry says means nothing.
+                Some(_) if path.contains(".wh.") => "whiteout".to_owned(),
+                Some(shown) => shown.clone(),
+                None => "absent".to_owned(),
+            };
             push_difference(&mut lines, &format!("layer {number}: {path}"), &show(left), &show(right));
         }
     }
@@ -128,8 +137,27 @@ fn is_empty(value: &serde_json::Value) -> bool {
 /// What made each layer, without times.
 fn history(config: &serde_json::Value) -> String {
     let entries = config["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines = entries.iter().map(|entry| format!("\n    {} empty={}", entry["created_by"], entry["empty_layer"]));
-    lines.collect()
+    let line = |entry: &serde_json::Value| {
+        let text = wording(entry["created_by"].as_str().unwrap_or_default());
+        format!("\n    {text} empty={}", entry["empty_layer"])
+    };
+    entries.iter().map(line).collect()
+}
+
+/// A line of the history without what BuildKit has worded differently since the version that Debian has
+/// (`conformance/README.md`).
+fn wording(created_by: &str) -> String {
+    let (keyword, rest) = created_by.split_once(' ').unwrap_or((created_by, ""));
+    match keyword {
+        "EXPOSE" | "HEALTHCHECK" => keyword.to_owned(),
+        "ARG" => format!("ARG {}", rest.split('=').next().unwrap_or_default()),
+        "COPY" | "ADD" => {
+            let words = rest.split(' ').filter(|word| !word.starts_with("--"));
+            format!("{keyword} {}", words.collect::<Vec<_>>().join(" "))
+        }
+        "RUN" => format!("RUN {}", rest.split_once("/bin/sh -c ").map_or(rest, |(_, command)| command)),
+        _ => created_by.to_owned(),
+    }
 }
 
 fn read(path: &Path) -> Saved {
