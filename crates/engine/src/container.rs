@@ -218,23 +218,6 @@ impl Engine {
         self.run_record(&record, interactive)
     }
 
-    /// Makes a container, runs it, and removes it if the request says so.
-    pub fn run(
-        &self,
-        request: ContainerRequest,
-        events: &(dyn Fn(Event) + Sync),
-    ) -> Result<ContainerExit, EngineError> {
-        let lease = self.lease()?;
-        let (remove, interactive) = (request.remove, request.interactive);
-        let record = self.create_under(&lease, request, events)?;
-        let result = self.run_record(&record, interactive);
-        if remove {
-            let removed = self.store.remove_container(&record.id, true);
-            return result.and_then(|exit| removed.map(|()| exit).map_err(EngineError::from));
-        }
-        result
-    }
-
     fn run_record(&self, record: &ContainerRecord, interactive: bool) -> Result<ContainerExit, EngineError> {
         self.go_on()?;
         let config = Config::read(record)?;

@@ -117,8 +117,6 @@ pub struct ContainerRequest {
     pub network: Network,
     /// Whether the caller's standard input is connected.
     pub interactive: bool,
-    /// Whether the container is removed when it has ended.
-    pub remove: bool,
     /// When the image is pulled.
     pub pull: PullPolicy,
     /// The platform that the image must be for.

@@ -37,7 +37,7 @@ pub(super) fn run(args: RunArgs, context: &Context<'_>) -> Result<u8, Failure> {
         let code = if failure.code >= failure::NOT_STARTED { failure.code } else { failure::NOT_STARTED };
         failure.with_code(code)
     };
-    let request = request(args.options, args.rm).map_err(not_started)?;
+    let request = request(args.options).map_err(not_started)?;
     let interactive = request.interactive;
     let host = context.host(Processes::Some).map_err(not_started)?;
     let display = context.display(false);
@@ -67,7 +67,7 @@ fn exit_code(exit: ContainerExit) -> u8 {
 }
 
 pub(super) fn create(args: CreateArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let request = request(args.options, false)?;
+    let request = request(args.options)?;
     let host = context.host(Processes::Some)?;
     let display = context.display(false);
     let created = host.engine.create(request, &|event| display.report(event));
@@ -77,7 +77,7 @@ pub(super) fn create(args: CreateArgs, context: &Context<'_>) -> Result<u8, Fail
     Ok(0)
 }
 
-fn request(options: ContainerOptions, remove: bool) -> Result<ContainerRequest, Failure> {
+fn request(options: ContainerOptions) -> Result<ContainerRequest, Failure> {
     let mut words = options.image_and_command.into_iter();
     let image = words.next().expect("clap asks for an image");
     let mut env = Vec::new();
@@ -97,7 +97,6 @@ fn request(options: ContainerOptions, remove: bool) -> Result<ContainerRequest, 
         labels: options.labels.iter().map(|label| pair(label)).collect::<BTreeMap<_, _>>(),
         network: options.network.into(),
         interactive: options.interactive,
-        remove,
         pull: match options.pull {
             PullWhen::Always => PullPolicy::Always,
             PullWhen::Missing => PullPolicy::Missing,
