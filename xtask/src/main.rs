@@ -24,7 +24,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test       everything that CI checks; installs what is missing
+  test       everything that CI checks, or only the steps that are named; installs what is missing
   build      make the optimised, static `stave` and print where it is
   tidy       what the compiler does not check
   generate   write the files that are made of the code: docs/errors
@@ -54,7 +54,7 @@ fn dispatch(args: &[String]) -> Result {
         }
         "demo" => demo::command(&Place::find()?),
         "bench" => bench::command(&Place::find()?, rest),
-        "test" => suite::command(&Place::find()?),
+        "test" => suite::command(&Place::find()?, rest),
         "tidy" => tidy::command(&Place::find()?),
         "generate" => tidy::codes::command(&Place::find()?),
         "metrics" => tidy::metrics_command(&Place::find()?),

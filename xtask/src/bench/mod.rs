@@ -130,6 +130,7 @@ impl Bench {
                 times.extend(row.measure(builder, &context, &self.home)?);
             }
             if let Some(limit) = row.limit {
+                rustix::fs::sync();
                 limits.push(limit(self, &context)?);
             }
         }

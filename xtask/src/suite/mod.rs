@@ -22,12 +22,21 @@ struct Step {
     failure: Option<Failure>,
 }
 
-/// Runs all steps, the later ones even if an earlier one fails, and shows a table.
-pub(crate) fn command(place: &Place) -> Result {
+/// The names of all steps, in their order.
+const STEPS: [&str; 6] = ["format", "tidy", "clippy", "documentation", "tests", "examples"];
+
+/// Runs all steps, or the named ones, the later ones even if an earlier one fails, and shows a table.
+pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
+    if let Some(unknown) = chosen.iter().find(|name| !STEPS.contains(&name.as_str())) {
+        return Err(Failure::new(format!("no step is named `{unknown}`; there are {}", STEPS.join(", "))));
+    }
     packages::ensure(packages::STANDINS)?;
     packages::ensure(packages::PEERS)?;
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result| {
+        if !(chosen.is_empty() || chosen.iter().any(|wanted| wanted == name)) {
+            return;
+        }
         println!("== {name}");
         let start = Instant::now();
         let failure = work().err();
@@ -47,9 +56,7 @@ pub(crate) fn command(place: &Place) -> Result {
         run::show(cargo_in(place).args(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
     step("tests", &mut || tests(place));
-    step("examples in the documentation", &mut || {
-        run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"]))
-    });
+    step("examples", &mut || run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"])));
     report(&steps)
 }
 
