@@ -2,7 +2,7 @@
 
 use crate::failure::{At, Failure, Result};
 use crate::run;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -11,27 +11,28 @@ const SINGLE: &str = "stave-test-single";
 /// The range of the first one, where no user that a system made by itself has one.
 const RANGE: &str = "1000000000-1000065535";
 
-/// The users, removed again when this is dropped.
+/// The users, removed again when the last one who needs them is dropped, in this process or another.
 pub(super) struct Users {
-    created: Vec<&'static str>,
-    there: bool,
+    /// Held shared as long as they are needed; nothing where they could not be made.
+    needed: Option<File>,
 }
 
 impl Users {
     /// Makes them if this is root and they are not there.
     pub(super) fn create() -> Result<Self> {
-        let mut users = Self { created: Vec::new(), there: false };
         if !rustix::process::geteuid().is_root() {
             println!("not root: the tests that run as other users are left out");
-            return Ok(users);
+            return Ok(Self { needed: None });
         }
+        let path = std::env::temp_dir().join("stave-test-users.lock");
+        let lock = File::create(&path).at("create", &path)?;
+        lock.lock().at("lock", &path)?;
         for name in [RANGES, SINGLE] {
             if !listed("/etc/passwd", name)? {
                 println!("creating the user {name} for the tests; it is removed afterwards");
                 // A system user gets no ranges by itself.
                 let args = ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--user-group"];
                 run::quiet(Command::new("useradd").args(args).args(["--shell", "/bin/sh", name]))?;
-                users.created.push(name);
             }
         }
         if !listed("/etc/subuid", RANGES)? {
@@ -40,19 +41,23 @@ impl Users {
         if listed("/etc/subuid", SINGLE)? {
             return Err(Failure::new(format!("the test user {SINGLE} must have no line in /etc/subuid")));
         }
-        users.there = true;
-        Ok(users)
+        lock.lock_shared().at("lock", &path)?;
+        Ok(Self { needed: Some(lock) })
     }
 
     /// The value of the variable by which tests find them.
     pub(super) fn variable(&self) -> String {
-        if self.there { format!("ranges={RANGES},single={SINGLE}") } else { String::new() }
+        if self.needed.is_some() { format!("ranges={RANGES},single={SINGLE}") } else { String::new() }
     }
 }
 
 impl Drop for Users {
     fn drop(&mut self) {
-        for name in &self.created {
+        let Some(lock) = &self.needed else { return };
+        if lock.try_lock().is_err() {
+            return;
+        }
+        for name in [RANGES, SINGLE] {
             if let Err(failure) = run::quiet(Command::new("userdel").arg(name)) {
                 println!("the test user {name} is still there: {failure}");
             }
