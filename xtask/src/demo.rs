@@ -66,7 +66,7 @@ fn show_times(times: &Times) {
         row("two stages, first time in this store", times.first),
         row("two stages, nothing changed", times.again),
         row("two stages, --no-cache", times.cold),
-        row("two Dockerfiles and the script", times.script),
+        row("two Dockerfiles and the script, what compiles is known", times.script),
     ];
     println!("\n{}", table(&["build", "time"], &rows));
 }

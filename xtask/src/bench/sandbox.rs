@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const STEPS: u32 = 100;
+const STEPS: u32 = 40;
 
 /// Measures it, interleaved as all rows are.
 pub(super) fn line(bench: &Bench, runs: usize) -> Result<Line> {
     let many = scene::dockerfile(&bench.home.join("sandbox-many"), &scene::bare_steps(STEPS as usize + 1))?;
     let one = scene::dockerfile(&bench.home.join("sandbox-one"), &scene::bare_steps(1))?;
     let bundle = bundle(bench)?;
-    let peers: Vec<(&str, PathBuf)> =
-        ["runc", "crun"].into_iter().filter_map(|name| Some((name, run::find(name)?))).collect();
+    let peers: Vec<(&str, PathBuf)> = ["runc", "crun"]
+        .into_iter()
+        .filter_map(|name| Some((name, run::find(name)?)))
+        .filter(|(name, program)| runs_here(name, program, &bundle))
+        .collect();
     let mut steps = vec![Vec::new(); bench.builders.len()];
     let mut runtimes = vec![Vec::new(); peers.len()];
     let mut spawns = Vec::new();
@@ -65,6 +68,15 @@ fn bundle(bench: &Bench) -> Result<PathBuf> {
         fs::write(&path, text).at("write", &path)?;
     }
     Ok(dir)
+}
+
+/// Whether a runtime runs at all on this machine: some refuse its mixture of cgroup versions.
+fn runs_here(name: &str, program: &Path, bundle: &Path) -> bool {
+    let result = runtime(name, program, bundle);
+    if let Err(failure) = &result {
+        eprintln!("{name} is left out: {failure}");
+    }
+    result.is_ok()
 }
 
 fn runtime(name: &str, program: &Path, bundle: &Path) -> Result<Duration> {
