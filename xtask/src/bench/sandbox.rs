@@ -82,7 +82,7 @@ fn runs_here(name: &str, program: &Path, bundle: &Path) -> bool {
 fn runtime(name: &str, program: &Path, bundle: &Path) -> Result<Duration> {
     let mut command = Command::new(program);
     if name == "crun" {
-        // Version 1 cgroups beside version 2 ones are refused by it, and cgroups are not what is measured.
+        // Cgroups are not what is measured.
         command.arg("--cgroup-manager=disabled");
     }
     command.args(["run", "--bundle"]).arg(bundle).arg(format!("stave-bench-{}", std::process::id()));
