@@ -3,6 +3,7 @@
 //! Turns a layer directory or a merged tree into the bytes of an archive. The bytes depend on the tree alone: entries are
 //! sorted, times are whole seconds, nothing of this machine is in them. Files are read, never links' targets.
 
+mod ahead;
 mod compress;
 mod header;
 mod walk;

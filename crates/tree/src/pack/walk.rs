@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd as _;
+use std::time::Instant;
 
+use super::ahead::Ahead;
 use super::header::Entry;
 use super::{PackError, Packed};
 use crate::copy::split;
@@ -27,6 +29,9 @@ pub(super) struct Packer<'a> {
     /// The first name of each inode that has several.
     names: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
+    ahead: Ahead,
+    /// A file was read that shows the disk to be slow; the rest of its directory is to be read ahead.
+    turned_slow: bool,
 }
 
 struct Counted<'a> {
@@ -56,6 +61,14 @@ impl Level {
         Ok(Self { path, name, children: dir.list(b"")?.into_iter(), dir: Some(dir) })
     }
 
+    fn read_ahead(&mut self, root: &Dir) -> Result<(), PathError> {
+        self.dir(root)?;
+        if let Some(dir) = &self.dir {
+            Ahead::start(dir, self.children.as_slice());
+        }
+        Ok(())
+    }
+
     fn dir(&mut self, root: &Dir) -> Result<&Dir, PathError> {
         let dir = match self.dir.take() {
             Some(dir) => dir,
@@ -68,7 +81,17 @@ impl Level {
 impl<'a> Packer<'a> {
     pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: &'a mut dyn Write) -> Self {
         let out = Counted { out, bytes: 0 };
-        Self { root, layer, epoch, out, buffer: vec![0; BUFFER_BYTES], names: HashMap::new(), entries: 0 }
+        Self {
+            root,
+            layer,
+            epoch,
+            out,
+            buffer: vec![0; BUFFER_BYTES],
+            names: HashMap::new(),
+            entries: 0,
+            ahead: Ahead::default(),
+            turned_slow: false,
+        }
     }
 
     /// Writes what is in the directory `path`, named as being in `name`.
@@ -111,6 +134,9 @@ impl<'a> Packer<'a> {
             let dir = level.dir(self.root)?;
             if child.metadata.kind != Kind::Directory {
                 self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
+                if std::mem::take(&mut self.turned_slow) {
+                    level.read_ahead(self.root)?;
+                }
                 continue;
             }
             self.check_name(&child.name, &path)?;
@@ -120,7 +146,11 @@ impl<'a> Packer<'a> {
             if stack.len() > DEPTH_MAX {
                 return Err(PackError::TooDeep(shown(&path)));
             }
-            stack.push(Level::open(self.root, path, name)?);
+            let mut next = Level::open(self.root, path, name)?;
+            if self.ahead.is_needed() {
+                next.read_ahead(self.root)?;
+            }
+            stack.push(next);
         }
         Ok(())
     }
@@ -209,6 +239,7 @@ impl<'a> Packer<'a> {
     }
 
     fn file(&mut self, dir: &Dir, last: &[u8], listed: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+        let started = Instant::now();
         let mut file = dir.open_file_here(last)?;
         let examined = |file: &File| match rustix::fs::fstat(file) {
             Ok(stat) => Ok(Metadata::from_stat(&stat)),
@@ -225,6 +256,7 @@ impl<'a> Packer<'a> {
         let blocks = entry.blocks();
         self.write(&blocks)?;
         self.content(&mut file, before.size, path)?;
+        self.turned_slow |= self.ahead.read(before.size, started.elapsed());
         if !examined(&file)?.has_content_of(&before) {
             return Err(PackError::Changed(shown(path)));
         }
