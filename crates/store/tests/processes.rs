@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         play(role, Path::new(root), rest);
         return ExitCode::SUCCESS;
     }
+    if arguments.iter().any(|argument| argument == "--ignored") {
+        // nextest asks what is left out: nothing. Else it would take every test for one of these and run none.
+        return ExitCode::SUCCESS;
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in TESTS {
             println!("{name}: test");

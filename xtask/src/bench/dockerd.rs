@@ -12,7 +12,18 @@ use std::process::Command;
 pub(super) struct Dockerd {
     socket: PathBuf,
     client: PathBuf,
-    _server: Server,
+    server: Option<Server>,
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.server = None;
+        // Containers in the host's network leave a mount of its namespace behind.
+        let netns = self.socket.with_file_name("exec/netns/default");
+        if netns.exists() {
+            Command::new("umount").arg(&netns).status().ok();
+        }
+    }
 }
 
 impl Dockerd {
@@ -39,7 +50,7 @@ impl Dockerd {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut server = Server::start(&program, &args, &log)?;
         server.wait_until(&log, || UnixStream::connect(&socket).is_ok())?;
-        Ok(Self { socket, client, _server: server })
+        Ok(Self { socket, client, server: Some(server) })
     }
 
     /// `docker ARGS` against it.

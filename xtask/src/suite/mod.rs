@@ -107,6 +107,12 @@ fn nextest(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Re
     command.args(["nextest", "run", "--workspace", "--locked", "--profile", "xtask", "--cargo-quiet"]);
     equip(&mut command, served, binary, users);
     run::show(&mut command)?;
+    let mut list = cargo_in(place);
+    list.args(["nextest", "list", "--workspace", "--locked", "--cargo-quiet", "--run-ignored", "only"]);
+    let ignored = run::capture(&mut list)?;
+    if !ignored.trim().is_empty() {
+        return Err(Failure::new(format!("tests that nobody runs:\n{ignored}")));
+    }
     // nextest keeps its reports below the root, wherever cargo builds.
     Ok(place.root.join("target/nextest/xtask/junit.xml"))
 }

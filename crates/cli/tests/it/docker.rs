@@ -66,6 +66,11 @@ impl Drop for Dockerd {
         let asked =
             rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
         let ended: io::Result<_> = self.child.wait();
+        // Containers in the host's network leave a mount of its namespace behind, and it the bench's directory.
+        let netns = self.socket.with_file_name("exec/netns/default");
+        if netns.exists() {
+            Command::new("umount").arg(&netns).status().ok();
+        }
         assert!(asked.is_ok() && ended.is_ok() || std::thread::panicking(), "dockerd ended before it was asked to");
     }
 }
