@@ -20,6 +20,7 @@ use builder::Builder;
 use rows::{ROWS, Row};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// What all rows use.
@@ -60,19 +61,12 @@ pub(crate) fn command(place: &Place, args: &[String]) -> Result {
     let home = place.dir("bench")?;
     let builders = builders(binary, &served, &home)?;
     let bench = Bench { place: place.clone(), served, home, builders };
-    let mut lines = Vec::new();
-    for row in ROWS.iter().filter(|row| chosen.is_empty() || chosen.contains(&row.name)) {
-        eprintln!("{}: {}", row.name, row.work);
-        let line = bench.line(row, runs)?;
-        eprintln!("    {}", line.cells()[1..].join(" | "));
-        lines.push(line);
+    let measured = bench.lines(&chosen, runs);
+    if let Ok(lines) = &measured {
+        println!("{}", bench.report(lines, runs));
     }
-    if chosen.is_empty() || chosen.contains(&SANDBOX) {
-        eprintln!("{SANDBOX}: one step's sandbox");
-        lines.push(sandbox::line(&bench, runs)?);
-    }
-    println!("{}", bench.report(&lines, runs));
-    bench.clean_up()
+    let cleaned = bench.clean_up();
+    measured.and(cleaned)
 }
 
 /// The number of runs, and the names of the chosen rows.
@@ -115,6 +109,22 @@ fn builders(binary: PathBuf, served: &StandIns, home: &std::path::Path) -> Resul
 }
 
 impl Bench {
+    fn lines(&self, chosen: &[&str], runs: usize) -> Result<Vec<Line>> {
+        let is_chosen = |name: &str| chosen.is_empty() || chosen.contains(&name);
+        let mut lines = Vec::new();
+        for row in ROWS.iter().filter(|row| is_chosen(row.name)) {
+            eprintln!("{}: {}", row.name, row.work);
+            let line = self.line(row, runs)?;
+            eprintln!("    {}", line.cells()[1..].join(" | "));
+            lines.push(line);
+        }
+        if is_chosen(SANDBOX) {
+            eprintln!("{SANDBOX}: one step's sandbox");
+            lines.push(sandbox::line(self, runs)?);
+        }
+        Ok(lines)
+    }
+
     fn line(&self, row: &Row, runs: usize) -> Result<Line> {
         let context = (row.scene)(self, &self.home.join(format!("context-{}", row.name)))?;
         for builder in &self.builders {
@@ -155,7 +165,13 @@ impl Bench {
             builder.reset()?;
         }
         drop(self);
-        for name in ["docker", "stave"] {
+        // buildah and dockerd leave mounts behind. What was mounted last is unmounted first.
+        for line in stave_testkit::leaks::mounts(&home).iter().rev() {
+            if let Some(place) = line.split(' ').nth(4) {
+                run::quiet(Command::new("umount").arg(place))?;
+            }
+        }
+        for name in ["docker", "stave", "buildah", "buildah-new"] {
             let dir = home.join(name);
             if dir.exists() {
                 fs::remove_dir_all(&dir).at("remove", &dir)?;
