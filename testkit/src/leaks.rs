@@ -56,12 +56,20 @@ fn is_zombie(process: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
     fn a_process_is_found_by_its_token_until_it_has_ended() {
         let token = "stave-leak-test-7d3f";
-        let mut child = std::process::Command::new("sleep").arg("60").env("TOKEN", token).spawn().expect("sleep");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "echo ready; read line"]).env("TOKEN", token);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
+        // `spawn` returns before the kernel shows the new program's environment; a program that speaks is shown.
+        let mut ready = [0; 6];
+        child.stdout.take().expect("kept").read_exact(&mut ready).expect("it speaks");
         assert_eq!(processes(token).len(), 1);
         child.kill().expect("killed");
         child.wait().expect("waited for");
