@@ -66,14 +66,14 @@ mod tests {
         // Of this run only: an earlier one may have been killed.
         let token = &*format!("stave-leak-test-{}", std::process::id());
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", "echo ready; read line"]).env("TOKEN", token);
+        command.args(["-c", "echo ready; read line"]).env("TOKEN", &token);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
         // `spawn` returns before the kernel shows the new program's environment; a program that speaks is shown.
         let mut ready = [0; 6];
         child.stdout.take().expect("kept").read_exact(&mut ready).expect("it speaks");
-        assert_eq!(processes(token).len(), 1);
+        assert_eq!(processes(&token).len(), 1);
         child.kill().expect("killed");
         child.wait().expect("waited for");
-        assert!(processes(token).is_empty());
+        assert!(processes(&token).is_empty());
     }
 }
