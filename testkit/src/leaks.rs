@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_process_is_found_by_its_token_until_it_has_ended() {
         // Of this run only: an earlier one may have been killed.
-        let token = &*format!("stave-leak-test-{}", std::process::id());
+        let token = format!("stave-leak-test-{}", std::process::id());
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "echo ready; read line"]).env("TOKEN", &token);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
