@@ -25,11 +25,6 @@ impl Engine {
         Ok(self.store.settle()?)
     }
 
-    /// Whether a loss of power could undo something that was published.
-    pub fn is_settled(&self) -> Result<bool, EngineError> {
-        Ok(self.store.is_settled()?)
-    }
-
     /// Returns what was lost when the machine stopped and nobody was told of yet, and takes it as told.
     pub fn take_lost(&self) -> Result<Vec<Lost>, EngineError> {
         let lost = self.store.lost()?;
