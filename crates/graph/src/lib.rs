@@ -8,11 +8,12 @@
 //! 3. A cache key depends on what an operation is and on the keys of its inputs, never on where it was written,
 //!    on node ids or on the variables that are declared not to matter (`docs/cache-key.md`).
 //!
-//! Read `op`, `graph`, `key` in this order.
+//! Read `op`, `graph`, `key` in this order; `remote` stands by itself.
 
 mod graph;
 mod key;
 mod op;
+pub mod remote;
 
 pub use graph::{Graph, NodeId, Origin};
 pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
@@ -20,3 +21,4 @@ pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
 pub use stave_oci::TreeDigest;
 
 pub use op::{Copy, CopySource, Exec, Image, MakeDir, Network, Op};
+pub use remote::{GitSource, GitTime};
