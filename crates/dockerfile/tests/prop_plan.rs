@@ -111,7 +111,7 @@ fn target_key(plan: &BuildPlan) -> CacheKey {
     for node in plan.graph.reachable(plan.target) {
         let op = plan.graph.op(node);
         let inputs: Vec<_> = op.inputs().map(|input| keys[&input]).collect();
-        let selection = op.reads_context().then(|| TreeDigest::of(b"context"));
+        let selection = op.reads_outside().then(|| TreeDigest::of(b"context"));
         keys.insert(node, cache_key(op, &inputs, selection.as_ref()));
     }
     keys[&plan.target]

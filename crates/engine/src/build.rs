@@ -16,7 +16,7 @@ use crate::error::EngineError;
 use crate::event::{Event, StepId, StepLine};
 use crate::finish::{self, Finished};
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
-use crate::request::{BuildRequest, PullPolicy};
+use crate::request::{BuildRequest, Grants, PullPolicy};
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
 use crate::source::Source;
@@ -60,6 +60,7 @@ impl Engine {
             platform: Self::platform(request.platform.as_ref()),
             build_platform: Platform::host(),
             network: request.network,
+            run: request.run,
         };
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
         let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
@@ -70,7 +71,13 @@ impl Engine {
             events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
         }
         let build = lease.begin_build(&source.name).map_err(EngineError::from)?;
-        let target = BuildTarget { plan: &plan, bases: &bases, use_cache: request.use_cache, build: &build };
+        let target = BuildTarget {
+            plan: &plan,
+            bases: &bases,
+            use_cache: request.use_cache,
+            build: &build,
+            grants: &request.grants,
+        };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
             let target = finish::Target { plan: &plan, bases: &bases, finished, tags, outputs, source_date_epoch };
@@ -130,6 +137,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) use_cache: bool,
     /// The build's entry in the history.
     pub(crate) build: &'a BuildId,
+    /// What of the caller's the steps may use.
+    pub(crate) grants: &'a Grants,
 }
 
 /// Ended builds that the history keeps.

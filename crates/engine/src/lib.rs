@@ -31,6 +31,7 @@ mod log;
 mod measure;
 mod net;
 mod outcome;
+mod outside;
 mod request;
 mod run;
 mod save;
@@ -50,10 +51,12 @@ pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use request::{
-    BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Output, OutputKind, PullPolicy,
+    BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, Grants, Output,
+    OutputKind, PullPolicy, SecretSource,
 };
 pub use save::Loaded;
-pub use stave_graph::Network;
+pub use stave_dockerfile::plan::RunDefaults;
+pub use stave_graph::{Network, Ulimit};
 pub use stave_registry::Environment;
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;

@@ -1,9 +1,10 @@
 //! What a caller can ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use stave_dockerfile::plan::RunDefaults;
 use stave_graph::Network;
 use stave_oci::{Platform, Reference};
 
@@ -54,6 +55,37 @@ pub struct Output {
     pub dest: Destination,
 }
 
+/// Where a secret's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file of this machine, which is read when a step needs it.
+    File(PathBuf),
+    /// In the caller's environment, under this name; the caller looked it up.
+    Value(Vec<u8>),
+}
+
+/// What a step may be allowed beyond what every step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `security.insecure`: `RUN --security=insecure`.
+    SecurityInsecure,
+    /// `network.host`: `RUN --network=host`.
+    NetworkHost,
+    /// `device`: `RUN --device`.
+    Device,
+}
+
+/// What of the caller's its steps may use. None of it is part of a cache key or a record.
+#[derive(Default)]
+pub struct Grants {
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// For each id of an SSH mount the socket of an agent, or files with keys.
+    pub ssh: BTreeMap<String, Vec<PathBuf>>,
+    /// What steps are allowed beyond what every step is.
+    pub entitlements: BTreeSet<Entitlement>,
+}
+
 /// A build.
 pub struct BuildRequest {
     /// The files.
@@ -76,6 +108,10 @@ pub struct BuildRequest {
     pub labels: Vec<(String, String)>,
     /// Network of the steps that don't say themselves.
     pub network: Network,
+    /// What else is true of all `RUN` steps.
+    pub run: RunDefaults,
+    /// What of the caller's the steps may use.
+    pub grants: Grants,
     /// What to write. If there is nothing, the image is kept in the store.
     pub outputs: Vec<Output>,
     /// Seconds since 1970 to which the times of new files, the configuration and the history are clamped.

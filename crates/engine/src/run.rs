@@ -9,7 +9,6 @@ use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
-use stave_tree::Selection;
 
 use crate::build::{BuildTarget, Report, Told, stage_name, steps_by_node};
 use crate::engine::Engine;
@@ -17,10 +16,11 @@ use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
 use crate::log::StepLog;
 use crate::outcome::{BuildFailure, StepCause, StepFailure};
+use crate::outside::{Outside, read_contexts};
 use crate::schedule::Worker;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
-use crate::steps::copy::{Sources, context_patterns};
+use crate::steps::Sources;
 use crate::steps::exec::Ran;
 use crate::steps::{copy, exec, make_dir};
 
@@ -36,7 +36,7 @@ pub(crate) struct Run<'a> {
     target: BuildTarget<'a>,
     steps: BTreeMap<NodeId, Vec<usize>>,
     told: Told,
-    selections: Mutex<BTreeMap<NodeId, Selection>>,
+    outside: Mutex<BTreeMap<NodeId, Outside>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
     stopping: AtomicBool,
     ran: AtomicU32,
@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
             target,
             steps: steps_by_node(target.plan),
             told: Told::default(),
-            selections: Mutex::default(),
+            outside: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
@@ -109,12 +109,14 @@ impl<'a> Run<'a> {
     }
 
     fn digest(&self, node: NodeId) -> Result<TreeDigest, EngineError> {
-        let Op::Copy(operation) = self.target.plan.graph.op(node) else {
-            return Err(EngineError::request("only a copy reads the context", None));
+        let outside = match self.target.plan.graph.op(node) {
+            Op::Http(_) | Op::Git(_) => {
+                return Err(EngineError::request("sources on the network are not supported yet", None));
+            }
+            op => read_contexts(self.source, op)?,
         };
-        let selection = copy::select_context(&self.source.context, &context_patterns(operation))?;
-        let digest = selection.digest().map_err(|source| EngineError::tree("cannot read the context", source))?;
-        lock(&self.selections).insert(node, selection);
+        let digest = outside.digest;
+        lock(&self.outside).insert(node, outside);
         Ok(digest)
     }
 
@@ -126,8 +128,10 @@ impl<'a> Run<'a> {
         inputs: &[Snapshot],
     ) -> Result<Option<Snapshot>, EngineError> {
         let op = self.target.plan.graph.op(node);
-        let selection = lock(&self.selections).get(&node).map(Selection::digest).transpose();
-        let selection = selection.map_err(|source| EngineError::tree("cannot read the context", source))?;
+        if op.is_join() {
+            return Ok(None);
+        }
+        let selection = lock(&self.outside).get(&node).map(|outside| outside.digest);
         let candidates = self.lease.candidates(op_digest(op).as_bytes(), CANDIDATES_MAX)?;
         for candidate in candidates.iter().filter(|candidate| candidate.selection == selection) {
             if !self.same_inputs(op, inputs, &candidate.inputs)? {
@@ -203,12 +207,20 @@ impl<'a> Run<'a> {
             let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
             return Ok(Snapshot { layers });
         }
-        let Some(parent) = inputs.first() else {
-            return Ok(Snapshot { layers: [].into() });
-        };
+        if let (Op::Merge(_), [lower, upper]) = (op, inputs) {
+            let layers = lower.layers.iter().chain(upper.layers.iter()).copied().collect();
+            let result = Snapshot { layers };
+            self.record(node, key, selection, inputs, &result)?;
+            return Ok(result);
+        }
+        let nothing = Snapshot { layers: [].into() };
+        if matches!(op, Op::Scratch) {
+            return Ok(nothing);
+        }
+        let (parent, others) = inputs.split_first().unwrap_or((&nothing, &[]));
         lock(&self.told).insert(node);
         self.tell(node, |step| Event::StepStarted { step });
-        let layer = self.step(node, parent, &inputs[1..], started).map_err(|failure| {
+        let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
             self.tell(node, |step| Event::StepFailed { step, took });
             Box::new(Failure { took, ..*failure })
@@ -230,11 +242,14 @@ impl<'a> Run<'a> {
         started: Instant,
     ) -> Result<LayerId, Box<Failure>> {
         let (engine, lease) = (self.engine, self.lease);
+        let selections = lock(&self.outside).remove(&node).map(|outside| outside.selections);
+        let sources = Sources {
+            contexts: selections.unwrap_or_default(),
+            trees: others.iter().map(|input| &*input.layers).collect(),
+        };
         match self.target.plan.graph.op(node) {
-            Op::Exec(operation) => self.exec(node, operation, parent, started),
+            Op::Exec(operation) => self.exec(node, operation, parent, &sources, started),
             Op::Copy(operation) => {
-                let context = lock(&self.selections).remove(&node);
-                let sources = Sources { context, trees: others.iter().map(|input| &*input.layers).collect() };
                 // Without the cache, nothing of an earlier build may be in the result, not even a link.
                 let kept = u32::from(self.target.use_cache);
                 let op = op_digest(self.target.plan.graph.op(node));
@@ -243,7 +258,9 @@ impl<'a> Run<'a> {
                 Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &remark)?)
             }
             Op::MakeDir(operation) => Ok(make_dir::run(engine, lease, operation, &parent.layers)?),
-            Op::Scratch | Op::Image(_) => Err(EngineError::request("a source has no inputs", None).into()),
+            Op::Http(_) | Op::Git(_) | Op::Scratch | Op::Image(_) | Op::Merge(_) => {
+                Err(EngineError::request(format!("{node} is no step"), None).into())
+            }
         }
     }
 
@@ -256,6 +273,7 @@ impl<'a> Run<'a> {
         node: NodeId,
         operation: &stave_graph::Exec,
         parent: &Snapshot,
+        sources: &Sources<'_>,
         started: Instant,
     ) -> Result<LayerId, Box<Failure>> {
         let number = self.steps.get(&node).and_then(|steps| steps.first()).copied().unwrap_or(node.index());
@@ -265,7 +283,8 @@ impl<'a> Run<'a> {
             self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
         };
         let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text) };
-        let ran = exec::run(self.engine, self.lease, operation, &parent.layers, &mut watch);
+        let ran =
+            exec::run(self.engine, self.lease, operation, &parent.layers, sources, self.target.grants, &mut watch);
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
             Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),
@@ -324,16 +343,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns the patterns of the sources that are other snapshots, in the order of the operation's further inputs.
+/// Returns what is read of the sources that are other snapshots, in the order of the operation's further inputs.
 fn tree_patterns(op: &Op) -> Vec<&str> {
-    let Op::Copy(operation) = op else { return Vec::new() };
-    let mut patterns = Vec::new();
-    for source in &operation.sources {
-        if let CopySource::Tree { pattern, .. } = source {
-            patterns.push(pattern.as_str());
-        }
+    let source = |source: &'_ CopySource| matches!(source, CopySource::Tree { .. });
+    match op {
+        Op::Copy(copy) => copy.sources.iter().filter(|one| source(one)).filter_map(CopySource::pattern).collect(),
+        Op::Exec(exec) => exec.mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(_, path)| path).collect(),
+        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Vec::new(),
     }
-    patterns
 }
 
 impl Worker<Snapshot> for Run<'_> {

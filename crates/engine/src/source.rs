@@ -5,6 +5,7 @@
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use stave_graph::ContextId;
 use stave_oci::BlobDigest;
 use stave_oci::digest::hex;
 use stave_pattern::IgnoreFile;
@@ -66,6 +67,12 @@ impl Source {
         let (memory, memory_name) = load_memory(engine, opened.path.as_deref(), now)?;
         let context = Context::open(opened.root, ignore, memory);
         Ok(Self { name, text, context, memory_name, _unpacked: opened.unpacked })
+    }
+
+    /// Returns the files of a context. There is only the build context.
+    pub(crate) fn context(&self, context: ContextId) -> &Context {
+        assert_eq!(context, ContextId::MAIN, "the plan knows no other context");
+        &self.context
     }
 
     /// Saves what was learned about the context's files. Losing it costs time only, so nothing fails for it.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::op::{Copy, CopySource, Op};
+use crate::exec::{Exec, MountKind, MountSource};
+use crate::op::{Copy, CopySource, Op, Unpack};
 
 /// A node of one graph. Its number is larger than those of its inputs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,8 +119,16 @@ impl Graph {
 fn with_inputs(op: &Op, rename: impl Fn(NodeId) -> NodeId) -> Op {
     let mut op = op.clone();
     match &mut op {
-        Op::Scratch | Op::Image(_) => {}
-        Op::Exec(exec) => exec.parent = rename(exec.parent),
+        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) => {}
+        Op::Exec(exec) => {
+            exec.parent = rename(exec.parent);
+            for mount in &mut exec.mounts {
+                if let Some(MountSource::Tree(node)) = mount.kind.source_mut() {
+                    *node = rename(*node);
+                }
+            }
+        }
+        Op::Merge(merge) => (merge.lower, merge.upper) = (rename(merge.lower), rename(merge.upper)),
         Op::MakeDir(make_dir) => make_dir.parent = rename(make_dir.parent),
         Op::Copy(Copy { parent, sources, .. }) => {
             *parent = rename(*parent);
@@ -149,38 +158,83 @@ fn write_op(out: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
     match op {
         Op::Scratch => write!(out, "scratch"),
         Op::Image(image) => write!(out, "image of {} layers", image.diff_ids.len()),
-        Op::Exec(exec) => {
-            write!(out, "exec on {} {:?}", exec.parent, exec.args)?;
-            write!(out, " env={:?} cwd={:?} user={:?}", exec.env, exec.cwd, exec.user)?;
-            if !exec.unkeyed_env.is_empty() {
-                write!(out, " unkeyed_env={:?}", exec.unkeyed_env)?;
-            }
-            write!(out, " network={:?}", exec.network)
+        Op::Http(http) => {
+            write!(out, "http {:?} as {:?}", http.url, http.name)?;
+            http.checksum.as_ref().map_or(Ok(()), |checksum| write!(out, " checksum={checksum}"))
         }
-        Op::Copy(copy) => {
-            write!(out, "{} on {}", if copy.unpack { "add" } else { "copy" }, copy.parent)?;
-            for source in &copy.sources {
-                match source {
-                    CopySource::Context { pattern } => write!(out, " context:{pattern:?}")?,
-                    CopySource::Tree { node, pattern } => write!(out, " {node}:{pattern:?}")?,
-                }
-            }
-            write!(out, " to {:?}{}", copy.dest, if copy.dest_is_dir { " as directory" } else { "" })?;
-            if let Some(chown) = &copy.chown {
-                write!(out, " chown={chown:?}")?;
-            }
-            copy.chmod.map_or(Ok(()), |mode| write!(out, " chmod={mode:o}"))
-        }
+        Op::Git(git) => write!(out, "git {:?}", git.source),
+        Op::Exec(exec) => write_exec(out, exec),
+        Op::Copy(copy) => write_copy(out, copy),
         Op::MakeDir(make_dir) => {
             write!(out, "make directory on {} {:?} owner={:?}", make_dir.parent, make_dir.path, make_dir.owner)
         }
+        Op::Merge(merge) => write!(out, "merge {} on {}", merge.upper, merge.lower),
     }
+}
+
+fn write_exec(out: &mut fmt::Formatter<'_>, exec: &Exec) -> fmt::Result {
+    write!(out, "exec on {} {:?}", exec.parent, exec.args)?;
+    write!(out, " env={:?} cwd={:?} user={:?}", exec.env, exec.cwd, exec.user)?;
+    if !exec.unkeyed_env.is_empty() {
+        write!(out, " unkeyed_env={:?}", exec.unkeyed_env)?;
+    }
+    write!(out, " network={:?}", exec.network)?;
+    for mount in &exec.mounts {
+        write!(out, " mount={:?}:", mount.target)?;
+        match &mount.kind {
+            MountKind::Bind { source, path, writable } => {
+                write!(out, "bind {source:?} {path:?}{}", if *writable { " rw" } else { "" })?;
+            }
+            other => write!(out, "{other:?}")?,
+        }
+    }
+    if exec.security != crate::Security::Sandbox {
+        write!(out, " security={:?}", exec.security)?;
+    }
+    for (name, address) in &exec.hosts {
+        write!(out, " host={name}={address}")?;
+    }
+    for limit in &exec.ulimits {
+        write!(out, " ulimit={}={}:{}", limit.name, limit.soft, limit.hard)?;
+    }
+    for device in &exec.devices {
+        write!(out, " device={}{}", device.name, if device.required { " required" } else { "" })?;
+    }
+    exec.shm_bytes.map_or(Ok(()), |bytes| write!(out, " shm={bytes}"))?;
+    exec.cgroup_parent.as_ref().map_or(Ok(()), |parent| write!(out, " cgroup={parent:?}"))
+}
+
+fn write_copy(out: &mut fmt::Formatter<'_>, copy: &Copy) -> fmt::Result {
+    write!(out, "{} on {}", if copy.unpack == Unpack::No { "copy" } else { "add" }, copy.parent)?;
+    for source in &copy.sources {
+        match source {
+            CopySource::Context { context: crate::ContextId(0), pattern } => write!(out, " context:{pattern:?}")?,
+            CopySource::Context { context, pattern } => write!(out, " context {}:{pattern:?}", context.0)?,
+            CopySource::Tree { node, pattern } => write!(out, " {node}:{pattern:?}")?,
+            CopySource::Inline { name, content } => write!(out, " {name:?}={content:?}")?,
+        }
+    }
+    write!(out, " to {:?}{}", copy.dest, if copy.dest_is_dir { " as directory" } else { "" })?;
+    if let Some(chown) = &copy.chown {
+        write!(out, " chown={chown:?}")?;
+    }
+    if let Some(chmod) = &copy.chmod {
+        write!(out, " chmod={chmod}")?;
+    }
+    if copy.unpack == Unpack::All {
+        write!(out, " unpack=all")?;
+    }
+    if copy.parents {
+        write!(out, " parents")?;
+    }
+    copy.excludes.iter().try_for_each(|pattern| write!(out, " exclude={pattern:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::MakeDir;
+    use crate::exec::Mount;
+    use crate::op::{MakeDir, Merge};
 
     fn dir(parent: NodeId, path: &str) -> Op {
         Op::MakeDir(MakeDir { parent, path: path.to_owned(), owner: String::new() })
@@ -216,22 +270,35 @@ mod tests {
     }
 
     #[test]
+    fn a_command_reads_its_parent_and_then_its_mounts_in_order() {
+        let mut graph = Graph::new();
+        let scratch = graph.add(Op::Scratch, Origin(0));
+        let a = graph.add(dir(scratch, "/a"), Origin(0));
+        let bind =
+            |source| Mount { target: "/m".into(), kind: MountKind::Bind { source, path: ".".into(), writable: false } };
+        let mut exec = Exec::new(a, vec!["/x".into()]);
+        exec.mounts = vec![bind(MountSource::Tree(scratch)), bind(MountSource::Empty), bind(MountSource::Tree(a))];
+        assert_eq!(Op::Exec(exec.clone()).inputs().collect::<Vec<_>>(), [a, scratch, a]);
+        assert!(!Op::Exec(exec.clone()).reads_outside());
+        exec.mounts.push(bind(MountSource::Context(crate::ContextId(1))));
+        assert!(Op::Exec(exec.clone()).reads_outside());
+
+        let node = graph.add(Op::Exec(exec), Origin(0));
+        let merged = graph.add(Op::Merge(Merge { lower: scratch, upper: node }), Origin(0));
+        let (pruned, target) = graph.pruned(merged);
+        assert_eq!((pruned.len(), target.index()), (4, 3));
+    }
+
+    #[test]
     fn a_copy_reads_its_parent_and_then_its_sources_in_order() {
         let mut graph = Graph::new();
         let scratch = graph.add(Op::Scratch, Origin(0));
         let a = graph.add(dir(scratch, "/a"), Origin(0));
         let tree = |node| CopySource::Tree { node, pattern: ".".into() };
-        let op = Op::Copy(Copy {
-            parent: scratch,
-            sources: vec![tree(a), CopySource::Context { pattern: "x".into() }, tree(scratch)],
-            dest: "/".into(),
-            dest_is_dir: true,
-            chown: None,
-            chmod: None,
-            unpack: false,
-        });
+        let context = CopySource::Context { context: crate::ContextId::MAIN, pattern: "x".into() };
+        let op = Op::Copy(Copy::new(scratch, vec![tree(a), context, tree(scratch)], "/"));
         assert_eq!(op.inputs().collect::<Vec<_>>(), [scratch, a, scratch]);
-        assert!(op.reads_context());
+        assert!(op.reads_outside());
         assert!(!op.is_source());
     }
 }

@@ -8,10 +8,12 @@ use std::fmt;
 use stave_oci::digest::hex;
 use stave_oci::{Hasher, TreeDigest};
 
-use crate::op::{CopySource, Network, Op};
+use crate::exec::{Device, Exec, Mount, MountKind, MountSource, Network, Security, Sharing, Ulimit};
+use crate::op::{Copy, CopySource, Git, Http, MakeDir, Merge, Op, Unpack};
+use crate::remote::{GitSource, GitTime, without_credentials};
 
 /// Version of the layout. Records of other versions simply miss.
-pub const KEY_SCHEMA: u32 = 1;
+pub const KEY_SCHEMA: u32 = 2;
 
 /// Identity of the result of an operation on given inputs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +57,11 @@ identity!(CacheKey);
 identity!(OpDigest);
 
 /// Returns the key of `op`. `inputs` are the keys of [`Op::inputs`], in that order; `selection` is the content of
-/// the context files that a copy reads, and `None` for all that [reads no context](Op::reads_context).
+/// what the operation reads outside the graph, and `None` for all that [reads nothing there](Op::reads_outside).
 #[must_use]
 pub fn cache_key(op: &Op, inputs: &[CacheKey], selection: Option<&TreeDigest>) -> CacheKey {
     assert_eq!(op.inputs().count(), inputs.len(), "every input has a key");
-    assert_eq!(op.reads_context(), selection.is_some(), "exactly what reads the context has a selection");
+    assert_eq!(op.reads_outside(), selection.is_some(), "exactly what reads outside has a selection");
     let mut encoder = Encoder::new("stave.cache-key");
     encoder.op(op);
     encoder.list(inputs, |encoder, key| encoder.bytes(&key.0));
@@ -126,6 +128,18 @@ impl Encoder {
         }
     }
 
+    fn i64(&mut self, value: i64) {
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.update(&value.to_le_bytes());
+    }
+
+    fn texts(&mut self, texts: &[String]) {
+        self.list(texts, |encoder, text| encoder.text(text));
+    }
+
     /// Every field is taken apart by name, so that a new one cannot be forgotten here.
     fn op(&mut self, op: &Op) {
         match op {
@@ -134,38 +148,147 @@ impl Encoder {
                 self.u8(1);
                 self.list(diff_ids, |encoder, diff_id| encoder.bytes(diff_id.as_bytes()));
             }
-            Op::Exec(crate::Exec { parent: _, args, env, unkeyed_env: _, cwd, user, hostname, network }) => {
-                self.u8(2);
-                self.list(args, |encoder, text| encoder.text(text));
-                self.list(env, |encoder, text| encoder.text(text));
-                self.text(cwd);
-                self.text(user);
-                self.text(hostname);
-                self.u8(match network {
-                    Network::Host => 0,
-                    Network::None => 1,
-                });
-            }
-            Op::Copy(crate::Copy { parent: _, sources, dest, dest_is_dir, chown, chmod, unpack }) => {
-                self.u8(3);
-                self.list(sources, Self::source);
-                self.text(dest);
-                self.bool(*dest_is_dir);
-                self.option(chown.as_deref(), Self::text);
-                self.option(*chmod, Self::u32);
-                self.bool(*unpack);
-            }
-            Op::MakeDir(crate::MakeDir { parent: _, path, owner }) => {
+            Op::Exec(exec) => self.exec(exec),
+            Op::Copy(copy) => self.copy(copy),
+            Op::MakeDir(MakeDir { parent: _, path, owner }) => {
                 self.u8(4);
                 self.text(path);
                 self.text(owner);
             }
+            Op::Http(Http { url: _, name, checksum: _ }) => {
+                self.u8(5);
+                self.text(name);
+            }
+            Op::Git(Git { source }) => self.git(source),
+            Op::Merge(Merge { lower: _, upper: _ }) => self.u8(7),
         }
+    }
+
+    fn exec(&mut self, exec: &Exec) {
+        let Exec {
+            parent: _,
+            args,
+            env,
+            unkeyed_env: _,
+            cwd,
+            user,
+            hostname,
+            network,
+            mounts,
+            security,
+            hosts,
+            ulimits,
+            shm_bytes,
+            devices,
+            cgroup_parent: _,
+        } = exec;
+        self.u8(2);
+        self.texts(args);
+        self.texts(env);
+        self.text(cwd);
+        self.text(user);
+        self.text(hostname);
+        self.u8(match network {
+            Network::Host => 0,
+            Network::None => 1,
+        });
+        self.list(mounts, Self::mount);
+        self.u8(match security {
+            Security::Sandbox => 0,
+            Security::Insecure => 1,
+        });
+        self.list(hosts, |encoder, (name, address)| {
+            encoder.text(name);
+            encoder.text(address);
+        });
+        self.list(ulimits, |encoder, Ulimit { name, soft, hard }| {
+            encoder.text(name);
+            encoder.i64(*soft);
+            encoder.i64(*hard);
+        });
+        self.option(*shm_bytes, Self::u64);
+        self.list(devices, |encoder, Device { name, required: _ }| encoder.text(name));
+    }
+
+    fn mount(&mut self, Mount { target, kind }: &Mount) {
+        self.text(target);
+        match kind {
+            MountKind::Bind { source, path, writable } => {
+                self.u8(0);
+                self.mount_source(*source, path);
+                self.bool(*writable);
+            }
+            MountKind::Cache { id, source, path, writable, sharing, mode, uid, gid } => {
+                self.u8(1);
+                self.text(id);
+                self.mount_source(*source, path);
+                self.bool(*writable);
+                self.u8(match sharing {
+                    Sharing::Shared => 0,
+                    Sharing::Private => 1,
+                    Sharing::Locked => 2,
+                });
+                self.file(*mode, *uid, *gid);
+            }
+            MountKind::Tmpfs { bytes } => {
+                self.u8(2);
+                self.option(*bytes, Self::u64);
+            }
+            MountKind::Secret { id, required: _, mode, uid, gid, env, file } => {
+                self.u8(3);
+                self.text(id);
+                self.file(*mode, *uid, *gid);
+                self.option(env.as_deref(), Self::text);
+                self.bool(*file);
+            }
+            MountKind::Ssh { id, required: _, mode, uid, gid } => {
+                self.u8(4);
+                self.text(id);
+                self.file(*mode, *uid, *gid);
+            }
+            MountKind::Inline { content, mode } => {
+                self.u8(5);
+                self.text(content);
+                self.u32(*mode);
+            }
+        }
+    }
+
+    fn mount_source(&mut self, source: MountSource, path: &str) {
+        self.u8(match source {
+            MountSource::Empty => 0,
+            MountSource::Context(_) => 1,
+            MountSource::Tree(_) => 2,
+        });
+        self.text(path);
+    }
+
+    fn file(&mut self, mode: u32, uid: u32, gid: u32) {
+        self.u32(mode);
+        self.u32(uid);
+        self.u32(gid);
+    }
+
+    fn copy(&mut self, copy: &Copy) {
+        let Copy { parent: _, sources, dest, dest_is_dir, chown, chmod, unpack, parents, excludes } = copy;
+        self.u8(3);
+        self.list(sources, Self::source);
+        self.text(dest);
+        self.bool(*dest_is_dir);
+        self.option(chown.as_deref(), Self::text);
+        self.option(chmod.as_deref(), Self::text);
+        self.u8(match unpack {
+            Unpack::No => 0,
+            Unpack::Local => 1,
+            Unpack::All => 2,
+        });
+        self.bool(*parents);
+        self.texts(excludes);
     }
 
     fn source(&mut self, source: &CopySource) {
         match source {
-            CopySource::Context { pattern } => {
+            CopySource::Context { context: _, pattern } => {
                 self.u8(0);
                 self.text(pattern);
             }
@@ -173,6 +296,29 @@ impl Encoder {
                 self.u8(1);
                 self.text(pattern);
             }
+            CopySource::Inline { name, content } => {
+                self.u8(2);
+                self.text(name);
+                self.text(content);
+            }
         }
+    }
+
+    /// The commit is what is digested. The address and the name of the commit are in the files only with `.git`.
+    fn git(&mut self, source: &GitSource) {
+        let GitSource { url, reference, subdir, keep_git_dir, submodules, checksum: _, mtime, fetch_by_commit: _ } =
+            source;
+        self.u8(6);
+        let named = keep_git_dir.then(|| (without_credentials(url), reference.as_deref()));
+        self.option(named, |encoder, (url, reference)| {
+            encoder.text(&url);
+            encoder.option(reference, Self::text);
+        });
+        self.option(subdir.as_deref(), Self::text);
+        self.bool(*submodules);
+        self.u8(match mtime {
+            GitTime::Checkout => 0,
+            GitTime::Commit => 1,
+        });
     }
 }

@@ -8,8 +8,9 @@
 //! 3. A cache key depends on what an operation is and on the keys of its inputs, never on where it was written,
 //!    on node ids or on the variables that are declared not to matter (`docs/cache-key.md`).
 //!
-//! Read `op`, `graph`, `key` in this order; `remote` stands by itself.
+//! Read `op`, `exec`, `graph`, `key` in this order; `remote` stands by itself.
 
+mod exec;
 mod graph;
 mod key;
 mod op;
@@ -17,8 +18,9 @@ pub mod remote;
 
 pub use graph::{Graph, NodeId, Origin};
 pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
-/// The content of the context files that a copy reads: part of its cache key.
+/// The content of what an operation reads outside the graph: part of its cache key.
 pub use stave_oci::TreeDigest;
 
-pub use op::{Copy, CopySource, Exec, Image, MakeDir, Network, Op};
+pub use exec::{Device, Exec, Mount, MountKind, MountSource, Network, Security, Sharing, Ulimit};
+pub use op::{ContextId, Copy, CopySource, Git, Http, Image, MakeDir, Merge, Op, Unpack};
 pub use remote::{GitSource, GitTime};

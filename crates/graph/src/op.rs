@@ -1,8 +1,10 @@
 //! The operations: what a node of the graph does to make a snapshot.
 
-use stave_oci::{DiffId, ImageId};
+use stave_oci::{BlobDigest, DiffId, ImageId};
 
+use crate::exec::Exec;
 use crate::graph::NodeId;
+use crate::remote::GitSource;
 
 /// What makes one snapshot of a file system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,34 +13,51 @@ pub enum Op {
     Scratch,
     /// The files of an image.
     Image(Image),
+    /// A file on the network.
+    Http(Http),
+    /// The files of a git repository.
+    Git(Git),
     /// What a command leaves behind.
     Exec(Exec),
     /// Files put on top of the parent.
     Copy(Copy),
     /// A directory made on top of the parent.
     MakeDir(MakeDir),
+    /// One snapshot on top of another one.
+    Merge(Merge),
 }
 
 impl Op {
-    /// Returns the nodes that this operation reads: its parent first, then the sources of a copy as written. A node
-    /// that is read twice is named twice.
+    /// Returns the nodes that this operation reads: its parent first, then the sources of a copy or of the mounts of a
+    /// command as written. A node that is read twice is named twice.
     pub fn inputs(&self) -> impl Iterator<Item = NodeId> {
-        let (parent, sources) = match self {
-            Self::Scratch | Self::Image(_) => (None, &[][..]),
-            Self::Exec(exec) => (Some(exec.parent), &[][..]),
-            Self::Copy(copy) => (Some(copy.parent), &copy.sources[..]),
-            Self::MakeDir(make_dir) => (Some(make_dir.parent), &[][..]),
+        let (parent, sources, mounts, upper) = match self {
+            Self::Scratch | Self::Image(_) | Self::Http(_) | Self::Git(_) => (None, &[][..], &[][..], None),
+            Self::Exec(exec) => (Some(exec.parent), &[][..], &exec.mounts[..], None),
+            Self::Copy(copy) => (Some(copy.parent), &copy.sources[..], &[][..], None),
+            Self::MakeDir(make_dir) => (Some(make_dir.parent), &[][..], &[][..], None),
+            Self::Merge(merge) => (Some(merge.lower), &[][..], &[][..], Some(merge.upper)),
         };
-        parent.into_iter().chain(sources.iter().filter_map(CopySource::node))
+        let sources = sources.iter().filter_map(CopySource::node);
+        let mounts = mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(node, _)| node);
+        parent.into_iter().chain(sources).chain(mounts).chain(upper)
     }
 
-    /// Whether the result depends on files of the build context.
+    /// Whether the result depends on something that is not in the graph: files of a context, or of the network.
     #[must_use]
-    pub fn reads_context(&self) -> bool {
+    pub fn reads_outside(&self) -> bool {
         match self {
+            Self::Http(_) | Self::Git(_) => true,
             Self::Copy(copy) => copy.sources.iter().any(|source| matches!(source, CopySource::Context { .. })),
-            Self::Scratch | Self::Image(_) | Self::Exec(_) | Self::MakeDir(_) => false,
+            Self::Exec(exec) => exec.mounts.iter().any(|mount| mount.kind.context().is_some()),
+            Self::Scratch | Self::Image(_) | Self::MakeDir(_) | Self::Merge(_) => false,
         }
+    }
+
+    /// Whether this only joins layers that others make.
+    #[must_use]
+    pub fn is_join(&self) -> bool {
+        matches!(self, Self::Merge(_))
     }
 
     /// Whether this is where files come from rather than a change to them: it is made, never looked up.
@@ -57,34 +76,40 @@ pub struct Image {
     pub diff_ids: Vec<DiffId>,
 }
 
-/// A command that runs on top of the parent.
+/// A file on the network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Exec {
-    /// The file system in which it runs.
-    pub parent: NodeId,
-    /// Program and arguments.
-    pub args: Vec<String>,
-    /// Environment as `NAME=value`, in the order in which the process gets it.
-    pub env: Vec<String>,
-    /// Further environment that must not influence the result (proxies): not part of the cache key.
-    pub unkeyed_env: Vec<String>,
-    /// Working directory, absolute.
-    pub cwd: String,
-    /// Who runs it, as written in `USER`; empty is root.
-    pub user: String,
-    /// Name of the machine that it sees.
-    pub hostname: String,
-    /// The network that it sees.
-    pub network: Network,
+pub struct Http {
+    /// Where it is. Not part of the cache key: the content is.
+    pub url: String,
+    /// Its name in the root of the snapshot.
+    pub name: String,
+    /// What its content must be.
+    pub checksum: Option<BlobDigest>,
 }
 
-/// The network of a command.
+/// A commit of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Git {
+    /// Which, and what of it.
+    pub source: GitSource,
+}
+
+/// The layers of one snapshot on top of another one, whatever they are: `COPY --link`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Network {
-    /// The network of this machine.
-    Host,
-    /// A loopback interface only.
-    None,
+pub struct Merge {
+    /// What is below.
+    pub lower: NodeId,
+    /// What is on top.
+    pub upper: NodeId,
+}
+
+/// One of the directories that the caller gives: 0 is the build context, the others are the named contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId(pub u32);
+
+impl ContextId {
+    /// The build context.
+    pub const MAIN: Self = Self(0);
 }
 
 /// Files copied on top of the parent.
@@ -101,17 +126,52 @@ pub struct Copy {
     /// Owner of what is copied as written in `--chown`. Without it files of the context belong to root, and those of
     /// a snapshot keep their owners.
     pub chown: Option<String>,
-    /// Permission bits of everything that is copied.
-    pub chmod: Option<u32>,
-    /// Whether local archives are unpacked (`ADD`).
-    pub unpack: bool,
+    /// Permissions of everything that is copied: octal, or symbolic as in chmod(1).
+    pub chmod: Option<String>,
+    /// Which archives are unpacked.
+    pub unpack: Unpack,
+    /// Whether sources keep the directories that they are in (`COPY --parents`).
+    pub parents: bool,
+    /// Patterns of what is left out, in order.
+    pub excludes: Vec<String>,
+}
+
+impl Copy {
+    /// Returns a copy of `sources` into the directory `dest` that changes neither owners nor permissions.
+    #[must_use]
+    pub fn new(parent: NodeId, sources: Vec<CopySource>, dest: &str) -> Self {
+        Self {
+            parent,
+            sources,
+            dest: dest.to_owned(),
+            dest_is_dir: true,
+            chown: None,
+            chmod: None,
+            unpack: Unpack::No,
+            parents: false,
+            excludes: Vec::new(),
+        }
+    }
+}
+
+/// Which of the copied files are unpacked if they are archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unpack {
+    /// None.
+    No,
+    /// Those of contexts (`ADD`).
+    Local,
+    /// All (`ADD --unpack`).
+    All,
 }
 
 /// Where copied files come from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CopySource {
-    /// The build context.
+    /// A context.
     Context {
+        /// Which one. Not part of the cache key: the content is.
+        context: ContextId,
         /// Relative to the context, clean, with wildcards; `.` is the whole context.
         pattern: String,
     },
@@ -122,12 +182,28 @@ pub enum CopySource {
         /// Relative to the snapshot's root, clean, with wildcards; `.` is the whole snapshot.
         pattern: String,
     },
+    /// A file that is written in the Dockerfile: mode 0644, root's.
+    Inline {
+        /// Its name, if the destination is a directory.
+        name: String,
+        /// Its content.
+        content: String,
+    },
 }
 
 impl CopySource {
+    /// Returns what is selected, if the source is not written in the Dockerfile.
+    #[must_use]
+    pub fn pattern(&self) -> Option<&str> {
+        match self {
+            Self::Context { pattern, .. } | Self::Tree { pattern, .. } => Some(pattern),
+            Self::Inline { .. } => None,
+        }
+    }
+
     fn node(&self) -> Option<NodeId> {
         match self {
-            Self::Context { .. } => None,
+            Self::Context { .. } | Self::Inline { .. } => None,
             Self::Tree { node, .. } => Some(*node),
         }
     }

@@ -4,25 +4,29 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use stave_graph::{
-    CacheKey, Copy, CopySource, Exec, Graph, MakeDir, Network, NodeId, Op, Origin, TreeDigest, cache_key, op_digest,
+    CacheKey, ContextId, Copy, CopySource, Exec, Graph, MakeDir, Merge, Mount, MountKind, MountSource, Network, NodeId,
+    Op, Origin, TreeDigest, Unpack, cache_key, op_digest,
 };
 
 /// An operation whose inputs are given as numbers that are later taken modulo the nodes there are.
 #[derive(Debug, Clone)]
 enum Draft {
     MakeDir(usize, String),
-    Exec(usize, Vec<String>, Vec<String>),
+    Exec(usize, Vec<String>, Vec<String>, Vec<(Option<usize>, String)>),
     Copy(usize, Vec<(Option<usize>, String)>, bool),
+    Merge(usize, usize),
 }
 
 fn any_draft() -> impl Strategy<Value = Draft> {
     let word = || "[ab=/]{0,3}";
+    let reads = move |least: usize| prop::collection::vec((any::<Option<usize>>(), word()), least..3);
     prop_oneof![
         (any::<usize>(), word()).prop_map(|(parent, path)| Draft::MakeDir(parent, path)),
-        (any::<usize>(), prop::collection::vec(word(), 0..3), prop::collection::vec(word(), 0..3))
-            .prop_map(|(parent, args, env)| Draft::Exec(parent, args, env)),
-        (any::<usize>(), prop::collection::vec((any::<Option<usize>>(), word()), 1..3), any::<bool>())
+        (any::<usize>(), prop::collection::vec(word(), 0..3), prop::collection::vec(word(), 0..3), reads(0))
+            .prop_map(|(parent, args, env, mounts)| Draft::Exec(parent, args, env, mounts)),
+        (any::<usize>(), reads(1), any::<bool>())
             .prop_map(|(parent, sources, unpack)| Draft::Copy(parent, sources, unpack)),
+        (any::<usize>(), any::<usize>()).prop_map(|(lower, upper)| Draft::Merge(lower, upper)),
     ]
 }
 
@@ -39,31 +43,32 @@ fn build(drafts: &[Draft], origin: impl Fn(usize) -> u32) -> (Graph, Vec<NodeId>
             Draft::MakeDir(parent, path) => {
                 Op::MakeDir(MakeDir { parent: node(*parent), path: path.clone(), owner: String::new() })
             }
-            Draft::Exec(parent, args, env) => Op::Exec(Exec {
-                parent: node(*parent),
-                args: args.clone(),
-                env: env.clone(),
-                unkeyed_env: Vec::new(),
-                cwd: "/".into(),
-                user: String::new(),
-                hostname: String::new(),
-                network: Network::Host,
-            }),
-            Draft::Copy(parent, sources, unpack) => Op::Copy(Copy {
-                parent: node(*parent),
-                sources: sources
-                    .iter()
-                    .map(|(from, pattern)| match from {
-                        None => CopySource::Context { pattern: pattern.clone() },
-                        Some(from) => CopySource::Tree { node: node(*from), pattern: pattern.clone() },
-                    })
-                    .collect(),
-                dest: "/".into(),
-                dest_is_dir: true,
-                chown: None,
-                chmod: None,
-                unpack: *unpack,
-            }),
+            Draft::Exec(parent, args, env, mounts) => {
+                let mount = |(from, path): &(Option<usize>, String)| Mount {
+                    target: "/m".into(),
+                    kind: MountKind::Bind {
+                        source: from
+                            .map_or(MountSource::Context(ContextId::MAIN), |from| MountSource::Tree(node(from))),
+                        path: path.clone(),
+                        writable: false,
+                    },
+                };
+                Op::Exec(Exec {
+                    env: env.clone(),
+                    network: Network::Host,
+                    mounts: mounts.iter().map(mount).collect(),
+                    ..Exec::new(node(*parent), args.clone())
+                })
+            }
+            Draft::Copy(parent, sources, unpack) => {
+                let source = |(from, pattern): &(Option<usize>, String)| match from {
+                    None => CopySource::Context { context: ContextId::MAIN, pattern: pattern.clone() },
+                    Some(from) => CopySource::Tree { node: node(*from), pattern: pattern.clone() },
+                };
+                let unpack = if *unpack { Unpack::Local } else { Unpack::No };
+                Op::Copy(Copy { unpack, ..Copy::new(node(*parent), sources.iter().map(source).collect(), "/") })
+            }
+            Draft::Merge(lower, upper) => Op::Merge(Merge { lower: node(*lower), upper: node(*upper) }),
         };
         nodes.push(graph.add(op, Origin(origin(index))));
     }
@@ -76,7 +81,7 @@ fn keys(graph: &Graph, target: NodeId) -> BTreeMap<NodeId, CacheKey> {
     for node in graph.reachable(target) {
         let op = graph.op(node);
         let inputs: Vec<_> = op.inputs().map(|input| keys[&input]).collect();
-        let selection = op.reads_context().then(|| TreeDigest::of(b"context"));
+        let selection = op.reads_outside().then(|| TreeDigest::of(b"context"));
         keys.insert(node, cache_key(op, &inputs, selection.as_ref()));
     }
     keys
@@ -131,14 +136,9 @@ proptest! {
         let mut graph = Graph::new();
         let parent = graph.add(Op::Scratch, Origin(0));
         let exec = |env: &[&String], unkeyed: &[&String]| Op::Exec(Exec {
-            parent,
-            args: vec!["/x".into()],
             env: env.iter().map(|&text| text.clone()).collect(),
             unkeyed_env: unkeyed.iter().map(|&text| text.clone()).collect(),
-            cwd: "/".into(),
-            user: String::new(),
-            hostname: String::new(),
-            network: Network::None,
+            ..Exec::new(parent, vec!["/x".into()])
         });
         let key = |op: &Op| cache_key(op, &[CacheKey::from_bytes([0; 32])], None);
         prop_assert_eq!(key(&exec(&[&a], &[])), key(&exec(&[&a], &[&b])));

@@ -2,23 +2,21 @@
 //! new file of vectors.
 
 use stave_graph::{
-    CacheKey, Copy, CopySource, Exec, Graph, Image, KEY_SCHEMA, MakeDir, Network, Op, Origin, TreeDigest, cache_key,
-    op_digest,
+    CacheKey, ContextId, Copy, CopySource, Device, Exec, Git, GitSource, GitTime, Graph, Http, Image, KEY_SCHEMA,
+    MakeDir, Merge, Mount, MountKind, MountSource, Network, NodeId, Op, Origin, Security, Sharing, TreeDigest, Ulimit,
+    Unpack, cache_key, op_digest,
 };
 use stave_oci::{DiffId, ImageId};
 
-const VECTORS: &str = include_str!("../test_data/vectors/schema-1.txt");
+const VECTORS: &str = include_str!("../test_data/vectors/schema-2.txt");
 
-/// One operation of each kind, with every field set to something that is seen.
-fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
-    let mut graph = Graph::new();
-    let parent = graph.add(Op::Scratch, Origin(0));
-    let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let image = Op::Image(Image {
-        id: ImageId::of(b"configuration"),
-        diff_ids: vec![DiffId::of(b"lower"), DiffId::of(b"upper")],
-    });
-    let exec = Op::Exec(Exec {
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// A command with every field set to something that is seen.
+fn exec(parent: NodeId) -> Exec {
+    Exec {
         parent,
         args: strings(&["/bin/sh", "-c", "go build"]),
         env: strings(&["PATH=/bin", "A=ä"]),
@@ -27,26 +25,119 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
         user: "build:staff".into(),
         hostname: "buildkitsandbox".into(),
         network: Network::Host,
-    });
-    let Op::Exec(offline) = exec.clone() else { unreachable!("it was just made") };
-    let offline = Op::Exec(Exec { network: Network::None, ..offline });
-    let copy = |sources, unpack, chown: Option<&str>, chmod| {
-        let (dest, chown) = ("/dest".to_owned(), chown.map(str::to_owned));
-        Op::Copy(Copy { parent, sources, dest, dest_is_dir: unpack, chown, chmod, unpack })
+        mounts: Vec::new(),
+        security: Security::Sandbox,
+        hosts: vec![("registry".into(), "10.0.0.1".into())],
+        ulimits: vec![Ulimit { name: "nofile".into(), soft: 1024, hard: -1 }],
+        shm_bytes: Some(1 << 20),
+        devices: vec![Device { name: "vendor.com/gpu=0".into(), required: true }],
+        cgroup_parent: Some("builds".into()),
+    }
+}
+
+/// A mount of each kind.
+fn mounts(node: NodeId) -> Vec<Mount> {
+    let mount = |target: &str, kind| Mount { target: target.into(), kind };
+    let (mode, uid, gid) = (0o400, 1, 2);
+    let cache = |source, sharing| MountKind::Cache {
+        id: "go".into(),
+        source,
+        path: ".".into(),
+        writable: true,
+        sharing,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
     };
-    let context = |pattern: &str| CopySource::Context { pattern: pattern.to_owned() };
-    let tree = CopySource::Tree { node: parent, pattern: "out/*".into() };
-    let selection = Some(TreeDigest::of(b"files"));
     vec![
+        mount("/a", MountKind::Bind { source: MountSource::Tree(node), path: "out".into(), writable: true }),
+        mount("/b", cache(MountSource::Empty, Sharing::Locked)),
+        mount("/c", cache(MountSource::Tree(node), Sharing::Private)),
+        mount("/d", MountKind::Tmpfs { bytes: Some(4096) }),
+        mount(
+            "/e",
+            MountKind::Secret { id: "s".into(), required: true, mode, uid, gid, env: Some("S".into()), file: true },
+        ),
+        mount("/f", MountKind::Ssh { id: "default".into(), required: false, mode, uid, gid }),
+        mount("/dev/pipes/EOF", MountKind::Inline { content: "#!/bin/sh\n".into(), mode: 0o755 }),
+    ]
+}
+
+/// The operations that only have sources of files, and those that join them.
+fn sources(parent: NodeId) -> Vec<(&'static str, Op, Option<TreeDigest>)> {
+    let outside = Some(TreeDigest::of(b"files"));
+    let git = |keep_git_dir| {
+        Op::Git(Git {
+            source: GitSource {
+                url: "https://user@host.example/a.git".into(),
+                reference: Some("main".into()),
+                subdir: Some("docs".into()),
+                keep_git_dir,
+                submodules: true,
+                checksum: Some("0123456".into()),
+                mtime: GitTime::Commit,
+                fetch_by_commit: false,
+            },
+        })
+    };
+    let http = Op::Http(Http { url: "http://host.example/f".into(), name: "f".into(), checksum: None });
+    vec![
+        ("http", http, outside),
+        ("git", git(false), outside),
+        ("git-kept", git(true), outside),
+        ("merge", Op::Merge(Merge { lower: parent, upper: parent }), None),
+    ]
+}
+
+/// One operation of each kind, with every field set to something that is seen.
+fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
+    let mut graph = Graph::new();
+    let parent = graph.add(Op::Scratch, Origin(0));
+    let image = Op::Image(Image {
+        id: ImageId::of(b"configuration"),
+        diff_ids: vec![DiffId::of(b"lower"), DiffId::of(b"upper")],
+    });
+    let plain = Op::Exec(exec(parent));
+    let offline = Op::Exec(Exec { network: Network::None, security: Security::Insecure, ..exec(parent) });
+    let mounted = Op::Exec(Exec { mounts: mounts(parent), ..exec(parent) });
+    let bind = MountKind::Bind { source: MountSource::Context(ContextId(1)), path: ".".into(), writable: false };
+    let bound = Op::Exec(Exec { mounts: vec![Mount { target: "/a".into(), kind: bind }], ..exec(parent) });
+    let copy = |sources, unpack, chown: Option<&str>, chmod: Option<&str>| {
+        let (chown, chmod) = (chown.map(str::to_owned), chmod.map(str::to_owned));
+        Op::Copy(Copy {
+            dest_is_dir: unpack != Unpack::No,
+            chown,
+            chmod,
+            unpack,
+            ..Copy::new(parent, sources, "/dest")
+        })
+    };
+    let context = |pattern: &str| CopySource::Context { context: ContextId::MAIN, pattern: pattern.to_owned() };
+    let tree = CopySource::Tree { node: parent, pattern: "out/*".into() };
+    let inline = CopySource::Inline { name: "EOF".into(), content: "text\n".into() };
+    let selected = Op::Copy(Copy {
+        parents: true,
+        excludes: strings(&["*.o", "!a.o"]),
+        ..Copy::new(parent, vec![tree.clone()], "/dest")
+    });
+    let outside = Some(TreeDigest::of(b"files"));
+    let mut operations = vec![
         ("scratch", Op::Scratch, None),
         ("image", image, None),
-        ("exec", exec, None),
+        ("exec", plain, None),
         ("exec-offline", offline, None),
-        ("copy-context", copy(vec![context("a"), context("b")], false, None, None), selection),
-        ("copy-tree", copy(vec![tree.clone()], false, Some("1:2"), Some(0o4755)), None),
-        ("add-both", copy(vec![tree, context("a.tar")], true, None, Some(0)), selection),
+        ("exec-mounts", mounted, None),
+        ("exec-context", bound, outside),
+        ("copy-context", copy(vec![context("a"), context("b")], Unpack::No, None, None), outside),
+        ("copy-tree", copy(vec![tree.clone()], Unpack::No, Some("1:2"), Some("4755")), None),
+        ("copy-inline", copy(vec![inline], Unpack::No, None, Some("u=rwX,go-w")), None),
+        ("copy-selected", selected, None),
+        ("add-both", copy(vec![tree, context("a.tar")], Unpack::Local, None, Some("0")), outside),
+        ("add-all", copy(vec![context("a.tar")], Unpack::All, None, None), outside),
         ("make-dir", Op::MakeDir(MakeDir { parent, path: "/src".into(), owner: "1".into() }), None),
-    ]
+    ];
+    operations.extend(sources(parent));
+    operations
 }
 
 fn actual() -> String {
@@ -60,7 +151,7 @@ fn actual() -> String {
 
 #[test]
 fn keys_are_what_they_have_always_been() {
-    assert_eq!(KEY_SCHEMA, 1, "a new schema has its own vectors");
+    assert_eq!(KEY_SCHEMA, 2, "a new schema has its own vectors");
     assert_eq!(actual(), VECTORS, "if this is meant, bump KEY_SCHEMA; it empties every cache");
 }
 
@@ -73,7 +164,7 @@ fn the_layout_is_the_documented_one() {
         bytes.extend(text);
     };
     text(&mut bytes, b"stave.cache-key");
-    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(2_u32.to_le_bytes());
     bytes.push(4);
     text(&mut bytes, b"/src");
     text(&mut bytes, b"1");

@@ -164,7 +164,7 @@ impl<R: Clone> Solver<R> {
 
     fn digest_all(&mut self) -> Vec<Action<R>> {
         let readers: Vec<_> =
-            self.reachable.iter().copied().filter(|&node| self.graph.op(node).reads_context()).collect();
+            self.reachable.iter().copied().filter(|&node| self.graph.op(node).reads_outside()).collect();
         self.unanswered = readers.len();
         for node in &readers {
             self.states[node.index()] = State::Digesting;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stave_graph::{Copy, CopySource, Graph, MakeDir, NodeId, Op, Origin, TreeDigest};
+use stave_graph::{ContextId, Copy, CopySource, Graph, MakeDir, NodeId, Op, Origin, TreeDigest};
 use stave_solve::{Action, Event, Options, Outcome, Solver, Status};
 
 /// `SplitMix64`: small, and the same on every machine.
@@ -51,14 +51,14 @@ fn any_world(random: &mut Random) -> World {
         } else {
             let sources = (0..=random.below(2)).map(|_| {
                 if random.chance(30) {
-                    CopySource::Context { pattern: "a".into() }
+                    CopySource::Context { context: ContextId::MAIN, pattern: "a".into() }
                 } else {
                     CopySource::Tree { node: any(random), pattern: ".".into() }
                 }
             });
             let sources = sources.collect();
             let dest = format!("/{number}");
-            Op::Copy(Copy { parent, sources, dest, dest_is_dir: true, chown: None, chmod: None, unpack: false })
+            Op::Copy(Copy::new(parent, sources, &dest))
         };
         nodes.push(graph.add(op, Origin(0)));
     }
@@ -129,7 +129,7 @@ impl Seen {
                 assert!(self.executed.insert(*node), "executed twice");
                 assert!(self.running.insert(*node));
                 assert!(self.running.len() <= options.running_max);
-                assert_eq!(selection.is_some(), world.graph.op(*node).reads_context());
+                assert_eq!(selection.is_some(), world.graph.op(*node).reads_outside());
                 inputs_are_there(self, *node, inputs);
             }
             Action::Cancel { node } => {
@@ -242,18 +242,8 @@ fn diamond() -> (Graph, [NodeId; 4]) {
         graph.add(Op::MakeDir(MakeDir { parent: scratch, path: path.into(), owner: String::new() }), Origin(0))
     };
     let (a, b) = (dir("/a"), dir("/b"));
-    let copy = graph.add(
-        Op::Copy(Copy {
-            parent: a,
-            sources: vec![CopySource::Tree { node: b, pattern: ".".into() }],
-            dest: "/c".into(),
-            dest_is_dir: false,
-            chown: None,
-            chmod: None,
-            unpack: false,
-        }),
-        Origin(0),
-    );
+    let copy =
+        graph.add(Op::Copy(Copy::new(a, vec![CopySource::Tree { node: b, pattern: ".".into() }], "/c")), Origin(0));
     (graph, [scratch, a, b, copy])
 }
 

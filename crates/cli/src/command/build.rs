@@ -6,7 +6,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use stave_engine::{BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Output};
+use stave_engine::{
+    BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Grants, Output, RunDefaults,
+};
 
 use super::{Context, settled};
 use crate::args::{BuildArgs, OutputArg, OutputKind, ProgressMode};
@@ -147,6 +149,8 @@ fn request(args: BuildArgs) -> Result<BuildRequest, Failure> {
         platform: args.platform,
         labels: args.labels.iter().map(|label| super::container::pair(label)).collect(),
         network: args.network.into(),
+        run: RunDefaults::default(),
+        grants: Grants::default(),
         outputs: outputs(args.outputs, args.quiet)?,
         source_date_epoch: source_date_epoch(&args.build_args)?,
     })

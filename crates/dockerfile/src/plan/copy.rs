@@ -1,6 +1,6 @@
 //! Lowers `COPY` and `ADD`.
 
-use stave_graph::{self as graph, CopySource, Op};
+use stave_graph::{self as graph, ContextId, CopySource, Op, Unpack};
 use stave_oci::user::UserText;
 use stave_pattern::{Wildcard, clean};
 
@@ -30,7 +30,10 @@ impl Lowering<'_> {
         if let Some(&(_, span)) = remote {
             return self.not_supported(span, "`ADD` of what is on the network");
         }
-        let sources = common.sources.iter().map(|(pattern, _)| CopySource::Context { pattern: relative(pattern) });
+        let sources = common
+            .sources
+            .iter()
+            .map(|(pattern, _)| CopySource::Context { context: ContextId::MAIN, pattern: relative(pattern) });
         let sources = sources.collect();
         self.finish_copy(stage, head, ("ADD", true), common, sources);
         Some(())
@@ -56,7 +59,7 @@ impl Lowering<'_> {
         }
         let source = |(pattern, _): &(String, Span)| match tree {
             Some(node) => CopySource::Tree { node, pattern: relative(pattern) },
-            None => CopySource::Context { pattern: relative(pattern) },
+            None => CopySource::Context { context: ContextId::MAIN, pattern: relative(pattern) },
         };
         let sources = common.sources.iter().map(source).collect();
         self.finish_copy(stage, head, ("COPY", false), common, sources);
@@ -79,8 +82,10 @@ impl Lowering<'_> {
             dest_is_dir: is_directory(&dest),
             dest: stage.absolute(&dest),
             chown,
-            chmod: chmod.map(|(mode, _)| mode),
-            unpack,
+            chmod: chmod.map(|(mode, _)| format!("{mode:o}")),
+            unpack: if unpack { Unpack::Local } else { Unpack::No },
+            parents: false,
+            excludes: Vec::new(),
         };
         stage.node = self.add(Op::Copy(copy), head.span);
         stage.record(created_by, Some(stage.node));

@@ -25,7 +25,7 @@ mod variables;
 mod words;
 
 pub use stages::similar_stage;
-pub use values::{Base, BaseRequest, BuildPlan, Facts, HistoryItem, Plan, PlanOptions, StageLabel, Step};
+pub use values::{Base, BaseRequest, BuildPlan, Facts, HistoryItem, Plan, PlanOptions, RunDefaults, StageLabel, Step};
 
 use std::collections::BTreeMap;
 

@@ -27,14 +27,17 @@ impl Lowering<'_> {
         let created_by = format!("RUN {} # buildkit", history_line(stage, &args));
         let hostname = self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
         let exec = Exec {
-            parent: stage.node,
-            args,
             env: stage.variables.to_environment(),
             unkeyed_env: variables::proxies(self.options, &stage.variables),
             cwd: stage.cwd(),
             user: stage.config.config.user.clone(),
             hostname: hostname.map_or(HOSTNAME, String::as_str).to_owned(),
             network,
+            hosts: self.options.run.hosts.clone(),
+            ulimits: self.options.run.ulimits.clone(),
+            shm_bytes: self.options.run.shm_bytes,
+            cgroup_parent: self.options.run.cgroup_parent.clone(),
+            ..Exec::new(stage.node, args)
         };
         stage.node = self.add(Op::Exec(exec), head.span);
         stage.record(created_by, Some(stage.node));

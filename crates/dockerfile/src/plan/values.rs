@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stave_graph::{Graph, Network, NodeId, Origin};
+use stave_graph::{Graph, Network, NodeId, Origin, Ulimit};
 use stave_oci::{ImageConfig, ImageId, Platform};
 
 use crate::span::Span;
@@ -22,6 +22,21 @@ pub struct PlanOptions {
     pub build_platform: Platform,
     /// The network of `RUN` steps that choose none.
     pub network: Network,
+    /// What else is true of all `RUN` steps.
+    pub run: RunDefaults,
+}
+
+/// What is true of all `RUN` steps of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunDefaults {
+    /// Further names and addresses for `/etc/hosts`, in order.
+    pub hosts: Vec<(String, String)>,
+    /// Limits that differ from the builder's.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in bytes; the builder's choice without.
+    pub shm_bytes: Option<u64>,
+    /// The cgroup of the steps.
+    pub cgroup_parent: Option<String>,
 }
 
 impl PlanOptions {
@@ -35,6 +50,7 @@ impl PlanOptions {
             build_platform: platform.clone(),
             platform,
             network: Network::Host,
+            run: RunDefaults::default(),
         }
     }
 }

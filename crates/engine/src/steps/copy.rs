@@ -1,40 +1,16 @@
 //! `COPY` and `ADD` of local files: files of the context or of other snapshots, as a layer.
 
-use stave_graph::{Copy, CopySource};
+use stave_graph::{Copy, CopySource, Unpack};
 use stave_sandbox::SandboxError;
 use stave_store::{CacheRecord, LayerId, Lease};
-use stave_tree::{Context, CopyManifest, CopyReport, CopyRequest, Dir, Previous, Selection, copy_into, select};
+use stave_tree::{CopyManifest, CopyReport, CopyRequest, Dir, Previous, Selection, copy_into, select};
 
-use super::{like_parent, owner};
+use super::{Sources, like_parent, owner};
 use crate::engine::Engine;
 use crate::error::EngineError;
 
 /// Name of the file beside a layer that lists what a copy put into it.
 const MANIFEST_FILE: &str = "manifest";
-
-/// What an operation copies, as far as it is known before it runs.
-pub(crate) struct Sources<'a> {
-    /// The selection from the context, if the operation reads it.
-    pub(crate) context: Option<Selection>,
-    /// The layers of each source that is another snapshot, in the order of the operation.
-    pub(crate) trees: Vec<&'a [LayerId]>,
-}
-
-/// Returns the patterns that select from the context.
-pub(crate) fn context_patterns(operation: &Copy) -> Vec<&str> {
-    let mut patterns = Vec::new();
-    for source in &operation.sources {
-        if let CopySource::Context { pattern } = source {
-            patterns.push(pattern.as_str());
-        }
-    }
-    patterns
-}
-
-/// Selects from the context and hashes what is selected.
-pub(crate) fn select_context(context: &Context, patterns: &[&str]) -> Result<Selection, EngineError> {
-    context.select(patterns).map_err(|source| EngineError::tree("cannot copy from the context", source))
-}
 
 /// Whether `pattern` selects the same files, with the same content, from both snapshots.
 pub(crate) fn same_files(
@@ -75,12 +51,12 @@ pub(crate) fn run(
     let previous = previous.and_then(|record| Earlier::open(engine, record));
     let request = CopyRequest {
         parent: view.as_ref(),
-        selections: selections(operation, sources.context, &views)?,
+        selections: selections(operation, sources.contexts, &views)?,
         dest: operation.dest.as_bytes(),
         dest_is_dir: operation.dest_is_dir,
         owner: operation.chown.as_deref().map(|text| owner(view.as_ref().unwrap_or(&into), text)).transpose()?,
-        mode: operation.chmod,
-        unpack: operation.unpack,
+        mode: operation.chmod.as_deref().map(octal).transpose()?,
+        unpack: operation.unpack != Unpack::No,
         previous: previous.as_ref().map(|earlier| Previous { layer: &earlier.layer, manifest: &earlier.manifest }),
         format: engine.format(),
     };
@@ -116,15 +92,35 @@ fn check_owners(request: &CopyRequest<'_>, report: &CopyReport, note: &dyn Fn(&s
     }
 }
 
+fn octal(mode: &str) -> Result<u32, EngineError> {
+    let message = format!("mode `{mode}` is not supported yet");
+    u32::from_str_radix(mode, 8).map_err(|_| EngineError::request(message, Some("Write it as an octal number.")))
+}
+
 /// Returns the selections in the order of the operation.
-fn selections(operation: &Copy, context: Option<Selection>, views: &[Dir]) -> Result<Vec<Selection>, EngineError> {
-    let mut selections: Vec<Selection> = context.into_iter().collect();
-    let trees = operation.sources.iter().filter_map(|source| match source {
-        CopySource::Tree { pattern, .. } => Some(pattern),
-        CopySource::Context { .. } => None,
-    });
-    for (pattern, view) in trees.zip(views) {
-        selections.push(select(view, &[pattern.as_str()]).map_err(unselectable)?);
+fn selections(operation: &Copy, contexts: Vec<Selection>, views: &[Dir]) -> Result<Vec<Selection>, EngineError> {
+    let mut contexts = contexts.into_iter();
+    let mut views = views.iter();
+    let mut selections = Vec::new();
+    let mut in_context = false;
+    for source in &operation.sources {
+        match source {
+            CopySource::Context { .. } => {
+                // One selection for a whole run of sources.
+                if !in_context {
+                    selections.extend(contexts.next());
+                }
+            }
+            CopySource::Tree { pattern, .. } => {
+                if let Some(view) = views.next() {
+                    selections.push(select(view, &[pattern.as_str()]).map_err(unselectable)?);
+                }
+            }
+            CopySource::Inline { .. } => {
+                return Err(EngineError::request("files written in the Dockerfile are not supported yet", None));
+            }
+        }
+        in_context = matches!(source, CopySource::Context { .. });
     }
     Ok(selections)
 }

@@ -8,12 +8,13 @@ use stave_graph::{Exec, Network};
 use stave_sandbox::{Exit, RootFs, StepIo, StepSpec};
 use stave_store::{LayerId, Lease, WorkDir};
 
-use super::like_parent;
+use super::{Sources, like_parent};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Stream;
 use crate::log::{Pipes, StepLog};
 use crate::net;
+use crate::request::Grants;
 
 /// Size of a step's `/dev/shm`: what Docker gives.
 pub(crate) const SHM_BYTES: u64 = 64 * 1024 * 1024;
@@ -42,9 +43,12 @@ pub(crate) fn run(
     lease: &Lease,
     exec: &Exec,
     parent: &[LayerId],
+    sources: &Sources<'_>,
+    grants: &Grants,
     watch: &mut Watch<'_>,
 ) -> Result<Ran, EngineError> {
     engine.go_on()?;
+    refuse_what_is_missing(exec, sources, grants)?;
     let work = lease.work_dir()?;
     like_parent(engine, parent, &work)?;
     let spec = spec(engine, exec, parent, &work)?;
@@ -70,6 +74,16 @@ pub(crate) fn run(
         Exit::Code(0) => Ok(Ran::Layer(lease.publish_layer(work, None)?)),
         failed @ (Exit::Code(_) | Exit::Signal { .. }) => Ok(Ran::Failed(failed)),
     }
+}
+
+fn refuse_what_is_missing(exec: &Exec, sources: &Sources<'_>, grants: &Grants) -> Result<(), EngineError> {
+    let granted = !grants.secrets.is_empty() || !grants.entitlements.is_empty();
+    let read = !sources.contexts.is_empty() || !sources.trees.is_empty();
+    let plain = exec.mounts.is_empty() && exec.devices.is_empty() && exec.security == stave_graph::Security::Sandbox;
+    if granted || read || !plain {
+        return Err(EngineError::request("`RUN` with mounts, devices or privileges is not supported yet", None));
+    }
+    Ok(())
 }
 
 fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Result<StepSpec, EngineError> {

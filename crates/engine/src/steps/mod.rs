@@ -11,10 +11,19 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use stave_oci::user;
 use stave_store::{LayerId, WorkDir};
-use stave_tree::{Dir, PathError};
+use stave_tree::{Dir, PathError, Selection};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+
+/// What an operation reads beside its parent.
+pub(crate) struct Sources<'a> {
+    /// What is selected from contexts, in the order of the operation: for a copy a selection for each run of sources that
+    /// are in a context, for a command one for each mount from a context.
+    pub(crate) contexts: Vec<Selection>,
+    /// The layers of each source or mount that is another snapshot, in the order of the operation.
+    pub(crate) trees: Vec<&'a [LayerId]>,
+}
 
 /// Bytes of an image's `/etc/passwd` or `/etc/group` that are read: what BuildKit allows.
 const USER_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;

@@ -1,0 +1,89 @@
+//! What operations read outside the graph: files of contexts, and what is on the network.
+//!
+//! Turns an operation into one digest of all that it reads there, which becomes part of its cache key, and into the
+//! selections that are made on the way, so that what is copied is what was digested.
+
+use stave_graph::{ContextId, Copy, CopySource, Op, TreeDigest};
+use stave_tree::Selection;
+
+use crate::error::EngineError;
+use crate::source::Source;
+
+/// What one operation reads.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    /// The digest of all of it.
+    pub(crate) digest: TreeDigest,
+    /// What is selected from contexts, in the order of the operation.
+    pub(crate) selections: Vec<Selection>,
+}
+
+/// Reads what `op` reads of contexts.
+pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineError> {
+    let select = |context: ContextId, patterns: &[&str]| {
+        source.context(context).select(patterns).map_err(|source| EngineError::tree("cannot read the context", source))
+    };
+    let selections = match op {
+        Op::Copy(copy) => runs(copy).iter().map(|(context, patterns)| select(*context, patterns)).collect(),
+        Op::Exec(exec) => {
+            let mounts = exec.mounts.iter().filter_map(|mount| mount.kind.context());
+            mounts.map(|(context, path)| select(context, &[path])).collect()
+        }
+        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Ok(Vec::new()),
+    };
+    let selections: Vec<Selection> = selections?;
+    Ok(Outside { digest: digest(&selections)?, selections })
+}
+
+/// Returns the sources of a copy that are in a context: each run of neighbours with their patterns.
+fn runs(copy: &Copy) -> Vec<(ContextId, Vec<&str>)> {
+    let mut runs: Vec<(ContextId, Vec<&str>)> = Vec::new();
+    let mut last = None;
+    for source in &copy.sources {
+        let context = match source {
+            CopySource::Context { context, pattern } => {
+                match runs.last_mut().filter(|_| last == Some(*context)) {
+                    Some((_, patterns)) => patterns.push(pattern),
+                    None => runs.push((*context, vec![pattern])),
+                }
+                Some(*context)
+            }
+            CopySource::Tree { .. } | CopySource::Inline { .. } => None,
+        };
+        last = context;
+    }
+    runs
+}
+
+/// The digest of one selection, or of the digests of several.
+fn digest(selections: &[Selection]) -> Result<TreeDigest, EngineError> {
+    let digest = |selection: &Selection| {
+        selection.digest().map_err(|source| EngineError::tree("cannot read the context", source))
+    };
+    if let [selection] = selections {
+        return digest(selection);
+    }
+    let mut bytes = Vec::new();
+    for selection in selections {
+        bytes.extend_from_slice(digest(selection)?.as_bytes());
+    }
+    Ok(TreeDigest::of(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stave_graph::{Graph, Origin};
+
+    #[test]
+    fn neighbours_in_one_context_are_selected_together() {
+        let mut graph = Graph::new();
+        let node = graph.add(Op::Scratch, Origin(0));
+        let file =
+            |number: u32, pattern: &str| CopySource::Context { context: ContextId(number), pattern: pattern.into() };
+        let tree = CopySource::Tree { node, pattern: ".".into() };
+        let copy = Copy::new(node, vec![file(0, "a"), file(0, "b"), tree, file(0, "c"), file(1, "d")], "/");
+        let expected = [(ContextId(0), vec!["a", "b"]), (ContextId(0), vec!["c"]), (ContextId(1), vec!["d"])];
+        assert_eq!(runs(&copy), expected);
+    }
+}
