@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
 use stave_engine::sandbox::{Launcher, SandboxError};
-use stave_engine::{Cancel, Engine, Environment, JOBS, Settings};
+use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Settings};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -117,12 +117,14 @@ fn registries() -> Environment {
         registry_auth_file: path_variable("REGISTRY_AUTH_FILE"),
         registries_conf: path_variable("CONTAINERS_REGISTRIES_CONF"),
         path: variable("PATH"),
-        ssl_cert_file: path_variable("SSL_CERT_FILE"),
-        ssl_cert_dir: variable("SSL_CERT_DIR"),
-        https_proxy: first_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
-        http_proxy: first_of(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
-        no_proxy: first_of(&["NO_PROXY", "no_proxy"]),
-        etc: None,
+        http: HttpEnvironment {
+            ssl_cert_file: path_variable("SSL_CERT_FILE"),
+            ssl_cert_dir: variable("SSL_CERT_DIR"),
+            https_proxy: first_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            http_proxy: first_of(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+            no_proxy: first_of(&["NO_PROXY", "no_proxy"]),
+            etc: None,
+        },
     }
 }
 

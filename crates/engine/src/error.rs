@@ -101,6 +101,9 @@ impl EngineError {
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
+            Self::Registry(error) if error.lacks_tls() => {
+                Some("A registry without TLS has to be declared `insecure` in registries.conf.".to_owned())
+            }
             _ => None,
         }
     }

@@ -57,6 +57,7 @@ pub use request::{
 pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;
 pub use stave_graph::{Network, Ulimit};
+pub use stave_http::Environment as HttpEnvironment;
 pub use stave_registry::Environment;
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;

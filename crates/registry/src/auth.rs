@@ -13,11 +13,12 @@ use crate::challenge::{self, Challenge};
 use crate::client::Client;
 use crate::config::credentials::{self, Credential};
 use crate::config::registries::Place;
-use crate::error::RegistryError;
-use crate::http::{Authorization, Failure, Http, Patience, Payload, Reply, Request, Retry};
+use crate::error::{HttpError, RegistryError};
+use crate::failure::Failure;
 use crate::limits;
-use crate::secret::Secret;
-use crate::url::{self, Origin, Scheme, Url};
+use stave_http::Secret;
+use stave_http::url::{self, Origin, Scheme, Url};
+use stave_http::{Authorization, Patience, Payload, Reply, Request, Retry};
 
 /// The token server that belongs to a registry of another name.
 const KNOWN_PAIRS: &[(&str, &str)] = &[("registry-1.docker.io", "auth.docker.io")];
@@ -88,17 +89,17 @@ impl<'c> Repository<'c> {
             let ours = reply.url.origin() == &self.origin;
             match reply.status {
                 // Another host's refusal is no reason to tell anybody who we are.
-                401 | 403 if !ours => return Err(self.client.http.status_failure(reply)),
+                401 | 403 if !ours => return Err(self.client.http.status_failure(reply).into()),
                 401 if !refused => {
                     self.authenticate(&reply, grant.as_ref())?;
                     refused = true;
                     if matches!(payload, Payload::Stream { .. }) {
                         // Part of the stream is gone; whoever has it must start again.
                         let failure = self.client.http.status_failure(reply);
-                        return Err(Failure { retry: Retry::After(Duration::ZERO), ..failure });
+                        return Err(stave_http::Failure { retry: Retry::After(Duration::ZERO), ..failure }.into());
                     }
                 }
-                401 | 403 => return Err(self.denied(Http::message(&mut reply))?.into()),
+                401 | 403 => return Err(self.denied(self.client.http.message(&mut reply))?.into()),
                 _ => return Ok(reply),
             }
         }
@@ -114,7 +115,7 @@ impl<'c> Repository<'c> {
         let Client { config, cancel, .. } = self.client;
         credentials::find(&config.environment, cancel, &self.place.host, &self.place.repository).map_err(|source| {
             match source {
-                _ if cancel.is_cancelled() => RegistryError::Cancelled,
+                _ if cancel.is_cancelled() => HttpError::Cancelled.into(),
                 source => RegistryError::Credentials { registry: self.place.host.clone(), source },
             }
         })
@@ -184,12 +185,12 @@ impl<'c> Repository<'c> {
             let failure = match sent {
                 Ok(reply) if reply.status == 200 => break reply,
                 Ok(mut reply) if matches!(reply.status, 400 | 401 | 403) => {
-                    return Err(self.denied(Http::message(&mut reply))?.into());
+                    return Err(self.denied(self.client.http.message(&mut reply))?.into());
                 }
-                Ok(reply) => self.client.http.status_failure(reply),
-                Err(failure) => failure,
+                Ok(reply) => Failure::from(self.client.http.status_failure(reply)),
+                Err(failure) => failure.into(),
             };
-            patience.wait(failure)?;
+            failure.wait(&mut patience)?;
         };
         let bytes = self.client.http.read_all("token", &mut reply, limits::TOKEN_BYTES_MAX)?;
         let bad = |reason| RegistryError::Token { url: Box::new(url.clone()), reason };

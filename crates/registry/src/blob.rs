@@ -8,11 +8,12 @@ use ureq::http::Method;
 
 use crate::auth::Repository;
 use crate::client::{BlobSink, Client, Resolved};
-use crate::error::{RegistryError, SizeSeen};
-use crate::http::{Failure, Reply, Request, Retry};
+use crate::error::{HttpError, RegistryError, SizeSeen};
+use crate::failure::Failure;
 use crate::pull;
 use crate::range;
-use crate::url::Url;
+use stave_http::url::Url;
+use stave_http::{Reply, Request, Retry};
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -67,7 +68,7 @@ pub(crate) fn fetch_from(
 impl RegistryError {
     /// Whether no other place can do better.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Cancelled | Self::Sink { .. } | Self::ForeignLayer { .. })
+        matches!(self, Self::Http(HttpError::Cancelled) | Self::Sink { .. } | Self::ForeignLayer { .. })
     }
 }
 
@@ -111,7 +112,7 @@ impl<'a, 'c> Transfer<'a, 'c> {
             if resumptions > self.repository.client.limits.resumptions_max {
                 failure.retry = Retry::Never;
             }
-            patience.wait(failure)?;
+            failure.wait(&mut patience)?;
         }
     }
 
@@ -130,7 +131,7 @@ impl<'a, 'c> Transfer<'a, 'c> {
             200 => {}
             206 if self.offset > 0 => self.check_range(&reply)?,
             416 if self.offset > 0 => return Err(self.untrusted(&reply.url, "it says that there is no such part")),
-            _ => return Err(self.repository.client.http.status_failure(reply)),
+            _ => return Err(self.repository.client.http.status_failure(reply).into()),
         }
         self.check_length(&reply)?;
         self.pieced |= self.offset > 0;
@@ -183,13 +184,13 @@ impl<'a, 'c> Transfer<'a, 'c> {
         let mut buffer = vec![0; CHUNK];
         loop {
             if client.cancel.is_cancelled() {
-                return Err(RegistryError::Cancelled.into());
+                return Err(HttpError::Cancelled.into());
             }
             let count = match reply.body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(client.http.read_failure(&reply.url, error)),
+                Err(error) => return Err(client.http.read_failure(&reply.url, error).into()),
             };
             if self.offset + count as u64 > self.blob.size {
                 return Err(self.wrong_size(&reply.url, SizeSeen::MoreThan(self.blob.size)).into());

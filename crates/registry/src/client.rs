@@ -9,14 +9,16 @@ use stave_oci::{BlobDigest, Descriptor, Manifest};
 use ureq::http::Method;
 
 use crate::auth::{Grant, GrantKey};
-use crate::cancel::Cancel;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::registries::Place;
 use crate::error::RegistryError;
-use crate::http::{Failure, Http, Patience, Request};
+use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::url::{Origin, Scheme, Url};
+use crate::message;
+use stave_http::Cancel;
+use stave_http::url::{Origin, Scheme, Url};
+use stave_http::{Clock, SystemClock};
+use stave_http::{Http, Patience, Request, Setup};
 
 /// Where Docker Hub's registry really is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -89,13 +91,24 @@ pub enum PushProgress {
     Done,
 }
 
+/// Returns how servers are spoken to where `config` decides.
+fn setup(config: &Config) -> Setup {
+    let registries = config.registries.clone();
+    Setup {
+        certificates: config.environment.certificates(),
+        insecure: Arc::new(move |origin| registries.is_insecure(&origin.authority())),
+        message: message::parse,
+        ..Setup::new(config.environment.http.clone())
+    }
+}
+
 impl Client {
     /// Returns a client that works by `config` within `limits`.
     #[must_use]
     pub fn new(config: Config, limits: Limits) -> Self {
         let cancel = Cancel::new();
         Self {
-            http: Http::new(config.clone(), limits.clone(), cancel.clone()),
+            http: Http::new(setup(&config), limits.clone(), cancel.clone()),
             config,
             limits,
             cancel,
@@ -115,7 +128,7 @@ impl Client {
     /// Has everything that the client does end when `cancel` says so.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
-        self.http = Http::new(self.config.clone(), self.limits.clone(), cancel.clone());
+        self.http = Http::new(setup(&self.config), self.limits.clone(), cancel.clone());
         self.cancel = cancel;
         self
     }
@@ -156,7 +169,7 @@ impl Client {
                     origins.insert(host.to_owned(), origin.clone());
                     return Ok(origin);
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => failure = Some(Failure::from(error)),
             }
             if self.cancel.is_cancelled() {
                 break;

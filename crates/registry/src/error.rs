@@ -5,22 +5,21 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
+pub use stave_http::error::{HttpError, RedirectError, ServerMessage, TransportError};
+use stave_http::{Origin, Url, UrlError};
 use stave_oci::manifest::ManifestError;
 use stave_oci::{BlobDigest, Platform};
 
 use crate::challenge::ChallengeError;
-use crate::config::certs::CertificateError;
 use crate::config::credentials::CredentialError;
-use crate::url::{Origin, Url, UrlError};
 
 /// Why a request could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// Somebody asked for an end.
-    #[error("the transfer was cancelled")]
-    Cancelled,
+    /// The exchange with the server failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The user's configuration forbids this registry.
     #[error("`{name}` is blocked in `{file}`")]
     Blocked {
@@ -36,28 +35,6 @@ pub enum RegistryError {
         name: String,
         /// What is wrong with it.
         source: UrlError,
-    },
-    /// The connection failed, or what came over it was no HTTP.
-    #[error("cannot {action} {url}")]
-    Transport {
-        /// What was tried: `get`, `put`...
-        action: &'static str,
-        /// From or to where.
-        url: Box<Url>,
-        /// How it failed.
-        source: TransportError,
-    },
-    /// The server refused.
-    #[error("cannot {action} {url}: the server answered {status}{message}")]
-    Status {
-        /// What was tried.
-        action: &'static str,
-        /// From or to where.
-        url: Box<Url>,
-        /// The HTTP status.
-        status: u16,
-        /// What the server said about it.
-        message: ServerMessage,
     },
     /// There is no such image, or it is not shown to us.
     #[error("image `{reference}` does not exist at {origin}{message}")]
@@ -114,24 +91,6 @@ pub enum RegistryError {
         url: Box<Url>,
         /// What is wrong with its answer.
         reason: &'static str,
-    },
-    /// Somewhere between hosts.
-    #[error("cannot follow the redirect from {url}")]
-    Redirect {
-        /// Who redirects.
-        url: Box<Url>,
-        /// What is wrong with it.
-        source: RedirectError,
-    },
-    /// More bytes than are allowed.
-    #[error("{what} at {url} has more than the {limit} bytes that are allowed")]
-    TooLarge {
-        /// What was read.
-        what: &'static str,
-        /// From where.
-        url: Box<Url>,
-        /// The limit.
-        limit: u64,
     },
     /// The bytes are not those that were asked for.
     #[error("{what} from {url} has the wrong digest: expected {expected}, got {actual}")]
@@ -261,6 +220,14 @@ pub enum RegistryError {
     },
 }
 
+impl RegistryError {
+    /// Whether the registry spoke in the clear where TLS was expected.
+    #[must_use]
+    pub fn lacks_tls(&self) -> bool {
+        matches!(self, Self::Http(HttpError::Transport { source: TransportError::NoTls, .. }))
+    }
+}
+
 /// How many bytes came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SizeSeen {
@@ -276,85 +243,6 @@ impl fmt::Display for SizeSeen {
             Self::Exactly(bytes) => write!(formatter, "{bytes}"),
             Self::MoreThan(bytes) => write!(formatter, "more than {bytes}"),
         }
-    }
-}
-
-/// How a connection failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// No such host, or no answer about it.
-    #[error("cannot find the address of `{host}`: {reason}")]
-    Resolve {
-        /// The host.
-        host: String,
-        /// What the name servers said.
-        reason: String,
-    },
-    /// Nothing moved for too long.
-    #[error("{what} took longer than {} s", .limit.as_secs_f64())]
-    Timeout {
-        /// What was waited for.
-        what: &'static str,
-        /// For how long.
-        limit: Duration,
-    },
-    /// The certificates configured for the host cannot be used.
-    #[error(transparent)]
-    Certificates(Box<CertificateError>),
-    /// The server answered in the clear.
-    #[error("the server does not speak TLS (a registry without TLS has to be declared `insecure` in registries.conf)")]
-    NoTls,
-    /// The secure connection failed.
-    #[error("TLS failed: {0}{hint}", hint = clock_hint(.0))]
-    Tls(String),
-    /// The other side does not speak HTTP as it should.
-    #[error("the server's answer is not valid HTTP: {0}")]
-    Protocol(String),
-    /// The connection broke or could not be made.
-    #[error(transparent)]
-    Io(io::Error),
-}
-
-/// A wrong clock is the usual reason for a certificate that is not valid yet or any more.
-fn clock_hint(text: &str) -> &'static str {
-    let times = ["Expired", "NotValidYet", "expired", "not valid yet"];
-    if times.iter().any(|word| text.contains(word)) { " (is this machine's clock right?)" } else { "" }
-}
-
-/// What is wrong with a redirect.
-#[derive(Debug, thiserror::Error)]
-pub enum RedirectError {
-    /// A loop, most likely.
-    #[error("there were more than {0} of them")]
-    TooMany(u32),
-    /// From an encrypted connection to one in the clear.
-    #[error("it leads from https to {0}, which is not encrypted")]
-    Downgrade(Box<Url>),
-    /// The address is not one.
-    #[error("its address is not valid")]
-    Location(#[from] UrlError),
-    /// No address.
-    #[error("it has no address")]
-    Missing,
-}
-
-/// What a registry said about a failure, made fit for a message: `: MANIFEST_UNKNOWN: no such tag`, or nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServerMessage {
-    /// The first error code, as `MANIFEST_UNKNOWN`; empty if the body was no error document.
-    pub code: String,
-    /// The words.
-    pub text: String,
-}
-
-impl fmt::Display for ServerMessage {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in [&self.code, &self.text] {
-            if !part.is_empty() {
-                write!(formatter, ": {part}")?;
-            }
-        }
-        Ok(())
     }
 }
 

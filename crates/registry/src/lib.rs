@@ -2,7 +2,7 @@
 //! pushed ones.
 //!
 //! It does not know where blobs are kept, what is in them or who wants them; it knows no environment, no home and
-//! no clock but those that are given to it.
+//! no clock but those that are given to it, and how bytes travel is the business of `stave-http`.
 //!
 //! Invariants:
 //! 1. Nothing is handed on whose digest and size were not checked.
@@ -11,30 +11,23 @@
 //!    those that the user called insecure.
 //! 4. Every wait ends: by a limit of [`limits`], or because [`Cancel`] was told to end it.
 //!
-//! Read `url`, `config`, `challenge`, `http`, `auth`, `pull`, `blob`, `push` in this order.
+//! Read `config`, `challenge`, `auth`, `pull`, `blob`, `push` in this order.
 
 mod auth;
 mod blob;
-pub mod cancel;
 pub mod challenge;
 mod client;
-pub mod clock;
 pub mod config;
 pub mod error;
-mod http;
+mod failure;
 pub mod limits;
 mod message;
-mod net;
-mod proxy;
 mod pull;
 mod push;
 pub mod range;
-pub mod secret;
-pub mod url;
 
-pub use cancel::Cancel;
 pub use client::{BlobSink, Client, OpenBlob, PushImage, PushProgress, Resolved, Source};
-pub use clock::{Clock, SystemClock};
 pub use config::{Config, ConfigError, Environment};
 pub use error::RegistryError;
 pub use limits::Limits;
+pub use stave_http::{Cancel, Clock, SystemClock};

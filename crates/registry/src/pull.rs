@@ -8,9 +8,10 @@ use crate::auth::Repository;
 use crate::blob;
 use crate::client::{Client, Resolved, Source};
 use crate::config::registries::Place;
-use crate::error::{RegistryError, SizeSeen};
-use crate::http::{Failure, Http, Reply, Request};
+use crate::error::{HttpError, RegistryError, SizeSeen};
+use crate::failure::Failure;
 use crate::limits;
+use stave_http::{Reply, Request};
 
 /// What may come as a manifest.
 const ACCEPT: &str = concat!(
@@ -39,7 +40,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            if matches!(error, RegistryError::Cancelled) {
+            if matches!(error, RegistryError::Http(HttpError::Cancelled)) {
                 return Err(error);
             }
             if place.mirror {
@@ -88,7 +89,7 @@ impl Client {
         loop {
             match Repository::open(self, place, push) {
                 Ok(repository) => return Ok(repository),
-                Err(failure) => patience.wait(failure)?,
+                Err(failure) => failure.wait(&mut patience)?,
             }
         }
     }
@@ -98,7 +99,7 @@ impl Client {
 fn small_blob(repository: &Repository<'_>, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
     if blob.size > limits::CONFIG_BYTES_MAX {
         let (url, limit) = (Box::new(repository.url(&format!("blobs/{}", blob.digest))), limits::CONFIG_BYTES_MAX);
-        return Err(RegistryError::TooLarge { what: "image configuration", url, limit });
+        return Err(HttpError::TooLarge { what: "image configuration", url, limit }.into());
     }
     let mut bytes = Vec::new();
     blob::fetch_from(repository, blob, &mut bytes, &|_| ())?;
@@ -126,7 +127,7 @@ fn fetch(
     loop {
         match try_fetch(repository, name, tag_or_digest, expected) {
             Ok(fetched) => return Ok(fetched),
-            Err(failure) => patience.wait(failure)?,
+            Err(failure) => failure.wait(&mut patience)?,
         }
     }
 }
@@ -145,9 +146,9 @@ fn try_fetch(
         200 => {}
         404 => {
             let (reference, origin) = (name.to_owned(), Box::new(repository.origin.clone()));
-            return Err(RegistryError::NotFound { reference, origin, message: Http::message(&mut reply) }.into());
+            return Err(RegistryError::NotFound { reference, origin, message: http.message(&mut reply) }.into());
         }
-        _ => return Err(http.status_failure(reply)),
+        _ => return Err(http.status_failure(reply).into()),
     }
     let bytes = http.read_all("manifest", &mut reply, limits::MANIFEST_BYTES_MAX)?;
     let digest = BlobDigest::of(&bytes);

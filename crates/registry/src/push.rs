@@ -12,10 +12,11 @@ use ureq::http::Method;
 
 use crate::auth::Repository;
 use crate::client::{Client, OpenBlob, PushImage, PushProgress};
-use crate::error::{RedirectError, RegistryError};
-use crate::http::{Failure, Payload, Reply, Request, Retry};
+use crate::error::{HttpError, RedirectError, RegistryError};
+use crate::failure::Failure;
 use crate::limits;
-use crate::url::{Scheme, Url};
+use stave_http::url::{Scheme, Url};
+use stave_http::{Payload, Reply, Request, Retry};
 
 type Progress<'a> = &'a (dyn Fn(&Descriptor, PushProgress) + Sync);
 
@@ -37,14 +38,14 @@ impl Client {
         let url = repository.url(&format!("manifests/{target}"));
         if image.manifest_bytes.len() as u64 > limits::MANIFEST_BYTES_MAX {
             let limit = limits::MANIFEST_BYTES_MAX;
-            return Err(RegistryError::TooLarge { what: "manifest", url: Box::new(url), limit });
+            return Err(HttpError::TooLarge { what: "manifest", url: Box::new(url), limit }.into());
         }
         self.push_blobs(&repository, image, progress)?;
         let mut patience = self.patience();
         loop {
             match push_manifest(&repository, &url, image, digest) {
                 Ok(()) => return Ok(digest),
-                Err(failure) => patience.wait(failure)?,
+                Err(failure) => failure.wait(&mut patience)?,
             }
         }
     }
@@ -96,7 +97,7 @@ impl Upload<'_> {
         loop {
             match self.attempt(first) {
                 Ok(()) => return Ok(()),
-                Err(failure) => patience.wait(failure)?,
+                Err(failure) => failure.wait(&mut patience)?,
             }
             first = false;
         }
@@ -135,7 +136,7 @@ impl Upload<'_> {
         let sent = self.repository.send(put);
         if let Some(error) = source.error {
             let cancelled = self.stop.load(Ordering::SeqCst) || self.repository.client.cancel.is_cancelled();
-            return Err(if cancelled { RegistryError::Cancelled } else { unreadable(error) }.into());
+            return Err(if cancelled { HttpError::Cancelled.into() } else { unreadable(error) }.into());
         }
         let reply = sent?;
         match reply.status {
@@ -150,20 +151,20 @@ impl Upload<'_> {
     }
 
     fn failure(&self, reply: Reply) -> Failure {
-        self.repository.client.http.status_failure(reply)
+        self.repository.client.http.status_failure(reply).into()
     }
 }
 
 /// Returns where to send the blob. It may be another host, which then sees no credentials; it may not be one
 /// without encryption if the registry has it.
 fn location(repository: &Repository<'_>, reply: &Reply) -> Result<Url, RegistryError> {
-    let refused = |source| RegistryError::Redirect { url: Box::new(reply.url.clone()), source };
+    let refused = |source| HttpError::Redirect { url: Box::new(reply.url.clone()), source };
     let header = reply.header("location");
     let header =
         header.ok_or_else(|| RegistryError::MissingHeader { url: Box::new(reply.url.clone()), header: "Location" })?;
     let url = reply.url.join(header).map_err(|error| refused(error.into()))?;
     if repository.origin.scheme == Scheme::Https && url.origin().scheme == Scheme::Http {
-        return Err(refused(RedirectError::Downgrade(Box::new(url))));
+        return Err(refused(RedirectError::Downgrade(Box::new(url))).into());
     }
     Ok(url)
 }
@@ -227,14 +228,14 @@ fn push_manifest(repository: &Repository<'_>, url: &Url, image: &PushImage, dige
     match reply.status {
         200 if stated(&reply) == Some(digest) => return Ok(()),
         200 | 404 => {}
-        _ => return Err(client.http.status_failure(reply)),
+        _ => return Err(client.http.status_failure(reply).into()),
     }
     let mut put = Request::new(Method::PUT, url.clone());
     put.headers.push(("content-type", image.media_type.clone()));
     put.payload = Payload::Bytes(&image.manifest_bytes);
     let reply = repository.send(put)?;
     if !matches!(reply.status, 201 | 204) {
-        return Err(client.http.status_failure(reply));
+        return Err(client.http.status_failure(reply).into());
     }
     match stated(&reply) {
         Some(actual) if actual != digest => {

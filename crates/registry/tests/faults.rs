@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use stave_http::HttpError;
 use stave_registry::{BlobSink, Cancel, PushProgress, RegistryError, Resolved, SystemClock};
 use support::image::{Image, noise};
 use support::server::{Answer, Asked, End, Server, ranged, registry};
@@ -92,7 +93,9 @@ fn a_refusal_is_final() {
         let (bench, image) = (Bench::new(), image());
         let server = with_layer(image.clone(), move |_, _, _| Answer::new(status, ""));
         let fetched = fetch(&bench, &image, &server);
-        assert!(matches!(fetched.result, Err(RegistryError::Status { status: found, .. }) if found == status));
+        assert!(
+            matches!(fetched.result, Err(RegistryError::Http(HttpError::Status { status: found, .. })) if found == status)
+        );
         assert_eq!((fetched.ranges.len(), fetched.slept.len()), (1, 0), "{status}");
     }
 }
@@ -311,8 +314,11 @@ fn cancelling_ends_a_blocked_transfer() {
             cancel.cancel();
         }
     });
-    assert!(matches!(error, Err(RegistryError::Cancelled)), "{error:?}");
-    assert!(matches!(client.resolve(&reference("127.0.0.1:1/x"), &amd64()), Err(RegistryError::Cancelled)));
+    assert!(matches!(error, Err(RegistryError::Http(HttpError::Cancelled))), "{error:?}");
+    assert!(matches!(
+        client.resolve(&reference("127.0.0.1:1/x"), &amd64()),
+        Err(RegistryError::Http(HttpError::Cancelled))
+    ));
 }
 
 #[test]
@@ -328,7 +334,7 @@ fn cancelling_from_another_thread_wakes_a_blocked_read() {
     let found = resolved(&bench, &server);
     let client = bench.client().with_cancel(cancel);
     let error = client.fetch_blob(&found, &image.manifest.layers[0], &mut Vec::new(), &|_| ());
-    assert!(matches!(error, Err(RegistryError::Cancelled)), "{error:?}");
+    assert!(matches!(error, Err(RegistryError::Http(HttpError::Cancelled))), "{error:?}");
 }
 
 #[test]
@@ -345,7 +351,7 @@ fn cancelling_ends_a_wait_between_attempts() {
     // With the real clock: only the cancellation keeps this from taking a minute.
     let client = bench.client().with_clock(Arc::new(SystemClock::default())).with_cancel(cancel);
     let error = client.fetch_blob(&found, &image.manifest.layers[0], &mut Vec::new(), &|_| ());
-    assert!(matches!(error, Err(RegistryError::Cancelled)), "{error:?}");
+    assert!(matches!(error, Err(RegistryError::Http(HttpError::Cancelled))), "{error:?}");
 }
 
 /// A client can be shared by all threads of a command.

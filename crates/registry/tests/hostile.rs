@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
+use stave_http::HttpError;
 use stave_oci::{BlobDigest, Descriptor, media_type};
 use stave_registry::error::SizeSeen;
 use stave_registry::{PushProgress, RegistryError, Resolved};
@@ -173,7 +174,7 @@ fn another_hosts_demand_for_credentials_is_not_met() {
     bench.auth(&server.address, AUTH);
     bench.auth(&format!("localhost:{}", evil.port), AUTH);
     let error = pull(&bench, &format!("{}/app:1", server.address)).expect_err("nobody gives the blob");
-    assert!(matches!(error, RegistryError::Status { status: 401, .. }), "{error:?}");
+    assert!(matches!(error, RegistryError::Http(HttpError::Status { status: 401, .. })), "{error:?}");
     assert!(!format!("{error:?} {}", shown(&error)).contains("hidden"), "queries are not printed: {error:?}");
     assert!(!saw_secret(&evil));
 }

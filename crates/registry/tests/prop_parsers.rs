@@ -1,9 +1,9 @@
 //! Laws of the parsers that read what registries say: they never panic, and they never read more into it than it says.
 
 use proptest::prelude::*;
+use stave_http::Url;
 use stave_registry::challenge::{self, Challenge};
 use stave_registry::range;
-use stave_registry::url::Url;
 
 /// Text that is nearly a challenge.
 fn challenge_like() -> impl Strategy<Value = String> {

@@ -137,7 +137,7 @@ fn credentials_are_found_and_used() {
         let text = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address);
         let environment = stave_registry::Environment {
             docker_auth_config: Some(text),
-            etc: Some("/nonexistent".into()),
+            http: stave_http::Environment { etc: Some("/nonexistent".into()), ..Default::default() },
             ..Default::default()
         };
         Client::new(Config::load(&environment).expect("the configuration is valid"), Limits::default())

@@ -13,10 +13,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("tree", &["oci", "pattern"], &[]),
     ("store", &["oci", "tree"], &[]),
     ("sandbox", &["oci"], &[]),
-    ("registry", &["oci"], &["testkit"]),
+    ("http", &[], &[]),
+    ("registry", &["http", "oci"], &["testkit"]),
     (
         "engine",
-        &["dockerfile", "graph", "oci", "pattern", "registry", "sandbox", "solve", "store", "tree"],
+        &["dockerfile", "graph", "http", "oci", "pattern", "registry", "sandbox", "solve", "store", "tree"],
         &["testkit"],
     ),
     ("cli", &["dockerfile", "engine", "oci"], &["testkit"]),

@@ -13,9 +13,9 @@ use base64::Engine as _;
 use serde::Deserialize;
 
 use super::{Environment, read_optional};
-use crate::cancel::Cancel;
 use crate::limits;
-use crate::secret::Secret;
+use stave_http::Cancel;
+use stave_http::Secret;
 
 /// How often a wait for a helper looks whether it has ended.
 const HELPER_TICK: Duration = Duration::from_millis(5);

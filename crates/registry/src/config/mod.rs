@@ -2,19 +2,16 @@
 //!
 //! Nothing is read from the process's environment: [`Environment`] brings it in.
 
-pub mod certs;
 pub mod credentials;
 pub mod registries;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub(crate) use stave_http::read_optional;
 use stave_oci::Reference;
 use stave_oci::reference::ReferenceError;
 
-use crate::limits;
 pub use registries::ConfigError;
 
 /// The parts of the process's environment that say where configuration is.
@@ -36,18 +33,8 @@ pub struct Environment {
     pub registries_conf: Option<PathBuf>,
     /// `PATH`, where credential helpers are.
     pub path: Option<OsString>,
-    /// `SSL_CERT_FILE`: the certificates to trust, instead of the system's.
-    pub ssl_cert_file: Option<PathBuf>,
-    /// `SSL_CERT_DIR`: folders with certificates to trust, joined by `:`.
-    pub ssl_cert_dir: Option<OsString>,
-    /// `HTTPS_PROXY` or `https_proxy`, else `ALL_PROXY`.
-    pub https_proxy: Option<String>,
-    /// `HTTP_PROXY` or `http_proxy`, else `ALL_PROXY`.
-    pub http_proxy: Option<String>,
-    /// `NO_PROXY` or `no_proxy`.
-    pub no_proxy: Option<String>,
-    /// Where the system's configuration is: `/etc`, where nothing is set.
-    pub etc: Option<PathBuf>,
+    /// How servers are reached.
+    pub http: stave_http::Environment,
 }
 
 impl Environment {
@@ -66,12 +53,7 @@ impl Environment {
             registry_auth_file: path("REGISTRY_AUTH_FILE"),
             registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
             path: get("PATH"),
-            ssl_cert_file: path("SSL_CERT_FILE"),
-            ssl_cert_dir: get("SSL_CERT_DIR"),
-            https_proxy: text(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            http_proxy: text(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
-            no_proxy: text(&["no_proxy", "NO_PROXY"]),
-            etc: None,
+            http: stave_http::Environment::from_lookup(&lookup),
         }
     }
 
@@ -80,7 +62,16 @@ impl Environment {
     }
 
     pub(crate) fn etc(&self) -> &Path {
-        self.etc.as_deref().unwrap_or(Path::new("/etc"))
+        self.http.etc()
+    }
+
+    /// Returns the folders with certificates for single registries.
+    ///
+    /// Reference: containers-certs.d(5).
+    pub(crate) fn certificates(&self) -> Vec<PathBuf> {
+        let user = self.config_home().map(|home| home.join("containers/certs.d"));
+        let etc = self.etc();
+        [user, Some(etc.join("containers/certs.d")), Some(etc.join("docker/certs.d"))].into_iter().flatten().collect()
     }
 }
 
@@ -117,23 +108,6 @@ impl Config {
     }
 }
 
-/// Reads a small file; nothing, if there is no such file.
-pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(limits::CONFIG_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limits::CONFIG_FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 4 MiB"));
-    }
-    Ok(Some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,13 +118,10 @@ mod tests {
             "HOME" | "XDG_RUNTIME_DIR" => Some(format!("/{name}").into()),
             "XDG_CONFIG_HOME" => Some(OsString::new()),
             "ALL_PROXY" => Some("http://all:1".into()),
-            "HTTPS_PROXY" => Some("http://secure:1".into()),
             _ => None,
         });
         assert_eq!(environment.config_home(), Some("/HOME/.config".into()));
-        assert_eq!(environment.http_proxy.as_deref(), Some("http://all:1"));
-        assert_eq!(environment.https_proxy.as_deref(), Some("http://secure:1"));
-        assert_eq!(environment.no_proxy, None);
+        assert_eq!(environment.http.http_proxy.as_deref(), Some("http://all:1"));
     }
 
     #[test]

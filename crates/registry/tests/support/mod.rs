@@ -86,7 +86,10 @@ impl Bench {
         let auths = self.auths.lock().expect("no test thread panics").join(",");
         Environment {
             home: Some(self.folder.path().join("home")),
-            etc: Some(self.folder.path().join("etc")),
+            http: stave_http::Environment {
+                etc: Some(self.folder.path().join("etc")),
+                ..stave_http::Environment::default()
+            },
             docker_auth_config: Some(format!(r#"{{"auths":{{{auths}}}}}"#)),
             ..Environment::default()
         }

@@ -1,4 +1,4 @@
-//! Whom to trust: the system's certificate authorities, and `certs.d` for single registries.
+//! Whom to trust: the system's certificate authorities, and those of a folder for single hosts (`certs.d`).
 //!
 //! Reference: containers-certs.d(5).
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-use super::{Environment, read_optional};
+use crate::environment::{Environment, read_optional};
 
 /// Where distributions keep the bundle of certificate authorities, below the system's configuration.
 const BUNDLES: &[&str] =
@@ -47,12 +47,13 @@ pub enum CertificateError {
     },
 }
 
-/// Returns how to speak TLS with `authority`, a registry's host and port.
+/// Returns how to speak TLS with `authority`, a host and its port.
 ///
-/// The certificate authorities are the system's and those of `certs.d`; where the system has none, Mozilla's as
+/// The certificate authorities are the system's and those of its folder in one of `folders`; where the system has none, Mozilla's as
 /// they were when stave was built.
 pub(crate) fn tls_for(
     environment: &Environment,
+    folders: &[PathBuf],
     authority: &str,
     insecure: bool,
 ) -> Result<TlsConfig, CertificateError> {
@@ -61,18 +62,12 @@ pub(crate) fn tls_for(
     // Where nothing is verified, nobody has to be trusted.
     let mut roots = if insecure { Vec::new() } else { system_roots(environment)? };
     let mut client = None;
-    if let Some(folder) = folders(environment).map(|folder| folder.join(authority)).find(|folder| folder.is_dir()) {
+    if let Some(folder) = folders.iter().map(|folder| folder.join(authority)).find(|folder| folder.is_dir()) {
         roots.extend(authorities(&folder)?);
         client = client_certificate(&folder)?;
     }
     let roots = if roots.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&roots) };
     Ok(builder.root_certs(roots).client_cert(client).build())
-}
-
-fn folders(environment: &Environment) -> impl Iterator<Item = PathBuf> {
-    let user = environment.config_home().map(|home| home.join("containers/certs.d"));
-    let etc = environment.etc();
-    [user, Some(etc.join("containers/certs.d")), Some(etc.join("docker/certs.d"))].into_iter().flatten()
 }
 
 fn system_roots(environment: &Environment) -> Result<Vec<Certificate<'static>>, CertificateError> {

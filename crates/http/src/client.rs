@@ -1,8 +1,9 @@
-//! One HTTP exchange: connections, time limits, redirects and the meaning of failures. Knows nothing of registries.
+//! One HTTP exchange: connections, time limits, redirects and the meaning of failures.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, Rustls
 use ureq::{Agent, SendBody};
 
 use crate::cancel::Cancel;
-use crate::config::{Config, certs};
-use crate::error::{RedirectError, RegistryError, ServerMessage, TransportError};
+use crate::certs;
+use crate::environment::Environment;
+use crate::error::{HttpError, RedirectError, ServerMessage, TransportError};
 use crate::limits::{self, Limits};
 use crate::message;
 use crate::net;
@@ -22,7 +24,7 @@ use crate::url::{Origin, Scheme, Url};
 
 /// Whether a failed request may succeed if it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retry {
+pub enum Retry {
     /// No: the answer will be the same.
     Never,
     /// Perhaps, after a while.
@@ -35,44 +37,63 @@ pub(crate) enum Retry {
 
 /// A failed request.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) error: RegistryError,
-    pub(crate) retry: Retry,
+pub struct Failure {
+    /// How it failed.
+    pub error: HttpError,
+    /// Whether to try again.
+    pub retry: Retry,
 }
 
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
         Self { error, retry: Retry::Never }
     }
 }
 
 /// The value of an `Authorization` header and the only origin that may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Authorization {
-    pub(crate) origin: Origin,
-    pub(crate) value: Secret<String>,
+pub struct Authorization {
+    /// The origin.
+    pub origin: Origin,
+    /// The value.
+    pub value: Secret<String>,
 }
 
 /// What a request carries.
-pub(crate) enum Payload<'a> {
+pub enum Payload<'a> {
+    /// Nothing.
     None,
+    /// These bytes.
     Bytes(&'a [u8]),
-    Stream { reader: &'a mut dyn Read, size: u64 },
+    /// So many bytes of a stream.
+    Stream {
+        /// Where they come from.
+        reader: &'a mut dyn Read,
+        /// How many.
+        size: u64,
+    },
 }
 
 /// A request.
-pub(crate) struct Request<'a> {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) authorization: Option<Authorization>,
-    pub(crate) payload: Payload<'a>,
+pub struct Request<'a> {
+    /// What to do.
+    pub method: Method,
+    /// With what.
+    pub url: Url,
+    /// Headers that every server may see, also after a redirect.
+    pub headers: Vec<(&'static str, String)>,
+    /// What proves who asks.
+    pub authorization: Option<Authorization>,
+    /// The body.
+    pub payload: Payload<'a>,
     /// Whether the user called the host insecure: its certificate may be wrong. Ends at the first redirect.
-    pub(crate) insecure: bool,
+    pub insecure: bool,
 }
 
 impl Request<'_> {
-    pub(crate) fn new(method: Method, url: Url) -> Self {
+    /// Returns a request without anything that could be left out.
+    #[must_use]
+    pub fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: Vec::new(), authorization: None, payload: Payload::None, insecure: false }
     }
 
@@ -88,26 +109,53 @@ impl Request<'_> {
 }
 
 /// A response whose header has come.
-pub(crate) struct Reply {
-    pub(crate) action: &'static str,
+pub struct Reply {
+    /// The verb for messages.
+    pub action: &'static str,
     /// Who answered, after all redirects.
-    pub(crate) url: Url,
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Box<dyn Read + Send>,
+    pub url: Url,
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, still to be read.
+    pub body: Box<dyn Read + Send>,
 }
 
 impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// Returns the value of a header, if it is there and a text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
+/// How a client behaves where its user decides.
+#[derive(Clone)]
+pub struct Setup {
+    /// Proxies, and where certificates and addresses are found.
+    pub environment: Environment,
+    /// Folders that may have a folder of certificates for a host, named as it with its port; the first that does counts.
+    pub certificates: Vec<PathBuf>,
+    /// Which hosts the user called insecure: there the certificate may be wrong.
+    pub insecure: Arc<dyn Fn(&Origin) -> bool + Send + Sync>,
+    /// Reads the body of a failed request, if it is of a form that is known; otherwise it is taken for a text.
+    pub message: fn(&[u8]) -> Option<ServerMessage>,
+}
+
+impl Setup {
+    /// Returns how a client behaves that makes no difference between servers.
+    #[must_use]
+    pub fn new(environment: Environment) -> Self {
+        Self { environment, certificates: Vec::new(), insecure: Arc::new(|_| false), message: |_| None }
+    }
+}
+
 /// Makes requests.
-pub(crate) struct Http {
+pub struct Http {
     limits: Limits,
     cancel: Cancel,
-    config: Config,
+    setup: Setup,
     agents: Mutex<BTreeMap<(Origin, bool), Agent>>,
 }
 
@@ -118,40 +166,44 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    pub(crate) fn new(config: Config, limits: Limits, cancel: Cancel) -> Self {
-        Self { limits, cancel, config, agents: Mutex::default() }
+    /// Returns a client that works by `setup` within `limits`, until `cancel` says to end.
+    #[must_use]
+    pub fn new(setup: Setup, limits: Limits, cancel: Cancel) -> Self {
+        Self { limits, cancel, setup, agents: Mutex::default() }
     }
 
     /// Sends `request`, follows redirects if it is one that only reads, and returns the response, whatever its status.
-    pub(crate) fn send(&self, mut request: Request<'_>) -> Result<Reply, Failure> {
+    ///
+    /// # Errors
+    /// If no answer came, or a redirect leads to where it must not.
+    pub fn send(&self, mut request: Request<'_>) -> Result<Reply, Failure> {
         let follows = matches!(request.method, Method::GET | Method::HEAD);
         for _ in 0..=limits::REDIRECTS_MAX {
             let reply = self.exchange(&mut request)?;
             if !follows || !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
             }
-            let url =
-                redirected(&reply).map_err(|source| RegistryError::Redirect { url: Box::new(reply.url), source })?;
+            let url = redirected(&reply).map_err(|source| HttpError::Redirect { url: Box::new(reply.url), source })?;
             // Once an address was left, nothing that belongs to it is sent again, not even after a way back.
             if url.origin() != request.url.origin() {
                 request.authorization = None;
-                request.insecure = self.config.registries.is_insecure(&url.origin().authority());
+                request.insecure = (self.setup.insecure)(url.origin());
             }
             request.url = url;
         }
         let source = RedirectError::TooMany(limits::REDIRECTS_MAX);
-        Err(RegistryError::Redirect { url: Box::new(request.url), source }.into())
+        Err(HttpError::Redirect { url: Box::new(request.url), source }.into())
     }
 
     fn exchange(&self, request: &mut Request<'_>) -> Result<Reply, Failure> {
         if self.cancel.is_cancelled() {
-            return Err(RegistryError::Cancelled.into());
+            return Err(HttpError::Cancelled.into());
         }
         let action = request.action();
         let url = request.url.clone();
         let agent = self.agent(url.origin(), request.insecure).map_err(|error| {
             let source = TransportError::Certificates(Box::new(error));
-            RegistryError::Transport { action, url: Box::new(url.clone()), source }
+            HttpError::Transport { action, url: Box::new(url.clone()), source }
         })?;
         let response = self.run(&agent, request).map_err(|error| self.transport_failure(action, &url, error))?;
         let (parts, body) = response.into_parts();
@@ -202,7 +254,7 @@ impl Http {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("stave/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy::for_origin(&self.config.environment, origin))
+            .proxy(proxy::for_origin(&self.setup.environment, origin))
             .max_response_header_size(limits::HEADER_BYTES_MAX)
             .max_idle_connections_per_host(limits.uploads_parallel_max.max(8))
             .input_buffer_size(256 * 1024)
@@ -213,10 +265,10 @@ impl Http {
             .timeout_per_read(Some(limits.idle_timeout))
             .timeout_per_write(Some(limits.idle_timeout));
         if origin.scheme == Scheme::Https {
-            let tls = certs::tls_for(&self.config.environment, &origin.authority(), insecure)?;
+            let tls = certs::tls_for(&self.setup.environment, &self.setup.certificates, &origin.authority(), insecure)?;
             builder = builder.tls_config(tls);
         }
-        let resolver = net::Resolver::new(self.config.environment.etc(), self.cancel.clone(), limits.connect_timeout);
+        let resolver = net::Resolver::new(self.setup.environment.etc(), self.cancel.clone(), limits.connect_timeout);
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(net::Tcp::new(self.cancel.clone(), limits.connect_timeout))
@@ -228,16 +280,16 @@ impl Http {
     }
 
     /// Returns what a failed connection means.
-    pub(crate) fn transport_failure(&self, action: &'static str, url: &Url, error: ureq::Error) -> Failure {
+    pub fn transport_failure(&self, action: &'static str, url: &Url, error: ureq::Error) -> Failure {
         if self.cancel.is_cancelled() {
-            return RegistryError::Cancelled.into();
+            return HttpError::Cancelled.into();
         }
         let (source, retry) = self.transport_error(url, error);
-        Failure { error: RegistryError::Transport { action, url: Box::new(url.clone()), source }, retry }
+        Failure { error: HttpError::Transport { action, url: Box::new(url.clone()), source }, retry }
     }
 
     /// Returns what a failed read of a body means.
-    pub(crate) fn read_failure(&self, reply_url: &Url, error: io::Error) -> Failure {
+    pub fn read_failure(&self, reply_url: &Url, error: io::Error) -> Failure {
         let error = match error.downcast::<ureq::Error>() {
             Ok(error) => error,
             Err(error) => ureq::Error::Io(error),
@@ -283,32 +335,38 @@ impl Http {
     }
 
     /// Reads the whole body; more than `limit` bytes are an error.
-    pub(crate) fn read_all(&self, what: &'static str, reply: &mut Reply, limit: u64) -> Result<Vec<u8>, Failure> {
+    ///
+    /// # Errors
+    /// If there are more, or the connection fails.
+    pub fn read_all(&self, what: &'static str, reply: &mut Reply, limit: u64) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         let read = (&mut reply.body).take(limit + 1).read_to_end(&mut bytes);
         read.map_err(|error| self.read_failure(&reply.url, error))?;
         if bytes.len() as u64 > limit {
-            return Err(RegistryError::TooLarge { what, url: Box::new(reply.url.clone()), limit }.into());
+            return Err(HttpError::TooLarge { what, url: Box::new(reply.url.clone()), limit }.into());
         }
         Ok(bytes)
     }
 
     /// Returns what an unwelcome status means.
-    pub(crate) fn status_failure(&self, mut reply: Reply) -> Failure {
+    pub fn status_failure(&self, mut reply: Reply) -> Failure {
         if self.cancel.is_cancelled() {
-            return RegistryError::Cancelled.into();
+            return HttpError::Cancelled.into();
         }
         let retry = retry_after(&reply);
-        let message = Self::message(&mut reply);
+        let message = self.message(&mut reply);
         let (action, url, status) = (reply.action, Box::new(reply.url), reply.status);
-        Failure { error: RegistryError::Status { action, url, status, message }, retry }
+        Failure { error: HttpError::Status { action, url, status, message }, retry }
     }
 
     /// Returns what the server said about a failure. A body that cannot be read says nothing.
-    pub(crate) fn message(reply: &mut Reply) -> ServerMessage {
+    pub fn message(&self, reply: &mut Reply) -> ServerMessage {
         let mut bytes = Vec::new();
         let read = (&mut reply.body).take(limits::ERROR_BYTES_MAX).read_to_end(&mut bytes);
-        read.map_or_else(|_| ServerMessage::default(), |_| message::parse(&bytes))
+        if read.is_err() {
+            return ServerMessage::default();
+        }
+        (self.setup.message)(&bytes).unwrap_or_else(|| message::plain(&bytes))
     }
 }
 
@@ -342,49 +400,4 @@ fn retry_after(reply: &Reply) -> Retry {
     // The form with a date would need a wall clock that agrees with the server's; our own wait serves as well.
     let seconds = reply.header("retry-after").and_then(|value| value.trim().parse().ok());
     seconds.map_or(Retry::Later, |seconds| Retry::After(Duration::from_secs(seconds)))
-}
-
-/// Counts failures of one undertaking and waits between its attempts.
-pub(crate) struct Patience<'a> {
-    limits: &'a Limits,
-    cancel: &'a Cancel,
-    clock: &'a Arc<dyn crate::clock::Clock>,
-    retries: u32,
-    failures: u32,
-}
-
-impl<'a> Patience<'a> {
-    pub(crate) fn new(limits: &'a Limits, cancel: &'a Cancel, clock: &'a Arc<dyn crate::clock::Clock>) -> Self {
-        Self { limits, cancel, clock, retries: limits.retries_max, failures: 0 }
-    }
-
-    /// None at all: somebody else can be asked.
-    pub(crate) fn none(mut self) -> Self {
-        self.retries = 0;
-        self
-    }
-
-    /// Forgets the failures so far: something was achieved since.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Waits before the next attempt, or returns the failure's error if there should be none.
-    pub(crate) fn wait(&mut self, failure: Failure) -> Result<(), RegistryError> {
-        let wait = match failure.retry {
-            Retry::Never => return Err(failure.error),
-            _ if self.failures >= self.retries => return Err(failure.error),
-            Retry::Briefly if self.failures >= self.limits.connect_retries_max => return Err(failure.error),
-            Retry::After(wait) => wait.min(self.limits.retry_after_max),
-            Retry::Later | Retry::Briefly => {
-                let doubled = self.limits.backoff_first.saturating_mul(1_u32 << self.failures.min(16));
-                let wait = doubled.min(self.limits.backoff_max);
-                // Up to a quarter more, so that clients that failed together don't come back together.
-                wait + wait * self.clock.chance() / 400
-            }
-        };
-        self.failures += 1;
-        self.clock.sleep(wait, self.cancel);
-        if self.cancel.is_cancelled() { Err(RegistryError::Cancelled) } else { Ok(()) }
-    }
 }

@@ -1,4 +1,4 @@
-//! Addresses of registries: parsed strictly, compared by origin, printed without what may be secret.
+//! Addresses of servers: parsed strictly, compared by origin, printed without what may be secret.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -127,7 +127,7 @@ pub struct Url {
 impl Url {
     /// Returns the address of `target`, a path that starts with `/`, at `origin`.
     #[must_use]
-    pub(crate) fn new(origin: Origin, target: &str) -> Self {
+    pub fn new(origin: Origin, target: &str) -> Self {
         debug_assert!(target.starts_with('/'), "a target is absolute");
         Self { origin, target: target.to_owned() }
     }
@@ -140,7 +140,7 @@ impl Url {
 
     /// Returns the address as it is sent, with everything in it. Not for messages.
     #[must_use]
-    pub(crate) fn full(&self) -> String {
+    pub fn full(&self) -> String {
         format!("{}{}", self.origin, self.target)
     }
 
@@ -166,7 +166,7 @@ impl Url {
 
     /// Returns this address with `name=value` added to its query, `value` being encoded.
     #[must_use]
-    pub(crate) fn with_query(mut self, name: &str, value: &str) -> Self {
+    pub fn with_query(mut self, name: &str, value: &str) -> Self {
         self.target.push(if self.target.contains('?') { '&' } else { '?' });
         self.target.push_str(name);
         self.target.push('=');
@@ -176,13 +176,15 @@ impl Url {
 }
 
 /// Appends `value` percent-encoded: only unreserved characters stay.
-pub(crate) fn encode_into(value: &str, out: &mut String) {
+pub fn encode_into(value: &str, out: &mut String) {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push('%');
-            out.push_str(&stave_oci::digest::hex(&[byte]).to_ascii_uppercase());
+            for digit in [byte >> 4, byte & 0xF] {
+                out.push(char::from_digit(digit.into(), 16).unwrap_or_default().to_ascii_uppercase());
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver as UreqResolver}
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::cancel::Cancel;
-use crate::config::read_optional;
+use crate::environment::read_optional;
 use crate::limits;
 
 /// How often a wait looks whether somebody asked for an end.

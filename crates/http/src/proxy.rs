@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ureq::Proxy;
 
-use crate::config::Environment;
+use crate::environment::Environment;
 use crate::url::{Origin, Scheme};
 
 /// Returns the proxy for `origin`, if one is configured for it. This machine is never reached through one.
