@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
-use stave_engine::sandbox::{Launcher, SandboxError};
+use stave_engine::sandbox::{Launcher, SandboxError, Visitor};
 use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Settings};
 
 use crate::args::Global;
@@ -28,12 +28,19 @@ pub(crate) enum Processes {
     Some,
     /// It does not.
     None,
+    /// It does not, but it may look into a container that another command runs.
+    Visitor,
 }
 
 /// Becomes root of a namespace where that is needed, starts what must be started before the first thread, and opens
 /// the store.
 pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failure> {
     let root = store_root(global)?;
+    // Only from here, outside of a user namespace of our own, can it join one that another command of the user made.
+    let visitor = match processes {
+        Processes::Visitor => Some(Visitor::start().map_err(|error| Failure::environment(&error))?),
+        Processes::None | Processes::Some => None,
+    };
     let map = rootless::enter(&RootlessOptions::default()).map_err(|error| {
         let advice = "Run `stave doctor` to see what this host lacks.";
         Failure::environment(&error).with_hint(advice)
@@ -42,7 +49,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         crate::print_error(&format!("debug: store {}, ids {map:?}\n", root.display()));
     }
     let launcher = match processes {
-        Processes::None => None,
+        Processes::None | Processes::Visitor => None,
         Processes::Some => Some(Launcher::start(JOBS).map_err(|error: SandboxError| Failure::environment(&error))?),
     };
     let cancel = Cancel::new();
@@ -51,6 +58,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
     let settings = Settings {
         root,
         launcher,
+        visitor,
         user_namespace: in_user_namespace(),
         boot_id: boot_id()?,
         registries: registries(),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stave_graph::Network;
 use stave_oci::{ImageConfig, Platform};
-use stave_sandbox::{Exit, StepIo, StepSpec};
+use stave_sandbox::visit::started as start_time;
+use stave_sandbox::{Exit, SandboxError, StepIo, StepSpec};
 use stave_store::{ContainerError, ContainerRecord, ContainerState, Lease, NewContainer};
 use stave_tree::{Dir, merged_writable};
 
@@ -325,8 +326,8 @@ impl Engine {
         follow: bool,
         archive: bool,
     ) -> Result<(), EngineError> {
-        let record = self.stopped(container)?;
-        let view = self.container_view(&record)?;
+        let record = self.store.resolve_container(container)?;
+        let view = self.files_of(&record)?;
         let shown = format!("{container}:{}", String::from_utf8_lossy(path));
         let from = CopyFrom { root: &view, path, shown: &shown };
         match target {
@@ -348,8 +349,8 @@ impl Engine {
         follow: bool,
         archive: bool,
     ) -> Result<(), EngineError> {
-        let record = self.stopped(container)?;
-        let view = self.container_view(&record)?;
+        let record = self.store.resolve_container(container)?;
+        let view = self.files_of(&record)?;
         let shown = format!("{container}:{}", String::from_utf8_lossy(path));
         match source {
             CopySource::Tar(stream) => {
@@ -368,15 +369,20 @@ impl Engine {
         }
     }
 
-    fn stopped(&self, container: &str) -> Result<ContainerRecord, EngineError> {
-        let record = self.store.resolve_container(container)?;
-        if is_alive(record.state) {
-            return Err(EngineError::request(
-                format!("container `{container}` is running, and stave copies only from and to stopped ones"),
-                Some("Wait until it has ended."),
-            ));
+    /// Returns a container's files, writable: those that its processes see, or, where none runs, its layers joined anew.
+    fn files_of(&self, record: &ContainerRecord) -> Result<Dir, EngineError> {
+        if let ContainerState::Running { pid, start_time } = record.state
+            && is_alive(record.state)
+        {
+            let visitor = self.settings.visitor.as_ref().ok_or(SandboxError::LauncherGone)?;
+            let root = visitor.root_of(pid, start_time).map_err(|source| {
+                EngineError::tree(format!("cannot look into the running container `{}`", record.name), source)
+            })?;
+            if let Some(root) = root {
+                return Ok(Dir::from_fd(root));
+            }
         }
-        Ok(record)
+        self.container_view(record)
     }
 
     /// Returns a container's files, writable. The view is attached nowhere and vanishes when it is dropped.
@@ -440,14 +446,6 @@ fn is_alive(state: ContainerState) -> bool {
         ContainerState::Running { pid, start_time: started } => start_time(pid) == Some(started),
         ContainerState::Created | ContainerState::Exited { .. } => false,
     }
-}
-
-/// Returns when a process was started, in clock ticks since boot: with its number it names one process for good.
-///
-/// Reference: `proc_pid_stat(5)`, field 22. The name in field 2 may hold spaces and parentheses.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Returns the number of a process as this process sees it.

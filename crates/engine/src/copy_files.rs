@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 use std::thread;
 
-use stave_tree::pack::pack_tree;
+use stave_tree::pack::{PackError, Packed, pack_live_tree, pack_tree};
 use stave_tree::{Dir, Follow, Kind, Limits, PathError, extract_archive};
 
 use crate::engine::Engine;
@@ -87,7 +87,7 @@ pub(crate) fn copy(
     follow: bool,
     keep_owners: bool,
 ) -> Result<(), EngineError> {
-    let (source, is_dir) = find_source(from, follow)?;
+    let source = find_source(from, follow)?;
     let there = match to.root.metadata(to.path, Follow::Yes) {
         Ok(metadata) if metadata.kind == Kind::Directory => There::Directory,
         Ok(_) => There::File,
@@ -96,7 +96,7 @@ pub(crate) fn copy(
     };
     let refuse =
         |why: &str| EngineError::request(format!("cannot copy `{}` to `{}`: {why}", from.shown, to.shown), None);
-    let place = place(from.path, is_dir, to.path, there).map_err(refuse)?;
+    let place = place(from.path, source.is_dir(), to.path, there).map_err(refuse)?;
     let into = to.root.open_dir(&place.directory).map_err(|error| {
         if error.is_not_found() {
             refuse("the directory of the destination does not exist")
@@ -104,11 +104,31 @@ pub(crate) fn copy(
             EngineError::tree(format!("cannot copy to `{}`", to.shown), error)
         }
     })?;
-    transfer(engine, from.root, &source, &place.name, &into, keep_owners)
+    transfer(engine, |out| source.pack(&place.name, out), &into, keep_owners)
 }
 
-/// Returns the path to pack, and whether it is a directory. A slash at its end follows a link.
-fn find_source(from: &CopyFrom<'_>, follow: bool) -> Result<(Vec<u8>, bool), EngineError> {
+/// What is copied: a directory that is open, so that it is one whatever its name leads to by now, or a path to something else.
+enum Source<'a> {
+    Directory(Dir),
+    Other { root: &'a Dir, path: Vec<u8> },
+}
+
+impl Source<'_> {
+    fn is_dir(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
+    /// Packs it as `name`; if that is empty, what is in the directory.
+    fn pack(&self, name: &[u8], out: &mut dyn Write) -> Result<Packed, PackError> {
+        match self {
+            Self::Directory(dir) => pack_live_tree(dir, b"", name, out),
+            Self::Other { root, path } => pack_live_tree(root, path, name, out),
+        }
+    }
+}
+
+/// Finds what to pack. A slash at the end of the path follows a link.
+fn find_source<'a>(from: &CopyFrom<'a>, follow: bool) -> Result<Source<'a>, EngineError> {
     let fail = |error: PathError| {
         if error.is_not_found() {
             EngineError::request(format!("`{}` does not exist", from.shown), None)
@@ -119,19 +139,20 @@ fn find_source(from: &CopyFrom<'_>, follow: bool) -> Result<(Vec<u8>, bool), Eng
     let follow = follow || from.path.ends_with(b"/") || from.path.ends_with(b"/.");
     let path = if follow { from.root.resolve(from.path).map_err(fail)? } else { from.path.to_vec() };
     let metadata = from.root.metadata(&path, Follow::No).map_err(fail)?;
-    Ok((path, metadata.kind == Kind::Directory))
+    if metadata.kind == Kind::Directory {
+        return from.root.open_dir_nofollow_last(&path).map(Source::Directory).map_err(fail);
+    }
+    Ok(Source::Other { root: from.root, path })
 }
 
 /// Copies all that is in `from` into `into`; everything belongs to whoever runs this.
 pub(crate) fn copy_contents(engine: &Engine, from: &Dir, into: &Dir) -> Result<(), EngineError> {
-    transfer(engine, from, b"", b"", into, false)
+    transfer(engine, |out| pack_tree(from, b"", b"", None, out), into, false)
 }
 
 fn transfer(
     engine: &Engine,
-    from: &Dir,
-    path: &[u8],
-    name: &[u8],
+    pack: impl FnOnce(&mut dyn Write) -> Result<Packed, PackError> + Send,
     into: &Dir,
     keep_owners: bool,
 ) -> Result<(), EngineError> {
@@ -139,7 +160,7 @@ fn transfer(
     let (reader, mut writer) = io::pipe().map_err(failed)?;
     thread::scope(|scope| {
         let sender = scope.spawn(move || {
-            let packed = pack_tree(from, path, name, None, &mut writer);
+            let packed = pack(&mut writer);
             drop(writer);
             packed
         });
@@ -163,10 +184,9 @@ pub(crate) fn unpack(tar: impl Read, into: &Dir, keep_owners: bool) -> Result<()
 
 /// Packs a file or a directory under its own name.
 pub(crate) fn pack(from: &CopyFrom<'_>, follow: bool, out: &mut dyn Write) -> Result<(), EngineError> {
-    let (path, _) = find_source(from, follow)?;
+    let source = find_source(from, follow)?;
     let name = if from.path.ends_with(b"/.") { Vec::new() } else { split(from.path).1.to_vec() };
-    pack_tree(from.root, &path, &name, None, out)
-        .map_err(|source| EngineError::tree(format!("cannot copy `{}`", from.shown), source))?;
+    source.pack(&name, out).map_err(|source| EngineError::tree(format!("cannot copy `{}`", from.shown), source))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use stave_oci::Platform;
 use stave_registry::{Client, Config, Environment, Limits};
-use stave_sandbox::{Launcher, SandboxError};
+use stave_sandbox::{Launcher, SandboxError, Visitor};
 use stave_store::{Lease, Store, StoreOptions};
 use stave_tree::{Dir, LayerFormat};
 
@@ -22,6 +22,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Starts steps and confined jobs; none for commands that need neither.
     pub launcher: Option<Launcher>,
+    /// Looks into a running container; none for commands that never do.
+    pub visitor: Option<Visitor>,
     /// Whether this process is in a user namespace of its own, so that overlays keep their notes in `user.*`.
     pub user_namespace: bool,
     /// The kernel's boot id: `/proc/sys/kernel/random/boot_id`.

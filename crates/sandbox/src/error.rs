@@ -57,6 +57,15 @@ pub enum SandboxError {
         #[source]
         errno: Errno,
     },
+    /// A running container could not be looked into.
+    #[error("cannot {action}")]
+    Visit {
+        /// Verb and object: what was tried.
+        action: String,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
     /// More layers than the kernel joins.
     #[error("cannot join {count} layers, expected at most {limit}")]
     TooManyLayers {

@@ -18,10 +18,12 @@ pub mod launcher;
 pub mod probe;
 pub mod rootless;
 pub mod spec;
+pub mod visit;
 
 pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{Exit, Network, RootFs, StepIo, StepSpec, WindowSize};
+pub use visit::Visitor;
 
 mod inside;
 mod job;

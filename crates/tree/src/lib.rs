@@ -30,7 +30,7 @@ pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
 pub use limits::Limits;
 pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
-pub use pack::{GzipWriter, PackError, Packed, ZstdWriter, layer_digest, pack_layer, pack_tree};
+pub use pack::{GzipWriter, PackError, Packed, ZstdWriter, layer_digest, pack_layer, pack_live_tree, pack_tree};
 pub use scan::ScanError;
 pub use select::{Context, SelectError, Selection, Size, select};
 pub use unpack::{Applied, UnpackError, adopt_directories, apply_layer, decompress, extract_archive, is_archive};

@@ -212,7 +212,7 @@ pub(super) fn copy(args: CpArgs, context: &Context<'_>) -> Result<u8, Failure> {
                 output::refuse_terminal("a tar archive")?;
                 (CopyTarget::Tar(Box::new(std::io::stdout())), None)
             };
-            let host = context.host(Processes::Some)?;
+            let host = context.host(Processes::Visitor)?;
             let result = host.engine.copy_out(&container, path.as_bytes(), target, args.follow_link, args.archive);
             finish_copy(&host, result, said.filter(|_| !args.quiet))
         }
@@ -224,7 +224,7 @@ pub(super) fn copy(args: CpArgs, context: &Context<'_>) -> Result<u8, Failure> {
                 }
                 _ => (CopySource::Tar(Box::new(std::io::stdin())), None),
             };
-            let host = context.host(Processes::Some)?;
+            let host = context.host(Processes::Visitor)?;
             let result = host.engine.copy_in(source, &container, path.as_bytes(), args.follow_link, args.archive);
             finish_copy(&host, result, said.filter(|_| !args.quiet))
         }

@@ -3,9 +3,11 @@
 
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::sentinel::SECRET;
-use stave_testkit::{Bench, Image, LoopbackRegistry, Output, Rootfs, Sentinel};
+use stave_testkit::{Bench, Image, LoopbackRegistry, Output, Rootfs, Sentinel, needs};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A bench whose store and home are not the sentinel's neighbours only by accident: it lies in the same directory.
 struct Scene {
@@ -329,4 +331,219 @@ fn users_that_do_not_exist_are_nobody() {
         "FROM busybox\nRUN echo '1000:x:0:0::/:/bin/sh' > /etc/passwd\nUSER 1000\nRUN test \"$(id -u)\" = 1000\n",
     );
     scene.bench.run(["build", "-t", "made", "."]).success();
+}
+
+/// A17: whatever a container exchanges for a link while `cp` runs, `cp` stays in the container.
+#[test]
+fn a_container_that_exchanges_directories_for_links_leads_cp_nowhere_outside() {
+    let (Some(()), Some(scene)) = (needs::root(), scene()) else { return };
+    let (bench, target) = (&scene.bench, scene.sentinel.path().display().to_string());
+    bench.file("planted", "planted").file("tree/dir/known", "planted").file("tree/secret", "planted");
+    let tar = Rootfs::new().file("secret", 0o644, "planted").file("dir/known", 0o644, "planted").tar();
+    let mut shell = crate::cp::Shell::start(bench, "busybox");
+    // What a link to the sentinel means inside is the container's own directory of that name.
+    let make = format!("mkdir -p {target} /swap/real; ln -s {target} /swap/link; echo inside > {target}/secret; echo");
+    assert_eq!(shell.says(&make), "");
+    let swap = std::path::PathBuf::from(format!("/proc/{}/root/swap", shell.pid()));
+    let mut rounds = 0;
+    while_exchanging(&swap.join("real"), &swap.join("link"), || {
+        for _ in 0..EXCHANGE_ROUNDS {
+            for path in ["real", "link"] {
+                // Each copy has a destination of its own: a link that the container hands out is the user's afterwards.
+                for args in [
+                    ["cp".to_owned(), "planted".to_owned(), format!("box:/swap/{path}/planted")],
+                    ["cp".to_owned(), "tree/.".to_owned(), format!("box:/swap/{path}")],
+                    ["cp".to_owned(), format!("box:/swap/{path}/secret"), format!("got-{rounds}")],
+                    ["cp".to_owned(), format!("box:/swap/{path}/."), format!("got-all-{rounds}")],
+                ] {
+                    let output = bench.run(&args);
+                    assert!((0..=3).contains(&output.code), "{args:?}: {output}");
+                    rounds += 1;
+                }
+                let output = bench.run_with_input(["cp", "-", &format!("box:/swap/{path}")], tar.clone());
+                assert!((0..=3).contains(&output.code), "{output}");
+            }
+        }
+    });
+    scene.sentinel.assert_untouched();
+    shell.end();
+    assert!(rounds >= 200);
+    assert!(!holds(&bench.work(), SECRET), "what is outside was copied out");
+    bench.run(["store", "check"]).success();
+}
+
+/// The same with a container that does not run: somebody else changes its files.
+#[test]
+fn links_that_appear_in_a_stopped_container_while_cp_runs_lead_nowhere_outside() {
+    let Some(scene) = scene() else { return };
+    let (bench, target) = (&scene.bench, scene.sentinel.path());
+    let id = bench.run(["create", "--name", "box", "busybox"]).success().line();
+    let diff = bench.store().join(format!("containers/{id}/diff"));
+    fs::create_dir_all(diff.join("swap/real")).expect("root's store");
+    fs::write(diff.join("swap/real/secret"), "inside").expect("root's store");
+    symlink(target, diff.join("swap/link")).expect("root's store");
+    bench.file("planted", "planted");
+    while_exchanging(&diff.join("swap/real"), &diff.join("swap/link"), || {
+        for round in 0..EXCHANGE_ROUNDS {
+            for path in ["real", "link"] {
+                let into = bench.run(["cp", "planted", &format!("box:/swap/{path}/planted")]);
+                assert!((0..=3).contains(&into.code), "{into}");
+                let out = bench.run(["cp", &format!("box:/swap/{path}/secret"), &format!("got-{round}-{path}")]);
+                assert!((0..=3).contains(&out.code), "{out}");
+            }
+        }
+    });
+    scene.sentinel.assert_untouched();
+    assert!(!holds(&bench.work(), SECRET), "what is outside was copied out");
+}
+
+/// Rounds of each race; each has several copies.
+const EXCHANGE_ROUNDS: usize = 25;
+
+/// Runs `work` while another thread exchanges two names all the time.
+fn while_exchanging(one: &Path, other: &Path, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let exchanger = scope.spawn(|| {
+            let mut exchanges = 0u32;
+            while !done.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, flags).expect("both exist");
+                exchanges += 1;
+            }
+            exchanges
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        let count = exchanger.join().expect("the exchanger ends");
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
+        assert!(count > 100, "only {count} exchanges");
+    });
+}
+
+/// Whether a file below `dir` has `text` in it.
+fn holds(dir: &Path, text: &str) -> bool {
+    fs::read_dir(dir).expect("a directory").flatten().any(|entry| {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => holds(&path, text),
+            Ok(kind) if kind.is_file() => {
+                let bytes = fs::read(&path).expect("a file of the test");
+                bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            }
+            _ => false,
+        }
+    })
+}
+
+/// A17: `/var/run -> /run` is how distributions have it, and means the container's own directory.
+#[test]
+fn an_absolute_link_in_a_container_means_a_place_in_the_container() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN mkdir /run && rm -rf /var/run && ln -s /run /var/run\n");
+    bench.run(["build", "-t", "made", "."]).success();
+    bench.file("note", "a note");
+    bench.run(["create", "--name", "stopped", "made"]).success();
+    let shell = crate::cp::Shell::start(&bench, "made");
+    for name in ["stopped", "box"] {
+        bench.run(["cp", "note", &format!("{name}:/var/run/note")]).success();
+        bench.run(["cp", &format!("{name}:/run/note"), name]).success();
+        assert_eq!(fs::read_to_string(bench.work().join(name)).expect("copied"), "a note");
+    }
+    shell.end();
+}
+
+/// A17: what is compressed is decompressed by stave itself.
+#[test]
+fn no_program_of_the_hosts_path_unpacks_anything() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    let marker = bench.path("executed");
+    for name in ["xz", "unxz", "gzip", "gunzip", "pigz", "unpigz", "igzip", "bzip2", "zstd", "tar", "sh", "git"] {
+        bench.program(&format!("bin/{name}"), format!("#!/bin/sh\necho {name} >> {}\n", marker.display()));
+    }
+    let path = format!("{}:/usr/bin:/bin", bench.work().join("bin").display());
+    bench.set("PATH", path);
+    let tar = Rootfs::new().file("from-archive", 0o644, "text").tar();
+    for (program, name) in [("xz", "a.tar.xz"), ("gzip", "a.tar.gz"), ("bzip2", "a.tar.bz2"), ("zstd", "a.tar.zst")] {
+        let Some(program) = needs::program(program) else { continue };
+        let packed = filtered(&program, &tar);
+        bench.file(name, &packed);
+        bench.file("Dockerfile", format!("FROM busybox\nADD {name} /\nRUN test -f /from-archive\n"));
+        bench.run(["build", "-t", "made", "."]).success();
+        bench.run(["create", "--name", name, "busybox"]).success();
+        bench.run_with_input(["cp", "-", &format!("{name}:/")], packed.clone()).success();
+        bench.run(["cp", &format!("{name}:/from-archive"), "got"]).success();
+        let context = Rootfs::new().file("Dockerfile", 0o644, "FROM scratch\nCOPY Dockerfile /\n").tar();
+        bench.run_with_input(["build", "-"], filtered(&program, &context)).success();
+        let saved = bench.run(["save", "made"]).success().stdout.clone();
+        bench.run_with_input(["load"], filtered(&program, &saved)).success();
+    }
+    assert!(!marker.exists(), "executed: {}", fs::read_to_string(&marker).unwrap_or_default());
+}
+
+/// What `program` makes of `bytes`.
+fn filtered(program: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut command = std::process::Command::new(program);
+    let piped = std::process::Stdio::piped;
+    let mut child = command.arg("-c").stdin(piped()).stdout(piped()).spawn().expect("it is there");
+    let mut stdin = child.stdin.take().expect("asked for");
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &bytes).expect("it reads"));
+    let output = child.wait_with_output().expect("waited for");
+    writer.join().expect("the writer does not panic");
+    output.stdout
+}
+
+/// A17: users are looked up in the image's files, by stave itself: no library of the image is loaded, whether it is named in
+/// `nsswitch.conf` or is the C library's own.
+#[test]
+fn no_library_of_an_image_is_loaded_when_users_are_looked_up() {
+    let (Some(compiler), Some((bench, registry))) = (needs::program("cc"), with_busybox()) else { return };
+    let marker = bench.path("loaded");
+    bench.file(
+        "trap.c",
+        format!(
+            "#include <fcntl.h>\n__attribute__((constructor)) static void loaded(void) {{\n\
+             creat(\"{}\", 0666);\ncreat(\"/loaded\", 0666);\n}}\n",
+            marker.display()
+        ),
+    );
+    let mut compile = bench.other(&compiler);
+    compile.args(["-shared", "-fPIC", "-o", "trap.so", "trap.c"]);
+    bench.finish(compile).success();
+    let trap = fs::read(bench.work().join("trap.so")).expect("compiled");
+    let mut image = Image::of_busybox().expect("the bench has one");
+    let mut files = Rootfs::new();
+    files.dir("lib", 0o755).dir("lib64", 0o755).file(
+        "etc/nsswitch.conf",
+        0o644,
+        "passwd: trap files\ngroup: trap files\n",
+    );
+    files.file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\nalice:x:7:8::/:/bin/sh\n");
+    files.file("etc/group", 0o644, "root:x:0:\nstaff:x:9:alice\n");
+    files.file("etc/ld.so.preload", 0o644, "/lib/libnss_trap.so.2\n");
+    for directory in ["lib", "lib64", "usr/lib", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"] {
+        for name in ["libnss_trap.so.2", "libnss_files.so.2", "libnss_dns.so.2"] {
+            files.file(&format!("{directory}/{name}"), 0o755, trap.clone());
+        }
+    }
+    image.layer(&files);
+    registry.put("library/trap", "latest", &image);
+    bench.file("a", "a").file(
+        "Dockerfile",
+        "FROM trap\nCOPY --chown=alice:staff a /a\nUSER alice:staff\nWORKDIR /home\n\
+         RUN test \"$(busybox stat -c %u:%g /a)\" = 7:9 && test ! -e /loaded\n",
+    );
+    bench.run(["build", "--progress=plain", "-t", "made", "."]).success();
+    bench.run(["create", "--name", "stopped", "made"]).success();
+    let shell = crate::cp::Shell::start(&bench, "made");
+    for name in ["stopped", "box"] {
+        bench.run(["cp", "-a", "a", &format!("{name}:/b")]).success();
+        bench.run(["cp", &format!("{name}:/b"), "got"]).success();
+        bench.run(["cp", &format!("{name}:/loaded"), "trace"]).exit(1).complains("does not exist");
+    }
+    shell.end();
+    assert!(!marker.exists(), "a library of the image was loaded outside");
 }

@@ -7,6 +7,7 @@ mod attacks;
 mod build;
 mod concurrency;
 mod conformance;
+mod cp;
 mod docker;
 mod faults;
 mod images;

@@ -72,7 +72,16 @@ pub fn pack_tree(
     epoch: Option<i64>,
     out: &mut dyn Write,
 ) -> Result<Packed, PackError> {
-    let packer = walk::Packer::new(view, None, epoch, out);
+    pack_at(walk::Packer::new(view, None, epoch, out), view, path, name)
+}
+
+/// Does what [`pack_tree`] does, for files that somebody may be writing: a file is packed with the size that it has when
+/// its turn comes, and one that is gone by then is left out.
+pub fn pack_live_tree(view: &Dir, path: &[u8], name: &[u8], out: &mut dyn Write) -> Result<Packed, PackError> {
+    pack_at(walk::Packer::new(view, None, None, out).live(), view, path, name)
+}
+
+fn pack_at(packer: walk::Packer<'_>, view: &Dir, path: &[u8], name: &[u8]) -> Result<Packed, PackError> {
     let name = crate::dir::clean(name);
     let real = real_path(view, path)?;
     if name.is_empty() { packer.contents(&real, b"") } else { packer.single(&real, &name) }

@@ -24,6 +24,8 @@ pub(super) struct Packer<'a> {
     /// Set for a layer: whiteouts and opaque directories mean something.
     layer: Option<LayerFormat>,
     epoch: Option<i64>,
+    /// Set for files that somebody may be writing: what changes meanwhile is packed as it happens to be.
+    live: bool,
     out: Counted<'a>,
     buffer: Vec<u8>,
     /// The first name of each inode that has several.
@@ -85,6 +87,7 @@ impl<'a> Packer<'a> {
             root,
             layer,
             epoch,
+            live: false,
             out,
             buffer: vec![0; BUFFER_BYTES],
             names: HashMap::new(),
@@ -92,6 +95,11 @@ impl<'a> Packer<'a> {
             ahead: Ahead::default(),
             turned_slow: false,
         }
+    }
+
+    /// The same for files that somebody may be writing.
+    pub(super) fn live(self) -> Self {
+        Self { live: true, ..self }
     }
 
     /// Writes what is in the directory `path`, named as being in `name`.
@@ -132,6 +140,9 @@ impl<'a> Packer<'a> {
             };
             let (path, name) = (join(&level.path, &child.name), join(&level.name, &child.name));
             let dir = level.dir(self.root)?;
+            if self.live && dir.child(&child.name)?.is_none() {
+                continue;
+            }
             if child.metadata.kind != Kind::Directory {
                 self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
                 if std::mem::take(&mut self.turned_slow) {
@@ -246,7 +257,7 @@ impl<'a> Packer<'a> {
             Err(source) => Err(PathError::io("examine", path, source)),
         };
         let before = examined(&file)?;
-        if !before.has_content_of(listed) {
+        if !self.live && !before.has_content_of(listed) {
             return Err(PackError::Changed(shown(path)));
         }
         let xattrs =
@@ -257,7 +268,7 @@ impl<'a> Packer<'a> {
         self.write(&blocks)?;
         self.content(&mut file, before.size, path)?;
         self.turned_slow |= self.ahead.read(before.size, started.elapsed());
-        if !examined(&file)?.has_content_of(&before) {
+        if !self.live && !examined(&file)?.has_content_of(&before) {
             return Err(PackError::Changed(shown(path)));
         }
         Ok(())
@@ -268,6 +279,12 @@ impl<'a> Packer<'a> {
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             match file.read(&mut self.buffer[..wanted]) {
+                // It has become shorter; its size is in the archive already.
+                Ok(0) if self.live => {
+                    self.buffer[..wanted].fill(0);
+                    self.out.write(&self.buffer[..wanted])?;
+                    left -= wanted as u64;
+                }
                 Ok(0) => return Err(PackError::Changed(shown(path))),
                 Ok(length) => {
                     self.out.write(&self.buffer[..length])?;

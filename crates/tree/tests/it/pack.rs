@@ -132,6 +132,62 @@ fn a_tree_is_packed_under_a_name_or_by_its_contents() {
     assert_tree(&out, "copy/ 755\ncopy/f 644 = 1\ncopy/new 644 = 4\ncopy/sub/ 755\ncopy/sub/g 644 = 2");
 }
 
+/// Changes the files of a tree as soon as the first entry is written.
+struct Meddler<'a> {
+    archive: Vec<u8>,
+    meddle: Option<&'a dyn Fn()>,
+}
+
+impl std::io::Write for Meddler<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(meddle) = self.meddle.take() {
+            meddle();
+        }
+        self.archive.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_grows_shrinks_or_goes_does_not_spoil_the_archive_of_a_live_tree() {
+    let write = |path: std::path::PathBuf, length: usize| std::fs::write(path, "x".repeat(length)).unwrap();
+    let scratch = Scratch::new();
+    let tree = scratch.tree("live", "a = 1");
+    let at = |name: &str| scratch.path("live").join(name);
+    let fill = || {
+        for (name, length) in [("grows", 10), ("gone", 10), ("shrinks", 700)] {
+            write(at(name), length);
+        }
+    };
+    let meddle = || {
+        write(at("grows"), 2000);
+        write(at("shrinks"), 3);
+        std::fs::remove_file(at("gone")).unwrap();
+    };
+    fill();
+    let mut out = Meddler { archive: Vec::new(), meddle: Some(&meddle) };
+    stave_tree::pack_live_tree(&tree, b"", b"", &mut out).unwrap();
+    assert_eq!(names(&out.archive), ["a", "grows", "shrinks"]);
+
+    // One that changes while it is read has the size that it had first.
+    std::fs::remove_file(at("a")).unwrap();
+    for length in [0, 3, 2000] {
+        fill();
+        std::fs::remove_file(at("gone")).unwrap();
+        std::fs::remove_file(at("grows")).unwrap();
+        let meddle = || write(at("shrinks"), length);
+        let mut out = Meddler { archive: Vec::new(), meddle: Some(&meddle) };
+        stave_tree::pack_live_tree(&tree, b"", b"", &mut out).unwrap();
+        let mut archive = tar::Archive::new(&out.archive[..]);
+        let sizes: Vec<u64> = archive.entries().unwrap().map(|entry| entry.unwrap().size()).collect();
+        assert_eq!(sizes, [700], "now {length} bytes");
+    }
+}
+
 /// Row 16: the size of a file of more than 8 GiB is said in an extended header. The writer stops the packer after that.
 #[test]
 fn sizes_over_8_gib_are_written() {
