@@ -244,8 +244,8 @@ impl Engine {
     fn publish_unpacked(&self, lease: &Lease, layer: UnpackedLayer, below: &[LayerId]) -> Result<LayerId, EngineError> {
         let UnpackedLayer { work, unpacked, diff_id } = layer;
         if !unpacked.implied.is_empty() {
-            let (own, view) = (self.store_dir(&work.diff_rel_path())?, self.view(below)?);
-            adopt_directories(&own, &view, &unpacked.implied)
+            let (own, below) = (self.store_dir(&work.diff_rel_path())?, self.layers(below)?);
+            adopt_directories(&own, &below, &unpacked.implied)
                 .map_err(|source| EngineError::tree(format!("cannot unpack layer {}", short(&diff_id)), source))?;
         }
         let id = lease.publish_layer(work, Some(diff_id))?;

@@ -1,6 +1,5 @@
 //! The engine: an open store, a way to start processes, a registry client, and what the caller said about the host.
 
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -108,18 +107,10 @@ impl Engine {
 
     /// Opens a directory below the store's root.
     pub(crate) fn store_dir(&self, relative: &str) -> Result<Dir, EngineError> {
-        let open = || {
-            let root = self.store.root_dir_fd().try_clone_to_owned()?;
-            rustix::fs::openat(
-                root.as_fd(),
-                relative,
-                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )
-            .map_err(std::io::Error::from)
-        };
-        let fd = open().map_err(|source| EngineError::io("open", self.store.root().join(relative), source))?;
-        Ok(Dir::from_fd(fd))
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::openat(self.store.root_dir_fd(), relative, flags, rustix::fs::Mode::empty())
+            .map(Dir::from_fd)
+            .map_err(|source| EngineError::io("open", self.store.root().join(relative), source.into()))
     }
 
     pub(crate) fn lease(&self) -> Result<Lease, EngineError> {

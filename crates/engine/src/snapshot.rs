@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stave_oci::TreeDigest;
 use stave_store::LayerId;
-use stave_tree::{Dir, layer_digest, merged};
+use stave_tree::{Dir, Layers, layer_digest, merged};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -26,12 +26,18 @@ impl Snapshot {
 impl Engine {
     /// Returns a read-only view of `layers` as one tree. It is attached nowhere and vanishes when it is dropped.
     pub(crate) fn view(&self, layers: &[LayerId]) -> Result<Dir, EngineError> {
-        let opened = layers
-            .iter()
-            .map(|layer| self.store_dir(&self.store.layer_rel_path(*layer)))
-            .collect::<Result<Vec<Dir>, EngineError>>()?;
+        let opened = self.open_layers(layers)?;
         let lowest_first: Vec<&Dir> = opened.iter().collect();
         merged(&lowest_first, self.format()).map_err(|source| EngineError::tree("cannot join layers", source))
+    }
+
+    /// Returns `layers` as one tree that can be asked about single paths without a mount.
+    pub(crate) fn layers(&self, layers: &[LayerId]) -> Result<Layers, EngineError> {
+        Ok(Layers::new(self.open_layers(layers)?, self.format()))
+    }
+
+    fn open_layers(&self, layers: &[LayerId]) -> Result<Vec<Dir>, EngineError> {
+        layers.iter().map(|layer| self.store_dir(&self.store.layer_rel_path(*layer))).collect()
     }
 
     /// Returns the digest of what a layer contains. It is computed once and remembered.

@@ -11,11 +11,12 @@
 //! 3. The bytes of an archive depend on the tree alone: not on the machine, the number of threads or the cache.
 //! 4. Every number from outside has a limit in [`limits`].
 //!
-//! Read `dir`, `merged`, `select`, `copy`, `unpack`, `pack` in this order.
+//! Read `dir`, `merged`, `layers`, `select`, `copy`, `unpack`, `pack` in this order.
 
 pub mod copy;
 mod digest;
 pub mod dir;
+mod layers;
 pub mod limits;
 pub mod memory;
 pub mod merged;
@@ -27,6 +28,7 @@ pub mod unpack;
 
 pub use copy::{CopyError, CopyManifest, CopyReport, CopyRequest, Previous, copy_into, make_dir};
 pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
+pub use layers::Layers;
 pub use limits::Limits;
 pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};

@@ -37,6 +37,13 @@ pub(crate) struct Node {
     pub(crate) content: Content,
 }
 
+impl Node {
+    /// Tells whether this is anything but a directory.
+    pub(crate) fn is_leaf(&self) -> bool {
+        !matches!(self.content, Content::Directory { .. })
+    }
+}
+
 /// What a node holds.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
@@ -94,6 +101,8 @@ pub(crate) struct Scanner<'a, F> {
     pub(crate) memory: Option<&'a HashMemory>,
     /// The attribute that marks an opaque directory, when a layer is read.
     pub(crate) opaque_xattr: Option<&'a [u8]>,
+    /// Whether whiteouts are names that do not exist: when a layer is read that is all of a tree, or its highest part.
+    pub(crate) hides_whiteouts: bool,
 }
 
 /// Names examined by one thread before another may take over.
@@ -189,7 +198,7 @@ impl<F: Filter> Scanner<'_, F> {
             let wanted = !ignored || self.filter.wanted_below(&path);
             return Ok(wanted.then(|| Found::Directory { name: name.to_vec(), ignored }));
         }
-        if ignored {
+        if ignored || (self.hides_whiteouts && metadata.is_whiteout()) {
             return Ok(None);
         }
         self.leaf(dir, &path, name, metadata).map(|node| Some(Found::Leaf(node)))

@@ -11,7 +11,9 @@ use stave_pattern::{Component, IgnoreFile, Malformed, Wildcard};
 
 use crate::digest::{Owners, tree_digest};
 use crate::dir::{Dir, Follow, Kind, Metadata, PathError, clean, join};
+use crate::layers::{Layers, Located};
 use crate::memory::HashMemory;
+use crate::merged::OverlayError;
 use crate::scan::{Content, Everything, Filter, Node, ScanError, Scanner};
 
 /// A selection that cannot be made.
@@ -45,6 +47,9 @@ pub enum SelectError {
     /// A path could not be followed.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The layers of the other stage or image could not be joined.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
 }
 
 /// A file or directory that was selected, with all that was selected below it.
@@ -67,6 +72,10 @@ pub struct Selection {
 }
 
 impl Selection {
+    fn new(root: Dir, owners: Owners) -> Self {
+        Self { root, owners, sources: Vec::new(), shared: BTreeSet::new() }
+    }
+
     /// Tells whether nothing was selected: no file matched any of the wildcards.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -92,7 +101,7 @@ impl Selection {
         if self.sources.iter().all(|source| is_hashed(&source.node)) {
             return Ok(tree_digest(self.sources.iter().map(|source| &source.node), self.owners));
         }
-        let scanner = Scanner { root: &self.root, filter: &Everything, hash: true, memory: None, opaque_xattr: None };
+        let scanner = whole_tree(&self.root, true);
         let mut nodes = Vec::new();
         for source in &self.sources {
             nodes.extend(scanner.scan(&source.path, &source.node.name)?);
@@ -211,6 +220,7 @@ impl Context {
             hash: true,
             memory: Some(&self.memory),
             opaque_xattr: None,
+            hides_whiteouts: false,
         };
         let mut selection = crate::pool::run(|| select_with(&scanner, patterns, Owners::Root))?;
         for source in &mut selection.sources {
@@ -233,9 +243,49 @@ impl Context {
 
 /// Returns what `patterns` select in the tree of another stage or image. Owners are kept; nothing is hashed until
 /// [`Selection::digest`] is asked for.
-pub fn select(view: &Dir, patterns: &[&str]) -> Result<Selection, SelectError> {
-    let scanner = Scanner { root: view, filter: &Everything, hash: false, memory: None, opaque_xattr: None };
+pub fn select(layers: &Layers, patterns: &[&str]) -> Result<Selection, SelectError> {
+    if let [pattern] = patterns
+        && let Some(selection) = select_in_one_layer(layers, pattern)?
+    {
+        return Ok(selection);
+    }
+    let scanner = whole_tree(layers.mounted()?, false);
     crate::pool::run(|| select_with(&scanner, patterns, Owners::Kept))
+}
+
+/// Reads another stage or image: nothing is left out, but what overlayfs would hide.
+fn whole_tree(root: &Dir, hash: bool) -> Scanner<'_, Everything> {
+    Scanner { root, filter: &Everything, hash, memory: None, opaque_xattr: None, hides_whiteouts: true }
+}
+
+/// Returns what a pattern without wildcards selects, if all of it is in a single layer.
+fn select_in_one_layer(layers: &Layers, pattern: &str) -> Result<Option<Selection>, SelectError> {
+    let wildcard = parsed(pattern)?;
+    let Some(literals) = wildcard.components().iter().map(Component::literal).collect::<Option<Vec<&[u8]>>>() else {
+        return Ok(None);
+    };
+    let named = literals.join(&b'/');
+    let not_found = || SelectError::NotFound { pattern: pattern.to_owned() };
+    let (layer, path, is_leaf) = match layers.locate(&named) {
+        Ok(Located::Leaf { layer, path }) => (layer, path, true),
+        Ok(Located::Directory { layer: Some(layer), path }) => (layer, path, false),
+        Ok(Located::Directory { layer: None, .. }) => return Ok(None),
+        Ok(Located::Missing) => return Err(not_found()),
+        Err(error) if error.is_not_found() => return Err(not_found()),
+        Err(error) => return Err(error.into()),
+    };
+    let scanner = whole_tree(&layer, false);
+    let name = literals.last().copied().unwrap_or_default();
+    let scan = || scanner.scan(&path, name);
+    let node = if is_leaf { scan()? } else { crate::pool::run(scan)? };
+    let mut selection = Selection::new(layer.try_clone()?, Owners::Kept);
+    selection.push(Source { path, node: node.ok_or_else(not_found)? });
+    Ok(Some(selection))
+}
+
+fn parsed(pattern: &str) -> Result<Wildcard, SelectError> {
+    let cleaned = String::from_utf8(clean(pattern.as_bytes())).expect("cleaning keeps whole components");
+    Wildcard::parse(&cleaned).map_err(|source| SelectError::Pattern { pattern: pattern.to_owned(), source })
 }
 
 fn select_with<F: Filter>(
@@ -243,12 +293,9 @@ fn select_with<F: Filter>(
     patterns: &[&str],
     owners: Owners,
 ) -> Result<Selection, SelectError> {
-    let mut selection =
-        Selection { root: scanner.root.try_clone()?, owners, sources: Vec::new(), shared: BTreeSet::new() };
+    let mut selection = Selection::new(scanner.root.try_clone()?, owners);
     for pattern in patterns {
-        let cleaned = String::from_utf8(clean(pattern.as_bytes())).expect("cleaning keeps whole components");
-        let wildcard = Wildcard::parse(&cleaned)
-            .map_err(|source| SelectError::Pattern { pattern: (*pattern).to_owned(), source })?;
+        let wildcard = parsed(pattern)?;
         let literals: Option<Vec<&[u8]>> = wildcard.components().iter().map(Component::literal).collect();
         if let Some(literals) = literals {
             let source = dereferenced(scanner, &literals.join(&b'/'), pattern)?;

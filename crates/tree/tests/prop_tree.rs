@@ -7,8 +7,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use stave_tree::{
-    Context, CopyRequest, Dir, HashMemory, Kind, LayerFormat, Limits, Selection, Time, apply_layer, copy_into,
-    layer_digest, merged, pack_layer, select,
+    Context, CopyRequest, Dir, Follow, HashMemory, Kind, LayerFormat, Layers, Limits, Metadata, Selection, Time,
+    apply_layer, copy_into, layer_digest, merged, pack_layer, select,
 };
 
 /// How layers note things where this test runs.
@@ -192,9 +192,9 @@ proptest! {
         write(&temporary.path().join("base"), &image);
         write(&temporary.path().join("context"), &context);
         let (base, layer) = (dir(&temporary.path().join("base")), dir(&temporary.path().join("layer")));
-        let view = merged(&[&base], format()).unwrap();
+        let below = Layers::new(vec![base.try_clone().unwrap()], format());
         let request = CopyRequest {
-            parent: Some(&view),
+            parent: Some(&below),
             selections: vec![selection(&temporary.path().join("context"))],
             dest: b"/a",
             dest_is_dir: true,
@@ -223,11 +223,10 @@ proptest! {
         let temporary = tempfile::tempdir().unwrap();
         write(&temporary.path().join("base"), &tree);
         let base = dir(&temporary.path().join("base"));
-        let view = merged(&[&base], format()).unwrap();
         let layer = dir(&temporary.path().join("layer"));
         let request = CopyRequest {
             parent: None,
-            selections: vec![select(&view, &["/"]).unwrap()],
+            selections: vec![select(&Layers::new(vec![base], format()), &["/"]).unwrap()],
             dest: b"/",
             dest_is_dir: true,
             owner: None,
@@ -238,5 +237,40 @@ proptest! {
         };
         copy_into(&request, &layer).unwrap();
         prop_assert_eq!(read(&layer), tree);
+    }
+    /// Looking into layers one by one gives what overlayfs shows, for every path and every selection.
+    #[test]
+    fn layers_are_what_overlayfs_makes_of_them(models in prop::collection::vec(model(true), 1..4)) {
+        if !is_root() {
+            return Ok(());
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let mut opened = Vec::new();
+        for (index, model) in models.iter().enumerate() {
+            let root = temporary.path().join(index.to_string());
+            write(&root, model);
+            // Every directory with a sticky bit hides what is below it.
+            for (path, _) in model.iter().filter(|(_, item)| **item == Item::Directory(0o1770)) {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(root.join(path), format().opaque_xattr(), b"y", flags).unwrap();
+            }
+            opened.push(dir(&root));
+        }
+        let view = merged(&opened.iter().collect::<Vec<_>>(), format()).unwrap();
+        let layers = Layers::new(opened, format());
+        let through_overlay = Layers::new(vec![view.try_clone().unwrap()], format());
+        let paths = models.iter().flat_map(|model| model.keys().cloned());
+        for path in paths.chain([String::new(), "c/c/c/c".to_owned()]) {
+            let bytes = path.as_bytes();
+            prop_assert_eq!(layers.resolve(bytes).ok(), view.resolve(bytes).ok(), "{}", path);
+            prop_assert_eq!(layers.read_file(bytes, 1000).ok(), view.read_file(bytes, 1000).ok(), "{}", path);
+            let seen = |metadata: Metadata| (metadata.kind, metadata.mode);
+            if view.open_dir_no_links(path.rsplit_once('/').map_or("", |parts| parts.0).as_bytes()).is_ok() {
+                let expected = view.metadata(bytes, Follow::No).ok().map(seen);
+                prop_assert_eq!(layers.metadata(bytes).unwrap().map(seen), expected, "{}", path);
+            }
+            let digest = |layers: &Layers| select(layers, &[path.as_str()]).ok().map(|found| found.digest().unwrap());
+            prop_assert_eq!(digest(&layers), digest(&through_overlay), "{}", path);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use stave_graph::{Copy, CopySource, Unpack};
 use stave_sandbox::SandboxError;
 use stave_store::{CacheRecord, LayerId, Lease};
-use stave_tree::{CopyManifest, CopyReport, CopyRequest, Dir, Previous, Selection, copy_into, select};
+use stave_tree::{CopyManifest, CopyReport, CopyRequest, Dir, Layers, Previous, Selection, copy_into, select};
 
 use super::{Sources, like_parent, owner};
 use crate::engine::Engine;
@@ -20,8 +20,7 @@ pub(crate) fn same_files(
     pattern: &str,
 ) -> Result<bool, EngineError> {
     let digest = |layers: &[LayerId]| {
-        let view = engine.view(layers)?;
-        let selection = select(&view, &[pattern]).map_err(unselectable)?;
+        let selection = select(&engine.layers(layers)?, &[pattern]).map_err(unselectable)?;
         selection.digest().map_err(unselectable)
     };
     Ok(digest(one)? == digest(other)?)
@@ -46,15 +45,15 @@ pub(crate) fn run(
     let work = lease.work_dir()?;
     like_parent(engine, parent, &work)?;
     let into = engine.store_dir(&work.diff_rel_path())?;
-    let view = if parent.is_empty() { None } else { Some(engine.view(parent)?) };
-    let views = sources.trees.iter().map(|layers| engine.view(layers)).collect::<Result<Vec<Dir>, EngineError>>()?;
+    let below = engine.layers(parent)?;
+    let trees = sources.trees.iter().map(|layers| engine.layers(layers)).collect::<Result<Vec<_>, EngineError>>()?;
     let previous = previous.and_then(|record| Earlier::open(engine, record));
     let request = CopyRequest {
-        parent: view.as_ref(),
-        selections: selections(operation, sources.contexts, &views)?,
+        parent: (!parent.is_empty()).then_some(&below),
+        selections: selections(operation, sources.contexts, &trees)?,
         dest: operation.dest.as_bytes(),
         dest_is_dir: operation.dest_is_dir,
-        owner: operation.chown.as_deref().map(|text| owner(view.as_ref().unwrap_or(&into), text)).transpose()?,
+        owner: operation.chown.as_deref().map(|text| owner(&below, text)).transpose()?,
         mode: operation.chmod.as_deref().map(octal).transpose()?,
         unpack: operation.unpack != Unpack::No,
         previous: previous.as_ref().map(|earlier| Previous { layer: &earlier.layer, manifest: &earlier.manifest }),
@@ -98,29 +97,31 @@ fn octal(mode: &str) -> Result<u32, EngineError> {
 }
 
 /// Returns the selections in the order of the operation.
-fn selections(operation: &Copy, contexts: Vec<Selection>, views: &[Dir]) -> Result<Vec<Selection>, EngineError> {
+fn selections(operation: &Copy, contexts: Vec<Selection>, trees: &[Layers]) -> Result<Vec<Selection>, EngineError> {
     let mut contexts = contexts.into_iter();
-    let mut views = views.iter();
+    let mut trees = trees.iter();
     let mut selections = Vec::new();
-    let mut in_context = false;
+    let mut last = None;
     for source in &operation.sources {
-        match source {
-            CopySource::Context { .. } => {
-                // One selection for a whole run of sources.
-                if !in_context {
+        let context = match source {
+            CopySource::Context { context, .. } => {
+                // One selection for a whole run of sources in one context.
+                if last != Some(*context) {
                     selections.extend(contexts.next());
                 }
+                Some(*context)
             }
             CopySource::Tree { pattern, .. } => {
-                if let Some(view) = views.next() {
-                    selections.push(select(view, &[pattern.as_str()]).map_err(unselectable)?);
+                if let Some(layers) = trees.next() {
+                    selections.push(select(layers, &[pattern.as_str()]).map_err(unselectable)?);
                 }
+                None
             }
             CopySource::Inline { .. } => {
                 return Err(EngineError::request("files written in the Dockerfile are not supported yet", None));
             }
-        }
-        in_context = matches!(source, CopySource::Context { .. });
+        };
+        last = context;
     }
     Ok(selections)
 }

@@ -18,13 +18,12 @@ pub(crate) fn run(
     let work = lease.work_dir()?;
     like_parent(engine, parent, &work)?;
     let into = engine.store_dir(&work.diff_rel_path())?;
-    let view = if parent.is_empty() { None } else { Some(engine.view(parent)?) };
-    let ids = match (&view, operation.owner.as_str()) {
-        (_, "") => (0, 0),
-        (Some(view), text) => owner(view, text)?,
-        (None, text) => owner(&into, text)?,
+    let below = engine.layers(parent)?;
+    let ids = match operation.owner.as_str() {
+        "" => (0, 0),
+        text => owner(&below, text)?,
     };
-    make_dir(view.as_ref(), operation.path.as_bytes(), ids, &into)
+    make_dir((!parent.is_empty()).then_some(&below), operation.path.as_bytes(), ids, &into)
         .map_err(|source| EngineError::tree(format!("cannot make directory `{}`", operation.path), source))?;
     Ok(lease.publish_layer(work, None)?)
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use stave_oci::user;
 use stave_store::{LayerId, WorkDir};
-use stave_tree::{Dir, PathError, Selection};
+use stave_tree::{Layers, PathError, Selection};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -28,17 +28,17 @@ pub(crate) struct Sources<'a> {
 /// Bytes of an image's `/etc/passwd` or `/etc/group` that are read: what BuildKit allows.
 const USER_FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
-/// Returns the ids of an owner as written in `--chown` or `USER`, by the names that the image `view` knows.
+/// Returns the ids of an owner as written in `--chown` or `USER`, by the names that `image` knows.
 ///
 /// A name that the image does not know is an error (K002 of the feature list): a guess would be root.
-pub(crate) fn owner(view: &Dir, text: &str) -> Result<(u32, u32), EngineError> {
-    let passwd = user_file(view, b"etc/passwd")?;
-    let group = user_file(view, b"etc/group")?;
+pub(crate) fn owner(image: &Layers, text: &str) -> Result<(u32, u32), EngineError> {
+    let passwd = user_file(image, b"etc/passwd")?;
+    let group = user_file(image, b"etc/group")?;
     user::owner(text, &passwd, &group).map_err(|source| EngineError::tree(format!("cannot use owner `{text}`"), source))
 }
 
-fn user_file(view: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {
-    match view.read_file(path, USER_FILE_BYTES_MAX) {
+fn user_file(image: &Layers, path: &[u8]) -> Result<Vec<u8>, EngineError> {
+    match image.read_file(path, USER_FILE_BYTES_MAX) {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(unreadable(path, error)),

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use crate::digest::Owners;
-use crate::dir::{Dir, Follow, Kind, PathError, join, shown};
+use crate::dir::{Dir, Kind, PathError, join, shown};
+use crate::layers::Layers;
 use crate::merged::LayerFormat;
 use crate::scan::Content;
 use crate::select::{Selection, Source};
@@ -29,7 +30,7 @@ pub(crate) use place::{Attributes, Places, chown, set_best_effort};
 #[derive(Debug)]
 pub struct CopyRequest<'a> {
     /// The tree that the new layer lies on; nothing for an empty one.
-    pub parent: Option<&'a Dir>,
+    pub parent: Option<&'a Layers>,
     /// What to copy, in order: what comes later replaces what came before.
     pub selections: Vec<Selection>,
     /// Where to, from the root of the parent.
@@ -105,6 +106,11 @@ pub enum CopyError {
 
 /// Copies what was selected into `into`, the empty directory of a new layer.
 pub fn copy_into(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyError> {
+    // Few files are copied sooner than threads are woken.
+    let leaves = |selection: &Selection| selection.sources.iter().all(|source| source.node.is_leaf());
+    if !request.unpack && request.selections.iter().all(leaves) {
+        return copy_here(request, into);
+    }
     crate::pool::run(|| copy_here(request, into))
 }
 
@@ -122,14 +128,13 @@ fn copy_here(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyEr
 
 /// Makes the directory `path` and those above it that are missing in the tree `parent`, as a layer in `into`. Says whether
 /// anything had to be made; if not, no layer is needed.
-pub fn make_dir(parent: Option<&Dir>, path: &[u8], owner: (u32, u32), into: &Dir) -> Result<bool, CopyError> {
+pub fn make_dir(parent: Option<&Layers>, path: &[u8], owner: (u32, u32), into: &Dir) -> Result<bool, CopyError> {
     let resolved = place::resolved(parent, path)?;
     if let Some(parent) = parent {
-        match parent.metadata(&resolved, Follow::No) {
-            Ok(metadata) if metadata.kind == Kind::Directory => return Ok(false),
-            Ok(_) => return Err(CopyError::OverNonDirectory(shown(&resolved))),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
+        match parent.metadata(&resolved)? {
+            Some(metadata) if metadata.kind == Kind::Directory => return Ok(false),
+            Some(_) => return Err(CopyError::OverNonDirectory(shown(&resolved))),
+            None => {}
         }
     } else if resolved.is_empty() {
         return Ok(false);
@@ -209,7 +214,7 @@ impl<'a> Copier<'a> {
         let way = if self.request.dest_is_dir { dest } else { parent_of_dest };
         if matches!(node.content, Content::Directory { .. }) {
             self.places.ensure(way, &self.made())?;
-            self.tree(selection, &source.path, node, dest)?;
+            self.tree(selection, &source.path, node, dest, self.request.parent)?;
             // Before the next source, which may replace them.
             return self.hard_links();
         }
@@ -244,6 +249,9 @@ impl<'a> Copier<'a> {
     /// Copies files that have several names once, and gives the copies the same names.
     fn hard_links(&self) -> Result<(), CopyError> {
         let mut deferred = std::mem::take(&mut *lock(&self.deferred));
+        if deferred.is_empty() {
+            return Ok(());
+        }
         deferred.sort_by_key(|left| inode(left));
         let groups: Vec<&[Deferred<'_>]> = deferred.chunk_by(|left, right| inode(left) == inode(right)).collect();
         groups.par_iter().try_for_each(|group| self.hard_link_group(group))

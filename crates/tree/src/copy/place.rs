@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{CopyError, lock, split};
 use crate::dir::{Dir, Kind, Metadata, PathError, Time, Xattr, clean, components, join, list_xattrs, set_xattr, shown};
+use crate::layers::{Layers, Stack};
 
 /// How a directory is set.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ impl Attributes {
 }
 
 /// Returns `dest` with the links of `parent` followed, relative and clean.
-pub(super) fn resolved(parent: Option<&Dir>, dest: &[u8]) -> Result<Vec<u8>, CopyError> {
+pub(super) fn resolved(parent: Option<&Layers>, dest: &[u8]) -> Result<Vec<u8>, CopyError> {
     let Some(parent) = parent else { return Ok(clean(dest)) };
     match parent.resolve(dest) {
         Ok(path) => Ok(clean(&path)),
@@ -46,7 +47,7 @@ pub(super) fn resolved(parent: Option<&Dir>, dest: &[u8]) -> Result<Vec<u8>, Cop
 
 /// The layer that is written and the tree below it.
 pub(crate) struct Places<'a> {
-    below: Option<&'a Dir>,
+    below: Option<&'a Layers>,
     into: &'a Dir,
     /// Times of directories, set when nothing is written any more.
     times: Mutex<BTreeMap<Vec<u8>, Time>>,
@@ -54,17 +55,15 @@ pub(crate) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub(crate) fn new(below: Option<&'a Dir>, into: &'a Dir) -> Self {
+    pub(crate) fn new(below: Option<&'a Layers>, into: &'a Dir) -> Self {
         Self { below, into, times: Mutex::default(), unmapped: AtomicU64::new(0) }
     }
 
     /// Returns the directory `path` of the tree below, if there is one. No component of `path` is a link.
-    pub(crate) fn below(&self, path: &[u8]) -> Result<Option<Dir>, PathError> {
-        let Some(below) = self.below else { return Ok(None) };
-        match below.open_dir_no_links(path) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.is_no_directory() => Ok(None),
-            Err(error) => Err(error),
+    pub(crate) fn below(&self, path: &[u8]) -> Result<Option<Stack>, PathError> {
+        match self.below {
+            Some(below) => below.directory(path),
+            None => Ok(None),
         }
     }
 
@@ -86,17 +85,20 @@ impl<'a> Places<'a> {
             return Ok(());
         }
         let mut at = Vec::new();
+        let mut below = self.below;
         for name in components(path) {
             at = join(&at, name);
-            self.directory(&at, made)?;
+            if !self.directory_on(below, &at, made)? {
+                below = None;
+            }
         }
         Ok(())
     }
 
     /// The layer's root looks like the root of the tree below: overlayfs shows the topmost.
     fn root(&self) -> Result<(), CopyError> {
-        let attributes = match self.below {
-            Some(below) => Attributes::of(below, b"")?,
+        let attributes = match self.below.and_then(|below| below.root().top()) {
+            Some(top) => Attributes::of(top, b"")?,
             None => Attributes { mode: 0o755, owner: (0, 0), xattrs: Vec::new(), modified: None },
         };
         let root = self.into.open_dir(b"")?;
@@ -106,11 +108,21 @@ impl<'a> Places<'a> {
     /// Makes the single directory `path`, whose parent is in the layer already; says whether it exists below. In the
     /// layer it may exist too.
     pub(crate) fn directory(&self, path: &[u8], new: &Attributes) -> Result<bool, CopyError> {
+        self.directory_on(self.below, path, new)
+    }
+
+    /// As [`Self::directory`]. `below` is nothing where the parent is known not to exist in the tree below.
+    pub(super) fn directory_on(
+        &self,
+        below: Option<&Layers>,
+        path: &[u8],
+        new: &Attributes,
+    ) -> Result<bool, CopyError> {
         let (parent, name) = split(path);
         let parent_dir = self.into.open_dir_no_links(parent)?;
-        let existing = match self.below {
+        let existing = match below {
             None => None,
-            Some(_) => self.existing_below(parent, name, path)?,
+            Some(below) => existing_below(below, parent, name, path)?,
         };
         match rustix::fs::mkdirat(&parent_dir, name, Mode::RWXU) {
             Ok(()) => {}
@@ -123,21 +135,12 @@ impl<'a> Places<'a> {
             Err(source) => return Err(PathError::io("create directory", path, source).into()),
         }
         let dir = parent_dir.open_dir_no_links(name)?;
-        if let Some(existing) = existing {
-            self.set(&dir, path, &Attributes::of(&existing, path)?)?;
+        if let Some(existing) = existing.as_ref().and_then(Stack::top) {
+            self.set(&dir, path, &Attributes::of(existing, path)?)?;
             Ok(true)
         } else {
             self.set(&dir, path, new)?;
             Ok(false)
-        }
-    }
-
-    fn existing_below(&self, parent: &[u8], name: &[u8], path: &[u8]) -> Result<Option<Dir>, CopyError> {
-        let Some(parent) = self.below(parent)? else { return Ok(None) };
-        match parent.child(name)? {
-            None => Ok(None),
-            Some(Metadata { kind: Kind::Directory, .. }) => Ok(Some(parent.open_dir_no_links(name)?)),
-            Some(_) => Err(CopyError::OverNonDirectory(shown(path))),
         }
     }
 
@@ -170,6 +173,15 @@ impl<'a> Places<'a> {
                 .map_err(|source| PathError::io("set the time of", &path, source))?;
         }
         Ok(())
+    }
+}
+
+fn existing_below(below: &Layers, parent: &[u8], name: &[u8], path: &[u8]) -> Result<Option<Stack>, CopyError> {
+    let Some(parent) = below.directory(parent)? else { return Ok(None) };
+    match parent.below(name)? {
+        Some(existing) => Ok(Some(existing)),
+        None if parent.child(name)?.is_none() => Ok(None),
+        None => Err(CopyError::OverNonDirectory(shown(path))),
     }
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::file::Pair;
 use super::{Attributes, Copier, CopyError, Deferred, lock, split};
 use crate::dir::{Dir, Kind, Metadata, join, list_xattrs, shown};
+use crate::layers::{Layers, Stack};
 use crate::scan::{Content, Node};
 use crate::select::Selection;
 
@@ -39,13 +40,15 @@ impl<'a> Copier<'a> {
         self.leaf(selection, &pair, below.as_ref(), source_path, node, target)
     }
 
-    /// Copies the directory `node` to `target`, whose parent is in the layer.
+    /// Copies the directory `node` to `target`, whose parent is in the layer. `parents` is the tree below, or nothing
+    /// where the parent is known not to exist there.
     pub(super) fn tree(
         &self,
         selection: &'a Selection,
         source_path: &[u8],
         node: &'a Node,
         target: &[u8],
+        parents: Option<&'a Layers>,
     ) -> Result<(), CopyError> {
         let Content::Directory { children, .. } = &node.content else { return Ok(()) };
         let from = selection.root.open_dir_no_links(source_path)?;
@@ -53,7 +56,7 @@ impl<'a> Copier<'a> {
             true
         } else {
             let new = self.attributes(selection, &from, source_path, node)?;
-            self.places.directory(target, &new)?
+            self.places.directory_on(parents, target, &new)?
         };
         let to = self.into.open_dir_no_links(target)?;
         let set_group = to.own_metadata()?.mode & 0o2000 != 0;
@@ -79,8 +82,9 @@ impl<'a> Copier<'a> {
             leaves.iter().try_for_each(leaf)?;
         }
         drop((from, to, below, previous));
+        let parents = parents.filter(|_| exists_below);
         directories.into_par_iter().try_for_each(|child| {
-            self.tree(selection, &join(source_path, &child.name), child, &join(target, &child.name))
+            self.tree(selection, &join(source_path, &child.name), child, &join(target, &child.name), parents)
         })
     }
 
@@ -111,7 +115,7 @@ impl<'a> Copier<'a> {
         &self,
         selection: &'a Selection,
         pair: &Pair<'_>,
-        below: Option<&Dir>,
+        below: Option<&Stack>,
         source_path: &[u8],
         node: &'a Node,
         target: &[u8],

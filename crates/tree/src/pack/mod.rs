@@ -104,6 +104,7 @@ pub fn layer_digest(layer: &Dir, format: LayerFormat) -> Result<TreeDigest, Scan
         hash: true,
         memory: None,
         opaque_xattr: Some(format.opaque_xattr()),
+        hides_whiteouts: false,
     };
     crate::pool::run(|| {
         let root = scanner.scan(b"", b"")?;

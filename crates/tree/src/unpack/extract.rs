@@ -14,6 +14,7 @@ use crate::copy::{Attributes, CopyError, Places, chown, split};
 use crate::dir::{
     Dir, Follow, Kind, Metadata, PathError, Time, clean, components, join, kept_xattr, set_xattr, shown, walk,
 };
+use crate::layers::Layers;
 use crate::limits::{LINK_BYTES_MAX, Limits, NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::merged::LayerFormat;
 
@@ -26,7 +27,7 @@ const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 pub(super) struct Extractor<'a> {
     into: &'a Dir,
     places: Places<'a>,
-    below: Option<&'a Dir>,
+    below: Option<&'a Layers>,
     /// Whiteouts mean something, and are noted like this.
     layer: Option<LayerFormat>,
     owner: Option<(u32, u32)>,
@@ -42,7 +43,7 @@ pub(super) struct Extractor<'a> {
 impl<'a> Extractor<'a> {
     pub(super) fn new(
         into: &'a Dir,
-        below: Option<&'a Dir>,
+        below: Option<&'a Layers>,
         layer: Option<LayerFormat>,
         owner: Option<(u32, u32)>,
     ) -> Self {
@@ -305,10 +306,8 @@ impl<'a> Extractor<'a> {
     fn copy_up(&mut self, parent: &Dir, name: &[u8], target: &[u8], linked: &[u8]) -> Result<bool, UnpackError> {
         let Some(below) = self.below else { return Ok(false) };
         let (linked_parent, linked_name) = split(linked);
-        let Ok(mut source) = below.open_dir_no_links(linked_parent).and_then(|dir| dir.open_file_here(linked_name))
-        else {
-            return Ok(false);
-        };
+        let Some(directory) = below.directory(linked_parent)? else { return Ok(false) };
+        let Ok(mut source) = directory.open_file(linked_name) else { return Ok(false) };
         let failed = |source: Errno| PathError::io("copy", target, source);
         let metadata = Metadata::from_stat(&rustix::fs::fstat(&source).map_err(failed)?);
         let xattrs = crate::dir::list_xattrs(&source).map_err(failed)?;

@@ -15,6 +15,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::dir::{Dir, PathError};
+use crate::layers::Layers;
 pub use crate::limits::Limits;
 use crate::merged::LayerFormat;
 
@@ -161,7 +162,7 @@ pub fn extract_archive(
 pub(crate) fn extract_onto(
     input: impl Read,
     into: &Dir,
-    below: Option<&Dir>,
+    below: Option<&Layers>,
     dest: &[u8],
     owner: Option<(u32, u32)>,
 ) -> Result<Applied, UnpackError> {
@@ -179,12 +180,13 @@ pub fn is_archive(head: &[u8]) -> bool {
 
 /// Gives the directories `implied` of a layer ([`Applied::implied`]) the attributes that they have in the tree below the
 /// layer. Where that has no such directory, they stay as they are.
-pub fn adopt_directories(layer: &Dir, below: &Dir, implied: &[Vec<u8>]) -> Result<(), PathError> {
+pub fn adopt_directories(layer: &Dir, below: &Layers, implied: &[Vec<u8>]) -> Result<(), PathError> {
     for path in implied {
-        let Ok(existing) = below.open_dir_no_links(path) else { continue };
+        let Some(existing) = below.directory(path)? else { continue };
+        let Some(existing) = existing.top() else { continue };
         let dir = layer.open_dir_no_links(path)?;
         let places = crate::copy::Places::new(None, layer);
-        places.set(&dir, path, &crate::copy::Attributes::of(&existing, path)?)?;
+        places.set(&dir, path, &crate::copy::Attributes::of(existing, path)?)?;
         places.finish()?;
     }
     Ok(())

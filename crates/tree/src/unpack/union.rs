@@ -6,21 +6,20 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::dir::{Child, Dir, Metadata, Place};
+use crate::layers::{Layers, Stack};
 
 /// The same directory in the layer and in the tree below it, as far as each has it.
 pub(super) struct Union {
     upper: Option<OwnedFd>,
-    lower: Option<OwnedFd>,
+    lower: Option<Stack>,
 }
 
 impl Union {
     /// Returns the root of `layer` on top of `below`.
-    pub(super) fn new(layer: &Dir, below: Option<&Dir>) -> Result<Self, Errno> {
-        let open = |dir: &Dir| {
-            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-            rustix::fs::openat(dir, c".", flags, rustix::fs::Mode::empty())
-        };
-        Ok(Self { upper: Some(open(layer)?), lower: below.map(open).transpose()? })
+    pub(super) fn new(layer: &Dir, below: Option<&Layers>) -> Result<Self, Errno> {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let upper = rustix::fs::openat(layer, c".", flags, rustix::fs::Mode::empty())?;
+        Ok(Self { upper: Some(upper), lower: below.map(|below| below.root().clone()) })
     }
 }
 
@@ -29,7 +28,7 @@ impl Place for Union {
 
     fn child(&self, name: &[u8]) -> Result<Child<Self>, Errno> {
         let lower = || match &self.lower {
-            Some(lower) => lower.child(name),
+            Some(lower) => Place::child(lower, name),
             None => Ok(Child::Missing),
         };
         let Some(upper) = &self.upper else { return Ok(below(lower()?)) };
@@ -51,7 +50,7 @@ impl Place for Union {
     }
 }
 
-fn below(child: Child<OwnedFd>) -> Child<Union> {
+fn below(child: Child<Stack>) -> Child<Union> {
     match child {
         Child::Directory(lower) => Child::Directory(Union { upper: None, lower: Some(lower) }),
         Child::Link(target) => Child::Link(target),

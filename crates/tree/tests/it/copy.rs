@@ -3,11 +3,11 @@
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use stave_tree::{
-    Context, CopyError, CopyManifest, CopyReport, CopyRequest, Dir, HashMemory, Previous, Selection, Time, copy_into,
-    make_dir, merged, select,
+    Context, CopyError, CopyManifest, CopyReport, CopyRequest, Dir, HashMemory, Layers, Previous, Selection, Time,
+    copy_into, make_dir, merged, select,
 };
 
-use crate::support::{Scratch, assert_tree, format, is_root, show};
+use crate::support::{Scratch, assert_tree, format, is_root, layers, show};
 
 const NOW: Time = Time { seconds: 4_000_000_000, nanoseconds: 0 };
 
@@ -15,7 +15,7 @@ fn from_context(root: Dir, patterns: &[&str]) -> Selection {
     Context::open(root, None, HashMemory::empty(NOW)).select(patterns).unwrap()
 }
 
-fn request<'a>(parent: Option<&'a Dir>, selections: Vec<Selection>, dest: &'a str) -> CopyRequest<'a> {
+fn request<'a>(parent: Option<&'a Layers>, selections: Vec<Selection>, dest: &'a str) -> CopyRequest<'a> {
     CopyRequest {
         parent,
         selections,
@@ -55,9 +55,9 @@ impl Case {
         dest: &str,
         change: impl FnOnce(&mut CopyRequest<'_>),
     ) -> Result<CopyReport, CopyError> {
-        let view = merged(&[&self.base], format()).unwrap();
+        let below = layers(&[&self.base]);
         let selection = from_context(self.scratch.open("context"), patterns);
-        let mut request = request(Some(&view), vec![selection], dest);
+        let mut request = request(Some(&below), vec![selection], dest);
         change(&mut request);
         copy_into(&request, &self.layer)
     }
@@ -239,7 +239,7 @@ fn files_of_a_context_are_roots_and_files_of_a_tree_keep_their_owners() {
     let case = Case::new("f 644 5:6 = x", "");
     case.copy(&["f"], "/c").unwrap();
     let view = case.scratch.open("context");
-    copy_into(&request(None, vec![select(&view, &["/f"]).unwrap()], "/t"), &case.layer).unwrap();
+    copy_into(&request(None, vec![select(&layers(&[&view]), &["/f"]).unwrap()], "/t"), &case.layer).unwrap();
     assert_tree(&case.layer, "c 644 = x\nt 644 5:6 = x");
 }
 
@@ -362,10 +362,9 @@ fn a_directory_that_is_made_belongs_to_the_given_owner() {
         return;
     }
     let case = Case::new("", "a/ 700\nl -> /a\nf = x");
-    let view = merged(&[&case.base], format()).unwrap();
-    assert!(make_dir(Some(&view), b"/l/b/c", (5, 6), &case.layer).unwrap());
+    assert!(make_dir(Some(&layers(&[&case.base])), b"/l/b/c", (5, 6), &case.layer).unwrap());
     assert_tree(&case.image(), "a/ 700\na/b/ 755 5:6\na/b/c/ 755 5:6\nf 644 = x\nl -> /a");
-    let again = case.image();
+    let again = layers(&[&case.base, &case.layer]);
     let other = case.scratch.tree("other", "");
     assert!(!make_dir(Some(&again), b"a/b/../b/c", (1, 1), &other).unwrap());
     assert_tree(&other, "");

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use stave_tree::{Dir, LayerFormat};
+use stave_tree::{Dir, LayerFormat, Layers};
 
 /// Tells whether the test runs in a user namespace that does not have all ids.
 pub(crate) fn in_user_namespace() -> bool {
@@ -31,6 +31,11 @@ pub(crate) fn is_root() -> bool {
         eprintln!("skipped: needs root, or a user namespace in which it is root and has 65,536 ids");
     }
     root
+}
+
+/// Returns the tree that `layers`, lowest first, make together.
+pub(crate) fn layers(layers: &[&Dir]) -> Layers {
+    Layers::new(layers.iter().map(|layer| layer.try_clone().unwrap()).collect(), format())
 }
 
 /// A directory that vanishes with the test.

@@ -10,7 +10,7 @@ use stave_tree::{
 };
 
 use crate::archive::{Raw, pax, tar};
-use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root};
+use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root, layers};
 
 fn apply(into: &Dir, archive: &[u8]) -> Result<stave_tree::Applied, UnpackError> {
     apply_layer(archive, into, format(), &Limits::default())
@@ -144,8 +144,7 @@ fn directories_that_the_archive_does_not_have_take_after_those_below() {
     let layer = scratch.tree("layer", "");
     let applied = apply(&layer, &tar("f a/b/new/f = x")).unwrap();
     assert_eq!(applied.implied, [b"".to_vec(), b"a".to_vec(), b"a/b".to_vec(), b"a/b/new".to_vec()]);
-    let below = merged(&[&base], format()).unwrap();
-    adopt_directories(&layer, &below, &applied.implied).unwrap();
+    adopt_directories(&layer, &layers(&[&base]), &applied.implied).unwrap();
     assert_tree(&layer, "a/ 700 3:4\na/b/ 1777\na/b/new/ 755\na/b/new/f 644 = x");
 }
 
@@ -337,9 +336,9 @@ fn add(
     std::fs::write(scratch.path("context/archive"), archive).unwrap();
     let now = Time { seconds: 4_000_000_000, nanoseconds: 0 };
     let context = Context::open(scratch.open("context"), None, HashMemory::empty(now));
-    let view = merged(&[base], format()).unwrap();
+    let below = layers(&[base]);
     let request = CopyRequest {
-        parent: Some(&view),
+        parent: Some(&below),
         selections: vec![context.select(&["archive"]).unwrap()],
         dest: dest.as_bytes(),
         dest_is_dir: dest.ends_with('/'),
