@@ -298,7 +298,7 @@ impl Run {
     pub fn script(&self) -> Option<String> {
         let Command::Shell(line) = &self.command else { return None };
         if let Some(heredoc) = self.sole_heredoc() {
-            return Some(heredoc.content());
+            return Some(heredoc.content().as_str().to_owned());
         }
         let mut script = line.as_str().to_owned();
         for heredoc in &self.heredocs {
@@ -411,11 +411,18 @@ pub struct Heredoc {
 impl Heredoc {
     /// Returns the body, without the tabs that do not count; nothing is expanded.
     #[must_use]
-    pub fn content(&self) -> String {
+    pub fn content(&self) -> Text {
         if !self.strip_tabs {
-            return self.body.as_str().to_owned();
+            return self.body.clone();
         }
-        self.body.as_str().split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+        let mut content = Text::empty_at(self.body.span().start);
+        let mut at = 0;
+        for line in self.body.as_str().split_inclusive('\n') {
+            let tabs = line.len() - line.trim_start_matches('\t').len();
+            content.push(&self.body.slice(at + tabs..at + line.len()));
+            at += line.len();
+        }
+        content
     }
 }
 

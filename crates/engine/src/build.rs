@@ -61,6 +61,7 @@ impl Engine {
             build_platform: Platform::host(),
             network: request.network,
             run: request.run,
+            contexts: BTreeMap::new(),
         };
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
         let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };

@@ -68,5 +68,15 @@ pub fn expand_words(word: &Text, escape: char, lookup: &Lookup<'_>) -> Result<Ex
     Ok(ExpandedWords { words, undefined: scan.undefined })
 }
 
+/// Expands the body of a heredoc that becomes a file: variables and backslashes, whatever the escape character of the file
+/// is; quotes are part of the text.
+///
+/// Reference: the Dockerfile reference, "Here-Documents"; BuildKit, `frontend/dockerfile/shell`.
+pub fn expand_body(body: &Text, lookup: &Lookup<'_>) -> Result<Expanded, ExpandError> {
+    let mut scan = Scan::of_body(body, lookup);
+    let text = scan.all()?.text;
+    Ok(Expanded { text, undefined: scan.undefined })
+}
+
 #[cfg(test)]
 mod tests;

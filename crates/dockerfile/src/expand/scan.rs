@@ -14,6 +14,8 @@ pub(super) struct Scan<'a> {
     text: &'a str,
     at: usize,
     escape: char,
+    /// Whether quotes are characters like any other: in the body of a heredoc.
+    plain_quotes: bool,
     lookup: &'a Lookup<'a>,
     depth: usize,
     /// Whether the words read now are used. The branch that is not taken is read, but asks for nothing.
@@ -71,7 +73,13 @@ impl Piece {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(word: &'a Text, escape: char, lookup: &'a Lookup<'a>) -> Self {
-        Self { word, text: word.as_str(), at: 0, escape, lookup, depth: 0, live: true, undefined: Vec::new() }
+        let (text, undefined) = (word.as_str(), Vec::new());
+        Self { word, text, at: 0, escape, plain_quotes: false, lookup, depth: 0, live: true, undefined }
+    }
+
+    /// A scan of a text in which quotes mean nothing.
+    pub(super) fn of_body(body: &'a Text, lookup: &'a Lookup<'a>) -> Self {
+        Self { plain_quotes: true, ..Self::new(body, '\\', lookup) }
     }
 
     /// Reads the whole word.
@@ -89,8 +97,8 @@ impl<'a> Scan<'a> {
                 return Ok(Some(piece));
             }
             match char {
-                '\'' => piece.push_closed(&self.single_quoted()?),
-                '"' => piece.push_closed(&self.double_quoted(escapes)?),
+                '\'' if !self.plain_quotes => piece.push_closed(&self.single_quoted()?),
+                '"' if !self.plain_quotes => piece.push_closed(&self.double_quoted(escapes)?),
                 '$' => piece.push_open(&self.dollar()?),
                 _ if char == self.escape => self.escaped(escapes, &mut piece),
                 _ => {

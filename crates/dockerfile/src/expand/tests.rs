@@ -243,3 +243,16 @@ fn nesting_and_length_have_limits() {
     let pattern = format!("${{x#{}}}", "a".repeat(PATTERN_BYTES_MAX + 1));
     assert!(word(&pattern).starts_with("error: invalid pattern"), "{pattern}");
 }
+
+/// T1: quotes of a heredoc's body stay, backslashes escape whatever the file's escape character is.
+#[test]
+fn bodies_keep_their_quotes() {
+    let lookup = |name: &str| (name == "a").then(|| "A B".to_owned());
+    for (body, expected) in [
+        ("'$a' \"${a}\"\n", "'A B' \"A B\"\n"),
+        ("\\$a \\\\ `$a`\n", "$a \\ `A B`\n"),
+        ("it's ${b:-\"none\"}", "it's \"none\""),
+    ] {
+        assert_eq!(expand_body(&Text::verbatim(body, 0), &lookup).unwrap().text, expected, "{body}");
+    }
+}

@@ -157,7 +157,7 @@ fn check_problem(option: &str) -> Option<impl Fn(Span) -> Diagnostic> {
 }
 
 /// Reads what Go's `strconv.ParseBool` takes.
-pub(super) fn go_bool(text: &str) -> Option<bool> {
+pub(crate) fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -14,7 +14,7 @@ mod heredoc;
 mod json;
 mod keyword;
 mod kinds;
-mod mount;
+pub(crate) mod mount;
 mod source;
 mod words;
 
@@ -24,6 +24,7 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::suggest::nearest;
 use crate::text::Text;
+pub(crate) use directives::go_bool;
 use keyword::Keyword;
 use source::{Joined, LINE_BYTES_MAX, Source};
 
@@ -62,6 +63,30 @@ pub fn parse(text: &str) -> Parse {
         parser.check_stages();
     }
     parser.finish()
+}
+
+/// Parses a trigger that an image holds: one instruction, with the bodies of its heredocs. Its positions begin at `base`.
+///
+/// Returns the mistakes if it cannot be run.
+pub(crate) fn parse_trigger(text: &str, base: usize) -> Result<Instruction, Vec<Diagnostic>> {
+    let mut parser = Parser { source: Source::at_base(text, base), ..Parser::new("") };
+    let whole = Span::new(base, base + text.len());
+    let Some(first) = parser.source.line() else {
+        return Err(vec![Diagnostic::error(codes::BAD_TRIGGER, whole, "the trigger is empty")]);
+    };
+    let line = parser.source.join(first, parser.escape).text.trim();
+    parser.check_trigger(&line);
+    let parsed = if parser.diagnostics.is_empty() { parser.instruction(&line, Vec::new()) } else { None };
+    let rest = std::iter::from_fn(|| parser.source.line()).any(|line| !line.is_blank());
+    if rest && parser.diagnostics.is_empty() {
+        parser.say(Diagnostic::error(codes::BAD_TRIGGER, whole, "the trigger is more than one instruction"));
+    }
+    match parsed {
+        Some(Parsed::Instruction(_, instruction)) if !parser.diagnostics.iter().any(Diagnostic::is_error) => {
+            Ok(instruction)
+        }
+        _ => Err(parser.diagnostics),
+    }
 }
 
 /// Everything that is known while reading.
@@ -181,11 +206,7 @@ impl<'a> Parser<'a> {
             self.missing(Keyword::Onbuild, head.keyword.span(), "an instruction");
             return None;
         }
-        let name_end = rest.as_str().find(words::BLANKS).unwrap_or(rest.len());
-        let trigger = Keyword::find(&rest.as_str()[..name_end]);
-        if let Some(keyword @ (Keyword::Onbuild | Keyword::From | Keyword::Maintainer)) = trigger {
-            let message = format!("`{}` cannot be a trigger", keyword.as_str());
-            self.say(Diagnostic::error(codes::BAD_TRIGGER, rest.span_of(0..name_end), message));
+        if !self.check_trigger(rest) {
             return None;
         }
         let Some(Parsed::Instruction(_, trigger)) = self.instruction(rest, Vec::new()) else { return None };
@@ -199,6 +220,18 @@ impl<'a> Parser<'a> {
             text.push_str(&heredoc.name);
         }
         Some(InstructionKind::Onbuild(Box::new(Onbuild { trigger, text })))
+    }
+
+    /// Refuses what cannot be a trigger.
+    fn check_trigger(&mut self, line: &Text) -> bool {
+        let name_end = line.as_str().find(words::BLANKS).unwrap_or(line.len());
+        let trigger = Keyword::find(&line.as_str()[..name_end]);
+        if let Some(keyword @ (Keyword::Onbuild | Keyword::From | Keyword::Maintainer)) = trigger {
+            let message = format!("`{}` cannot be a trigger", keyword.as_str());
+            self.say(Diagnostic::error(codes::BAD_TRIGGER, line.span_of(0..name_end), message));
+            return false;
+        }
+        true
     }
 
     fn keep(&mut self, parsed: Parsed) {

@@ -119,7 +119,7 @@ impl Parser<'_> {
 }
 
 /// Tells whether mounts of this type have this option.
-fn has(kind: &str, key: MountKey) -> bool {
+pub(crate) fn has(kind: &str, key: MountKey) -> bool {
     match key {
         MountKey::Type | MountKey::Target => true,
         MountKey::ReadOnly | MountKey::ReadWrite => matches!(kind, "bind" | "cache" | "tmpfs"),
@@ -134,7 +134,8 @@ fn has(kind: &str, key: MountKey) -> bool {
     }
 }
 
-fn name(key: MountKey) -> &'static str {
+/// Returns the name of an option that says it best.
+pub(crate) fn name(key: MountKey) -> &'static str {
     KEYS.into_iter().find(|(_, known)| *known == key).map_or("", |(name, _)| name)
 }
 
@@ -151,25 +152,38 @@ fn value_problem(option: &MountOption, written: &str) -> Option<Diagnostic> {
     if has_variable(text) {
         return None;
     }
+    bad_value(option.key, text).map(|(expected, near)| {
+        let message = format!("expected {expected} for mount option `{written}`, got `{text}`");
+        let hint = near.map(|near| format!("A similar value is `{near}`."));
+        Diagnostic::error(codes::BAD_MOUNT_VALUE, value.span(), message).maybe_hint(hint)
+    })
+}
+
+/// Returns what is expected where `text` is no value of the option, and what of that is near to it.
+pub(crate) fn bad_value(key: MountKey, text: &str) -> Option<(String, Option<&'static str>)> {
     let lower = text.to_ascii_lowercase();
-    let (known, expected, near) = match option.key {
+    let (known, expected, near) = match key {
         MountKey::Type => (TYPES.contains(&lower.as_str()), list_or(&TYPES), nearest(text, TYPES)),
         MountKey::Sharing => (SHARING.contains(&lower.as_str()), list_or(&SHARING), nearest(text, SHARING)),
         MountKey::ReadOnly | MountKey::ReadWrite | MountKey::Required => {
             (go_bool(text).is_some(), list_or(&["true", "false"]), None)
         }
-        MountKey::Size => (is_size(text), "a size such as `64m`".to_owned(), None),
-        MountKey::Mode => {
-            (u32::from_str_radix(text, 8).is_ok() && !text.starts_with('+'), "an octal number".to_owned(), None)
-        }
-        MountKey::Uid | MountKey::Gid => {
-            (text.parse::<u32>().is_ok() && !text.starts_with('+'), "a number".to_owned(), None)
-        }
+        MountKey::Size => (size(text).is_some(), "a size such as `64m`".to_owned(), None),
+        MountKey::Mode => (octal(text).is_some(), "an octal number".to_owned(), None),
+        MountKey::Uid | MountKey::Gid => (number(text).is_some(), "a number".to_owned(), None),
         _ => return None,
     };
-    let message = format!("expected {expected} for mount option `{written}`, got `{text}`");
-    let hint = near.map(|near| format!("A similar value is `{near}`."));
-    (!known).then(|| Diagnostic::error(codes::BAD_MOUNT_VALUE, value.span(), message).maybe_hint(hint))
+    (!known).then_some((expected, near))
+}
+
+/// Reads permissions.
+pub(crate) fn octal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|_| !text.starts_with('+'))
+}
+
+/// Reads a user's or a group's id.
+pub(crate) fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 /// Tells whether something would be expanded here if variables were.
@@ -182,14 +196,22 @@ fn variable_in_from(value: &Text) -> Diagnostic {
     Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), "variables are not expanded in `from`").hint(hint)
 }
 
-/// Tells whether it is a size as Docker writes them: `100`, `64m`, `1.5 GiB`.
-fn is_size(text: &str) -> bool {
+/// Reads a size in bytes as Docker writes them: `100`, `64m`, `1.5 GiB`. A unit is 1024 times the one below.
+pub(crate) fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_lowercase();
     let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
     let number = digits.strip_suffix(' ').unwrap_or(digits);
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    matches!(unit, "" | "k" | "m" | "g" | "t" | "p") && plain && number.parse::<f64>().is_ok()
+    let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == unit)?;
+    let bytes = number.parse::<f64>().ok().filter(|_| plain)? * 1024_f64.powi(i32::try_from(power).ok()?);
+    // Nothing but whole bytes is meant, and what is larger than any memory is no limit.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, and it is positive"
+    )]
+    Some(bytes as u64)
 }
 
 /// Splits at commas; a field in double quotes may have commas in it, and two quotes for one.
@@ -267,7 +289,7 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        assert!(["0", "100", "64m", "1.5g", "2GiB", "3 kb", "1b"].into_iter().all(is_size));
-        assert!(!["", "m", "64x", "-1", "1e5", "1..2", "6 4m"].into_iter().any(is_size));
+        assert!(["0", "100", "64m", "1.5g", "2GiB", "3 kb", "1b"].into_iter().all(|text| size(text).is_some()));
+        assert!(!["", "m", "64x", "-1", "1e5", "1..2", "6 4m"].into_iter().any(|text| size(text).is_some()));
     }
 }

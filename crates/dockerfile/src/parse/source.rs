@@ -11,6 +11,9 @@ pub(super) const LINE_BYTES_MAX: usize = 65_535;
 /// A position between two lines.
 pub(super) struct Source<'a> {
     text: &'a str,
+    /// The position of the text's first byte.
+    base: usize,
+    /// Bytes of the text that were read.
     at: usize,
     /// Lines that were too long, once each.
     too_long: Vec<Span>,
@@ -68,17 +71,22 @@ pub(super) struct Joined {
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Self { text, at, too_long: Vec::new(), measured: 0 }
+        Self { text, base: 0, at, too_long: Vec::new(), measured: 0 }
+    }
+
+    /// A source whose positions begin at `base`.
+    pub(super) fn at_base(text: &'a str, base: usize) -> Self {
+        Self { text, base, at: 0, too_long: Vec::new(), measured: 0 }
     }
 
     /// Returns where the next line starts.
     pub(super) fn at(&self) -> usize {
-        self.at
+        self.base + self.at
     }
 
     /// Goes back to the beginning of a line.
     pub(super) fn go_back(&mut self, at: usize) {
-        self.at = at;
+        self.at = at - self.base;
     }
 
     pub(super) fn too_long(self) -> Vec<Span> {
@@ -94,13 +102,13 @@ impl<'a> Source<'a> {
         let len = rest.find('\n').unwrap_or(rest.len());
         let line = Line {
             text: rest[..len].trim_end_matches('\r'),
-            start: self.at,
-            next: (self.at + len + 1).min(self.text.len()),
+            start: self.base + self.at,
+            next: self.base + (self.at + len + 1).min(self.text.len()),
         };
         if len > LINE_BYTES_MAX && self.at >= self.measured {
             self.too_long.push(line.span());
         }
-        self.at = line.next;
+        self.at = line.next - self.base;
         self.measured = self.measured.max(self.at);
         Some(line)
     }

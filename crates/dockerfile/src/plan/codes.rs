@@ -19,12 +19,11 @@ codes! {
     EMPTY_BASE = "D106": "The name of a base image is empty once its variables are expanded.";
     PLATFORM = "D107": "A platform is empty or is not written as `os/architecture`.";
     REFERENCE = "D108": "A base is neither the name of an earlier stage nor a valid image name.";
-    NOT_SUPPORTED = "D109": "The Dockerfile is right, but this version of stave cannot execute this part of it yet.";
-    TRIGGERS = "D110": "The base image has `ONBUILD` triggers, which this version of stave cannot execute yet.";
+    TRIGGER = "D110": "An `ONBUILD` trigger of the base cannot be run.";
     PORT = "D111": "A port is not written as `port`, `first-last` or either with `/tcp`, `/udp` or `/sctp`.";
     SIGNAL = "D112": "A signal is neither a name nor a number that Linux knows.";
     USER = "D113": "A user is not written as `user`, `user:group`, or the same with numbers.";
-    MODE = "D114": "Permissions are not an octal number between 0 and 7777.";
+    MODE = "D114": "Permissions are neither an octal number between 0 and 7777 nor symbolic as in chmod(1).";
     DIRECTORY_NEEDED = "D115": "Several sources can only be copied into a directory.";
     REMOTE_COPY = "D116": "`COPY` reads the build context, a stage or an image; only `ADD` reads what is on the network.";
     PATTERN = "D117": "A pattern with wildcards is malformed.";
@@ -32,6 +31,11 @@ codes! {
     NETWORK = "D119": "A network is none of `default`, `none` and `host`.";
     DUPLICATE_STAGE = "D120": "Two stages have the same name; the later one is meant by all that follows it.";
     TOO_LARGE = "D121": "The stages are more, or their environments and history larger, than any real file makes them.";
+    MOUNT = "D122": "A mount of `RUN` is not what its type needs, once its variables are expanded.";
+    DEVICE = "D123": "A device is not written as `vendor.com/class=name`, with or without `,required`.";
+    ADDRESS = "D124": "The address of a git repository cannot be used.";
+    CHECKSUM = "D125": "A checksum cannot be used: it is malformed, or there is nothing that it could be of.";
+    ARG_OVER_ENV = "D126": "An `ARG` has the name of an `ENV`: commands see the argument, the image keeps the environment.";
 }
 
 #[cfg(test)]

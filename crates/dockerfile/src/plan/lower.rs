@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use stave_graph::{Graph, Image, NodeId, Op, Origin};
+use stave_graph::remote::file_name;
+use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
 
+use super::copy::literal;
 use super::metadata;
 use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
-use super::words::{word, words};
+use super::words::{body, word, words};
 use super::{BaseRequest, Facts, PlanOptions, Step, codes};
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
 use crate::diagnostic::Diagnostic;
@@ -54,7 +56,8 @@ impl Lowering<'_> {
             let mut bytes: usize = stage.history[lines..].iter().map(super::HistoryItem::bytes).sum();
             if stage.node != before {
                 bytes += stage.variables.bytes();
-                self.step(index, stage.node, &instruction.head.line, instruction.head.span);
+                let node = stage.linked.take().unwrap_or(stage.node);
+                self.step(index, node, &instruction.head.line, instruction.head.span);
             }
             if self.charge(bytes, instruction.head.keyword.span()).is_none() {
                 return;
@@ -92,36 +95,68 @@ impl Lowering<'_> {
 
     fn begin(&mut self, index: usize) -> Option<Stage> {
         let all = self.stages;
-        let Base { place, platform } = all.bases[index].as_ref()?;
+        let Base { place, platform, .. } = all.bases[index].as_ref()?;
         let written = &self.file.stages[index];
-        match place {
+        let span = written.base.span();
+        let stage = match place {
             Place::Scratch => {
-                let node = self.add(Op::Scratch, written.base.span());
-                Some(Stage::from_scratch(node, &self.options.platform))
+                let node = self.add(Op::Scratch, span);
+                return Some(Stage::from_scratch(node, &self.options.platform));
             }
             Place::Stage(earlier) => {
-                let stage = self.done.get(earlier)?;
-                let triggers = stage.config.config.on_build.len();
-                let mut child = stage.child();
-                if triggers > 0 {
-                    child.config.config.on_build.clear();
-                    self.diagnostics.push(triggers_error("this stage", triggers, written.base.span()));
-                }
-                Some(child)
+                let mut child = self.done.get(earlier)?.child();
+                // They are among this stage's instructions now.
+                child.config.config.on_build.clear();
+                return Some(child);
             }
             Place::Image(reference) => {
-                if !stages::is_image(self.file, reference, written.base.span(), index, &mut self.diagnostics) {
+                if !stages::is_image(self.file, reference, span, index, &mut self.diagnostics) {
                     return None;
                 }
                 let platform = platform.as_ref().unwrap_or(&self.options.platform).clone();
                 let request = BaseRequest { reference: reference.clone(), platform };
-                let stage = self.image_stage(request, written.base.span());
-                if !matches!(self.graph.op(stage.node), Op::Scratch) {
-                    self.step(index, stage.node, &written.head.line, written.head.span);
-                }
-                Some(stage)
+                self.image_stage(request, span)
             }
+            Place::Local(_) | Place::Git(_) | Place::Http(_) => self.context_stage(place, span),
+        };
+        if !matches!(self.graph.op(stage.node), Op::Scratch) {
+            self.step(index, stage.node, &written.head.line, written.head.span);
         }
+        Some(stage)
+    }
+
+    /// A stage that starts from the files of a named context.
+    fn context_stage(&mut self, place: &Place, span: Span) -> Stage {
+        let node = match place {
+            Place::Git(source) => self.git(source, span),
+            Place::Http(url) => self.http_files(url, span),
+            Place::Local(context) => {
+                self.on_nothing(CopySource::Context { context: *context, pattern: ".".to_owned() }, span)
+            }
+            Place::Scratch | Place::Stage(_) | Place::Image(_) => self.add(Op::Scratch, span),
+        };
+        let mut stage = Stage::from_scratch(node, &self.options.platform);
+        stage.record("FROM a named context".to_owned(), Some(node));
+        stage
+    }
+
+    /// The files of one source and nothing else.
+    fn on_nothing(&mut self, source: CopySource, span: Span) -> NodeId {
+        let scratch = self.add(Op::Scratch, span);
+        let copy = Copy { unpack: Unpack::All, ..Copy::new(scratch, vec![source], "/") };
+        self.add(Op::Copy(copy), span)
+    }
+
+    pub(super) fn git(&mut self, source: &GitSource, span: Span) -> NodeId {
+        self.add(Op::Git(Git { source: source.clone() }), span)
+    }
+
+    /// A file on the network, or what is in it if it is an archive.
+    fn http_files(&mut self, url: &str, span: Span) -> NodeId {
+        let name = file_name(url);
+        let http = Op::Http(Http { url: url.to_owned(), name: name.clone(), checksum: None });
+        let node = self.add(http, span);
+        self.on_nothing(CopySource::Tree { node, pattern: literal(&name) }, span)
     }
 
     /// A stage that starts from an image. One that is not known yet is empty, so that mistakes which do not depend on
@@ -136,10 +171,6 @@ impl Lowering<'_> {
             return stage;
         };
         let node = self.image_node(base, span);
-        let triggers = base.config.config.on_build.len();
-        if triggers > 0 {
-            self.diagnostics.push(triggers_error("this image", triggers, span));
-        }
         let mut stage = Stage::from_image(node, request, &base.config);
         stage.config.config.on_build.clear();
         stage
@@ -159,10 +190,13 @@ impl Lowering<'_> {
     }
 
     /// The files that `--from` means, written at `span` in stage `stage`.
-    pub(super) fn tree(&mut self, place: &Place, stage: usize, span: Span) -> Option<NodeId> {
-        match place {
-            Place::Scratch => Some(self.add(Op::Scratch, span)),
-            Place::Stage(index) => self.done.get(index).map(|stage| stage.node),
+    pub(super) fn files(&mut self, place: &Place, stage: usize, span: Span) -> Option<MountSource> {
+        Some(MountSource::Tree(match place {
+            Place::Scratch => return Some(MountSource::Empty),
+            Place::Local(context) => return Some(MountSource::Context(*context)),
+            Place::Stage(index) => self.done.get(index)?.node,
+            Place::Git(source) => self.git(source, span),
+            Place::Http(url) => self.http_files(url, span),
             Place::Image(reference) => {
                 if !stages::is_image(self.file, reference, span, stage, &mut self.diagnostics) {
                     return None;
@@ -171,12 +205,13 @@ impl Lowering<'_> {
                 let request = BaseRequest { reference: reference.clone(), platform };
                 let facts = self.facts;
                 if let Some(base) = facts.bases.get(&request) {
-                    return Some(self.image_node(base, span));
+                    self.image_node(base, span)
+                } else {
+                    self.miss(&request, span);
+                    self.add(Op::Scratch, span)
                 }
-                self.miss(&request, span);
-                Some(self.add(Op::Scratch, span))
             }
-        }
+        }))
     }
 
     pub(super) fn add(&mut self, op: Op, span: Span) -> NodeId {
@@ -193,18 +228,15 @@ impl Lowering<'_> {
         words(text, &stage.variables, self.file.escape, &mut self.diagnostics)
     }
 
+    /// Expands the body of a heredoc that becomes a file.
+    pub(super) fn body(&mut self, stage: &Stage, text: &Text) -> Option<String> {
+        body(text, &stage.variables, &mut self.diagnostics)
+    }
+
     /// Reports a mistake; there is nothing to go on with.
     pub(super) fn fail<T>(&mut self, diagnostic: Diagnostic) -> Option<T> {
         self.diagnostics.push(diagnostic);
         None
-    }
-
-    /// Reports a part of the language that cannot be executed yet.
-    pub(super) fn not_supported<T>(&mut self, span: Span, what: &str) -> Option<T> {
-        self.fail(
-            Diagnostic::error(codes::NOT_SUPPORTED, span, format!("{what} is not supported yet"))
-                .label("this version of stave cannot execute it"),
-        )
     }
 
     fn instruction(&mut self, stage: &mut Stage, at: (usize, usize), instruction: &Instruction) -> Option<()> {
@@ -212,7 +244,7 @@ impl Lowering<'_> {
         match &instruction.kind {
             InstructionKind::Add(copy) => self.add_files(stage, head, copy),
             InstructionKind::Copy(copy) => self.copy_files(stage, at, head, copy),
-            InstructionKind::Run(run) => self.run(stage, head, run),
+            InstructionKind::Run(run) => self.run(stage, at, head, run),
             InstructionKind::Workdir(path) => self.workdir(stage, head, path),
             InstructionKind::Arg(declarations) => self.arg(stage, declarations),
             InstructionKind::Env(pairs) => self.env(stage, pairs),
@@ -249,9 +281,4 @@ impl Lowering<'_> {
             InstructionKind::Unreadable => None,
         }
     }
-}
-
-fn triggers_error(what: &str, count: usize, span: Span) -> Diagnostic {
-    let triggers = if count == 1 { "an `ONBUILD` trigger".to_owned() } else { format!("{count} `ONBUILD` triggers") };
-    Diagnostic::error(codes::TRIGGERS, span, format!("{what} has {triggers}, and running them is not supported yet"))
 }

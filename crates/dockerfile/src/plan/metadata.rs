@@ -25,6 +25,17 @@ impl Lowering<'_> {
                 (None, None) => self.globals.get(&name).map(str::to_owned),
             };
             shown.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
+            if let (Some(value), Some(env)) = (&value, stage.config.config.env_value(&name))
+                && env != value
+            {
+                // K001 of the feature list: the later one wins, as in BuildKit's code.
+                let message = format!("`ARG {name}` hides `ENV {name}` from the commands that follow");
+                self.diagnostics.push(
+                    Diagnostic::warning(codes::ARG_OVER_ENV, declaration.name.span(), message)
+                        .label(format!("commands see `{value}`"))
+                        .hint(format!("The image keeps `{name}={env}`. Use another name for one of them.")),
+                );
+            }
             if let Some(value) = value.as_deref().filter(|_| !variables::is_hidden(&name)) {
                 stage.variables.set(&name, value);
             }

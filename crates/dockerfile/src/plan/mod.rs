@@ -7,25 +7,30 @@
 //! Only stages that the target needs are planned. In the others only what no base image could make right is reported:
 //! names that cannot be resolved at all, and cycles.
 //!
-//! Read `values` (what goes in and comes out), `stages` (what names mean), `lower` (top down), then the instructions:
-//! `run`, `copy`, `metadata`.
+//! Read `values` (what goes in and comes out), `stages` (what names mean), `triggers` (what bases add), `lower` (top down),
+//! then the instructions: `run` and `mounts`, `copy`, `metadata`.
 
 pub mod codes;
 mod copy;
 mod go_text;
 mod lower;
 mod metadata;
+mod mounts;
 mod ports;
 mod run;
 mod signals;
 mod stage;
 mod stages;
+mod triggers;
 mod values;
 mod variables;
 mod words;
 
 pub use stages::similar_stage;
-pub use values::{Base, BaseRequest, BuildPlan, Facts, HistoryItem, Plan, PlanOptions, RunDefaults, StageLabel, Step};
+pub use values::{
+    Base, BaseRequest, BuildPlan, Facts, HistoryItem, NamedContext, Plan, PlanOptions, RunDefaults, StageLabel, Step,
+    context_name,
+};
 
 use std::collections::BTreeMap;
 
@@ -48,7 +53,12 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
     }
     let predefined = variables::predefined(file, options);
     let globals = globals(file, options, predefined.clone(), &mut diagnostics);
-    let stages = stages::resolve(file, options, &globals, &mut diagnostics);
+    let Some(bases) = stages::bases(file, options, &globals, &mut diagnostics) else {
+        return (Plan::Invalid, diagnostics);
+    };
+    let (file, anchors) = triggers::apply(file, &bases, options, facts, &mut diagnostics);
+    let file = &*file;
+    let stages = stages::resolve(file, bases, options, &mut diagnostics);
     let mut lowering = Lowering {
         file,
         options,
@@ -66,7 +76,11 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
     for &index in &stages.needed {
         lowering.stage(index);
     }
-    let Lowering { mut diagnostics, graph, origins, missing, steps, mut done, .. } = lowering;
+    let Lowering { diagnostics, graph, mut origins, missing, mut steps, mut done, .. } = lowering;
+    let mut diagnostics: Vec<Diagnostic> = diagnostics.into_iter().map(|one| anchors.settle(one)).collect();
+    for span in origins.iter_mut().chain(steps.iter_mut().map(|step| &mut step.span)) {
+        *span = anchors.place(*span);
+    }
     diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span));
     let target = stages.target.and_then(|target| done.remove(&target));
     let Some(target) = target.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {

@@ -1,28 +1,28 @@
 //! Lowers `RUN` and `WORKDIR`.
 
-use stave_graph::{Exec, MakeDir, Network, Op};
+use stave_graph::{Device, Exec, MakeDir, Mount, MountKind, Network, Op, Security};
 
 use super::lower::Lowering;
 use super::stage::Stage;
 use super::{codes, variables};
 use crate::ast::{Command, FlagName, Head, Run};
 use crate::diagnostic::Diagnostic;
+use crate::span::Span;
 use crate::text::Text;
 
 /// Name of the machine that commands see, unless a build argument names another.
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Lowering<'_> {
-    pub(super) fn run(&mut self, stage: &mut Stage, head: &Head, run: &Run) -> Option<()> {
+    pub(super) fn run(&mut self, stage: &mut Stage, at: (usize, usize), head: &Head, run: &Run) -> Option<()> {
         let network = self.network(head);
-        let flags = self.run_flags(head);
-        if let Some(heredoc) = run.heredocs.first() {
-            return self.not_supported(heredoc.marker.span(), "a heredoc");
-        }
-        let (network, ()) = (network?, flags?);
+        let devices = self.devices(stage, head);
+        let mounts = self.mounts(stage, at, run);
+        let (network, devices, mut mounts) = (network?, devices?, mounts?);
+        let insecure = head.flag(FlagName::Security).is_some_and(|flag| flag.value.as_str() == "insecure");
         let args = match &run.command {
             Command::Exec(args) => texts(args),
-            Command::Shell(text) => stage.in_shell(text.as_str()),
+            Command::Shell(_) => stage.in_shell(&script(run, &mut mounts)),
         };
         let created_by = format!("RUN {} # buildkit", history_line(stage, &args));
         let hostname = self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
@@ -33,6 +33,9 @@ impl Lowering<'_> {
             user: stage.config.config.user.clone(),
             hostname: hostname.map_or(HOSTNAME, String::as_str).to_owned(),
             network,
+            mounts,
+            security: if insecure { Security::Insecure } else { Security::Sandbox },
+            devices,
             hosts: self.options.run.hosts.clone(),
             ulimits: self.options.run.ulimits.clone(),
             shm_bytes: self.options.run.shm_bytes,
@@ -57,16 +60,37 @@ impl Lowering<'_> {
         }
     }
 
-    /// Refuses flags that mean something which cannot be done yet.
-    fn run_flags(&mut self, head: &Head) -> Option<()> {
-        let mut accepted = Some(());
-        for flag in &head.flags {
-            let sandboxed = flag.name == FlagName::Security && flag.value.as_str() == "sandbox";
-            if flag.name != FlagName::Network && !sandboxed {
-                accepted = self.not_supported(flag.span, &format!("`RUN --{}`", flag.name.as_str()));
+    fn devices(&mut self, stage: &Stage, head: &Head) -> Option<Vec<Device>> {
+        let mut devices = Some(Vec::new());
+        for flag in head.flags_named(FlagName::Device) {
+            let device = self.word(stage, &flag.value).and_then(|text| self.device(&text, flag.value.span()));
+            devices = devices.zip(device).map(|(mut devices, device)| {
+                devices.push(device);
+                devices
+            });
+        }
+        devices
+    }
+
+    /// Reads `name[,required]`, or the same as `name=...,required`.
+    fn device(&mut self, text: &str, span: Span) -> Option<Device> {
+        let (mut name, mut required) = (None, false);
+        for field in text.split(',') {
+            match field.split_once('=').filter(|(key, _)| matches!(*key, "name" | "required")) {
+                Some(("required", value)) => required = value != "false",
+                Some((_, value)) => name = Some(value),
+                None if field == "required" => required = true,
+                None if name.is_none() => name = Some(field),
+                None => {
+                    let message = format!("devices have no option `{field}`");
+                    return self.fail(Diagnostic::error(codes::DEVICE, span, message).label("expected `required`"));
+                }
             }
         }
-        accepted
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => Some(Device { name: name.to_owned(), required }),
+            None => self.fail(Diagnostic::error(codes::DEVICE, span, "the name of the device is missing")),
+        }
     }
 
     pub(super) fn workdir(&mut self, stage: &mut Stage, head: &Head, path: &Text) -> Option<()> {
@@ -83,6 +107,17 @@ impl Lowering<'_> {
         stage.record(created_by, Some(stage.node));
         Some(())
     }
+}
+
+/// Returns the text for the shell. A script that names its own interpreter becomes a file that the shell runs.
+///
+/// Reference: BuildKit, `frontend/dockerfile/dockerfile2llb/convert.go`, `dispatchRun`.
+fn script(run: &Run, mounts: &mut Vec<Mount>) -> String {
+    let script = run.script().unwrap_or_default();
+    let Some(heredoc) = run.sole_heredoc().filter(|_| script.starts_with("#!")) else { return script };
+    let target = format!("/dev/pipes/{}", heredoc.name);
+    mounts.push(Mount { target: target.clone(), kind: MountKind::Inline { content: script, mode: 0o755 } });
+    target
 }
 
 pub(super) fn texts(texts: &[Text]) -> Vec<String> {

@@ -21,6 +21,8 @@ const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 pub(super) struct Stage {
     /// The files.
     pub(super) node: NodeId,
+    /// The copy of the last instruction, if its result is only merged into the files: what does the work.
+    pub(super) linked: Option<NodeId>,
     /// The image's configuration.
     pub(super) config: ImageConfig,
     /// What words are expanded with and commands see: `ENV` and `ARG`.
@@ -66,7 +68,8 @@ impl Stage {
 
     fn start(node: NodeId, config: ImageConfig, platform: &Platform, base: Option<BaseRequest>) -> Self {
         let (args, history) = (Vec::new(), Vec::new());
-        let mut stage = Self { node, config, variables: Variables::none(), args, base, history, has_cmd: false };
+        let mut stage =
+            Self { node, linked: None, config, variables: Variables::none(), args, base, history, has_cmd: false };
         if stage.config.architecture.is_empty() || stage.config.os.is_empty() {
             let Platform { architecture, os, os_version, variant } = platform.clone();
             let config = &mut stage.config;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stave_graph::{ContextId, GitSource};
 use stave_oci::{Platform, Reference};
 
 use super::variables::Variables;
 use super::words::expanded;
-use super::{PlanOptions, StageLabel, codes};
-use crate::ast::{Dockerfile, FlagName, Instruction, InstructionKind, Stage};
+use super::{NamedContext, PlanOptions, StageLabel, codes, context_name};
+use crate::ast::{Dockerfile, FlagName, Instruction, InstructionKind, Mount, MountKey, Stage};
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::expand::Expanded;
 use crate::span::Span;
@@ -26,13 +27,25 @@ pub(super) enum Place {
     Stage(usize),
     /// An image, as it was written.
     Image(String),
+    /// A directory of the caller.
+    Local(ContextId),
+    /// A git repository.
+    Git(GitSource),
+    /// A file on the network.
+    Http(String),
 }
+
+/// Where a stage or an image is named: the numbers of stage and instruction, and 0 for `COPY --from` or, from 1, the
+/// number of the mount.
+pub(super) type At = (usize, usize, usize);
 
 /// A stage's place, and the platform that its `FROM` chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Base {
     pub(super) place: Place,
     pub(super) platform: Option<Platform>,
+    /// Whether the place stands for the whole stage: its instructions do not count.
+    pub(super) replaced: bool,
 }
 
 /// All names of a file, resolved.
@@ -40,8 +53,8 @@ pub(super) struct Base {
 pub(super) struct Stages {
     /// For each stage where it starts from; `None` if that is a mistake, which has been reported.
     pub(super) bases: Vec<Option<Base>>,
-    /// What `--from` means, by the numbers of stage and instruction. What is missing is a reported mistake.
-    pub(super) froms: BTreeMap<(usize, usize), Place>,
+    /// What `--from` and `from` of mounts mean. What is missing is a reported mistake.
+    pub(super) froms: BTreeMap<At, Place>,
     /// The stages that must be built, in the order of the file.
     pub(super) needed: BTreeSet<usize>,
     /// What to build; `None` if there is no such stage, which has been reported.
@@ -80,28 +93,40 @@ fn find(file: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     file.stages[..before].iter().rposition(|stage| stage.name.as_ref().is_some_and(|known| known.name == name))
 }
 
-pub(super) fn resolve(
+/// Returns what each stage starts from; `None` if there are too many stages, which is then reported.
+pub(super) fn bases(
     file: &Dockerfile,
     options: &PlanOptions,
     globals: &Variables,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Stages {
-    let mut stages = Stages::default();
+) -> Option<Vec<Option<Base>>> {
     if let Some(first_too_many) = file.stages.get(STAGES_MAX) {
         let message = format!("the file has {} stages, and at most {STAGES_MAX} are allowed", file.stages.len());
         diagnostics.push(Diagnostic::error(codes::TOO_LARGE, definition(first_too_many), message));
-        return stages;
+        return None;
     }
+    let stages = file.stages.iter().enumerate();
+    Some(stages.map(|(index, stage)| base(file, options, index, stage, globals, diagnostics)).collect())
+}
+
+/// Resolves all names, where the stages start from `bases`.
+pub(super) fn resolve(
+    file: &Dockerfile,
+    bases: Vec<Option<Base>>,
+    options: &PlanOptions,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Stages {
+    let mut stages = Stages { bases, ..Stages::default() };
     report_duplicates(file, diagnostics);
     for (index, stage) in file.stages.iter().enumerate() {
-        stages.bases.push(base(file, index, stage, globals, diagnostics));
         for (number, instruction) in stage.instructions.iter().enumerate() {
-            let Some(value) = from(instruction) else { continue };
-            match place(file, index, value) {
-                Ok(place) => {
-                    stages.froms.insert((index, number), place);
+            for (slot, value) in froms(instruction) {
+                match place(file, options, index, slot, value) {
+                    Ok(place) => {
+                        stages.froms.insert((index, number, slot), place);
+                    }
+                    Err(diagnostic) => diagnostics.push(*diagnostic),
                 }
-                Err(diagnostic) => diagnostics.push(*diagnostic),
             }
         }
     }
@@ -112,10 +137,22 @@ pub(super) fn resolve(
     stages
 }
 
-/// The value of `--from`, if the instruction is a `COPY` that has one.
-pub(super) fn from(instruction: &Instruction) -> Option<&Text> {
-    let copies = matches!(instruction.kind, InstructionKind::Copy(_));
-    instruction.head.flag(FlagName::From).filter(|_| copies).map(|flag| &flag.value)
+/// The values that name stages or images, with their slots: `--from` of `COPY`, `from` of mounts.
+fn froms(instruction: &Instruction) -> Vec<(usize, &Text)> {
+    match &instruction.kind {
+        InstructionKind::Copy(_) => {
+            instruction.head.flag(FlagName::From).map(|flag| (0, &flag.value)).into_iter().collect()
+        }
+        InstructionKind::Run(run) => {
+            let from = |mount: &'_ Mount| mount.options.iter().rposition(|option| option.key == MountKey::From);
+            let mounts = (1..).zip(&run.mounts).filter_map(|(slot, mount)| {
+                let value = mount.options[from(mount)?].value.as_ref()?;
+                (!value.is_empty()).then_some((slot, value))
+            });
+            mounts.collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn report_duplicates(file: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
@@ -134,6 +171,7 @@ fn report_duplicates(file: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
 
 fn base(
     file: &Dockerfile,
+    options: &PlanOptions,
     index: usize,
     stage: &Stage,
     globals: &Variables,
@@ -156,12 +194,55 @@ fn base(
         return None;
     }
     let name = expanded.text;
-    let place = match find(file, &name, index) {
-        Some(earlier) => Place::Stage(earlier),
-        None if name == "scratch" => Place::Scratch,
-        None => Place::Image(name),
+    let wanted = platform.as_ref().unwrap_or(&options.platform);
+    let own = stage.name.as_ref().and_then(|name| named_context(options, &name.name, wanted));
+    let replaced = own.is_some();
+    let place = match (own, find(file, &name, index)) {
+        (Some(context), _) => context_place(file, context, stage.base.span()),
+        (None, Some(earlier)) => Ok(Place::Stage(earlier)),
+        (None, None) if name == "scratch" => Ok(Place::Scratch),
+        (None, None) => match named_context(options, &name, wanted) {
+            Some(context) => context_place(file, context, stage.base.span()),
+            None => Ok(Place::Image(name)),
+        },
     };
-    Some(Base { place, platform })
+    let place = place.and_then(|place| match place {
+        Place::Stage(later) if later >= index => {
+            let message =
+                format!("{} is to start from {}, which is defined later", shown(file, index), shown(file, later));
+            Err(Box::new(Diagnostic::error(codes::USED_BEFORE_DEFINED, stage.base.span(), message)))
+        }
+        place => Ok(place),
+    });
+    match place {
+        Ok(place) => Some(Base { place, platform, replaced }),
+        Err(diagnostic) => {
+            diagnostics.push(*diagnostic);
+            None
+        }
+    }
+}
+
+/// Returns what the caller gave the name of a stage or an image.
+fn named_context<'a>(options: &'a PlanOptions, name: &str, platform: &Platform) -> Option<&'a NamedContext> {
+    if options.contexts.is_empty() {
+        return None;
+    }
+    let name = context_name(name);
+    options.contexts.get(&format!("{name}::{platform}")).or_else(|| options.contexts.get(&name))
+}
+
+fn context_place(file: &Dockerfile, context: &NamedContext, span: Span) -> Result<Place, Box<Diagnostic>> {
+    Ok(match context {
+        NamedContext::Local(context) => Place::Local(*context),
+        NamedContext::Image(reference) => Place::Image(reference.clone()),
+        NamedContext::Git(source) => Place::Git(source.clone()),
+        NamedContext::Http(url) => Place::Http(url.clone()),
+        NamedContext::Stage(name) => Place::Stage(find(file, name, file.stages.len()).ok_or_else(|| {
+            let message = format!("the named context is the stage `{name}`, and no stage has that name");
+            Box::new(Diagnostic::error(codes::UNKNOWN_TARGET, span, message))
+        })?),
+    })
 }
 
 /// Says how to define the first variable that is not defined.
@@ -200,20 +281,31 @@ fn platform(
     }
 }
 
-/// What `--from=value` of a copy in stage `current` means.
-fn place(file: &Dockerfile, current: usize, value: &Text) -> Result<Place, Box<Diagnostic>> {
+/// What `value` in this slot of an instruction in stage `current` means. Only copies know stages by number, as BuildKit.
+fn place(
+    file: &Dockerfile,
+    options: &PlanOptions,
+    current: usize,
+    slot: usize,
+    value: &Text,
+) -> Result<Place, Box<Diagnostic>> {
     let name = value.as_str();
     if name == "scratch" && find(file, name, file.stages.len()).is_none() {
         return Ok(Place::Scratch);
     }
-    if is_number(name) {
+    if slot == 0 && is_number(name) {
         return numbered(file, name).map(Place::Stage).ok_or_else(|| {
             let message = format!("there is no stage {name}");
             Box::new(Diagnostic::error(codes::STAGE_INDEX, value.span(), message).label(stage_count(file)))
         });
     }
-    let stage = find(file, name, current).or_else(|| find(file, name, file.stages.len()));
-    Ok(stage.map_or_else(|| Place::Image(name.to_owned()), Place::Stage))
+    if let Some(stage) = find(file, name, current).or_else(|| find(file, name, file.stages.len())) {
+        return Ok(Place::Stage(stage));
+    }
+    match named_context(options, name, &options.platform) {
+        Some(context) => context_place(file, context, value.span()),
+        None => Ok(Place::Image(name.to_owned())),
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -268,7 +360,7 @@ fn dependencies(stages: &Stages) -> Vec<BTreeSet<usize>> {
     let mut needed: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); stages.bases.len()];
     let bases = stages.bases.iter().enumerate();
     let bases = bases.filter_map(|(stage, base)| base.as_ref().map(|base| (stage, &base.place)));
-    let froms = stages.froms.iter().map(|(&(stage, _), place)| (stage, place));
+    let froms = stages.froms.iter().map(|(&(stage, ..), place)| (stage, place));
     for (stage, place) in bases.chain(froms) {
         if let Place::Stage(other) = place {
             needed[stage].insert(*other);
@@ -291,17 +383,18 @@ fn needed(stages: &Stages) -> BTreeSet<usize> {
 }
 
 /// Copies from a stage that is not before the current one, by the numbers of stage and instruction.
-fn forward_copies(stages: &Stages) -> Vec<((usize, usize), usize)> {
-    let forward = |(&at, place): (&(usize, usize), &Place)| match place {
+fn forward_copies(stages: &Stages) -> Vec<(At, usize)> {
+    let forward = |(&at, place): (&At, &Place)| match place {
         Place::Stage(source) if *source >= at.0 => Some((at, *source)),
         _ => None,
     };
     stages.froms.iter().filter_map(forward).collect()
 }
 
-fn from_span(file: &Dockerfile, (stage, instruction): (usize, usize)) -> Span {
-    let value = from(&file.stages[stage].instructions[instruction]);
-    value.expect("only instructions with `--from` are asked about").span()
+fn from_span(file: &Dockerfile, (stage, instruction, slot): At) -> Span {
+    let values = froms(&file.stages[stage].instructions[instruction]);
+    let value = values.into_iter().find(|(known, _)| *known == slot);
+    value.expect("only what names a stage is asked about").1.span()
 }
 
 /// `FROM` only goes back in the file, so every cycle has a copy that goes forward, or to its own stage.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use stave_graph::{Graph, Network, NodeId, Origin, Ulimit};
-use stave_oci::{ImageConfig, ImageId, Platform};
+use stave_graph::{ContextId, GitSource, Graph, Network, NodeId, Origin, Ulimit};
+use stave_oci::{ImageConfig, ImageId, Platform, Reference};
 
 use crate::span::Span;
 
@@ -24,6 +24,42 @@ pub struct PlanOptions {
     pub network: Network,
     /// What else is true of all `RUN` steps.
     pub run: RunDefaults,
+    /// Files that the caller gives a name, by [`context_name`]; `name::os/architecture` is for that platform only.
+    pub contexts: BTreeMap<String, NamedContext>,
+}
+
+/// What a named context is.
+///
+/// Reference: `docker buildx build --build-context`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of the caller.
+    Local(ContextId),
+    /// An image, as it would be written in `FROM`.
+    Image(String),
+    /// A git repository.
+    Git(GitSource),
+    /// A file on the network; an archive stands for what is in it.
+    Http(String),
+    /// A stage of the file.
+    Stage(String),
+}
+
+/// Returns the name under which a context replaces `name`: `docker.io/library/alpine:latest` is `alpine`.
+#[must_use]
+pub fn context_name(name: &str) -> String {
+    let (name, platform) = name.split_once("::").map_or((name, None), |(name, platform)| (name, Some(platform)));
+    let short = match name.parse::<Reference>() {
+        Ok(reference) => {
+            let written = reference.to_string();
+            let familiar = written.strip_prefix(&reference.name()).map(|rest| reference.familiar_name() + rest);
+            let familiar = familiar.unwrap_or(written);
+            familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
+        }
+        // Names of stages in capitals are none of images.
+        Err(_) => name.to_lowercase(),
+    };
+    platform.map_or(short.clone(), |platform| format!("{short}::{platform}"))
 }
 
 /// What is true of all `RUN` steps of a build.
@@ -51,6 +87,7 @@ impl PlanOptions {
             platform,
             network: Network::Host,
             run: RunDefaults::default(),
+            contexts: BTreeMap::new(),
         }
     }
 }
@@ -157,4 +194,24 @@ pub struct StageLabel {
     pub index: usize,
     /// Its name as written, if it has one.
     pub name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T8: A193, A194.
+    #[test]
+    fn contexts_are_named_as_images_are_written_in_short() {
+        for (name, expected) in [
+            ("alpine", "alpine"),
+            ("docker.io/library/alpine:latest", "alpine"),
+            ("alpine:3.20", "alpine:3.20"),
+            ("ghcr.io/a/b:latest", "ghcr.io/a/b"),
+            ("Base", "base"),
+            ("alpine::linux/arm64", "alpine::linux/arm64"),
+        ] {
+            assert_eq!(context_name(name), expected, "{name}");
+        }
+    }
 }

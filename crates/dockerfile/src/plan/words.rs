@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::variables::Variables;
 use crate::diagnostic::Diagnostic;
-use crate::expand::{ExpandError, Expanded, expand, expand_words};
+use crate::expand::{ExpandError, Expanded, expand, expand_body, expand_words};
 use crate::text::Text;
 
 /// Expands `text` to one word.
@@ -38,6 +38,11 @@ pub(super) fn words(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Vec<String>> {
     settle(variables, diagnostics, |lookup| expand_words(text, escape, lookup)).map(|expanded| expanded.words)
+}
+
+/// Expands the body of a heredoc.
+pub(super) fn body(text: &Text, variables: &Variables, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
+    settle(variables, diagnostics, |lookup| expand_body(text, lookup)).map(|expanded| expanded.text)
 }
 
 fn settle<T>(

@@ -126,7 +126,7 @@ fn copy(out: &mut String, depth: usize, name: &str, copy: &Copy) {
 fn heredoc(out: &mut String, depth: usize, heredoc: &Heredoc) {
     let Heredoc { name, descriptor, expand, .. } = heredoc;
     let expand = if *expand { "expanded" } else { "literal" };
-    line(out, depth, &format!("heredoc {descriptor} {name:?} {expand} {:?}", heredoc.content()));
+    line(out, depth, &format!("heredoc {descriptor} {name:?} {expand} {:?}", heredoc.content().as_str()));
 }
 
 fn pairs(out: &mut String, depth: usize, name: &str, pairs: &Pairs) {

@@ -65,7 +65,7 @@ fn destinations_are_seen_from_the_working_directory() {
         ("COPY ../../f /", r#"context:"f" to "/" as directory"#),
         ("COPY a/../b/* /x/../y/", r#"context:"b/*" to "/y" as directory"#),
         ("COPY [\"a b\", \"/c d\"]", r#"context:"a b" to "/c d""#),
-        ("COPY --chown=1:2 --chmod=0755 f g", r#"context:"f" to "/w/g" chown="1:2" chmod=755"#),
+        ("COPY --chown=1:2 --chmod=0755 f g", r#"context:"f" to "/w/g" chown="1:2" chmod=0755"#),
         ("COPY --from=scratch f g", r#"#0:"f" to "/w/g""#),
     ] {
         let text = format!("FROM scratch\nWORKDIR /w\n{copy}\n");

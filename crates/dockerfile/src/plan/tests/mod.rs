@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod files;
+mod language;
 mod metadata;
 mod recorded;
 mod stages;
