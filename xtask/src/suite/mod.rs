@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI checks, in the order in which a mistake is found soonest.
 
+mod shared;
 mod skips;
 mod users;
 

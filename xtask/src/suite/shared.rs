@@ -1,0 +1,102 @@
+//! Something of the machine that several runs of this program use at once: the first makes it, the last removes it.
+//!
+//! Two files are locked, each in one way only, for a lock that is changed from exclusive to shared is let go in between:
+//! `NAME.turn` exclusively, by who makes or removes the thing; `NAME.users` shared, by everyone as long as it is used.
+//! The kernel lets go of the locks of a run that was killed.
+
+use crate::failure::{At, Result};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The right to use the thing, until it is handed back with [`Share::leave`] or dropped.
+pub(super) struct Share {
+    base: PathBuf,
+    /// Locked, shared.
+    users: File,
+}
+
+impl Share {
+    /// Joins the users of the thing, whose locks are beside `base`. `make` makes it if it is not there.
+    pub(super) fn join(base: &Path, make: impl FnOnce() -> Result) -> Result<Self> {
+        let _turn = turn(base)?;
+        let path = base.with_extension("users");
+        let users = open(&path)?;
+        users.lock_shared().at("lock", &path)?;
+        make()?;
+        Ok(Self { base: base.to_owned(), users })
+    }
+
+    /// Leaves them. The last one removes the thing with `remove`.
+    pub(super) fn leave(self, remove: impl FnOnce() -> Result) -> Result {
+        let _turn = turn(&self.base)?;
+        drop(self.users);
+        let path = self.base.with_extension("users");
+        match open(&path)?.try_lock() {
+            Ok(()) => remove(),
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(error).at("lock", &path),
+        }
+    }
+}
+
+/// Waits until nobody else makes or removes the thing; as long as the file is open, nobody does.
+fn turn(base: &Path) -> Result<File> {
+    let path = base.with_extension("turn");
+    let file = open(&path)?;
+    file.lock().at("lock", &path)?;
+    Ok(file)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path).at("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn the_thing_is_there_as_long_as_anybody_uses_it_and_not_longer() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (base, thing) = (place.path().join("lock"), place.path().join("thing"));
+        let made = AtomicUsize::new(0);
+        let make = || {
+            if !thing.exists() {
+                made.fetch_add(1, Ordering::Relaxed);
+                std::fs::write(&thing, "").at("create", &thing)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let share = Share::join(&base, make).expect("joined");
+                        assert!(thing.exists(), "somebody removed it");
+                        std::thread::yield_now();
+                        assert!(thing.exists(), "somebody removed it");
+                        share.leave(|| std::fs::remove_file(&thing).at("remove", &thing)).expect("left");
+                    }
+                });
+            }
+        });
+        assert!(!thing.exists() && made.load(Ordering::Relaxed) >= 1);
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_used_by_nobody() {
+        let place = tempfile::tempdir().expect("a directory");
+        let base = place.path().join("lock");
+        assert!(Share::join(&base, || Err(crate::failure::Failure::new("no"))).is_err());
+        let mut removed = false;
+        let share = Share::join(&base, || Ok(())).expect("joined");
+        share
+            .leave(|| {
+                removed = true;
+                Ok(())
+            })
+            .expect("left");
+        assert!(removed, "the failed one does not count");
+    }
+}
