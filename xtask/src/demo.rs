@@ -20,12 +20,13 @@ const IMAGE_BYTES_MAX: u64 = 15_000_000;
 
 /// Runs all of it.
 pub(crate) fn command(place: &Place) -> Result {
+    // First what may be missing on the machine, then what takes a while.
+    let served = standins::serve(place)?;
+    println!("base images: stand-ins for golang:1.7.3 and alpine:latest, served on {}", served.registry.address());
     println!("building stave, static and optimised");
     let start = Instant::now();
     let binary = binary::build(place)?;
     println!("  {} in {}", size(binary.metadata().at("read", &binary)?.len()), time(start.elapsed()));
-    let served = standins::serve(place)?;
-    println!("base images: stand-ins for golang:1.7.3 and alpine:latest, served on {}", served.registry.address());
     let home = place.dir("demo")?;
     let stave = Stave::new(binary, &home, served.dir.join("registries.conf"))?;
     let work = home.join("work");

@@ -37,20 +37,10 @@ pub(crate) fn ensure(needs: &[Need]) -> Result {
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
-    if run::find("apt-get").is_none() {
-        return Err(Failure::new(format!(
-            "this needs the programs of the Debian packages `{list}`, and there is no apt-get here: \
-             install their equivalents and run it again"
-        )));
+    if let Some(message) = refusal(&missing, run::find("apt-get").is_some(), is_root()) {
+        return Err(Failure::new(message));
     }
-    if !rustix::process::geteuid().is_root() {
-        return Err(Failure::new(format!(
-            "this needs Debian packages that are not installed, and only root can install them. Run:\n    \
-             sudo apt-get update && sudo apt-get install --no-install-recommends {list}"
-        )));
-    }
-    println!("installing with apt-get: {list}");
+    println!("installing with apt-get: {}", missing.join(" "));
     update()?;
     run::quiet(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
     match needs.iter().find(|need| run::find(need.program).is_none()) {
@@ -62,14 +52,60 @@ pub(crate) fn ensure(needs: &[Need]) -> Result {
     }
 }
 
-/// Brings apt's package lists up to date.
-pub(crate) fn update() -> Result {
-    run::quiet(apt_get().arg("update"))
+/// Says what somebody else has to do where this process cannot install the packages itself.
+fn refusal(missing: &[&str], has_apt: bool, is_root: bool) -> Option<String> {
+    let list = missing.join(" ");
+    match (has_apt, is_root) {
+        (true, true) => None,
+        (true, false) => Some(format!(
+            "this needs Debian packages that are not installed, and only root can install them. Run this, then the same \
+             command again:\n    sudo apt-get update && sudo apt-get install --no-install-recommends {list}"
+        )),
+        (false, _) => Some(format!(
+            "this needs the programs of the Debian packages `{list}`, and there is no apt-get here: \
+             install their equivalents and run it again"
+        )),
+    }
 }
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Brings apt's package lists up to date. Without root it says who has to.
+pub(crate) fn update() -> Result {
+    if is_root() { run::quiet(apt_get().arg("update")) } else { Err(Failure::new(STALE_LISTS)) }
+}
+
+const STALE_LISTS: &str = "apt's package lists are missing or too old, and only root can bring them up to date. Run this, \
+                           then the same command again:\n    sudo apt-get update";
 
 /// apt-get without questions; services that packages bring are not started.
 pub(crate) fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_install_is_told_all_packages_at_once_and_the_command() {
+        let missing = ["mmdebstrap", "uidmap"];
+        assert_eq!(refusal(&missing, true, true), None);
+        assert_eq!(
+            refusal(&missing, true, false).expect("not root"),
+            "this needs Debian packages that are not installed, and only root can install them. Run this, then the \
+             same command again:\n    sudo apt-get update && sudo apt-get install --no-install-recommends mmdebstrap uidmap"
+        );
+        for is_root in [true, false] {
+            assert_eq!(
+                refusal(&missing, false, is_root).expect("no apt"),
+                "this needs the programs of the Debian packages `mmdebstrap uidmap`, and there is no apt-get here: \
+                 install their equivalents and run it again"
+            );
+        }
+    }
 }

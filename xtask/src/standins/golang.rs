@@ -2,7 +2,8 @@
 
 use super::{Recipe, apt_sources, label};
 use crate::failure::{Failure, Result};
-use crate::run;
+use crate::{packages, run};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -48,10 +49,78 @@ fn make(_set: &Path, tar: &Path) -> Result {
     command.arg(SUITE).arg(tar).args(apt_sources()?);
     // The same times in every layer that is made from the same packages.
     command.env("SOURCE_DATE_EPOCH", "1700000000");
+    if let Some(message) = refusal(&Caller::find()) {
+        return Err(Failure::new(message));
+    }
     run::quiet(&mut command).map_err(|failure| {
         Failure::new(format!(
-            "{failure}\nmmdebstrap takes the packages of Debian `{SUITE}` from this machine's apt sources. \
-             Without root it also needs ranges of ids in /etc/subuid and /etc/subgid."
+            "{failure}\nmmdebstrap takes the packages of Debian `{SUITE}` from this machine's apt sources, which must \
+             be reachable and list that suite."
         ))
     })
+}
+
+/// What of the one who runs this decides whether mmdebstrap can work.
+struct Caller {
+    is_root: bool,
+    name: String,
+    has_ranges: bool,
+    has_fakechroot: bool,
+}
+
+impl Caller {
+    fn find() -> Self {
+        let uid = rustix::process::geteuid().as_raw().to_string();
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let named = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
+        let name = named.and_then(|line| line.split(':').next()).unwrap_or(&uid).to_owned();
+        let listed = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.lines().any(|line| line.split(':').next().is_some_and(|owner| owner == name || owner == uid))
+        };
+        let has_ranges = listed("/etc/subuid") && listed("/etc/subgid");
+        let has_fakechroot = run::find("fakechroot").is_some() && run::find("fakeroot").is_some();
+        Self { is_root: packages::is_root(), has_ranges, has_fakechroot, name }
+    }
+}
+
+/// Says what is missing for somebody for whom mmdebstrap cannot make a root file system in any of its ways.
+fn refusal(caller: &Caller) -> Option<String> {
+    if caller.is_root || caller.has_ranges || caller.has_fakechroot {
+        return None;
+    }
+    let name = &caller.name;
+    Some(format!(
+        "making the stand-in images without root needs ranges of user and group ids for `{name}`. Root can give them, \
+         after which the same command works:\n    \
+         sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}\n\
+         Without such ranges it works, more slowly, with two more packages:\n    \
+         sudo apt-get install --no-install-recommends fakechroot fakeroot"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_neither_root_nor_ranges_is_told_how_to_get_them() {
+        let caller = |is_root, has_ranges, has_fakechroot| Caller {
+            is_root,
+            has_ranges,
+            has_fakechroot,
+            name: "ann".to_owned(),
+        };
+        for able in [caller(true, false, false), caller(false, true, false), caller(false, false, true)] {
+            assert_eq!(refusal(&able), None);
+        }
+        assert_eq!(
+            refusal(&caller(false, false, false)).expect("no way"),
+            "making the stand-in images without root needs ranges of user and group ids for `ann`. Root can give them, \
+             after which the same command works:\n    \
+             sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ann\n\
+             Without such ranges it works, more slowly, with two more packages:\n    \
+             sudo apt-get install --no-install-recommends fakechroot fakeroot"
+        );
+    }
 }

@@ -31,8 +31,8 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
     if let Some(unknown) = chosen.iter().find(|name| !STEPS.contains(&name.as_str())) {
         return Err(Failure::new(format!("no step is named `{unknown}`; there are {}", STEPS.join(", "))));
     }
-    packages::ensure(packages::STANDINS)?;
-    packages::ensure(packages::PEERS)?;
+    // All at once: who has to ask somebody else for packages asks once.
+    packages::ensure(&[packages::STANDINS, packages::PEERS].concat())?;
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result| {
         if !(chosen.is_empty() || chosen.iter().any(|wanted| wanted == name)) {
@@ -79,8 +79,8 @@ fn cargo_in(place: &Place) -> Command {
 
 /// Builds what the tests need of real things, runs them, and looks at what was skipped.
 fn tests(place: &Place) -> Result {
-    let built = binary::build(place)?;
     let served = standins::serve(place)?;
+    let built = binary::build(place)?;
     let users = Users::create()?;
     // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
     let open = tempfile::Builder::new().prefix("stave-test-").tempdir().at("create", Path::new("a directory"))?;
