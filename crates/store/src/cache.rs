@@ -37,6 +37,9 @@ impl Lease {
 
     /// Returns the latest records of the same instruction with any inputs; their layers are pinned.
     pub fn candidates(&self, op: &[u8; 32], limit: u32) -> Result<Vec<CacheRecord>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         self.store().database().write(Durability::Lazy, |rows| {
             let query = "SELECT key FROM cache WHERE op = ?1 AND gone IS NULL ORDER BY created DESC, key LIMIT ?2";
             let keys = rows.all(query, params![op, limit], |row| row.get::<_, [u8; 32]>(0))?;

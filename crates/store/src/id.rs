@@ -9,13 +9,13 @@ use crate::error::StoreError;
 
 /// A layer: one directory `layers/<id>/diff` that never changes once it is published.
 ///
-/// The number is random and is written as 16 lower-case hexadecimal digits.
+/// The number is random, or follows one that is, and is written as 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerId(u64);
 
 impl LayerId {
-    pub(crate) fn random() -> Result<Self, StoreError> {
-        Ok(Self(u64::from_le_bytes(random_bytes()?)))
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
     }
 
     /// Returns the layer that 16 lower-case hexadecimal digits name, or nothing.

@@ -18,7 +18,7 @@ impl Lease {
     /// published the same in the meantime, that layer is returned and this directory deleted.
     pub fn publish_layer(&self, mut work: WorkDir, unpacked_from: Option<DiffId>) -> Result<LayerId, StoreError> {
         let store = self.store();
-        let id = LayerId::random()?;
+        let id = self.next_layer();
         let existing = store.database().write(Durability::Lazy, |rows| {
             let existing = self.pin_unpacked(rows, unpacked_from)?;
             if existing.is_none() {

@@ -9,8 +9,10 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use rusqlite::{ToSql, params};
 use stave_oci::BlobDigest;
@@ -33,6 +35,31 @@ struct Held {
     /// Its lock is what tells a living owner from a dead one.
     lock: Option<File>,
     works: AtomicU64,
+    /// Layers that are made under one lease are numbered one after the other from a random number: what the database
+    /// keeps about them lies together.
+    layers: AtomicU64,
+    tidier: Mutex<Option<Tidier>>,
+}
+
+/// Deletes what steps leave behind, beside the steps that follow.
+struct Tidier {
+    paths: Sender<String>,
+    thread: JoinHandle<()>,
+}
+
+impl Tidier {
+    fn start(store: &Store) -> io::Result<Self> {
+        let (paths, left) = channel::<String>();
+        let store = store.clone();
+        let tidy = move || {
+            for path in left {
+                // What fails here is still in `tmp/<owner>`, and goes with the lease.
+                drop(store.delete(&path));
+            }
+        };
+        let thread = std::thread::Builder::new().name("tidy".to_owned()).spawn(tidy)?;
+        Ok(Self { paths, thread })
+    }
 }
 
 impl fmt::Debug for Lease {
@@ -43,6 +70,10 @@ impl fmt::Debug for Lease {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(Tidier { paths, thread }) = self.tidier.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(paths);
+            drop(thread.join());
+        }
         // What fails here is done by the next process that opens the store: the lock is free from here on.
         drop(recover::release(&self.store, &self.owner, Deletion::Now));
         drop(self.lock.take());
@@ -64,8 +95,14 @@ impl Store {
             lock.lock().map_err(fault("lock"))?;
             // Whoever saw the file before it was locked has taken it for a dead owner's, and deleted it.
             if lock.metadata().map_err(fault("read the metadata of"))?.nlink() > 0 {
-                let works = AtomicU64::new(0);
-                return Ok(Lease(Arc::new(Held { store: self.clone(), owner, lock: Some(lock), works })));
+                return Ok(Lease(Arc::new(Held {
+                    store: self.clone(),
+                    owner,
+                    lock: Some(lock),
+                    works: AtomicU64::new(0),
+                    layers: AtomicU64::new(u64::from_le_bytes(random_bytes()?)),
+                    tidier: Mutex::new(None),
+                })));
             }
         }
     }
@@ -89,16 +126,30 @@ impl Lease {
         Ok((directory, self.0.works.fetch_add(1, Ordering::Relaxed)))
     }
 
+    /// Returns an id for a layer that is about to be made.
+    pub(crate) fn next_layer(&self) -> LayerId {
+        LayerId::new(self.0.layers.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Makes a private directory in which a layer can grow.
     pub fn work_dir(&self) -> Result<WorkDir, StoreError> {
+        self.make_work_dir(false)
+    }
+
+    /// Makes a private directory in which a layer can grow as the upper directory of an overlay.
+    pub fn overlay_work_dir(&self) -> Result<WorkDir, StoreError> {
+        self.make_work_dir(true)
+    }
+
+    fn make_work_dir(&self, overlay: bool) -> Result<WorkDir, StoreError> {
         let (parent, number) = self.next_work()?;
-        let work = WorkDir { lease: self.clone(), parent, number, published: false };
+        let work = WorkDir { lease: self.clone(), parent, number, overlay, published: false };
         let diff = work.path().join("diff");
         make_private_dir(&work.path())?;
         let make = || -> io::Result<()> {
             std::fs::create_dir(&diff)?;
             std::fs::set_permissions(&diff, Permissions::from_mode(0o755))?;
-            std::fs::create_dir(self.0.store.path(&work.work_rel_path()))
+            if overlay { std::fs::create_dir(self.0.store.path(&work.work_rel_path())) } else { Ok(()) }
         };
         make().map_err(|error| StoreError::io("create", &diff, error))?;
         Ok(work)
@@ -152,6 +203,18 @@ impl Lease {
             .map(drop)
     }
 
+    /// Deletes a directory of the private area some time before the lease ends.
+    fn tidy(&self, path: String) {
+        let mut tidier = self.0.tidier.lock().unwrap_or_else(PoisonError::into_inner);
+        if tidier.is_none() {
+            *tidier = Tidier::start(&self.0.store).ok();
+        }
+        if let Some(tidier) = &*tidier {
+            // Without the thread, it goes with the lease.
+            drop(tidier.paths.send(path));
+        }
+    }
+
     /// Moves what was announced and has no row into the trash.
     pub(crate) fn clear_announced(&self) -> Result<(), StoreError> {
         recover::clear_pending(&self.0.store, &self.0.owner)
@@ -164,6 +227,7 @@ pub struct WorkDir {
     lease: Lease,
     parent: String,
     number: u64,
+    overlay: bool,
     pub(crate) published: bool,
 }
 
@@ -187,7 +251,8 @@ impl WorkDir {
         format!("{}/{}/diff", self.parent, self.number)
     }
 
-    /// Returns the path, below the store's root, of an empty directory for an overlay's `workdir`. It is not published.
+    /// Returns the path, below the store's root, of an empty directory for an overlay's `workdir`, if this was made by
+    /// [`Lease::overlay_work_dir`]. It is not published.
     #[must_use]
     pub fn work_rel_path(&self) -> String {
         format!("{}/{}.work", self.parent, self.number)
@@ -196,10 +261,12 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What fails here, and a published layer's empty `workdir`, is in `tmp/<owner>` and goes with the lease.
+        // What fails here is in `tmp/<owner>` and goes with the lease.
         if !self.published {
-            let store = self.lease.store();
-            drop([self.rel_path(), self.work_rel_path()].map(|path| store.delete(&path)));
+            drop(self.lease.store().delete(&self.rel_path()));
+        }
+        if self.overlay {
+            self.lease.tidy(self.work_rel_path());
         }
     }
 }

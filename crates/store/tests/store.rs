@@ -44,7 +44,7 @@ fn a_published_layer_outlives_its_lease_and_its_work_does_not() {
     let store = bench.open();
     let lease = store.lease().expect("a lease is given");
     let id = layer(&lease, "x");
-    let work = lease.work_dir().expect("a work directory is made");
+    let work = lease.overlay_work_dir().expect("a work directory is made");
     assert!(store.path_of(&work.work_rel_path()).is_dir());
     drop(work);
     drop(lease);

@@ -49,7 +49,7 @@ pub(crate) fn run(
 ) -> Result<Ran, EngineError> {
     engine.go_on()?;
     refuse_what_is_missing(exec, sources, grants)?;
-    let work = lease.work_dir()?;
+    let work = lease.overlay_work_dir()?;
     like_parent(engine, parent, &work)?;
     let spec = spec(engine, exec, parent, &work)?;
     let (io, pipes) = streams()?;
