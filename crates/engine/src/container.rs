@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stave_graph::Network;
 use stave_oci::{ImageConfig, Platform};
 use stave_sandbox::visit::started as start_time;
-use stave_sandbox::{Exit, SandboxError, StepIo, StepSpec};
+use stave_sandbox::{Exit, SandboxError, Security, StepIo, StepSpec};
 use stave_store::{ContainerError, ContainerRecord, ContainerState, Lease, NewContainer};
 use stave_tree::{Dir, merged_writable};
 
@@ -264,6 +264,10 @@ impl Engine {
             hosts: net::hosts(&hostname),
             resolv_conf: net::resolv_conf(config.network(), &self.settings.resolv_conf),
             shm_bytes: exec::SHM_BYTES,
+            mounts: Vec::new(),
+            security: Security::Sandbox,
+            limits: Vec::new(),
+            cgroup: None,
             hostname,
         })
     }

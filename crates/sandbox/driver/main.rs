@@ -7,13 +7,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use stave_sandbox::rootless::{self, RootlessOptions};
 use stave_sandbox::{
-    Exit, Job, JobInput, Launcher, Network, RootFs, Running, SandboxError, StepIo, StepSpec, WindowSize,
+    Exit, Job, JobInput, Launcher, Network, ResourceLimit, RootFs, Running, SandboxError, Security, StepIo, StepMount,
+    StepSpec, WindowSize,
 };
 
 /// What to do.
@@ -69,6 +71,14 @@ struct Step {
     no_network: bool,
     #[serde(default)]
     terminal: bool,
+    #[serde(default)]
+    mounts: Vec<StepMount>,
+    #[serde(default)]
+    security: Security,
+    #[serde(default)]
+    limits: Vec<ResourceLimit>,
+    /// Say this to whoever connects to the first socket, and close it.
+    greet: Option<String>,
     /// Signal to send once the step has printed a line.
     signal: Option<i32>,
 }
@@ -187,6 +197,10 @@ fn spec(scenario: &Scenario, step: &Step, number: usize) -> StepSpec {
         hosts: b"127.0.0.1 localhost buildkitsandbox\n".to_vec(),
         resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
         shm_bytes: 64 << 20,
+        mounts: step.mounts.clone(),
+        security: step.security,
+        limits: step.limits.clone(),
+        cgroup: None,
     }
 }
 
@@ -239,7 +253,11 @@ fn run(launcher: &Launcher, scenario: &Scenario, step: &Step, number: usize) -> 
     let (our_stderr, stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     drop(our_stdin);
     match launcher.spawn(&spec, StepIo::Streams { stdin, stdout, stderr }) {
-        Ok(running) => {
+        Ok(mut running) => {
+            if let (Some(text), Some(listener)) = (&step.greet, running.take_listeners().pop()) {
+                let mut caller = UnixListener::from(listener).accept().expect("a caller").0;
+                caller.write_all(text.as_bytes()).expect("say it");
+            }
             let mut head = String::new();
             if let Some(signal) = step.signal {
                 let mut byte = [0];

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use stave_sandbox::rootless::{self, IdMap, RootlessOptions};
-use stave_sandbox::{Launcher, Network, RootFs, StepIo, StepSpec};
+use stave_sandbox::{Launcher, Network, RootFs, Security, StepIo, StepSpec};
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 
@@ -47,6 +47,10 @@ fn spec(base: &Path, number: usize, network: Network, userxattr: bool) -> std::i
         hosts: b"127.0.0.1 localhost\n".to_vec(),
         resolv_conf: Vec::new(),
         shm_bytes: 64 << 20,
+        mounts: Vec::new(),
+        security: Security::Sandbox,
+        limits: Vec::new(),
+        cgroup: None,
     })
 }
 

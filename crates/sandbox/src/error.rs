@@ -84,6 +84,44 @@ pub enum SandboxError {
         /// What must be there.
         expected: String,
     },
+    /// A mount that was asked for shows something that is not there.
+    #[error("cannot open `{path}` for the mount on `{target}`")]
+    MountSource {
+        /// Path in what is mounted.
+        path: String,
+        /// Path in the step's root.
+        target: String,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
+    /// Nothing can be mounted there.
+    #[error("cannot mount on `{target}`: {reason}")]
+    MountTarget {
+        /// Path in the step's root as asked for.
+        target: String,
+        /// Why not, as a fragment.
+        reason: String,
+    },
+    /// A limit that no kernel has under this name.
+    #[error("no resource limit is named `{name}`")]
+    UnknownLimit {
+        /// The name asked for.
+        name: String,
+    },
+    /// A limit that the builder itself may not set.
+    #[error("cannot set limit `{name}` to {wanted}: the builder's own is {own}")]
+    Limit {
+        /// The limit's name.
+        name: String,
+        /// The value or values asked for.
+        wanted: String,
+        /// The builder's hard limit.
+        own: String,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
     /// A user text that is not one, or that names nobody.
     #[error("cannot use `{user}` as the step's user")]
     User {

@@ -63,7 +63,7 @@ impl Launcher {
             return Err(SandboxError::NotSingleThreaded { threads });
         }
         let (ours, theirs) = wire::pair().map_err(|errno| failed("make a socket", errno.into()))?;
-        match sys::fork(libc::CLONE_NEWPID) {
+        match sys::fork(libc::CLONE_NEWPID, None) {
             Ok(Forked::Child) => zygote::main(theirs, jobs),
             Ok(Forked::Parent(zygote)) => Ok(Self { jobs, channel: Some(ours), zygote }),
             Err(errno) => Err(failed("fork into a pid namespace", errno.into())),
@@ -80,8 +80,8 @@ impl Launcher {
         };
         let message = StepMessage::new(spec, terminal);
         let payload = serde_json::to_vec(&message).map_err(|error| protocol(&error.to_string()))?;
-        let files: Vec<_> = [&spec.root.base].into_iter().chain(&streams).map(AsFd::as_fd).collect();
-        let request = Request::Step { own_network: spec.network == Network::None };
+        let files: Vec<_> = spec.cgroup.iter().chain([&spec.root.base]).chain(&streams).map(AsFd::as_fd).collect();
+        let request = Request::Step { own_network: spec.network == Network::None, own_cgroup: spec.cgroup.is_some() };
         let run = self.ask(request, &payload, &files)?;
         drop(streams);
         let mut started = Started::default();
@@ -92,6 +92,7 @@ impl Launcher {
                 pidfd,
                 events: run.events,
                 terminal: started.terminal,
+                listeners: started.listeners,
                 notes: started.notes,
                 waited: None.into(),
             }),
@@ -205,6 +206,7 @@ fn exit(events: &OwnedFd) -> Result<Exit, SandboxError> {
 struct Started {
     program: Option<String>,
     terminal: Option<OwnedFd>,
+    listeners: Vec<OwnedFd>,
     notes: Vec<String>,
 }
 
@@ -224,6 +226,7 @@ impl Started {
             }
             match message.parse()? {
                 Report::Terminal => self.terminal = message.files.pop(),
+                Report::Listener => self.listeners.extend(message.files.pop()),
                 Report::Note(note) => self.notes.push(note),
                 Report::Ready(program) => self.program = Some(program),
                 Report::Failed(error) => return Err(error),
@@ -247,6 +250,7 @@ pub struct Running {
     pidfd: OwnedFd,
     events: OwnedFd,
     terminal: Option<OwnedFd>,
+    listeners: Vec<OwnedFd>,
     notes: Vec<String>,
     waited: std::sync::Mutex<Option<Exit>>,
 }
@@ -261,6 +265,11 @@ impl Running {
     /// The other end of the step's terminal, once, where it was started with [`StepIo::Terminal`].
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    /// The listening sockets of the step's [`crate::MountSource::Socket`]s, in their order, once.
+    pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.listeners)
     }
 
     /// What the step does without, as sentences: a file of the image that could not be covered, for example.

@@ -14,7 +14,7 @@ use crate::kit::{DEVICES, Kit};
 use crate::rootfs::{Root, attach, clone_mount, new_mount, quiet};
 use crate::step::Reporter;
 use crate::wire::StepMessage;
-use crate::{SandboxError, inside, sys};
+use crate::{SandboxError, Security, inside, sys};
 
 const PROC_MAGIC: i64 = 0x9fa0;
 const SYSFS_MAGIC: i64 = 0x6265_6572;
@@ -50,22 +50,47 @@ pub(crate) fn attach_all(
 ) -> Result<(), SandboxError> {
     let proc = new_mount("proc", &[], quiet()).during("mount", "/proc")?;
     mount_on_directory(root, &proc, "proc", PROC_MAGIC)?;
-    dev(root, devices, step.shm_bytes)?;
-    let sys = sysfs()?;
+    dev(root, devices, step)?;
+    let sys = sysfs(step.security)?;
     mount_on_directory(root, &sys, "sys", SYSFS_MAGIC)?;
-    cgroup(root, &sys, kit)?;
-    for path in &kit.paths.read_only_proc {
-        make_read_only(&proc, path)?;
-    }
-    for (base, paths) in [(&proc, &kit.paths.masked_proc), (&sys, &kit.paths.masked_sys)] {
-        for path in paths {
-            mask(root, base, path)?;
-        }
+    cgroup(root, &sys, kit, step.security)?;
+    match step.security {
+        Security::Sandbox => hide(root, &proc, &sys, kit)?,
+        Security::Insecure => {}
     }
     for (name, content) in [("hosts", &step.hosts), ("resolv.conf", &step.resolv_conf)] {
         bind_file(root, name, content, reporter)?;
     }
     Ok(())
+}
+
+/// Covers what a step must not see or change of the host.
+fn hide(root: &Root, proc: &OwnedFd, sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
+    for path in &kit.paths.read_only_proc {
+        make_read_only(proc, path)?;
+    }
+    for (base, paths) in [(proc, &kit.paths.masked_proc), (sys, &kit.paths.masked_sys)] {
+        for path in paths {
+            mask(root, base, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is read-only for a step that may not change the host.
+fn read_only_for(security: Security) -> MountAttrFlags {
+    match security {
+        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Security::Insecure => MountAttrFlags::empty(),
+    }
+}
+
+/// Device nodes that the step makes itself are nothing to it.
+pub(crate) fn no_devices_for(security: Security) -> MountAttrFlags {
+    match security {
+        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_NODEV,
+        Security::Insecure => MountAttrFlags::empty(),
+    }
 }
 
 fn what_is(path: &str, found: &str, expected: &str) -> SandboxError {
@@ -90,15 +115,15 @@ fn mount_on_directory(root: &Root, mount: &OwnedFd, name: &str, magic: i64) -> R
     if seen.f_type == magic { Ok(()) } else { Err(what_is(&path, "another file system", "the one just mounted")) }
 }
 
-fn dev(root: &Root, devices: Vec<OwnedFd>, shm_bytes: u64) -> Result<(), SandboxError> {
+fn dev(root: &Root, devices: Vec<OwnedFd>, step: &StepMessage<'_>) -> Result<(), SandboxError> {
     let plain =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME | no_devices_for(step.security);
     let dev = new_mount("tmpfs", &[("mode", "0755"), ("size", DEV_BYTES)], plain).during("mount", "/dev")?;
     mount_on_directory(root, &dev, "dev", TMPFS_MAGIC)?;
     for directory in ["pts", "shm", "mqueue"] {
         mkdirat(&dev, directory, Mode::from_raw_mode(0o755)).during("make", directory)?;
     }
-    let shm_bytes = shm_bytes.to_string();
+    let shm_bytes = step.shm_bytes.to_string();
     let shm = new_mount("tmpfs", &[("mode", "1777"), ("size", &shm_bytes)], quiet()).during("mount", "/dev/shm")?;
     for (name, mount) in [("pts", devpts()?), ("shm", shm), ("mqueue", mqueue()?)] {
         let place = openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
@@ -144,28 +169,28 @@ fn mqueue() -> Result<OwnedFd, SandboxError> {
     .during("mount", "/dev/mqueue")
 }
 
-/// A read-only `/sys`. In a user namespace that does not own the network namespace it can only be the host's.
-fn sysfs() -> Result<OwnedFd, SandboxError> {
-    let read_only = quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    match new_mount("sysfs", &[], read_only) {
+/// `/sys`, for most steps read-only. In a user namespace that does not own the network namespace it can only be the host's.
+fn sysfs(security: Security) -> Result<OwnedFd, SandboxError> {
+    let attributes = quiet() | read_only_for(security);
+    match new_mount("sysfs", &[], attributes) {
         Err(Code::PERM) => {}
         other => return other.during("mount", "/sys"),
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(rustix::fs::CWD, "/sys", flags).during("clone", "/sys")?;
-    sys::mount_setattr(&tree, read_only.bits().into(), true).during("make read-only", "/sys")?;
+    sys::mount_setattr(&tree, attributes.bits().into(), true).during("make read-only", "/sys")?;
     Ok(tree)
 }
 
-/// `/sys/fs/cgroup`: the step's own part of the unified hierarchy, read-only; where there is none, nothing.
-fn cgroup(root: &Root, sys: &OwnedFd, kit: &Kit) -> Result<(), SandboxError> {
-    let read_only = quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY;
+/// `/sys/fs/cgroup`: the step's own part of the unified hierarchy, for most read-only; where there is none, nothing.
+fn cgroup(root: &Root, sys: &OwnedFd, kit: &Kit, security: Security) -> Result<(), SandboxError> {
+    let attributes = quiet() | read_only_for(security);
     let place = match openat(sys, "fs/cgroup", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         // A kernel without cgroups.
         Err(Code::NOENT) => return Ok(()),
         other => other.during("open", "/sys/fs/cgroup")?,
     };
-    let unified = if kit.cgroup2 { new_mount("cgroup2", &[], read_only).ok() } else { None };
+    let unified = if kit.cgroup2 { new_mount("cgroup2", &[], attributes).ok() } else { None };
     let mount = match unified {
         Some(mount) => mount,
         None => nothing(root)?,
@@ -192,7 +217,7 @@ fn make_read_only(base: &OwnedFd, path: &str) -> Result<(), SandboxError> {
 
 /// A mount of an empty directory that nobody can write.
 fn nothing(root: &Root) -> Result<OwnedFd, SandboxError> {
-    let empty = clone_mount(&root.scaffold, "empty").during("clone", "an empty directory")?;
+    let empty = clone_mount(&root.scaffold.tree, "empty").during("clone", "an empty directory")?;
     sys::mount_setattr(&empty, MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false)
         .during("make read-only", "an empty directory")?;
     Ok(empty)
@@ -225,9 +250,9 @@ fn bind_file(root: &Root, name: &str, content: &[u8], reporter: &Reporter<'_>) -
         return Err(what_is(&path, "a directory", "a file"));
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = openat(&root.scaffold, name, flags, Mode::from_raw_mode(0o644)).during("make", &path)?;
+    let file = openat(&root.scaffold.tree, name, flags, Mode::from_raw_mode(0o644)).during("make", &path)?;
     std::io::Write::write_all(&mut std::fs::File::from(file), content).during("write", &path)?;
-    let mount = clone_mount(&root.scaffold, name).during("clone", &path)?;
+    let mount = clone_mount(&root.scaffold.tree, name).during("clone", &path)?;
     sys::mount_setattr(&mount, (quiet() | MountAttrFlags::MOUNT_ATTR_RDONLY).bits().into(), false)
         .during("make read-only", &path)?;
     attach(mount.as_fd(), place).during("mount", &path)

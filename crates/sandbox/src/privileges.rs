@@ -2,13 +2,14 @@
 
 use rustix::io::Errno as Code;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::error::During;
 use crate::person::{Person, unmapped};
-use crate::{SandboxError, sys};
+use crate::{SandboxError, Security, sys};
 
 /// BuildKit's fourteen: `CapBnd` is `00000000a80425fb`.
 pub(crate) const STEP: CapabilitySet = CapabilitySet::from_bits_retain(0xa804_25fb);
@@ -47,12 +48,41 @@ pub(crate) fn hold(kept: CapabilitySet) -> Result<(), SandboxError> {
     set_capabilities(None, sets).during("set", "capabilities")
 }
 
-/// Becomes `person` behind `filter`.
+/// Becomes `person`, with as much power as `security` says.
 ///
 /// The filter is loaded while the process still has `CAP_SYS_ADMIN`, which needs no no-new-privileges: set-user-id
 /// programs work in a step.
-pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter]) -> Result<(), SandboxError> {
-    sys::load_filter(filter).during("load", "the system call filter")?;
+pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter], security: Security) -> Result<(), SandboxError> {
+    match security {
+        Security::Sandbox => {
+            limit_to(STEP)?;
+            sys::load_filter(filter).during("load", "the system call filter")?;
+            become_person(person)?;
+            hold(if person.uid == 0 { STEP } else { CapabilitySet::empty() })
+        }
+        Security::Insecure => {
+            let own = capabilities(None).during("find", "the builder's capabilities")?.permitted;
+            set_keep_capabilities(true).during("keep", "capabilities")?;
+            become_person(person)?;
+            pass_on(own)
+        }
+    }
+}
+
+/// Holds `kept`, and passes them on to whatever is executed, whoever it runs as.
+fn pass_on(kept: CapabilitySet) -> Result<(), SandboxError> {
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: kept };
+    set_capabilities(None, sets).during("set", "capabilities")?;
+    for number in 0..CAPABILITIES_MAX {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if kept.contains(capability) {
+            configure_capability_in_ambient_set(capability, true).during("pass on", "capabilities")?;
+        }
+    }
+    Ok(())
+}
+
+fn become_person(person: &Person) -> Result<(), SandboxError> {
     let failed = |action: &str, errno: Code| {
         unmapped(person, errno).unwrap_or_else(|| SandboxError::SetUp {
             action: action.to_owned(),
@@ -68,8 +98,7 @@ pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter]) -> Result<(
     }
     let (uid, gid) = (Uid::from_raw(person.uid), Gid::from_raw(person.gid));
     set_thread_res_gid(gid, gid, gid).map_err(|errno| failed("take the group of user", errno))?;
-    set_thread_res_uid(uid, uid, uid).map_err(|errno| failed("become user", errno))?;
-    hold(if person.uid == 0 { STEP } else { CapabilitySet::empty() })
+    set_thread_res_uid(uid, uid, uid).map_err(|errno| failed("become user", errno))
 }
 
 fn groups_are_fixed() -> bool {

@@ -111,7 +111,7 @@ fn kernel() -> Finding {
 }
 
 fn processes() -> Finding {
-    let outcome = sys::in_child(|| match sys::fork(0) {
+    let outcome = sys::in_child(|| match sys::fork(0, None) {
         Ok(sys::Forked::Child) => sys::exit_now(0),
         Ok(sys::Forked::Parent(_)) => None,
         Err(errno) => Some(Errno::from(errno)),
@@ -266,7 +266,7 @@ fn overlay() -> Finding {
 /// Mounts `/proc` of a new pid namespace, as each step does. The answer of the process inside is its exit status.
 fn try_proc() -> Result<(), Code> {
     enter()?;
-    match sys::fork(libc::CLONE_NEWPID)? {
+    match sys::fork(libc::CLONE_NEWPID, None)? {
         sys::Forked::Child => sys::exit_now(new_mount("proc", &[], quiet()).err().map_or(0, Code::raw_os_error)),
         sys::Forked::Parent(child) => {
             let status = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED)?;

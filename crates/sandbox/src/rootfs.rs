@@ -12,17 +12,33 @@ use rustix::mount::{
 use crate::SandboxError;
 use crate::error::During;
 use crate::spec::LAYERS_MAX;
-use crate::wire::StepMessage;
 
 /// What a kernel without one call per layer takes: the options share a page.
 const OPTION_BYTES_MAX: usize = 4095;
+/// Room of a scaffold for what every step has, in bytes.
+const SCAFFOLD_BYTES: u64 = 16 << 20;
+
+/// Layers to join.
+pub(crate) struct Layers<'a> {
+    /// Lowest first; relative to the base, or absolute.
+    pub(crate) lowers: Vec<&'a str>,
+    /// Directories for changes and for overlayfs itself; nobody can write without.
+    pub(crate) changes: Option<(&'a str, &'a str)>,
+    pub(crate) userxattr: bool,
+    pub(crate) volatile: bool,
+    pub(crate) attributes: MountAttrFlags,
+}
+
+/// A small tmpfs that holds what is bound into the root. It goes away with the old root; the binds keep its content.
+pub(crate) struct Scaffold {
+    pub(crate) tree: OwnedFd,
+}
 
 /// The step's root and the scaffold beside it.
 pub(crate) struct Root {
     /// The joined layers, attached at `root` of the scaffold.
     pub(crate) tree: OwnedFd,
-    /// A small tmpfs that holds what is bound into the root. It goes away with the old root; the binds keep its content.
-    pub(crate) scaffold: OwnedFd,
+    pub(crate) scaffold: Scaffold,
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -49,76 +65,126 @@ pub(crate) fn attach(mount: impl AsFd, place: impl AsFd) -> Result<(), Code> {
     move_mount(mount, "", place, "", flags)
 }
 
-/// Mounts the layers. The current directory must be the base that their paths are relative to.
-pub(crate) fn mount(step: &StepMessage<'_>) -> Result<Root, SandboxError> {
-    mount_by(overlay, step)
+/// Mounts a scaffold for `bytes` of files and then some, over the current directory, which must be the base.
+pub(crate) fn scaffold(bytes: u64) -> Result<Scaffold, SandboxError> {
+    let size = (SCAFFOLD_BYTES + bytes).to_string();
+    let tree = new_mount("tmpfs", &[("mode", "0755"), ("size", &size)], quiet()).during("mount", "a scaffold")?;
+    let here = openat(CWD, ".", DIRECTORY, Mode::empty()).during("open", "the base directory")?;
+    attach(&tree, here).during("attach", "the scaffold")?;
+    let scaffold = Scaffold { tree };
+    scaffold.directory("empty")?;
+    Ok(scaffold)
 }
 
-/// A way to join layers, which answers `None` on a kernel that it does not suit.
-type Join = fn(&StepMessage<'_>) -> Result<Option<OwnedFd>, Code>;
+impl Scaffold {
+    /// Makes a directory in it, and opens that.
+    pub(crate) fn directory(&self, name: &str) -> Result<OwnedFd, SandboxError> {
+        mkdirat(&self.tree, name, Mode::from_raw_mode(0o755)).during("make", name)?;
+        self.open(name).during("open", "the scaffold")
+    }
 
-fn mount_by(join: Join, step: &StepMessage<'_>) -> Result<Root, SandboxError> {
-    if step.lowers.is_empty() || step.lowers.len() > LAYERS_MAX {
-        return Err(SandboxError::TooManyLayers { count: step.lowers.len(), limit: LAYERS_MAX });
+    fn open(&self, name: &str) -> Result<OwnedFd, Code> {
+        openat(&self.tree, name, DIRECTORY, Mode::empty())
     }
-    let scaffold = new_mount("tmpfs", &[("mode", "0755"), ("size", "16m")], quiet()).during("mount", "a scaffold")?;
-    for directory in ["root", "empty"] {
-        mkdirat(&scaffold, directory, Mode::from_raw_mode(0o755)).during("make", directory)?;
+
+    /// Joins layers and mounts them on `name` in it.
+    pub(crate) fn join(&self, layers: &Layers<'_>, name: &str) -> Result<OwnedFd, SandboxError> {
+        self.join_by(overlay, layers, name)
     }
-    let here = openat(CWD, ".", DIRECTORY, Mode::empty()).during("open", "the base directory")?;
-    attach(&scaffold, here).during("attach", "the scaffold")?;
-    let place = openat(&scaffold, "root", DIRECTORY, Mode::empty()).during("open", "the scaffold")?;
-    match join(step).during("join", "the layers")? {
-        Some(overlay) => attach(&overlay, place).during("attach", "the layers")?,
-        None => mount_the_old_way(step, &place)?,
+
+    fn join_by(&self, join: Join, layers: &Layers<'_>, name: &str) -> Result<OwnedFd, SandboxError> {
+        if layers.lowers.is_empty() || layers.lowers.len() > LAYERS_MAX {
+            return Err(SandboxError::TooManyLayers { count: layers.lowers.len(), limit: LAYERS_MAX });
+        }
+        let place = self.directory(name)?;
+        match join(layers).during("join", "the layers")? {
+            Some(overlay) => attach(&overlay, place).during("attach", "the layers")?,
+            None => mount_the_old_way(layers, &place)?,
+        }
+        self.open(name).during("open", "the joined layers")
     }
-    let tree = openat(&scaffold, "root", DIRECTORY, Mode::empty()).during("open", "the joined layers")?;
+
+    /// Joins any number of layers, also none, for reading unless they have a place for changes.
+    pub(crate) fn view(&self, layers: &Layers<'_>, name: &str) -> Result<OwnedFd, SandboxError> {
+        let empty = self.open("empty").during("open", "the scaffold")?;
+        // Overlayfs joins two layers or more, of which one may be the place for changes.
+        let enough = layers.lowers.len() + usize::from(layers.changes.is_some()) > 1;
+        match (enough, layers.lowers.is_empty() && layers.changes.is_none()) {
+            (true, _) if !layers.lowers.is_empty() => self.join(layers, name),
+            (_, true) => Ok(empty),
+            _ => {
+                let empty = format!("/proc/self/fd/{}", empty.as_raw_fd());
+                let lowers = [empty.as_str()].into_iter().chain(layers.lowers.iter().copied()).collect();
+                self.join(&Layers { lowers, ..*layers }, name)
+            }
+        }
+    }
+}
+
+/// Mounts the layers, with one more on top that has the mount points that they lack.
+pub(crate) fn mount(layers: Layers<'_>, points: Option<&OwnedFd>, scaffold: Scaffold) -> Result<Root, SandboxError> {
+    let points = points.map(|points| format!("/proc/self/fd/{}", points.as_raw_fd()));
+    let mut layers = layers;
+    layers.lowers.extend(points.as_deref());
+    let tree = scaffold.join(&layers, "root")?;
     Ok(Root { tree, scaffold })
 }
 
+/// A way to join layers, which answers `None` on a kernel that it does not suit.
+type Join = fn(&Layers<'_>) -> Result<Option<OwnedFd>, Code>;
+
 /// The layers as a mount that is attached nowhere yet; `None` if the kernel has no option for one layer (before 6.7).
-fn overlay(step: &StepMessage<'_>) -> Result<Option<OwnedFd>, Code> {
+fn overlay(layers: &Layers<'_>) -> Result<Option<OwnedFd>, Code> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", "stave")?;
-    for lower in step.lowers.iter().rev() {
-        match fsconfig_set_string(&context, "lowerdir+", lower.as_str()) {
+    for lower in layers.lowers.iter().rev() {
+        match fsconfig_set_string(&context, "lowerdir+", *lower) {
             Err(Code::INVAL) => return Ok(None),
             other => other?,
         }
     }
-    fsconfig_set_string(&context, "upperdir", &*step.upper)?;
-    fsconfig_set_string(&context, "workdir", &*step.work)?;
+    if let Some((upper, work)) = layers.changes {
+        fsconfig_set_string(&context, "upperdir", upper)?;
+        fsconfig_set_string(&context, "workdir", work)?;
+    }
     // A redirection that an image smuggled in must not be followed, and none is ever made.
     for (key, value) in [("redirect_dir", "nofollow"), ("index", "off"), ("metacopy", "off")] {
         fsconfig_set_string(&context, key, value)?;
     }
-    if step.userxattr {
+    if layers.userxattr {
         fsconfig_set_flag(&context, "userxattr")?;
     }
-    if step.volatile {
+    if layers.volatile && layers.changes.is_some() {
         fsconfig_set_flag(&context, "volatile")?;
     }
     fsconfig_create(&context)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV).map(Some)
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, layers.attributes).map(Some)
 }
 
 /// Mounts the layers with mount(2), whose options must fit into a page. Without `volatile`, which is as right and slower.
-fn mount_the_old_way(step: &StepMessage<'_>, place: &OwnedFd) -> Result<(), SandboxError> {
-    let lowers: Vec<&str> = step.lowers.iter().rev().map(String::as_str).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=nofollow,index=off,metacopy=off{}",
-        lowers.join(":"),
-        step.upper,
-        step.work,
-        if step.userxattr { ",userxattr" } else { "" }
-    );
+fn mount_the_old_way(layers: &Layers<'_>, place: &OwnedFd) -> Result<(), SandboxError> {
+    let lowers: Vec<&str> = layers.lowers.iter().rev().copied().collect();
+    let mut options = format!("lowerdir={}", lowers.join(":"));
+    if let Some((upper, work)) = layers.changes {
+        options = format!("{options},upperdir={upper},workdir={work}");
+    }
+    options.push_str(",redirect_dir=nofollow,index=off,metacopy=off");
+    if layers.userxattr {
+        options.push_str(",userxattr");
+    }
     if options.len() > OPTION_BYTES_MAX {
-        let each = options.len().div_ceil(step.lowers.len());
-        return Err(SandboxError::TooManyLayers { count: step.lowers.len(), limit: OPTION_BYTES_MAX / each });
+        let each = options.len().div_ceil(layers.lowers.len());
+        return Err(SandboxError::TooManyLayers { count: layers.lowers.len(), limit: OPTION_BYTES_MAX / each });
     }
     let options = crate::program::c_string(&options)?;
     let place = format!("/proc/self/fd/{}", place.as_raw_fd());
-    rustix::mount::mount("stave", place, "overlay", MountFlags::NODEV, options.as_c_str()).during("join", "the layers")
+    let flags = [
+        (MountAttrFlags::MOUNT_ATTR_NODEV, MountFlags::NODEV),
+        (MountAttrFlags::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
+    ];
+    let flags = flags.into_iter().filter(|(attribute, _)| layers.attributes.contains(*attribute));
+    let flags = flags.fold(MountFlags::empty(), |flags, (_, flag)| flags | flag);
+    rustix::mount::mount("stave", place, "overlay", flags, options.as_c_str()).during("join", "the layers")
 }
 
 /// Makes `tree` the root of this mount namespace and lets go of the old one.
@@ -139,41 +205,26 @@ pub(crate) fn clone_mount(from: impl AsFd, path: &str) -> Result<OwnedFd, Code> 
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::fs;
 
     use super::*;
-    use crate::{Network, probe, step, sys};
+    use crate::{probe, step, sys};
 
-    fn message(lowers: Vec<String>, userxattr: bool) -> StepMessage<'static> {
-        StepMessage {
-            lowers: Cow::Owned(lowers),
-            upper: "upper".into(),
-            work: "work".into(),
-            userxattr,
-            volatile: false,
-            args: Cow::Borrowed(&[]),
-            env: Cow::Borrowed(&[]),
-            cwd: "/".into(),
-            user: "".into(),
-            hostname: "".into(),
-            network: Network::Host,
-            hosts: Cow::Borrowed(b""),
-            resolv_conf: Cow::Borrowed(b""),
-            shm_bytes: 0,
-            terminal: None,
-        }
+    fn layers(lowers: Vec<&str>, userxattr: bool) -> Layers<'_> {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+        Layers { lowers, changes: Some(("upper", "work")), userxattr, volatile: false, attributes }
     }
 
     /// What is in the joined layers, and whether one can write to them.
-    fn joined(base: &std::path::Path, join: Join, lowers: Vec<String>) -> Result<Vec<String>, String> {
+    fn joined(base: &std::path::Path, join: Join, lowers: Vec<&str>) -> Result<Vec<String>, String> {
         let show = |errno: Code| errno.to_string();
         probe::enter().map_err(show)?;
         rustix::process::chdir(base).map_err(show)?;
         step::own_mounts().map_err(|error| error.to_string())?;
         let userxattr = !rustix::process::geteuid().is_root() || !probe::is_initial_namespace();
-        let root = mount_by(join, &message(lowers, userxattr)).map_err(|error| error.to_string())?;
-        pivot(&root.tree).map_err(|error| error.to_string())?;
+        let scaffold = scaffold(0).map_err(|error| error.to_string())?;
+        let tree = scaffold.join_by(join, &layers(lowers, userxattr), "root").map_err(|error| error.to_string())?;
+        pivot(&tree).map_err(|error| error.to_string())?;
         fs::write("/new", "").map_err(|error| error.to_string())?;
         let mut names: Vec<String> =
             fs::read_dir("/").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -190,7 +241,7 @@ mod tests {
             }
             fs::write(base.path().join("low/a"), "").unwrap();
             fs::write(base.path().join("high/b"), "").unwrap();
-            let outcome = sys::in_child(|| joined(base.path(), join, vec!["low".into(), "high".into()]));
+            let outcome = sys::in_child(|| joined(base.path(), join, vec!["low", "high"]));
             match outcome.expect("the child answers") {
                 Ok(names) => {
                     assert_eq!(names, ["a", "b", "new"]);
@@ -204,9 +255,9 @@ mod tests {
 
     #[test]
     fn the_old_call_says_how_many_layers_fit() {
-        let lowers = vec!["x".repeat(60); 200];
+        let lower = "x".repeat(60);
         let place = OwnedFd::from(fs::File::open("/").unwrap());
-        let outcome = mount_the_old_way(&message(lowers, false), &place);
+        let outcome = mount_the_old_way(&layers(vec![&lower; 200], false), &place);
         assert_eq!(outcome, Err(SandboxError::TooManyLayers { count: 200, limit: 66 }));
     }
 }

@@ -267,7 +267,7 @@ fn with_helpers(ranges: &Ranges) -> Result<IdMap, RootlessError> {
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (ours, theirs) = wire::pair().map_err(failed)?;
     let parent = rustix::process::getpid().as_raw_nonzero().get();
-    let outside = match sys::fork(0).map_err(failed)? {
+    let outside = match sys::fork(0, None).map_err(failed)? {
         Forked::Child => {
             drop(ours);
             map_from_outside(parent, ranges, &theirs)

@@ -1,5 +1,6 @@
 //! What a step is: the values that the caller fills in.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,115 @@ pub enum Network {
     None,
 }
 
+/// How much a step may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Security {
+    /// `BuildKit`'s fourteen capabilities, a system call filter, and a `/proc` and `/sys` that cannot change the host.
+    #[default]
+    Sandbox,
+    /// All that the builder itself may do: its capabilities, every system call, all of `/proc`, `/sys` and some devices.
+    Insecure,
+}
+
+/// Something that is mounted into the step's root, beside what every step has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepMount {
+    /// Absolute path in the root. Links in it are followed inside the root. Not `/`, `/dev`, or below `/proc` or `/sys`.
+    pub target: String,
+    /// What is there.
+    pub source: MountSource,
+}
+
+/// What a [`StepMount`] shows. Relative paths start at [`RootFs::base`] and contain no `..`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A file or directory of layers that are joined for this mount alone.
+    Layers {
+        /// The layers, lowest first; may be empty.
+        lowers: Vec<String>,
+        /// Where writes go; read-only without.
+        scratch: Option<Scratch>,
+        /// Path inside the layers; links stay inside.
+        path: String,
+    },
+    /// A file or directory inside a directory below the base.
+    Directory {
+        /// The directory.
+        directory: String,
+        /// Path inside it, which whoever wrote the directory may have made a link; it stays inside.
+        path: String,
+        /// Whether the step may write.
+        writable: bool,
+    },
+    /// A new, empty file system in memory.
+    Tmpfs {
+        /// Its size; half of the memory if there is none.
+        bytes: Option<u64>,
+    },
+    /// A read-only file that is nowhere but in memory and ends with the step.
+    File {
+        /// What it says.
+        content: Secret,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// A socket that listens; the listening end is among [`crate::Running::take_listeners`].
+    Socket {
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// A file or directory of the host. The path is the caller's own, never an image's.
+    Host {
+        /// Absolute path on the host.
+        path: String,
+        /// Whether the step may write.
+        writable: bool,
+    },
+    /// A device node of the host.
+    Device {
+        /// Absolute path on the host.
+        path: String,
+    },
+}
+
+/// Directories for writes that are given up later.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Scratch {
+    /// An empty directory.
+    pub upper: String,
+    /// Another one on the same file system.
+    pub work: String,
+}
+
+/// Bytes that nobody should see in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.0.len())
+    }
+}
+
+/// One resource limit of the step's processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// Its name as `ulimit` and Docker call it: `nofile`, `nproc`, `core` and so on.
+    pub name: String,
+    /// The limit that holds; `None` for none.
+    pub soft: Option<u64>,
+    /// The most that the step may set itself; `None` for none.
+    pub hard: Option<u64>,
+}
+
 /// One process to run, and the world that it sees.
 #[derive(Debug)]
 pub struct StepSpec {
@@ -58,6 +168,14 @@ pub struct StepSpec {
     pub resolv_conf: Vec<u8>,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: u64,
+    /// What else is mounted, in this order: what is below another mount comes after it.
+    pub mounts: Vec<StepMount>,
+    /// How much it may do.
+    pub security: Security,
+    /// Limits that differ from the builder's.
+    pub limits: Vec<ResourceLimit>,
+    /// The directory of a group of the unified cgroup hierarchy that the step starts in; the builder's own without.
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// What a step's descriptors 0, 1 and 2 are.

@@ -15,7 +15,10 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use crate::error::{During, forgive};
 use crate::kit::Kit;
 use crate::wire::{self, Report, StepMessage};
-use crate::{Network, SandboxError, mounts, person, privileges, program, rootfs, springboard, stdio, sys};
+use crate::{
+    Network, SandboxError, limits, mounts, person, places, privileges, program, rootfs, springboard, stdio, sys,
+    volumes,
+};
 
 /// A child's way to tell the builder.
 pub(crate) struct Reporter<'a> {
@@ -61,10 +64,15 @@ pub(crate) fn run(
 
     isolate(&step)?;
     let devices = mounts::clone_devices(kit)?;
+    let host = volumes::clone_host(&step)?;
     rustix::process::fchdir(&base).during("enter", "the base directory")?;
     own_mounts()?;
-    let root = rootfs::mount(&step)?;
+    let scaffold = rootfs::scaffold(volumes::bytes(&step))?;
+    let mut volumes = volumes::prepare(&step, host, &scaffold, &reporter)?;
+    let points = places::missing(&step.lowers(), &mut volumes, &scaffold, &reporter)?;
+    let root = rootfs::mount(step.layers(), points.as_ref(), scaffold)?;
     mounts::attach_all(&root, devices, kit, &step, &reporter)?;
+    volumes::attach(&root, volumes)?;
     rootfs::pivot(&root.tree)?;
 
     let person = person::find(&step.user)?;
@@ -73,7 +81,8 @@ pub(crate) fn run(
         Some(size) => stdio::terminal(size, &person, &reporter)?,
         None => stdio::streams(&streams, &person)?,
     }
-    privileges::drop_to(&person, &kit.step_filter)?;
+    limits::apply(&step.limits)?;
+    privileges::drop_to(&person, &kit.step_filter, step.security)?;
     execute(kit, reports, &step, &person)
 }
 

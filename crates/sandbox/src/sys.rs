@@ -24,14 +24,22 @@ fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Forks into new namespaces (`CLONE_NEW*` of `namespaces`). The calling process must have one thread.
-pub(crate) fn fork(namespaces: c_int) -> Result<Forked, Errno> {
+/// `CLONE_INTO_CGROUP` of `clone3(2)`, which does not fit into the integer that `libc` has its flags in.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Forks into new namespaces (`CLONE_NEW*` of `namespaces`) and into the cgroup whose directory `cgroup` is, if any.
+/// The calling process must have one thread.
+pub(crate) fn fork(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain integers, for which zero is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned());
     arguments.pidfd = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    }
     // SAFETY: without CLONE_VM and a stack this is fork(2): the child continues on a copy of this stack. The caller is
     // the only thread, so no lock is held by a thread that the child does not have. The structure outlives the call.
     let answer = check(unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size_of_val(&arguments)) })?;
@@ -68,11 +76,17 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Changes attributes (`MOUNT_ATTR_*`) of the mount at `fd`, with `recursive` also of those below it.
+/// Sets attributes (`MOUNT_ATTR_*`) of the mount at `fd`, with `recursive` also of those below it.
 pub(crate) fn mount_setattr(fd: impl AsFd, set: u64, recursive: bool) -> Result<(), Errno> {
+    mount_change_attr(fd, set, 0, recursive)
+}
+
+/// Sets and takes away attributes (`MOUNT_ATTR_*`) of the mount at `fd`, with `recursive` also of those below it.
+pub(crate) fn mount_change_attr(fd: impl AsFd, set: u64, clear: u64, recursive: bool) -> Result<(), Errno> {
     // SAFETY: `mount_attr` is plain integers, for which zero is a value.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = set;
+    attributes.attr_clr = clear;
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the descriptor, the empty string and the structure live through the call.
     let answer = unsafe {

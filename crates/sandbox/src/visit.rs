@@ -52,7 +52,7 @@ impl Visitor {
             return Err(SandboxError::NotSingleThreaded { threads });
         }
         let (ours, theirs) = wire::pair().map_err(|errno| failed("make a socket", errno.into()))?;
-        match sys::fork(0).map_err(|errno| failed("fork", errno.into()))? {
+        match sys::fork(0, None).map_err(|errno| failed("fork", errno.into()))? {
             Forked::Child => live(&theirs),
             Forked::Parent(process) => Ok(Self { channel: Some(ours), process }),
         }

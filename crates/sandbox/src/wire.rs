@@ -14,7 +14,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Network, SandboxError, StepSpec, WindowSize};
+use crate::rootfs::Layers;
+use crate::{Network, ResourceLimit, SandboxError, Security, StepMount, StepSpec, WindowSize};
 
 /// Descriptors in one message at most.
 pub(crate) const FILES_MAX: usize = 32;
@@ -24,10 +25,13 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// What the builder asks of the zygote. Three descriptors come first: events, reports, payload.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Run the step in the payload. Then come the base directory and, without a terminal, descriptors 0 to 2.
+    /// Run the step in the payload. Then come the directory of its cgroup, if it has one of its own, the base directory
+    /// and, without a terminal, descriptors 0 to 2.
     Step {
         /// Whether it has a network of its own.
         own_network: bool,
+        /// Whether it has a cgroup of its own.
+        own_cgroup: bool,
     },
     /// Run this job of the table with the payload as request. Then come the answer's file and the job's files.
     Job {
@@ -61,6 +65,8 @@ pub(crate) enum ExitMessage {
 pub(crate) enum Report {
     /// The other end of its terminal comes along.
     Terminal,
+    /// A listening socket of the step's root comes along.
+    Listener,
     /// Something was left out.
     Note(String),
     /// Everything is set up; this program is executed next.
@@ -86,6 +92,9 @@ pub(crate) struct StepMessage<'a> {
     pub(crate) hosts: Cow<'a, [u8]>,
     pub(crate) resolv_conf: Cow<'a, [u8]>,
     pub(crate) shm_bytes: u64,
+    pub(crate) mounts: Cow<'a, [StepMount]>,
+    pub(crate) security: Security,
+    pub(crate) limits: Cow<'a, [ResourceLimit]>,
     pub(crate) terminal: Option<WindowSize>,
 }
 
@@ -106,8 +115,27 @@ impl<'a> StepMessage<'a> {
             hosts: Cow::Borrowed(&spec.hosts),
             resolv_conf: Cow::Borrowed(&spec.resolv_conf),
             shm_bytes: spec.shm_bytes,
+            mounts: Cow::Borrowed(&spec.mounts),
+            security: spec.security,
+            limits: Cow::Borrowed(&spec.limits),
             terminal,
         }
+    }
+
+    /// The layers of its root, with the place for its changes.
+    pub(crate) fn layers(&self) -> Layers<'_> {
+        Layers {
+            lowers: self.lowers.iter().map(String::as_str).collect(),
+            changes: Some((&self.upper, &self.work)),
+            userxattr: self.userxattr,
+            volatile: self.volatile,
+            attributes: crate::mounts::no_devices_for(self.security),
+        }
+    }
+
+    /// The layers of its root as they are before it.
+    pub(crate) fn lowers(&self) -> Layers<'_> {
+        Layers { changes: None, ..self.layers() }
     }
 }
 

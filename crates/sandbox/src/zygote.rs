@@ -48,7 +48,7 @@ fn live(channel: &OwnedFd, jobs: &'static [Job]) -> Option<()> {
     leave_descriptors(channel.as_fd()).ok()?;
     // What every step needs and can inherit is done once.
     sys::reset_signals();
-    let kit = privileges::limit_to(privileges::STEP).and_then(|()| Kit::prepare());
+    let kit = Kit::prepare();
     let mut zygote = Zygote { jobs, kit, runs: Vec::new() };
     loop {
         let (request, ended) = zygote.wait(channel.as_fd()).ok()?;
@@ -129,9 +129,14 @@ impl Zygote {
     ) -> Result<OwnedFd, SandboxError> {
         let kit = self.kit.as_ref().map_err(Clone::clone)?;
         let mut namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let mut files = files;
+        let mut cgroup = None;
         match request {
-            Request::Step { own_network } => {
-                if kit.cgroup2 {
+            Request::Step { own_network, own_cgroup } => {
+                if own_cgroup && !files.is_empty() {
+                    cgroup = Some(files.remove(0));
+                }
+                if kit.cgroup2 || own_cgroup {
                     namespaces |= libc::CLONE_NEWCGROUP;
                 }
                 if own_network {
@@ -140,14 +145,15 @@ impl Zygote {
             }
             Request::Job { .. } => namespaces |= libc::CLONE_NEWNET,
         }
-        let forked = match (sys::fork(namespaces), request) {
+        let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+        let forked = match (sys::fork(namespaces, cgroup), request) {
             // Without a network namespace the job's filter still lets it make no socket.
-            (Err(_), Request::Job { .. }) => sys::fork(namespaces & !libc::CLONE_NEWNET),
+            (Err(_), Request::Job { .. }) => sys::fork(namespaces & !libc::CLONE_NEWNET, None),
             (forked, _) => forked,
         };
         let forked = forked.map_err(|errno| SandboxError::SetUp {
             action: "make".into(),
-            target: "a process in new namespaces".into(),
+            target: if cgroup.is_some() { "a process in its cgroup" } else { "a process in new namespaces" }.into(),
             errno: errno.into(),
         })?;
         match forked {
@@ -176,6 +182,7 @@ impl Zygote {
             match request {
                 Request::Step { .. } => step::run(kit, reports, payload, files),
                 Request::Job { index } => {
+                    privileges::limit_to(privileges::STEP)?;
                     let job = self.jobs.get(index).ok_or(SandboxError::UnknownJob { name: index.to_string() })?;
                     job::run(kit, job, reports, payload, files)
                 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use stave_graph::{Exec, Network};
-use stave_sandbox::{Exit, RootFs, StepIo, StepSpec};
+use stave_sandbox::{Exit, RootFs, Security, StepIo, StepSpec};
 use stave_store::{LayerId, Lease, WorkDir};
 
 use super::{Sources, like_parent};
@@ -100,6 +100,10 @@ fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Res
         hosts: net::hosts(&exec.hostname),
         resolv_conf: net::resolv_conf(exec.network, &engine.settings.resolv_conf),
         shm_bytes: SHM_BYTES,
+        mounts: Vec::new(),
+        security: Security::Sandbox,
+        limits: Vec::new(),
+        cgroup: None,
     })
 }
 

@@ -12,3 +12,4 @@ mod life;
 mod rootless;
 mod support;
 mod user;
+mod volumes;

@@ -293,6 +293,34 @@ pub(crate) fn one_call(number: u32, arguments: [u32; 3], compat: bool) -> Vec<u8
     code.extend([
         0x85, 0xc0, 0x79, 0x04, 0xf7, 0xd8, 0xeb, 0x02, 0x31, 0xc0, 0x89, 0xc7, 0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05,
     ]);
+    executable(&code)
+}
+
+/// A program that connects to a socket and prints what it is told.
+pub(crate) fn caller(path: &str) -> Vec<u8> {
+    let mut address = vec![1, 0];
+    address.extend(path.bytes());
+    address.push(0);
+    let length = u8::try_from(address.len()).unwrap();
+    let mut code = vec![0xeb, length];
+    code.extend(&address);
+    // socket(AF_UNIX, SOCK_STREAM, 0)
+    code.extend([0xbf, 1, 0, 0, 0, 0xbe, 1, 0, 0, 0, 0x31, 0xd2, 0xb8, 41, 0, 0, 0, 0x0f, 0x05, 0x89, 0xc7]);
+    // connect(it, address, length)
+    code.push(0xbe);
+    code.extend((ADDRESS + 0x7a).to_le_bytes());
+    code.extend([0xba, length, 0, 0, 0, 0xb8, 42, 0, 0, 0, 0x0f, 0x05]);
+    // read(it, stack, 64), write(1, stack, what came), exit_group(0)
+    code.extend([0x48, 0x8d, 0x74, 0x24, 0xc0, 0xba, 64, 0, 0, 0, 0x31, 0xc0, 0x0f, 0x05]);
+    code.extend([0x89, 0xc2, 0xbf, 1, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05]);
+    code.extend([0x31, 0xff, 0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05]);
+    executable(&code)
+}
+
+/// Where a program is loaded; its code starts 0x78 bytes further.
+const ADDRESS: u32 = 0x40_0000;
+
+fn executable(code: &[u8]) -> Vec<u8> {
     let mut image = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 62, 0, 1, 0, 0, 0];
     for value in [0x40_0078u64, 64, 0] {
         image.extend(value.to_le_bytes());
