@@ -211,9 +211,10 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         let parent_of_dest = parent(dest);
-        let way = if self.request.dest_is_dir { dest } else { parent_of_dest };
         if matches!(node.content, Content::Directory { .. }) {
-            self.places.ensure(way, &self.made())?;
+            // What is in the source is copied, not the source itself: the destination stays as it is, or is made like
+            // any directory on the way.
+            self.places.ensure(dest, &self.made())?;
             self.tree(selection, &source.path, node, dest, self.request.parent)?;
             // Before the next source, which may replace them.
             return self.hard_links();

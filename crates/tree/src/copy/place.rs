@@ -112,12 +112,42 @@ impl<'a> Places<'a> {
     }
 
     /// As [`Self::directory`]. `below` is nothing where the parent is known not to exist in the tree below.
-    pub(super) fn directory_on(
+    fn directory_on(&self, below: Option<&Layers>, path: &[u8], new: &Attributes) -> Result<bool, CopyError> {
+        let (existing, made) = self.make(below, path)?;
+        if let (Some(dir), Some(existing)) = (&made, existing.as_ref().and_then(Stack::top)) {
+            self.set(dir, path, &Attributes::of(existing, path)?)?;
+        } else if let Some(dir) = made {
+            self.set(&dir, path, new)?;
+        }
+        Ok(existing.is_some())
+    }
+
+    /// Makes the directory `path` as a copy of one with `attributes`, which it has afterwards even where it existed; only
+    /// extended attributes that the existing one has and the copied one lacks are kept.
+    ///
+    /// Reference: fsutil, `copy`, which BuildKit copies with.
+    pub(super) fn copied_directory(
         &self,
         below: Option<&Layers>,
         path: &[u8],
-        new: &Attributes,
-    ) -> Result<bool, CopyError> {
+        attributes: &Attributes,
+    ) -> Result<(), CopyError> {
+        let (existing, made) = self.make(below, path)?;
+        let dir = match made {
+            Some(dir) => dir,
+            None => self.into.open_dir_no_links(path)?,
+        };
+        if let Some(existing) = existing.as_ref().and_then(Stack::top) {
+            for xattr in &Attributes::of(existing, path)?.xattrs {
+                set_best_effort(&dir, xattr).map_err(|source| PathError::io("set the attributes of", path, source))?;
+            }
+        }
+        Ok(self.set(&dir, path, attributes)?)
+    }
+
+    /// Makes the single directory `path`. Returns what it is in the tree below, and it itself if the layer did not have
+    /// it yet.
+    fn make(&self, below: Option<&Layers>, path: &[u8]) -> Result<(Option<Stack>, Option<Dir>), CopyError> {
         let (parent, name) = split(path);
         let parent_dir = self.into.open_dir_no_links(parent)?;
         let existing = match below {
@@ -125,22 +155,12 @@ impl<'a> Places<'a> {
             Some(below) => existing_below(below, parent, name, path)?,
         };
         match rustix::fs::mkdirat(&parent_dir, name, Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                return match parent_dir.child(name)? {
-                    Some(Metadata { kind: Kind::Directory, .. }) => Ok(existing.is_some()),
-                    _ => Err(CopyError::OverNonDirectory(shown(path))),
-                };
-            }
-            Err(source) => return Err(PathError::io("create directory", path, source).into()),
-        }
-        let dir = parent_dir.open_dir_no_links(name)?;
-        if let Some(existing) = existing.as_ref().and_then(Stack::top) {
-            self.set(&dir, path, &Attributes::of(existing, path)?)?;
-            Ok(true)
-        } else {
-            self.set(&dir, path, new)?;
-            Ok(false)
+            Ok(()) => Ok((existing, Some(parent_dir.open_dir_no_links(name)?))),
+            Err(Errno::EXIST) => match parent_dir.child(name)? {
+                Some(Metadata { kind: Kind::Directory, .. }) => Ok((existing, None)),
+                _ => Err(CopyError::OverNonDirectory(shown(path))),
+            },
+            Err(source) => Err(PathError::io("create directory", path, source).into()),
         }
     }
 

@@ -40,8 +40,8 @@ impl<'a> Copier<'a> {
         self.leaf(selection, &pair, below.as_ref(), source_path, node, target)
     }
 
-    /// Copies the directory `node` to `target`, whose parent is in the layer. `parents` is the tree below, or nothing
-    /// where the parent is known not to exist there.
+    /// Copies what is in the directory `node` into `target`, which is in the layer. `parents` is the tree below, or nothing
+    /// where the target's parent is known not to exist there.
     pub(super) fn tree(
         &self,
         selection: &'a Selection,
@@ -52,11 +52,11 @@ impl<'a> Copier<'a> {
     ) -> Result<(), CopyError> {
         let Content::Directory { children, .. } = &node.content else { return Ok(()) };
         let from = selection.root.open_dir_no_links(source_path)?;
-        let exists_below = if target.is_empty() {
-            true
-        } else {
-            let new = self.attributes(selection, &from, source_path, node)?;
-            self.places.directory_on(parents, target, &new)?
+        let (parent, name) = split(target);
+        let exists_below = match parents {
+            Some(_) if target.is_empty() => true,
+            Some(below) => below.directory(parent)?.is_some_and(|parent| matches!(parent.below(name), Ok(Some(_)))),
+            None => false,
         };
         let to = self.into.open_dir_no_links(target)?;
         let set_group = to.own_metadata()?.mode & 0o2000 != 0;
@@ -84,7 +84,11 @@ impl<'a> Copier<'a> {
         drop((from, to, below, previous));
         let parents = parents.filter(|_| exists_below);
         directories.into_par_iter().try_for_each(|child| {
-            self.tree(selection, &join(source_path, &child.name), child, &join(target, &child.name), parents)
+            let (source_path, target) = (join(source_path, &child.name), join(target, &child.name));
+            let from = selection.root.open_dir_no_links(&source_path)?;
+            let attributes = self.attributes(selection, &from, &source_path, child)?;
+            self.places.copied_directory(parents, &target, &attributes)?;
+            self.tree(selection, &source_path, child, &target, parents)
         })
     }
 

@@ -108,7 +108,7 @@ fn of_a_directory_the_contents_are_copied() {
     case.copy(&["dir/"], "/new").unwrap();
     assert_tree(
         &case.image(),
-        "new/ 700
+        "new/ 755
          new/a 644 = 1
          new/sub/ 750
          new/sub/b 755 = 2
@@ -119,9 +119,9 @@ fn of_a_directory_the_contents_are_copied() {
     );
 }
 
-/// A136, T106, T110.
+/// A136, T106, T110. Below the destination, a directory of the source gives its attributes to one that exists.
 #[test]
-fn owner_and_mode_are_for_what_is_new() {
+fn owner_and_mode_are_for_what_is_made_or_copied() {
     if !is_root() {
         return;
     }
@@ -137,7 +137,7 @@ fn owner_and_mode_are_for_what_is_new() {
         "e/ 750
          e/new/ 2711 1000:1001
          e/new/f 2711 1000:1001 = x
-         e/old/ 700 5:5
+         e/old/ 2711 1000:1001
          e/old/f 2711 1000:1001 = y",
     );
 }
