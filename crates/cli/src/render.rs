@@ -6,6 +6,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use stave_dockerfile::check::rules;
+use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
 use stave_engine::{BaseFailure, StepCause, StepFailure};
 
@@ -29,6 +31,10 @@ impl Style {
 
     pub(crate) fn bold_red(self, text: &str) -> String {
         self.paint("1;31", text)
+    }
+
+    pub(crate) fn bold_yellow(self, text: &str) -> String {
+        self.paint("1;33", text)
     }
 
     pub(crate) fn cyan(self, text: &str) -> String {
@@ -72,7 +78,25 @@ fn diagnostic(name: &str, text: &str, diagnostic: &Diagnostic, style: Style) -> 
     for advice in &diagnostic.hints {
         block += &hint(advice, style);
     }
+    if let Some(rule) = rules::find(diagnostic.code) {
+        writeln!(block, "{} {}", style.cyan("see:"), rule.url()).expect("writing to a string does not fail");
+    }
     block
+}
+
+/// Returns what the checks found, one line each, for the end of a build.
+pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style) -> String {
+    let count = match findings.len() {
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let mut lines = format!("{} (use --debug to expand):\n", style.bold_yellow(&format!("{count} found")));
+    for finding in findings {
+        let line = position(text, finding.span().start).line;
+        writeln!(lines, " - {}: {} (line {line})", finding.code, printable(&finding.message))
+            .expect("writing to a string does not fail");
+    }
+    lines
 }
 
 fn snippet<'a>(name: &str, text: &'a str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {

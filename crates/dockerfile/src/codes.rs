@@ -54,7 +54,6 @@ codes! {
     BAD_DURATION = "D030", "A time is expected, such as `30s` or `1m30s`, and not less than a millisecond.";
     BAD_RETRIES = "D031", "A number that is not negative is expected.";
     EMPTY_VOLUME = "D032", "The path of a volume is empty.";
-    EMPTY_CONTINUATION = "D033", "An empty line stands inside a continued instruction.";
     UNKNOWN_MOUNT_OPTION = "D034", "Mounts have no such option.";
     BAD_MOUNT_VALUE = "D035", "The option of a mount lacks a value, or has one that it does not know.";
     BAD_MOUNT_SYNTAX = "D036", "The options of a mount are not a list separated by commas.";

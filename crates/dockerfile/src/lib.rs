@@ -9,9 +9,10 @@
 //! 3. Nothing that was written is ignored: an unknown instruction, flag or option is an error that points at it.
 //! 4. A line ending written as CR LF means the same as LF.
 //!
-//! Read `span`, `diagnostic`, `text`, `ast`, then `parse` (top down from its `mod.rs`), `expand` and `plan`.
+//! Read `span`, `diagnostic`, `text`, `ast`, then `parse` (top down from its `mod.rs`), `expand`, `plan` and `check`.
 
 pub mod ast;
+pub mod check;
 pub mod codes;
 pub mod diagnostic;
 pub mod expand;

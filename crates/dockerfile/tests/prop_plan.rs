@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stave_dockerfile::plan::{Base, BuildPlan, Facts, Plan, PlanOptions, plan};
+use stave_dockerfile::check::outline::outline;
+use stave_dockerfile::check::targets::targets;
+use stave_dockerfile::plan::{Base, BuildPlan, Facts, Plan, PlanOptions, Survey, plan, survey};
 use stave_dockerfile::{Diagnostic, parse};
 use stave_graph::{CacheKey, TreeDigest, cache_key};
 use stave_oci::{DiffId, ImageConfig, ImageId, Platform, RootFs};
@@ -182,8 +184,15 @@ proptest! {
         if planned == Plan::Invalid {
             prop_assert!(diagnostics.iter().any(Diagnostic::is_error), "{}", text);
         }
-        for label in diagnostics.iter().flat_map(|diagnostic| &diagnostic.labels) {
+        let file = parse(&text).file;
+        let options = PlanOptions::new("linux/amd64".parse::<Platform>().expect("a platform"));
+        let Survey { findings, mistakes, .. } = survey(&file, &options, &Facts::default());
+        for label in [diagnostics, findings, mistakes].iter().flatten().flat_map(|diagnostic| &diagnostic.labels) {
             prop_assert!(text.get(label.span.range()).is_some());
         }
+        if let Ok(outline) = outline(&file, &options) {
+            prop_assert!(outline.args.iter().all(|arg| text.get(arg.span.range()).is_some()));
+        }
+        prop_assert_eq!(targets(&file).len(), file.stages.len());
     }
 }

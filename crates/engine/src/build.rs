@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 
+use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_oci::Platform;
@@ -161,16 +162,19 @@ impl Planning<'_> {
     fn plan(&mut self, options: &PlanOptions, pull: PullPolicy) -> Result<BuildPlan, BuildFailure> {
         let parsed = parse(&self.source.text);
         let file: Dockerfile = parsed.file;
-        let mut facts = Facts::default();
+        let mut facts = Facts { ignored: self.source.ignored.clone(), ..Facts::default() };
         loop {
             let (plan, found) = plan(&file, options, &facts);
             let diagnostics: Vec<Diagnostic> = parsed.diagnostics.iter().cloned().chain(found).collect();
             match plan {
-                _ if diagnostics.iter().any(Diagnostic::is_error) => return Err(self.invalid(diagnostics)),
+                _ if diagnostics.iter().any(Diagnostic::is_error) => {
+                    return Err(self.invalid(check::settle(&file, &check_config(&file, options)?, diagnostics)));
+                }
                 Plan::Invalid => return Err(self.invalid(diagnostics)),
                 Plan::Need(requests) => self.find_bases(&file, &requests, pull, &mut facts)?,
                 Plan::Ready(plan) => {
-                    self.warn(diagnostics);
+                    let all = diagnostics.into_iter().chain(plan.findings.iter().cloned()).collect();
+                    self.tell(&file, options, all)?;
                     return Ok(*plan);
                 }
             }
@@ -181,11 +185,22 @@ impl Planning<'_> {
         BuildFailure::Dockerfile { name: self.source.name.clone(), text: self.source.text.clone(), diagnostics }
     }
 
-    fn warn(&self, diagnostics: Vec<Diagnostic>) {
-        if !diagnostics.is_empty() {
-            let (name, text) = (self.source.name.clone(), self.source.text.clone());
-            (self.events)(Event::Warnings { name, text, diagnostics });
+    /// Tells warnings and findings. Where the file makes its findings errors, they end the build.
+    fn tell(&self, file: &Dockerfile, options: &PlanOptions, all: Vec<Diagnostic>) -> Result<(), BuildFailure> {
+        let settled = check::settle(file, &check_config(file, options)?, all);
+        if settled.iter().any(Diagnostic::is_error) {
+            return Err(self.invalid(settled));
         }
+        let (findings, diagnostics): (Vec<_>, Vec<_>) =
+            settled.into_iter().partition(|diagnostic| rules::find(diagnostic.code).is_some());
+        let (name, text) = (&self.source.name, &self.source.text);
+        if !diagnostics.is_empty() {
+            (self.events)(Event::Warnings { name: name.clone(), text: text.clone(), diagnostics });
+        }
+        if !findings.is_empty() {
+            (self.events)(Event::Findings { name: name.clone(), text: text.clone(), findings });
+        }
+        Ok(())
     }
 
     /// Finds all `requests` at once. What fails is a mistake at the words that name the image.
@@ -228,6 +243,15 @@ impl Planning<'_> {
             })),
         }
     }
+}
+
+/// Returns what the file says about its checks, or the build argument that takes its place.
+pub(crate) fn check_config(file: &Dockerfile, options: &PlanOptions) -> Result<check::Config, EngineError> {
+    let Some(given) = options.build_args.get(check::BUILD_ARG) else { return Ok(check::Config::of_file(file)) };
+    check::Config::parse(given).map_err(|problem| {
+        let hint = "Write it as in a `# check=` line: `skip=StageNameCasing,UndefinedVar;error=true`.";
+        EngineError::request(format!("build argument `{}`: {problem}", check::BUILD_ARG), Some(hint))
+    })
 }
 
 /// Returns the plan's steps as a person reads them, numbered in the order of the file.

@@ -55,6 +55,15 @@ pub enum Event {
         /// The warnings.
         diagnostics: Vec<Diagnostic>,
     },
+    /// The checks found something in the Dockerfile; the build goes on.
+    Findings {
+        /// The file's name, as the user gave it.
+        name: String,
+        /// The file's text, which the spans point into.
+        text: String,
+        /// What was found, in the order of the file.
+        findings: Vec<Diagnostic>,
+    },
     /// A remark that has no place in the Dockerfile.
     Notice {
         /// A sentence fragment, lower-case.

@@ -5,6 +5,7 @@
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use stave_dockerfile::plan::Ignored;
 use stave_graph::ContextId;
 use stave_oci::BlobDigest;
 use stave_oci::digest::hex;
@@ -26,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// The files.
     pub(crate) context: Context,
+    /// What is left out of them.
+    pub(crate) ignored: Option<Ignored>,
     /// Where the memory of the context's digests is saved.
     memory_name: Option<Vec<u8>>,
     /// Where an archive was unpacked; deleted with this.
@@ -62,11 +65,12 @@ impl Source {
             let line = error.as_bytes()[..offset].split(|&byte| byte == b'\n').count();
             EngineError::request(format!("`{name}` is not UTF-8 text: line {line} has a byte that is none"), None)
         })?;
-        let ignore = read_ignore(&opened, beside)?;
+        let ignored = read_ignore(&opened, beside)?;
+        let ignore = ignored.as_ref().map(|ignored| ignored.rules.clone());
         let now = Time { seconds: (engine.settings.now)(), nanoseconds: 0 };
         let (memory, memory_name) = load_memory(engine, opened.path.as_deref(), now)?;
         let context = Context::open(opened.root, ignore, memory);
-        Ok(Self { name, text, context, memory_name, _unpacked: opened.unpacked })
+        Ok(Self { name, text, context, ignored, memory_name, _unpacked: opened.unpacked })
     }
 
     /// Returns the files of a context. There is only the build context.
@@ -220,7 +224,7 @@ fn inside(path: &[u8], error: PathError) -> EngineError {
 /// Reads the Dockerfile's own ignore file, else the context's.
 ///
 /// Reference: Docker's documentation of build contexts, "Filename and location".
-fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<IgnoreFile>, EngineError> {
+fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<Ignored>, EngineError> {
     let own = match beside {
         Some(IgnoreBeside::Host(path)) => {
             let mut path = path.into_os_string();
@@ -244,9 +248,9 @@ fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<I
         None => read_inside(&opened.root, b".dockerignore")?.map(|bytes| (".dockerignore".to_owned(), bytes)),
     };
     let Some((name, bytes)) = found else { return Ok(None) };
-    let parsed =
+    let rules =
         IgnoreFile::parse(&bytes).map_err(|source| EngineError::tree(format!("cannot use `{name}`"), source))?;
-    Ok(Some(parsed))
+    Ok(Some(Ignored { name, rules }))
 }
 
 /// Loads what earlier builds learned about the files of this directory.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use stave_engine::{
-    BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Grants, Output, RunDefaults,
+    BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Event, Grants, Output, RunDefaults,
 };
 
 use super::{Context, settled};
@@ -24,8 +25,24 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let host = context.host(Processes::Some)?;
     let mode = if report.quiet { ProgressMode::Quiet } else { report.progress };
     let display = Display::start(mode, context.style);
-    let result = host.engine.build(request, &|event| display.report(event));
+    let findings = Mutex::new(None);
+    let result = host.engine.build(request, &|event| {
+        if let Event::Findings { name, text, findings: found } = &event {
+            *findings.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((name.clone(), text.clone(), found.clone()));
+        }
+        display.report(event);
+    });
     display.finish();
+    if let Some((name, text, found)) = findings.into_inner().unwrap_or_else(PoisonError::into_inner)
+        && !matches!(mode, ProgressMode::Quiet | ProgressMode::Rawjson)
+    {
+        crate::print_error(&if context.global.debug {
+            render::diagnostics(&name, &text, &found, context.style)
+        } else {
+            render::findings_summary(&text, &found, context.style)
+        });
+    }
     let outcome = settled(&host, result.map_err(Failure::from))?;
     report.write(&outcome)?;
     Ok(0)

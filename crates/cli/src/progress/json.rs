@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use stave_dockerfile::Severity;
+use stave_dockerfile::span::position;
+use stave_dockerfile::{Diagnostic, Severity};
 use stave_engine::{Event, Stream};
 
 use super::Screen;
@@ -44,20 +45,10 @@ fn fields(event: &Event) -> Value {
             json!({ "event": "planned", "steps": steps.iter().map(step).collect::<Vec<_>>() })
         }
         Event::Warnings { name, text, diagnostics } => {
-            let warning = |diagnostic: &stave_dockerfile::Diagnostic| {
-                let span = diagnostic.labels.iter().find(|label| label.primary).map(|label| label.span);
-                let line =
-                    span.map(|span| 1 + text.bytes().take(span.range().start).filter(|&byte| byte == b'\n').count());
-                let severity = match diagnostic.severity {
-                    Severity::Error => "error",
-                    Severity::Warning => "warning",
-                };
-                json!({
-                    "code": diagnostic.code, "severity": severity, "message": diagnostic.message, "line": line,
-                    "hints": diagnostic.hints,
-                })
-            };
-            json!({ "event": "warnings", "file": name, "warnings": diagnostics.iter().map(warning).collect::<Vec<_>>() })
+            json!({ "event": "warnings", "file": name, "warnings": diagnostics_of(text, diagnostics) })
+        }
+        Event::Findings { name, text, findings } => {
+            json!({ "event": "findings", "file": name, "findings": diagnostics_of(text, findings) })
         }
         Event::Notice { message } => json!({ "event": "notice", "message": message }),
         Event::StepStarted { step } => json!({ "event": "step-started", "step": step.0 }),
@@ -83,6 +74,22 @@ fn fields(event: &Event) -> Value {
             json!({ "event": "task-finished", "task": task.0, "took": took.as_secs_f64() })
         }
     }
+}
+
+fn diagnostics_of(text: &str, diagnostics: &[Diagnostic]) -> Vec<Value> {
+    let object = |diagnostic: &Diagnostic| {
+        let severity = match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let line =
+            diagnostic.labels.iter().find(|label| label.primary).map(|label| position(text, label.span.start).line);
+        json!({
+            "code": diagnostic.code, "severity": severity, "message": diagnostic.message, "line": line,
+            "hints": diagnostic.hints,
+        })
+    };
+    diagnostics.iter().map(object).collect()
 }
 
 #[cfg(test)]

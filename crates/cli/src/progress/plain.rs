@@ -116,6 +116,8 @@ impl Screen for Plain {
             Event::Warnings { name, text, diagnostics } => {
                 out.write_all(render::diagnostics(name, text, diagnostics, self.style).as_bytes())
             }
+            // They are shown when the build has ended.
+            Event::Findings { .. } => Ok(()),
             Event::Notice { message } => writeln!(out, "note: {}", render::printable(message)),
             Event::StepStarted { step } => self.begin(at, *step, out).map(drop),
             Event::StepCached { step } => {

@@ -138,6 +138,8 @@ impl Screen for Tty {
                 let text = render::diagnostics(name, text, diagnostics, self.style);
                 self.above.extend(text.lines().map(str::to_owned));
             }
+            // They are shown when the build has ended.
+            Event::Findings { .. } => {}
             Event::Notice { message } => self.above.push(format!("note: {}", render::printable(message))),
             Event::StepStarted { step } => {
                 let title = self.titles.get(step).cloned().unwrap_or_default();

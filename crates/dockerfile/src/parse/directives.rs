@@ -1,14 +1,12 @@
 //! Parser directives: comments at the very top of the file that change how it is read.
 
 use super::Parser;
-use super::flags::list_or;
 use super::json;
 use super::source::Line;
 use crate::ast::{Directive, DirectiveKind};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
-use crate::suggest::nearest;
 use crate::text::Text;
 
 /// What stands in front of a directive.
@@ -79,15 +77,10 @@ impl Parser<'_> {
         }
     }
 
+    /// Says what is wrong with the options of a `check`. A name that no check has is passed over.
     fn check_directive(&mut self, value: &Text) {
-        let mut start = 0;
-        for part in value.as_str().split(';') {
-            let range = start..start + part.len();
-            start = range.end + 1;
-            if let Some(problem) = check_problem(part) {
-                let part = value.slice(range).trim();
-                self.say(problem(part.span()));
-            }
+        for mistake in crate::check::read(value.as_str()).1 {
+            self.say(bad_check(value, mistake));
         }
     }
 
@@ -138,22 +131,10 @@ fn name(kind: DirectiveKind) -> &'static str {
     }
 }
 
-/// Says what is wrong with one option of `check`.
-fn check_problem(option: &str) -> Option<impl Fn(Span) -> Diagnostic> {
-    const OPTIONS: [&str; 3] = ["skip", "error", "experimental"];
-    let (key, value) =
-        option.split_once('=').map_or((option.trim(), None), |(key, value)| (key.trim(), Some(value.trim())));
-    let (message, near) = match (key, value) {
-        ("skip" | "experimental", Some(_)) => return None,
-        ("error", Some(value)) if go_bool(value).is_some() => return None,
-        ("error", Some(value)) => (format!("expected `true` or `false` for `error`, got `{value}`"), None),
-        (key, None) if OPTIONS.contains(&key) => (format!("check option `{key}` has no value"), None),
-        (key, _) => (format!("expected {} as check option, got `{key}`", list_or(&OPTIONS)), nearest(key, OPTIONS)),
-    };
-    Some(move |span| {
-        let hint = near.map(|near| format!("A similar option is `{near}`."));
-        Diagnostic::error(codes::BAD_CHECK_DIRECTIVE, span, message.clone()).maybe_hint(hint)
-    })
+/// What is wrong in the options of a `check` directive.
+pub(super) fn bad_check(value: &Text, mistake: crate::check::Mistake) -> Diagnostic {
+    let make = if mistake.harmless { Diagnostic::warning } else { Diagnostic::error };
+    make(codes::BAD_CHECK_DIRECTIVE, value.span_of(mistake.range), mistake.message).maybe_hint(mistake.hint)
 }
 
 /// Reads what Go's `strconv.ParseBool` takes.

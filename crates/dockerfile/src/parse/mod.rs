@@ -19,6 +19,7 @@ mod source;
 mod words;
 
 use crate::ast::{Directive, Dockerfile, Head, Instruction, InstructionKind, Onbuild, Stage};
+use crate::check::{self, rules};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
@@ -155,17 +156,27 @@ impl<'a> Parser<'a> {
                     continue;
                 }
                 let keyword_end = line.as_str().find(words::BLANKS).unwrap_or(line.len());
-                for span in empty_lines {
+                if let [first, others @ ..] = empty_lines.as_slice() {
                     let message = "empty line inside a continued instruction";
-                    let diagnostic = Diagnostic::warning(codes::EMPTY_CONTINUATION, span, message)
+                    let finding = Diagnostic::warning(rules::NO_EMPTY_CONTINUATION, *first, message)
                         .also(line.span_of(0..keyword_end), "the instruction starts here")
                         .hint("Remove the line; other builders will refuse it one day.");
-                    self.say(diagnostic);
+                    self.say(others.iter().fold(finding, |finding, span| finding.also(*span, "another one")));
                 }
                 self.any = true;
+                self.check_comments(&comments);
                 if let Some(parsed) = self.instruction(&line, comments) {
                     self.keep(parsed);
                 }
+            }
+        }
+    }
+
+    /// Says what is wrong with a `check=` above one instruction. It may be an ordinary comment, so nothing fails for it.
+    fn check_comments(&mut self, comments: &[Text]) {
+        for value in comments.iter().filter_map(check::comment_value) {
+            for mistake in check::read(value.as_str()).1 {
+                self.say(directives::bad_check(&value, check::Mistake { harmless: true, ..mistake }));
             }
         }
     }

@@ -29,7 +29,6 @@ codes! {
     PATTERN = "D117": "A pattern with wildcards is malformed.";
     EMPTY = "D118": "A value that must say something is empty once its variables are expanded.";
     NETWORK = "D119": "A network is none of `default`, `none` and `host`.";
-    DUPLICATE_STAGE = "D120": "Two stages have the same name; the later one is meant by all that follows it.";
     TOO_LARGE = "D121": "The stages are more, or their environments and history larger, than any real file makes them.";
     MOUNT = "D122": "A mount of `RUN` is not what its type needs, once its variables are expanded.";
     DEVICE = "D123": "A device is not written as `vendor.com/class=name`, with or without `,required`.";

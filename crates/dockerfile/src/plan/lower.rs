@@ -13,6 +13,7 @@ use super::variables::Variables;
 use super::words::{body, word, words};
 use super::{BaseRequest, Facts, PlanOptions, Step, codes};
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
+use crate::check;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::text::Text;
@@ -30,6 +31,8 @@ pub(super) struct Lowering<'a> {
     /// The variables of `FROM` lines, which `ARG`s of stages may take over.
     pub(super) globals: &'a Variables,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// What the checks found.
+    pub(super) findings: Vec<Diagnostic>,
     pub(super) graph: Graph,
     pub(super) origins: Vec<Span>,
     /// Base images that are not known yet, in the order in which they are named.
@@ -45,12 +48,14 @@ impl Lowering<'_> {
     /// Lowers stage `index`. A stage whose base is a mistake is left out.
     pub(super) fn stage(&mut self, index: usize) {
         let first_step = self.steps.len();
+        check::repeated(&self.file.stages[index], &mut self.findings);
         let Some(mut stage) = self.begin(index) else { return };
         if self.charge(stage.bytes(), self.file.stages[index].base.span()).is_none() {
             return;
         }
         for (number, instruction) in self.file.stages[index].instructions.iter().enumerate() {
             let (before, lines) = (stage.node, stage.history.len());
+            self.check_instruction(&stage, (index, number), instruction);
             // A mistake has been reported; the rest of the stage may have more.
             let _lowered: Option<()> = self.instruction(&mut stage, (index, number), instruction);
             let mut bytes: usize = stage.history[lines..].iter().map(super::HistoryItem::bytes).sum();
@@ -170,6 +175,12 @@ impl Lowering<'_> {
             stage.variables.incomplete = true;
             return stage;
         };
+        self.findings.extend(check::base_platform(
+            &request.reference,
+            &base.config.platform(),
+            &request.platform,
+            span,
+        ));
         let node = self.image_node(base, span);
         let mut stage = Stage::from_image(node, request, &base.config);
         stage.config.config.on_build.clear();
@@ -177,7 +188,8 @@ impl Lowering<'_> {
     }
 
     fn miss(&mut self, request: &BaseRequest, span: Span) {
-        if !self.missing.iter().any(|(known, _)| known == request) {
+        let told = self.facts.absent.contains(request) || self.missing.iter().any(|(known, _)| known == request);
+        if !told {
             self.missing.push((request.clone(), span));
         }
     }

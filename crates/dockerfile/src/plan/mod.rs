@@ -10,6 +10,7 @@
 //! Read `values` (what goes in and comes out), `stages` (what names mean), `triggers` (what bases add), `lower` (top down),
 //! then the instructions: `run` and `mounts`, `copy`, `metadata`.
 
+mod checks;
 pub mod codes;
 mod copy;
 mod go_text;
@@ -26,11 +27,14 @@ mod values;
 mod variables;
 mod words;
 
+pub use checks::survey;
+pub(crate) use checks::{Needed, needed_stages};
 pub use stages::similar_stage;
 pub use values::{
-    Base, BaseRequest, BuildPlan, Facts, HistoryItem, NamedContext, Plan, PlanOptions, RunDefaults, StageLabel, Step,
-    context_name,
+    Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults,
+    StageLabel, Step, Survey, context_name,
 };
+pub(crate) use variables::{Variables, is_hidden};
 
 use std::collections::BTreeMap;
 
@@ -39,7 +43,6 @@ use stave_graph::Graph;
 use crate::ast::{Dockerfile, InstructionKind};
 use crate::diagnostic::Diagnostic;
 use lower::Lowering;
-use variables::Variables;
 
 /// Plans the build of a file, as far as `facts` allow, and says what is wrong with the file.
 ///
@@ -56,27 +59,13 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
     let Some(bases) = stages::bases(file, options, &globals, &mut diagnostics) else {
         return (Plan::Invalid, diagnostics);
     };
+    let mut findings = checks::of_whole_file(file, options, &predefined, &globals);
     let (file, anchors) = triggers::apply(file, &bases, options, facts, &mut diagnostics);
     let file = &*file;
     let stages = stages::resolve(file, bases, options, &mut diagnostics);
-    let mut lowering = Lowering {
-        file,
-        options,
-        facts,
-        stages: &stages,
-        globals: &globals,
-        diagnostics,
-        graph: Graph::new(),
-        origins: Vec::new(),
-        missing: Vec::new(),
-        steps: Vec::new(),
-        done: BTreeMap::new(),
-        bytes: 0,
-    };
-    for &index in &stages.needed {
-        lowering.stage(index);
-    }
-    let Lowering { diagnostics, graph, mut origins, missing, mut steps, mut done, .. } = lowering;
+    let lowering = lowered(file, options, facts, &stages, &globals, diagnostics);
+    let Lowering { diagnostics, graph, mut origins, missing, mut steps, mut done, findings: more, .. } = lowering;
+    findings.extend(more);
     let mut diagnostics: Vec<Diagnostic> = diagnostics.into_iter().map(|one| anchors.settle(one)).collect();
     for span in origins.iter_mut().chain(steps.iter_mut().map(|step| &mut step.span)) {
         *span = anchors.place(*span);
@@ -100,9 +89,40 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
         history: target.history,
         steps,
         unused_build_args,
+        findings,
         origins,
     };
     (Plan::Ready(Box::new(plan)), diagnostics)
+}
+
+/// Lowers the stages that are needed.
+fn lowered<'a>(
+    file: &'a Dockerfile,
+    options: &'a PlanOptions,
+    facts: &'a Facts,
+    stages: &'a stages::Stages,
+    globals: &'a Variables,
+    diagnostics: Vec<Diagnostic>,
+) -> Lowering<'a> {
+    let mut lowering = Lowering {
+        file,
+        options,
+        facts,
+        stages,
+        globals,
+        diagnostics,
+        findings: Vec::new(),
+        graph: Graph::new(),
+        origins: Vec::new(),
+        missing: Vec::new(),
+        steps: Vec::new(),
+        done: BTreeMap::new(),
+        bytes: 0,
+    };
+    for &index in &stages.needed {
+        lowering.stage(index);
+    }
+    lowering
 }
 
 /// The variables of `FROM` lines: what is predefined, and the `ARG`s before the first `FROM`, from left to right.

@@ -117,7 +117,6 @@ pub(super) fn resolve(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Stages {
     let mut stages = Stages { bases, ..Stages::default() };
-    report_duplicates(file, diagnostics);
     for (index, stage) in file.stages.iter().enumerate() {
         for (number, instruction) in stage.instructions.iter().enumerate() {
             for (slot, value) in froms(instruction) {
@@ -152,20 +151,6 @@ fn froms(instruction: &Instruction) -> Vec<(usize, &Text)> {
             mounts.collect()
         }
         _ => Vec::new(),
-    }
-}
-
-fn report_duplicates(file: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
-    for (index, stage) in file.stages.iter().enumerate() {
-        let Some(name) = &stage.name else { continue };
-        if let Some(earlier) = find(file, &name.name, index) {
-            let message = format!("two stages are named `{}`", name.name);
-            diagnostics.push(
-                Diagnostic::warning(codes::DUPLICATE_STAGE, name.written.span(), message)
-                    .label("meant by all that follows")
-                    .also(definition(&file.stages[earlier]), "first defined here"),
-            );
-        }
     }
 }
 

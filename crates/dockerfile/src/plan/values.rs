@@ -1,10 +1,12 @@
 //! What goes into a plan and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stave_graph::{ContextId, GitSource, Graph, Network, NodeId, Origin, Ulimit};
 use stave_oci::{ImageConfig, ImageId, Platform, Reference};
+use stave_pattern::IgnoreFile;
 
+use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 
 /// What the user asked for beside the Dockerfile.
@@ -115,6 +117,30 @@ pub struct Base {
 pub struct Facts {
     /// Base images that were asked for.
     pub bases: BTreeMap<BaseRequest, Base>,
+    /// Base images that cannot be had. Only [`survey`](super::survey) goes on without them.
+    pub absent: BTreeSet<BaseRequest>,
+    /// What the context leaves out.
+    pub ignored: Option<Ignored>,
+}
+
+/// The ignore file of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// What the user calls it.
+    pub name: String,
+    /// What it says.
+    pub rules: IgnoreFile,
+}
+
+/// What [`survey`](super::survey) returns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Survey {
+    /// These base images must be known, or be said to be absent, then it is to be called again.
+    pub missing: Vec<(BaseRequest, Span)>,
+    /// What is wrong with the file.
+    pub mistakes: Vec<Diagnostic>,
+    /// What the checks found.
+    pub findings: Vec<Diagnostic>,
 }
 
 /// What [`plan`](super::plan) returns.
@@ -145,6 +171,8 @@ pub struct BuildPlan {
     pub steps: Vec<Step>,
     /// Build arguments that nothing declares, in order.
     pub unused_build_args: Vec<String>,
+    /// What the checks found, whether the file wants to hear it or not.
+    pub findings: Vec<Diagnostic>,
     pub(super) origins: Vec<Span>,
 }
 

@@ -6,11 +6,11 @@ use super::PlanOptions;
 use crate::ast::{Dockerfile, InstructionKind};
 
 /// Variables in the order of their first definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Variables {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Variables {
     entries: Vec<(String, String)>,
     /// Whether there may be more that are not known yet: those of a base image that was only asked for.
-    pub(super) incomplete: bool,
+    pub(crate) incomplete: bool,
 }
 
 impl Variables {
@@ -18,24 +18,24 @@ impl Variables {
         Self { entries: Vec::new(), incomplete: false }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Defines a variable, in its old place if it had one.
-    pub(super) fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         match self.entries.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => value.clone_into(old),
             None => self.entries.push((name.to_owned(), value.to_owned())),
         }
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
     /// Returns about how much memory a copy takes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| size_of_val(entry) + entry.0.len() + entry.1.len()).sum()
     }
 
@@ -86,7 +86,7 @@ pub(super) fn proxies(options: &PlanOptions, declared: &Variables) -> Vec<String
 }
 
 /// Arguments that configure the scan for a bill of materials; they never reach a command.
-pub(super) fn is_hidden(name: &str) -> bool {
+pub(crate) fn is_hidden(name: &str) -> bool {
     matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
 }
 

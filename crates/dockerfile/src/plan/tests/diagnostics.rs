@@ -192,17 +192,6 @@ fn words_that_depend_on_a_base_wait_for_it() {
 }
 
 #[test]
-fn duplicate_names_are_a_warning() {
-    check(
-        "FROM a AS x\nFROM b AS X\n",
-        "
-warning[D120]: two stages are named `x`
-  ! line 2: `X` meant by all that follows
-  - line 1: `x` first defined here",
-    );
-}
-
-#[test]
 fn a_small_file_cannot_fill_the_memory() {
     let doubled = format!("FROM scratch\nENV a=0123456789\n{}{}", "ENV a=$a$a\n".repeat(16), "RUN x\n".repeat(1_000));
     let stages = format!("FROM scratch\nENV a={}\n{}", "x".repeat(1_000), "FROM 0\nARG x\n".repeat(10));
