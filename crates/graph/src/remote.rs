@@ -426,6 +426,10 @@ fn apply_query(address: &mut GitAddress, query: &str) -> Result<(), GitAddressEr
         }
     }
     let source = &mut address.source;
+    // An address that names a commit and nothing else means that commit, not whatever is the newest.
+    if source.reference.is_none() && source.checksum.as_deref().is_some_and(is_whole_commit) {
+        source.reference.clone_from(&source.checksum);
+    }
     if source.fetch_by_commit && !source.checksum.as_deref().is_some_and(is_whole_commit) {
         return Err(GitAddressError::CommitNeeded);
     }

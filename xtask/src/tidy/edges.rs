@@ -14,10 +14,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("store", &["oci", "tree"], &[]),
     ("sandbox", &["oci"], &[]),
     ("http", &[], &[]),
+    ("fetch", &["graph", "http", "oci"], &["testkit"]),
     ("registry", &["http", "oci"], &["testkit"]),
     (
         "engine",
-        &["dockerfile", "graph", "http", "oci", "pattern", "registry", "sandbox", "solve", "store", "tree"],
+        &["dockerfile", "fetch", "graph", "http", "oci", "pattern", "registry", "sandbox", "solve", "store", "tree"],
         &["testkit"],
     ),
     ("cli", &["dockerfile", "engine", "oci"], &["testkit"]),
