@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use stave_engine::sandbox::SandboxError;
 use stave_engine::store::{ContainerError, ImageError};
@@ -29,6 +30,16 @@ pub(crate) struct Failure {
     hint: Option<String>,
     /// Whether a user or a group was needed that this process does not have.
     needs_ids: bool,
+    space: Space,
+}
+
+/// Whether a file system was full.
+#[derive(Debug)]
+enum Space {
+    /// None was, as far as one can tell.
+    Enough,
+    /// The store's, or whichever holds this file. What is no absolute path is a thing of the store.
+    Lacking(Option<PathBuf>),
 }
 
 #[derive(Debug)]
@@ -42,7 +53,7 @@ enum Content {
 impl Failure {
     /// Ends with `code` without a word.
     pub(crate) fn silent(code: u8) -> Self {
-        Self { code, content: Content::Silent, hint: None, needs_ids: false }
+        Self { code, content: Content::Silent, hint: None, needs_ids: false, space: Space::Enough }
     }
 
     /// A mistake in what was asked.
@@ -56,7 +67,7 @@ impl Failure {
     }
 
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, content: Content::Message(message.into()), hint: None, needs_ids: false }
+        Self { code, content: Content::Message(message.into()), hint: None, needs_ids: false, space: Space::Enough }
     }
 
     /// Something around stave does not do what it should.
@@ -64,7 +75,8 @@ impl Failure {
         if is_closed_pipe(error) {
             return Self::silent(PIPE_CLOSED);
         }
-        Self::new(ENVIRONMENT, render::chain(error))
+        let space = if caused_by(error, is_full) { Space::Lacking(None) } else { Space::Enough };
+        Self { space, ..Self::new(ENVIRONMENT, render::chain(error)) }
     }
 
     /// The user ended it by this signal.
@@ -90,6 +102,18 @@ impl Failure {
     pub(crate) fn with_ids_advice(mut self, advice: Option<&str>) -> Self {
         if self.needs_ids && self.hint.is_none() {
             self.hint = advice.map(str::to_owned);
+        }
+        self
+    }
+
+    /// Adds advice on the store's file system if that was full. `advice` makes it of the store's root.
+    pub(crate) fn with_space_advice(mut self, root: &Path, advice: impl FnOnce(&Path) -> Option<String>) -> Self {
+        let is_stores = match &self.space {
+            Space::Enough => false,
+            Space::Lacking(file) => file.as_ref().is_none_or(|file| file.is_relative() || file.starts_with(root)),
+        };
+        if is_stores && self.hint.is_none() {
+            self.hint = advice(root);
         }
         self
     }
@@ -136,7 +160,7 @@ impl From<EngineError> for Failure {
         }
         let code = code_of(&error);
         let content = Content::Message(render::chain(&error));
-        Self { code, content, hint: error.hint(), needs_ids: lacks_id(&error) }
+        Self { code, content, hint: error.hint(), needs_ids: lacks_id(&error), space: space(&error) }
     }
 }
 
@@ -162,7 +186,17 @@ impl From<BuildFailure> for Failure {
             BuildFailure::Environment(error) => lacks_id(error),
             _ => false,
         };
-        Self { code, content: Content::Build(Box::new(failure)), hint: None, needs_ids }
+        let space = match &failure {
+            BuildFailure::Step(step) => match &step.cause {
+                StepCause::Refused(error) => space(error),
+                StepCause::Exit(_) | StepCause::Signal(_) if says_full(&step.last_lines) => Space::Lacking(None),
+                StepCause::Exit(_) | StepCause::Signal(_) => Space::Enough,
+            },
+            BuildFailure::Base(failure) => space(&failure.error),
+            BuildFailure::Environment(error) => space(error),
+            BuildFailure::Dockerfile { .. } | BuildFailure::Interrupted => Space::Enough,
+        };
+        Self { code, content: Content::Build(Box::new(failure)), hint: None, needs_ids, space }
     }
 }
 
@@ -237,6 +271,24 @@ fn is_machine(kind: io::ErrorKind) -> bool {
     )
 }
 
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn space(error: &EngineError) -> Space {
+    match error {
+        error if !caused_by(error, is_full) => Space::Enough,
+        EngineError::Io { path, .. } => Space::Lacking(Some(path.clone())),
+        _ => Space::Lacking(None),
+    }
+}
+
+/// Whether a command's last words are those that the C library has for a full file system.
+fn says_full(lines: &[String]) -> bool {
+    let says = |line: &String, text: &str| line.to_ascii_lowercase().contains(text);
+    lines.iter().any(|line| says(line, "no space left on device") || says(line, "disk quota exceeded"))
+}
+
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
     caused_by(error, |kind| kind == io::ErrorKind::BrokenPipe)
 }
@@ -245,14 +297,16 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 fn caused_by(error: &(dyn Error + 'static), is: impl Fn(io::ErrorKind) -> bool) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let kind = error
-            .downcast_ref::<io::Error>()
+        let io_error = error.downcast_ref::<io::Error>();
+        let kind = io_error
             .map(io::Error::kind)
             .or_else(|| error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.kind()));
         if kind.is_some_and(&is) {
             return true;
         }
-        cause = error.source();
+        // The source of an io error that wraps another error is what is behind that one.
+        let wrapped = io_error.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        cause = wrapped.or_else(|| error.source());
     }
     false
 }
@@ -273,6 +327,30 @@ mod tests {
         assert_eq!(Failure::from(EngineError::Container(ContainerError::NotFound("x".to_owned()))).code, FAILED);
         assert_eq!(Failure::from(EngineError::Request { message: "x".to_owned(), hint: None }).code, USAGE);
         assert_eq!(Failure::interrupted(15).code, 143);
+    }
+
+    #[test]
+    fn a_full_file_system_is_the_stores_unless_the_file_is_elsewhere() {
+        let hint = |error: EngineError| {
+            let advice = |root: &Path| Some(root.display().to_string());
+            Failure::from(error).with_space_advice(Path::new("/store"), advice).hint
+        };
+        let full = |path: &str| EngineError::Io {
+            action: "write",
+            path: path.into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(hint(full("/store/layers/x")).as_deref(), Some("/store"));
+        assert_eq!(hint(full("/elsewhere/x")), None);
+        assert_eq!(hint(io_error(io::ErrorKind::PermissionDenied)), None);
+        let copying =
+            EngineError::Tree { context: "x".to_owned(), source: io::Error::from(io::ErrorKind::QuotaExceeded).into() };
+        assert_eq!(hint(copying).as_deref(), Some("/store"));
+        let wrapped = io::Error::other(full("/store/x"));
+        let packing = EngineError::Tree { context: "x".to_owned(), source: wrapped.into() };
+        assert_eq!(hint(packing).as_deref(), Some("/store"));
+        assert!(says_full(&["write failed, filesystem is full".into(), "dd: error: No space left on device".into()]));
+        assert!(!says_full(&["no space".into()]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
@@ -11,6 +11,7 @@ use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Settings}
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::human;
 use crate::signals::{self, Received};
 
 /// An engine, and what the user does to stop it.
@@ -78,8 +79,23 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
     Ok(Host { engine, signals, ids_advice: map.advice() })
 }
 
+/// Says how full the file system of a store is, and what to do about it.
+pub(crate) fn space_advice(root: &Path) -> Option<String> {
+    let place = root.ancestors().find(|place| place.exists())?;
+    let space = rustix::fs::statvfs(place).ok()?;
+    let (free, whole) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
+    let files = if space.f_files > 0 && space.f_favail == 0 { ", and no inodes" } else { "" };
+    Some(format!(
+        "The file system of the store `{}` has {} of {} free{files}. `stave store prune` removes what no image needs; \
+         `--root` names a store elsewhere.",
+        root.display(),
+        human::size(free),
+        human::size(whole)
+    ))
+}
+
 /// Returns where the store is.
-fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+pub(crate) fn store_root(global: &Global) -> Result<PathBuf, Failure> {
     let chosen = global.root.clone().or_else(|| path_variable("STAVE_ROOT"));
     let root = match chosen {
         Some(root) => root,

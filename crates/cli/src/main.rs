@@ -56,6 +56,10 @@ fn run() -> u8 {
     match command::run(cli.command, &Context { global: &cli.global, style }) {
         Ok(code) => code,
         Err(failure) => {
+            let failure = match host::store_root(&cli.global) {
+                Ok(root) => failure.with_space_advice(&root, host::space_advice),
+                Err(_) => failure,
+            };
             print_error(&failure.render(style));
             failure.code
         }

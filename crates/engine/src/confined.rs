@@ -45,10 +45,50 @@ pub(crate) struct Unpacked {
     pub(crate) implied: Vec<Vec<u8>>,
 }
 
-/// What was wrong in the confined process. Its causes are in the text.
+/// What was wrong in the confined process.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wrong {
+    /// The error with its causes, down to what the kernel said.
+    text: String,
+    /// What that was.
+    errno: Option<i32>,
+}
+
+impl Wrong {
+    /// Takes an error apart.
+    fn new(error: &(dyn std::error::Error + 'static)) -> Self {
+        let (mut text, mut cause) = (error.to_string(), error.source());
+        while let Some(error) = cause {
+            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if errno.is_some() {
+                return Self { text, errno };
+            }
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self { text, errno: None }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Self {
+        Self { text, errno: None }
+    }
+}
+
+/// [`Wrong`] on this side.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct ConfinedError(String);
+#[error("{text}")]
+struct ConfinedError {
+    text: String,
+    source: Option<io::Error>,
+}
+
+impl From<Wrong> for ConfinedError {
+    fn from(wrong: Wrong) -> Self {
+        Self { text: wrong.text, source: wrong.errno.map(io::Error::from_raw_os_error) }
+    }
+}
 
 fn apply_layer_job(input: JobInput) -> Vec<u8> {
     work(input, |request, tar, root| {
@@ -66,15 +106,15 @@ fn work(
     unpack: impl FnOnce(&Request, &mut dyn Read, &Dir) -> Result<Applied, UnpackError>,
 ) -> Vec<u8> {
     let result = (|| {
-        let request: Request = serde_json::from_slice(&input.request).map_err(|error| error.to_string())?;
+        let request: Request = serde_json::from_slice(&input.request).map_err(|error| Wrong::new(&error))?;
         let mut files = input.files.into_iter();
         let (Some(root), Some(tar)) = (files.next(), files.next()) else {
-            return Err("the job needs a directory and a stream".to_owned());
+            return Err(Wrong::from("the job needs a directory and a stream".to_owned()));
         };
         let mut tar = io::BufReader::with_capacity(CHUNK_BYTES, std::fs::File::from(tar));
-        let applied = unpack(&request, &mut tar, &Dir::from_fd(root)).map_err(|error| chain(&error))?;
+        let applied = unpack(&request, &mut tar, &Dir::from_fd(root)).map_err(|error| Wrong::new(&error))?;
         // What follows the end of the archive belongs to its digest.
-        io::copy(&mut tar, &mut io::sink()).map_err(|error| error.to_string())?;
+        io::copy(&mut tar, &mut io::sink()).map_err(|error| Wrong::new(&error))?;
         Ok(Unpacked {
             entries: applied.entries,
             tar_bytes: 0,
@@ -84,17 +124,6 @@ fn work(
         })
     })();
     serde_json::to_vec(&result).unwrap_or_default()
-}
-
-/// Returns an error and its causes as one fragment.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Unpacks the layer in `blob`, compressed or not, into `into`. Returns the digest of its tar, and what it was.
@@ -157,9 +186,10 @@ fn run(
     });
     let answer = child.wait()?;
     engine.go_on()?;
-    let answer: Result<Unpacked, String> = serde_json::from_slice(&answer).map_err(|error| failed(error.into()))?;
+    let answer: Result<Unpacked, Wrong> = serde_json::from_slice(&answer).map_err(|error| failed(error.into()))?;
     // A broken stream makes the other side fail too; the cause is on this side.
     let (diff_id, tar_bytes) = fed.map_err(failed)?;
-    let unpacked = answer.map_err(|text| EngineError::tree(format!("cannot unpack {what}"), ConfinedError(text)))?;
+    let unpacked =
+        answer.map_err(|wrong| EngineError::tree(format!("cannot unpack {what}"), ConfinedError::from(wrong)))?;
     Ok((diff_id, Unpacked { tar_bytes, ..unpacked }))
 }

@@ -41,15 +41,15 @@ pub(crate) fn write(
         (kind, dest) => {
             let mut sink = Sink::open(dest)?;
             let _task = Task::start(events, format!("write {}", sink.name()));
-            let manifest = match kind {
+            let written = match kind {
                 OutputKind::Tar | OutputKind::Local => {
-                    rootfs(engine, layers, image.epoch, &mut sink.out)?;
-                    None
+                    rootfs(engine, layers, image.epoch, &mut sink.out).map(|()| None)
                 }
                 OutputKind::Oci | OutputKind::Docker => {
-                    Some(archive(engine, lease, image, names, kind, &mut sink.out, events)?)
+                    archive(engine, lease, image, names, kind, &mut sink.out, events).map(Some)
                 }
             };
+            let manifest = written.map_err(|error| sink.failure().unwrap_or(error))?;
             sink.finish()?;
             Ok(manifest)
         }
@@ -58,14 +58,14 @@ pub(crate) fn write(
 
 /// Where bytes go: a stream, or a file that appears under its name when it is complete.
 struct Sink {
-    out: BufWriter<Box<dyn Write + Send>>,
+    out: BufWriter<Watched>,
     file: Option<(PathBuf, PathBuf)>,
 }
 
 impl Sink {
     fn open(dest: Destination) -> Result<Self, EngineError> {
         let path = match dest {
-            Destination::Stream(stream) => return Ok(Self { out: BufWriter::new(stream), file: None }),
+            Destination::Stream(stream) => return Ok(Self { out: BufWriter::new(Watched::new(stream)), file: None }),
             Destination::Path(path) => path,
         };
         let fail = |source| EngineError::io("write", &path, source);
@@ -73,13 +73,19 @@ impl Sink {
         let special = std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
         if special {
             let file = File::options().write(true).open(&path).map_err(fail)?;
-            return Ok(Self { out: BufWriter::new(Box::new(file)), file: None });
+            return Ok(Self { out: BufWriter::new(Watched::new(Box::new(file))), file: None });
         }
         let mut partial = path.clone().into_os_string();
         partial.push(format!(".{}.partial", std::process::id()));
         let partial = PathBuf::from(partial);
         let file = File::create(&partial).map_err(fail)?;
-        Ok(Self { out: BufWriter::new(Box::new(file)), file: Some((partial, path)) })
+        Ok(Self { out: BufWriter::new(Watched::new(Box::new(file))), file: Some((partial, path)) })
+    }
+
+    /// What went wrong with writing, as opposed to what went wrong with what was to be written.
+    fn failure(&mut self) -> Option<EngineError> {
+        let source = self.out.get_mut().failure.take()?;
+        Some(EngineError::io("write", self.name(), source))
     }
 
     fn name(&self) -> String {
@@ -88,11 +94,45 @@ impl Sink {
 
     fn finish(mut self) -> Result<(), EngineError> {
         let name = PathBuf::from(self.name());
-        self.out.flush().map_err(|source| EngineError::io("write", name, source))?;
+        self.out.flush().map_err(|source| self.failure().unwrap_or_else(|| EngineError::io("write", name, source)))?;
         if let Some((partial, path)) = self.file.take() {
             std::fs::rename(&partial, &path).map_err(|source| EngineError::io("write", path, source))?;
         }
         Ok(())
+    }
+}
+
+/// A stream that remembers what its own failure was.
+struct Watched {
+    inner: Box<dyn Write + Send>,
+    failure: Option<io::Error>,
+}
+
+impl Watched {
+    fn new(inner: Box<dyn Write + Send>) -> Self {
+        Self { inner, failure: None }
+    }
+
+    fn watch<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let copy = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.failure = Some(error);
+            }
+            copy
+        })
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.inner.write(bytes);
+        self.watch(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.inner.flush();
+        self.watch(result)
     }
 }
 

@@ -125,14 +125,19 @@ impl StoreError {
     }
 
     pub(crate) fn database(path: &Path, source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
+        use rusqlite::{ErrorCode, ffi};
+        let is_full = |error: &rusqlite::Error| {
+            let code = error.sqlite_error().map(|error| error.extended_code);
+            matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
+        };
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, seconds: BUSY_SECONDS },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path, detail: source.to_string() }
             }
-            Some(ErrorCode::DiskFull) => {
+            // The index of the journal is a file that grows before anything is written; a full disk is what stops it.
+            _ if is_full(&source) => {
                 Self::NoSpace { action: "write to", path, source: io::Error::new(io::ErrorKind::StorageFull, source) }
             }
             _ => Self::Database { path, source },

@@ -23,6 +23,7 @@ use crate::error::StoreError;
 use crate::id::{LayerId, random_bytes};
 use crate::layout;
 use crate::recover::{self, Deletion};
+use crate::reserve;
 use crate::store::{Store, make_private_dir};
 
 /// Keeps what was found or made under it until the last clone is dropped.
@@ -75,7 +76,8 @@ impl Drop for Held {
             drop(thread.join());
         }
         // What fails here is done by the next process that opens the store: the lock is free from here on.
-        drop(recover::release(&self.store, &self.owner, Deletion::Now));
+        // The disk may be full, which is why this ends: then the reserve helps.
+        drop(reserve::or_use(&self.store, || recover::release(&self.store, &self.owner, Deletion::Now)));
         drop(self.lock.take());
     }
 }

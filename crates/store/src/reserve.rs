@@ -52,6 +52,17 @@ pub(crate) fn or_use<T, E: MayLackSpace>(store: &Store, mut work: impl FnMut() -
     }
 }
 
+/// Makes the reserve that was used up on a full disk, once there is space again, and not out of the last of it.
+pub(crate) fn fill_again(root: &Path) {
+    if root.join(layout::RESERVE).exists() {
+        return;
+    }
+    if rustix::fs::statvfs(root).is_ok_and(|space| space.f_bavail * space.f_frsize > 4 * BYTES as u64) {
+        // Without a reserve the store works as well.
+        drop(fill(root));
+    }
+}
+
 /// Makes the reserve, unless it is there. A disk without that much space is no error.
 pub(crate) fn fill(root: &Path) -> Result<(), StoreError> {
     let path = root.join(layout::RESERVE);

@@ -87,6 +87,7 @@ impl Store {
         let database = Database::open(root.join(layout::DATABASE))?;
         let store = Self(Arc::new(Inner { root, directory, database, options, sweeper: Mutex::new(None) }));
         reserve::or_use(&store, || recover::after_restart(&store).and_then(|()| recover::dead_owners(&store)))?;
+        reserve::fill_again(store.root());
         store.sweep_in_background()?;
         Ok(store)
     }

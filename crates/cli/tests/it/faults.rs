@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::http::{Response, Server};
-use stave_testkit::{Bench, Image, LoopbackRegistry, leaks, needs};
+use stave_testkit::{Bench, Image, LoopbackRegistry, Output, Rootfs, leaks, needs};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -129,24 +129,169 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-fn a_full_disk_is_a_clear_error_and_leaves_nothing_behind() {
-    let (Some(image), place) = (Image::of_busybox(), tempfile::tempdir().expect("a directory")) else { return };
-    let Some(_disk) = SmallDisk::mount(&place.path().join("disk"), "12m") else { return };
-    let registry = LoopbackRegistry::start();
-    registry.put("library/busybox", "latest", &image);
-    let mut bench = Bench::new().with_registry(&registry);
-    bench.set("STAVE_ROOT", place.path().join("disk/store"));
-    bench.file("Dockerfile", "FROM busybox\nCOPY big /big\n").file("big", vec![7; 24 << 20]);
-    bench.run(["build", "-t", "made", "."]).exit(3).complains("No space left on device");
-    assert_eq!(leaks::work_files(&place.path().join("disk/store")), Vec::<String>::new());
-    bench.run(["store", "check"]).success();
+/// A store on a small disk, the rest of the bench elsewhere.
+struct SmallStore {
+    bench: Bench,
+    registry: LoopbackRegistry,
+    disk: SmallDisk,
+    /// Dropped last: the disk is mounted in it.
+    _place: tempfile::TempDir,
+}
 
+impl SmallStore {
+    fn new(size: &str) -> Option<Self> {
+        let (mut bench, registry) = with_busybox()?;
+        let place = tempfile::tempdir().expect("a directory");
+        let disk = SmallDisk::mount(&place.path().join("disk"), size)?;
+        bench.set("STAVE_ROOT", disk.0.join("store"));
+        Some(Self { bench, registry, disk, _place: place })
+    }
+
+    fn root(&self) -> PathBuf {
+        self.disk.0.join("store")
+    }
+
+    /// The store is named as what is full, and nothing is left of the attempt.
+    #[track_caller]
+    fn assert_full(&self, output: &Output, code: i32) {
+        output.exit(code).complains(&format!("hint: The file system of the store `{}` has ", self.root().display()));
+        assert!(output.stderr.to_lowercase().contains("no space left on"), "{output}");
+        self.assert_tidy();
+    }
+
+    #[track_caller]
+    fn assert_tidy(&self) {
+        assert_eq!(leaks::work_files(&self.root()), Vec::<String>::new());
+        self.bench.run(["store", "check"]).success();
+    }
+
+    /// Writes a file beside the store, so that only so many bytes are free.
+    fn leave_free(&self, bytes: u64) -> PathBuf {
+        let path = self.disk.0.join("fill");
+        let space = rustix::fs::statvfs(&self.disk.0).expect("a mount");
+        let fill = (space.f_bavail * space.f_frsize).saturating_sub(bytes);
+        fs::write(&path, vec![1; usize::try_from(fill).expect("a small disk")]).expect("there is space for it");
+        path
+    }
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).take(count / 8).flatten().collect()
+}
+
+#[test]
+fn a_full_disk_is_a_clear_error_and_leaves_nothing_behind_whatever_filled_it() {
+    let Some(small) = SmallStore::new("16m") else { return };
+    let bench = &small.bench;
+    let mut image = Image::new();
+    image.layer(Rootfs::new().file("big", 0o644, noise(24 << 20)));
+    small.registry.put("library/big", "latest", &image);
+    bench.file("big", vec![7; 24 << 20]);
+
+    bench.file("Dockerfile", "FROM big\nCOPY Dockerfile /\n");
+    small.assert_full(&bench.run(["build", "-t", "made", "."]), 3);
+    small.assert_full(&bench.run(["pull", "big"]), 3);
+    let layout = bench.path("layout");
+    image.write_layout(&layout, "big:latest").expect("a writable bench");
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_dir_all(".", &layout).expect("a layout");
+    small.assert_full(&bench.run_with_input(["load"], archive.into_inner().expect("memory")), 3);
+    bench.file("Dockerfile", "FROM busybox\nCOPY big /big\n");
+    small.assert_full(&bench.run(["build", "-t", "made", "."]), 3);
+    bench.file("Dockerfile", "FROM busybox\nADD big.tar /\n");
+    bench.file("big.tar", Rootfs::new().file("big", 0o644, vec![7; 24 << 20]).tar());
+    small.assert_full(&bench.run(["build", "-t", "made", "."]), 3);
     bench.file("Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=24\n");
-    bench.run(["build", "-t", "made", "."]).exit(1).complains("No space left on device");
-    assert_eq!(leaks::work_files(&place.path().join("disk/store")), Vec::<String>::new());
+    small.assert_full(&bench.run(["build", "-t", "made", "."]), 1);
+    bench.run(["create", "--name", "box", "busybox"]).success();
+    // What was copied until then is in the container, as anywhere; removing that works on a full disk.
+    let copied = bench.run(["cp", "big", "box:/big"]);
+    bench.run(["rm", "box"]).success();
+    small.assert_full(&copied, 3);
+
     bench.file("Dockerfile", "FROM busybox\nRUN echo small > /small\n");
     bench.run(["build", "-t", "made", "."]).success();
+}
+
+#[test]
+fn an_export_that_fills_a_disk_says_which() {
+    let Some(small) = SmallStore::new("24m") else { return };
+    let bench = &small.bench;
+    bench.file("noise", noise(12 << 20)).file("Dockerfile", "FROM scratch\nCOPY noise /\n");
+    bench.run(["build", "-t", "made", "."]).success();
+    // The compressed layer is made in the store first.
+    small.assert_full(&bench.run(["build", "--output", "type=oci,dest=made.tar", "."]), 3);
+    assert!(!bench.work().join("made.tar").exists());
+
+    let mut other = Bench::new();
+    other.set("STAVE_ROOT", other.path("store"));
+    other.file("noise", noise(20 << 20)).file("Dockerfile", "FROM scratch\nCOPY noise /\n");
+    for kind in ["oci", "docker", "tar"] {
+        let dest = small.disk.0.join("made.tar");
+        let output = other.run(["build", "--output", &format!("type={kind},dest={}", dest.display()), "."]);
+        output.exit(3).complains(&format!("cannot write `{}`", dest.display()));
+        assert!(!output.stderr.contains("file system of the store"), "{output}");
+        let left: Vec<_> = fs::read_dir(&small.disk.0).expect("the disk").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["store"], "nothing half-written is left");
+    }
+    small.assert_tidy();
+}
+
+/// Whatever runs out first (a layer, the log, the database, its journal): an error that says so, or success.
+#[test]
+fn a_disk_with_any_amount_of_space_left_gives_an_error_or_an_image_and_stays_in_order() {
+    let Some(small) = SmallStore::new("48m") else { return };
+    let bench = &small.bench;
+    bench.file("a", vec![7; 300 << 10]).file("Dockerfile", "FROM busybox\nRUN true\n");
+    bench.run(["build", "-t", "base", "."]).success();
+    bench.file(
+        "Dockerfile",
+        "FROM busybox\nCOPY a /a\nWORKDIR /w\nRUN dd if=/dev/zero of=/b bs=1k count=300\nRUN true\n",
+    );
+    let (mut failed, mut built) = (0, 0);
+    for kib in [0, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1536, 2048, 4096] {
+        let fill = small.leave_free(kib << 10);
+        let output = bench.run(["build", "--no-cache", "-t", "made", "."]);
+        match output.code {
+            0 => built += 1,
+            1 | 3 => {
+                failed += 1;
+                output.complains("hint: The file system of the store `");
+                assert!(output.stderr.to_lowercase().contains("no space left on"), "{kib} KiB: {output}");
+            }
+            _ => panic!("{kib} KiB: {output}"),
+        }
+        fs::remove_file(fill).expect("written above");
+        small.assert_tidy();
+    }
+    assert!(failed >= 5 && built >= 2, "{failed} failed, {built} built");
+}
+
+#[test]
+fn a_store_is_not_made_half_on_a_full_disk() {
+    let Some(small) = SmallStore::new("8m") else { return };
+    let bench = &small.bench;
+    bench.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    for kib in [0, 4, 16, 64, 128, 256] {
+        let fill = small.leave_free(kib << 10);
+        let output = bench.run(["build", "-t", "made", "."]);
+        assert!(output.code == 0 || output.code == 3, "{kib} KiB: {output}");
+        if output.code == 3 {
+            output.complains("hint: The file system of the store `");
+        }
+        fs::remove_file(fill).expect("written above");
+        bench.run(["build", "-t", "made", "."]).success();
+        small.assert_tidy();
+        fs::remove_dir_all(small.root()).expect("root's store");
+    }
 }
 
 #[test]
