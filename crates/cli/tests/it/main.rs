@@ -12,6 +12,7 @@ mod docker;
 mod faults;
 mod images;
 mod interop;
+mod language;
 mod pattern;
 mod reference;
 mod reproducible;

@@ -83,6 +83,10 @@ impl<'a> Extractor<'a> {
             if entry.kind != EntryKind::Directory {
                 return refused(Refusal::ReplacesRoot);
             }
+            // The directory that an archive is unpacked into stays as it is. Reference: Moby, `pkg/archive`, `Unpack`.
+            if self.layer.is_none() {
+                return Ok(());
+            }
             let root = self.into.open_dir_no_links(&path)?;
             return self.set_directory(&root, path, entry);
         }

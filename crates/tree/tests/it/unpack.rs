@@ -395,6 +395,28 @@ fn added_archives_lie_on_the_image() {
     );
 }
 
+/// A154: an archive made with `tar -C dir -c .` says something about its own root, which is not the image's.
+#[test]
+fn the_directory_that_an_archive_is_added_to_stays_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let base = scratch.tree("base", "old/ 711 3:4");
+    let archive = tar("
+        d ./ 700 5 6
+        f ./f = 1
+    ");
+    for (dest, expected) in
+        [("/old/", "old/ 711 3:4\n old/f 644 = 1"), ("/new/", "new/ 755\n new/f 644 = 1\n old/ 711 3:4")]
+    {
+        let image = add(&scratch, &base, &archive, dest, None).unwrap();
+        assert_tree(&image, expected);
+        std::fs::remove_dir_all(scratch.path("layer")).unwrap();
+        std::fs::remove_dir_all(scratch.path("context")).unwrap();
+    }
+}
+
 /// T122, T123, T131.
 #[test]
 fn added_archives_are_known_by_their_bytes() {
