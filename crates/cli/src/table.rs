@@ -69,7 +69,7 @@ fn all(columns: &[Column]) -> String {
 }
 
 /// Lines whose cells are separated by tabs, as columns.
-fn aligned(lines: &[String]) -> String {
+pub(crate) fn aligned(lines: &[String]) -> String {
     let rows: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {

@@ -43,6 +43,13 @@ pub(crate) struct Remote {
     pub(crate) id: ImageId,
 }
 
+/// What becomes of an image that exists for one platform only, and for another one than is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherPlatform {
+    Refused,
+    Accepted,
+}
+
 /// A layer whose files are there, but not yet under a name.
 struct UnpackedLayer {
     work: WorkDir,
@@ -97,7 +104,8 @@ impl Engine {
                 return Ok(KnownBase { id: record.id, config, remote: None });
             }
         }
-        let remote = self.find_remote(&request.reference, &request.platform, events)?;
+        // The image that a build makes is for its base's platform, and a check says so.
+        let remote = self.search(&request.reference, &request.platform, OtherPlatform::Accepted, events)?;
         Ok(KnownBase { id: remote.id, config: remote.config.clone(), remote: Some(remote) })
     }
 
@@ -124,10 +132,20 @@ impl Engine {
         platform: &Platform,
         events: Report<'_>,
     ) -> Result<Remote, EngineError> {
+        self.search(name, platform, OtherPlatform::Refused, events)
+    }
+
+    fn search(
+        &self,
+        name: &str,
+        platform: &Platform,
+        other: OtherPlatform,
+        events: Report<'_>,
+    ) -> Result<Remote, EngineError> {
         let meanings = self.client()?.config().meanings(name).map_err(unusable_name)?;
         let mut first_error = None;
         for reference in meanings {
-            match self.find_meaning(reference, platform, events) {
+            match self.find_meaning(reference, platform, other, events) {
                 Ok(remote) => return Ok(remote),
                 Err(error) => {
                     self.go_on()?;
@@ -142,6 +160,7 @@ impl Engine {
         &self,
         reference: Reference,
         platform: &Platform,
+        other: OtherPlatform,
         events: Report<'_>,
     ) -> Result<Remote, EngineError> {
         let task = Task::start(events, format!("resolve {reference}"));
@@ -154,7 +173,8 @@ impl Engine {
             let message = format!("the manifest of `{reference}` has {layers} layers, and its configuration {digests}");
             return Err(EngineError::request(message, None));
         }
-        if !config.os.is_empty() && !config.platform().runs_on(platform) {
+        let refused = other == OtherPlatform::Refused;
+        if refused && !config.os.is_empty() && !config.platform().runs_on(platform) {
             let (found, wanted) = (config.platform().to_string(), platform.to_string());
             return Err(EngineError::Platform { image: reference.to_string(), found, wanted });
         }

@@ -52,18 +52,9 @@ impl Engine {
         request: BuildRequest,
         events: Report<'_>,
     ) -> Result<BuildOutcome, BuildFailure> {
+        let options = plan_options(&request);
         let BuildRequest { context, dockerfile, tags, outputs, source_date_epoch, .. } = request;
         let source = Source::open(self, lease, context, dockerfile)?;
-        let options = PlanOptions {
-            target: request.target,
-            build_args: request.build_args,
-            labels: request.labels,
-            platform: Self::platform(request.platform.as_ref()),
-            build_platform: Platform::host(),
-            network: request.network,
-            run: request.run,
-            contexts: BTreeMap::new(),
-        };
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
         let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
         let plan = planning.plan(&options, pull)?;
@@ -127,6 +118,20 @@ impl Engine {
             }
             Outcome::Failed { node } => Err(run.into_failure(node)),
         }
+    }
+}
+
+/// Returns what the plan is told of a request.
+pub(crate) fn plan_options(request: &BuildRequest) -> PlanOptions {
+    PlanOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        platform: Engine::platform(request.platform.as_ref()),
+        build_platform: Platform::host(),
+        network: request.network,
+        run: request.run.clone(),
+        contexts: BTreeMap::new(),
     }
 }
 

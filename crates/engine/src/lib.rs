@@ -9,12 +9,13 @@
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `run`, `steps`, `finish`,
-//! `forms`, `export`, then `base`, `images`, `save` and `container` in this order.
+//! `forms`, `export`, `check`, then `base`, `images`, `save` and `container` in this order.
 
 mod archive;
 mod base;
 mod build;
 mod cancel;
+mod check;
 mod compose;
 mod confined;
 mod container;
@@ -43,6 +44,7 @@ mod task;
 mod upkeep;
 
 pub use cancel::Cancel;
+pub use check::{Checked, Reading};
 pub use confined::JOBS;
 pub use container::{ContainerExit, ContainerSummary, CopySource, CopyTarget};
 pub use engine::{Engine, Settings};

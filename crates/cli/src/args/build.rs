@@ -6,6 +6,8 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use stave_oci::{Platform, Reference};
 
+use super::CallArg;
+
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "one for each flag, with its name")]
@@ -56,6 +58,13 @@ pub(crate) struct BuildArgs {
     /// How progress is shown
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) progress: ProgressMode,
+    /// Check the Dockerfile instead of building it; the same as `--call=check`
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Answer a question instead of building: `check`, `outline` (what the target takes) or `targets` (the stages);
+    /// `,format=json` is for programs, `,ignorestatus` exits with 0 whatever a check finds
+    #[arg(long, value_name = "METHOD", alias = "print")]
+    pub(crate) call: Option<CallArg>,
     /// Nothing to do: a build keeps no intermediate containers
     #[arg(long = "rm", hide = true)]
     pub(crate) _rm: bool,
@@ -73,6 +82,7 @@ Examples:
   stave build - < Dockerfile                     A Dockerfile without a context
   tar c . | stave build -                        The context as a tar archive
   stave build -q . | xargs stave run --rm        Only the image's id goes to standard output
+  stave build --check .                          What is seldom meant in the Dockerfile
 
 Outputs:
   -o type=oci,dest=app.tar     OCI archive           -o type=docker,dest=-   `docker load` archive

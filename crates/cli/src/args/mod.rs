@@ -4,6 +4,7 @@
 //! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name.
 
 mod build;
+mod call;
 mod container;
 mod image;
 mod normalise;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, NetworkMode, OutputArg, OutputKind, ProgressMode};
+pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
 };

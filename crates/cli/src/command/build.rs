@@ -12,13 +12,18 @@ use stave_engine::{
 };
 
 use super::{Context, settled};
-use crate::args::{BuildArgs, OutputArg, OutputKind, ProgressMode};
+use crate::args::{BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
 use crate::host::{Processes, text_variable};
 use crate::progress::Display;
 use crate::{output, render};
 
 pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    if let Some(call) = asked(&args)? {
+        // Nothing is built, so nothing is written.
+        let request = request(BuildArgs { outputs: Vec::new(), ..args })?;
+        return super::check::call(&call, request, context);
+    }
     let report = Report::new(&args);
     let request = request(args)?;
     report.prepare()?;
@@ -46,6 +51,19 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let outcome = settled(&host, result.map_err(Failure::from))?;
     report.write(&outcome)?;
     Ok(0)
+}
+
+/// Returns what is asked for instead of a build, if something is.
+fn asked(args: &BuildArgs) -> Result<Option<CallArg>, Failure> {
+    match &args.call {
+        Some(CallArg { method: Method::Check, .. }) => Ok(args.call.clone()),
+        Some(_) if args.check => {
+            Err(Failure::usage("`--check` is `--call=check`, and `--call` asks for something else"))
+        }
+        Some(CallArg { method: Method::Build, .. }) => Ok(None),
+        Some(call) => Ok(Some(call.clone())),
+        None => Ok(args.check.then_some(CallArg::CHECK)),
+    }
 }
 
 /// What is said and written about a build when it has succeeded.

@@ -1,6 +1,7 @@
 //! Carries out commands: arguments in, engine calls, results on standard output.
 
 mod build;
+mod check;
 mod container;
 mod image;
 mod inspect;

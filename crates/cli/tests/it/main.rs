@@ -5,6 +5,7 @@
 
 mod attacks;
 mod build;
+mod checks;
 mod concurrency;
 mod conformance;
 mod cp;

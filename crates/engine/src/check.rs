@@ -1,0 +1,127 @@
+//! Reads a Dockerfile as a build would, and checks it without building.
+//!
+//! Of the bases only the configurations are asked for; one that cannot be had is said and done without.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use stave_dockerfile::plan::{Base, BaseRequest, Facts, PlanOptions, Survey, survey};
+use stave_dockerfile::{Diagnostic, Parse, check, parse};
+use stave_store::Lease;
+
+use crate::build::{Report, check_config, plan_options};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::outcome::BuildFailure;
+use crate::request::{BuildRequest, PullPolicy};
+use crate::source::Source;
+
+/// A Dockerfile, and what a build of it would be asked.
+pub struct Reading {
+    /// The file's name, as the user gave it.
+    pub name: String,
+    /// The file's text.
+    pub text: String,
+    /// The same, parsed, with its mistakes.
+    pub parsed: Parse,
+    /// What is asked beside it.
+    pub options: PlanOptions,
+}
+
+/// A Dockerfile that was checked.
+pub struct Checked {
+    /// The file.
+    pub reading: Reading,
+    /// What is wrong with it, and warnings that are no findings.
+    pub mistakes: Vec<Diagnostic>,
+    /// What the checks found that the file wants to hear, in its order.
+    pub findings: Vec<Diagnostic>,
+}
+
+impl Engine {
+    /// Reads the Dockerfile of a build, and nothing else of it.
+    pub fn read_dockerfile(&self, request: BuildRequest) -> Result<Reading, BuildFailure> {
+        let lease = self.lease()?;
+        Ok(self.read_under(&lease, request)?.0)
+    }
+
+    /// Checks the Dockerfile of a build: what the target needs, or all of it where there is no target.
+    pub fn check_dockerfile(
+        &self,
+        request: BuildRequest,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Checked, BuildFailure> {
+        let lease = self.lease()?;
+        let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
+        let (reading, mut facts) = self.read_under(&lease, request)?;
+        let file = &reading.parsed.file;
+        let config = check_config(file, &reading.options)?;
+        let Survey { mistakes, findings, .. } = loop {
+            let survey = survey(file, &reading.options, &facts);
+            // A file with mistakes is not built, so nothing is asked for it.
+            if survey.missing.is_empty()
+                || reading.parsed.has_errors()
+                || survey.mistakes.iter().any(Diagnostic::is_error)
+            {
+                break survey;
+            }
+            self.find_for_check(
+                &lease,
+                &survey.missing.into_iter().map(|(request, _)| request).collect::<Vec<_>>(),
+                pull,
+                &mut facts,
+                events,
+            )?;
+        };
+        let all = reading.parsed.diagnostics.iter().cloned().chain(mistakes).chain(findings).collect();
+        let (findings, mistakes) = check::settle(file, &config, all)
+            .into_iter()
+            .partition(|diagnostic| check::rules::find(diagnostic.code).is_some());
+        Ok(Checked { reading, mistakes, findings })
+    }
+
+    fn read_under(&self, lease: &Lease, request: BuildRequest) -> Result<(Reading, Facts), BuildFailure> {
+        let options = plan_options(&request);
+        let Source { name, text, ignored, .. } = Source::open(self, lease, request.context, request.dockerfile)?;
+        let parsed = parse(&text);
+        Ok((Reading { name, text, parsed, options }, Facts { ignored, ..Facts::default() }))
+    }
+
+    /// Finds the configurations of bases, all at once.
+    fn find_for_check(
+        &self,
+        lease: &Lease,
+        requests: &[BaseRequest],
+        pull: PullPolicy,
+        facts: &mut Facts,
+        events: Report<'_>,
+    ) -> Result<(), BuildFailure> {
+        let found = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for request in requests {
+                let found = &found;
+                scope.spawn(move || {
+                    let base = self.find_base(lease, request, pull, events);
+                    found.lock().unwrap_or_else(PoisonError::into_inner).push((request, base));
+                });
+            }
+        });
+        for (request, base) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            match base {
+                Ok(base) => {
+                    facts.bases.insert(request.clone(), Base { id: base.id, config: base.config });
+                }
+                Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
+                Err(error) => {
+                    let image = &request.reference;
+                    let message =
+                        format!("image `{image}` cannot be had, so what depends on it is not checked: {error}");
+                    events(Event::Notice { message });
+                    facts.absent.insert(request.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+}
