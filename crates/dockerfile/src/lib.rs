@@ -18,6 +18,7 @@ pub mod diagnostic;
 pub mod expand;
 mod parse;
 pub mod plan;
+pub mod reference;
 pub mod span;
 pub mod suggest;
 pub mod text;

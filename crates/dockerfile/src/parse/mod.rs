@@ -16,6 +16,7 @@ mod keyword;
 mod kinds;
 pub(crate) mod mount;
 mod source;
+pub(crate) mod syntax;
 mod words;
 
 use crate::ast::{Directive, Dockerfile, Head, Instruction, InstructionKind, Onbuild, Stage};

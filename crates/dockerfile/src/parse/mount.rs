@@ -134,6 +134,19 @@ pub(crate) fn has(kind: &str, key: MountKey) -> bool {
     }
 }
 
+/// Returns every option: the name that says it best, its other names, and the types of mounts that have it.
+pub(super) fn options() -> Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)> {
+    let mut options: Vec<(&'static str, Vec<&'static str>, Vec<&'static str>)> = Vec::new();
+    for (text, key) in KEYS {
+        let best = name(key);
+        match options.iter_mut().find(|(known, ..)| *known == best) {
+            Some((_, others, _)) => others.push(text),
+            None => options.push((text, Vec::new(), TYPES.into_iter().filter(|kind| has(kind, key)).collect())),
+        }
+    }
+    options
+}
+
 /// Returns the name of an option that says it best.
 pub(crate) fn name(key: MountKey) -> &'static str {
     KEYS.into_iter().find(|(_, known)| *known == key).map_or("", |(name, _)| name)

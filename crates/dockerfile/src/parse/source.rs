@@ -6,7 +6,7 @@ use crate::text::Text;
 /// Longest line in bytes, without its line feed: what the scanner of the established builders takes.
 ///
 /// Reference: BuildKit, `frontend/dockerfile/parser`; Go, `bufio.MaxScanTokenSize` less one.
-pub(super) const LINE_BYTES_MAX: usize = 65_535;
+pub(crate) const LINE_BYTES_MAX: usize = 65_535;
 
 /// A position between two lines.
 pub(super) struct Source<'a> {

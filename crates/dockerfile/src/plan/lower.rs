@@ -20,7 +20,7 @@ use crate::text::Text;
 
 /// Most memory that the environments and the history of all stages may take, in bytes. Each step has an environment and
 /// each stage a history, so that a file of a few lines could otherwise fill the memory.
-const PLAN_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const PLAN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The graph while it is made, and all that instructions need to know beside their stage.
 pub(super) struct Lowering<'a> {

@@ -29,7 +29,8 @@ mod words;
 
 pub use checks::survey;
 pub(crate) use checks::{Needed, needed_stages};
-pub use stages::similar_stage;
+pub use lower::PLAN_BYTES_MAX;
+pub use stages::{STAGES_MAX, similar_stage};
 pub use values::{
     Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults,
     StageLabel, Step, Survey, context_name,

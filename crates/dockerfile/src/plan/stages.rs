@@ -16,7 +16,7 @@ use crate::suggest::nearest;
 use crate::text::Text;
 
 /// Most stages of one file: some work grows with the square of their number.
-const STAGES_MAX: usize = 4_096;
+pub const STAGES_MAX: usize = 4_096;
 
 /// Where a stage, or a copy, takes its files from.
 #[derive(Debug, Clone, PartialEq, Eq)]
