@@ -372,3 +372,13 @@ fn an_image_for_another_platform_is_built_on_with_a_warning() {
     output.success().complains(expected);
     assert_eq!(bench.run(["inspect", "-f", "{{.Architecture}}", "x"]).success().line(), "arm64");
 }
+
+/// K004: a pattern that matches nothing copies nothing, and that is said.
+#[test]
+fn a_pattern_without_a_file_is_told_and_no_mistake() {
+    let (bench, _registry) = bench("FROM scratch\nCOPY *.none /none/\nCOPY f* *.none /some/\n");
+    bench.file("f", "");
+    let output = bench.run(["build", "."]);
+    output.success().complains("no file matches what is copied to `/none`");
+    assert_eq!(output.stderr.matches("no file matches").count(), 1, "{}", output.stderr);
+}

@@ -48,9 +48,14 @@ pub(crate) fn run(
     let below = engine.layers(parent)?;
     let trees = sources.trees.iter().map(|layers| engine.layers(layers)).collect::<Result<Vec<_>, EngineError>>()?;
     let previous = previous.and_then(|record| Earlier::open(engine, record));
+    let selections = selections(operation, sources.contexts, &trees)?;
+    if !selections.is_empty() && selections.iter().all(Selection::is_empty) {
+        // K004 of the feature list: no mistake, as in BuildKit, though others refuse it.
+        note(&format!("no file matches what is copied to `{}`", operation.dest));
+    }
     let request = CopyRequest {
         parent: (!parent.is_empty()).then_some(&below),
-        selections: selections(operation, sources.contexts, &trees)?,
+        selections,
         dest: operation.dest.as_bytes(),
         dest_is_dir: operation.dest_is_dir,
         owner: operation.chown.as_deref().map(|text| owner(&below, text)).transpose()?,
