@@ -5,9 +5,12 @@
 mod dump;
 
 use proptest::prelude::*;
-use stave_dockerfile::check::rules;
+use stave_dockerfile::check::outline::outline;
+use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::expand::{EXPANDED_BYTES_MAX, expand, expand_words};
+use stave_dockerfile::plan::{Facts, PlanOptions, Survey, survey};
 use stave_dockerfile::{Diagnostic, Parse, Span, Text, parse};
+use stave_oci::Platform;
 
 /// What makes a parser stumble, and what leads it on.
 const PIECES: &[&str] = &[
@@ -189,6 +192,28 @@ proptest! {
     #[test]
     fn every_span_lies_inside_the_text(text in any_text()) {
         check_spans(&text, &parse(&text))?;
+    }
+
+    /// Whatever the text is, it is checked, and everything that is found points into the text.
+    #[test]
+    fn every_finding_lies_inside_the_text(text in any_text()) {
+        let parsed = parse(&text);
+        let options = PlanOptions::new("linux/amd64".parse::<Platform>().expect("a platform"));
+        let Survey { mistakes, findings, .. } = survey(&parsed.file, &options, &Facts::default());
+        for label in mistakes.iter().chain(&findings).flat_map(|diagnostic| &diagnostic.labels) {
+            prop_assert!(inside(&text, label.span), "{:?}", label.span);
+        }
+        let count = findings.len();
+        let settled = check::settle(&parsed.file, &check::Config::default(), findings);
+        prop_assert!(settled.len() <= count);
+        for finding in settled {
+            prop_assert!(rules::find(finding.code).is_some());
+            let (first, last) = check::lines(&parsed.file, &text, finding.span());
+            prop_assert!(1 <= first && first <= last && last <= text.matches('\n').count() + 1);
+        }
+        if let Ok(outline) = outline(&parsed.file, &options) {
+            prop_assert!(outline.args.iter().all(|arg| inside(&text, arg.span)));
+        }
     }
 
     /// How lines end changes neither the tree nor the mistakes.

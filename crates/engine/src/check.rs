@@ -37,6 +37,8 @@ pub struct Checked {
     pub mistakes: Vec<Diagnostic>,
     /// What the checks found that the file wants to hear, in its order.
     pub findings: Vec<Diagnostic>,
+    /// Base images that cannot be had, and why. What depends on them was not checked.
+    pub absent: Vec<(String, EngineError)>,
 }
 
 impl Engine {
@@ -57,28 +59,31 @@ impl Engine {
         let (reading, mut facts) = self.read_under(&lease, request)?;
         let file = &reading.parsed.file;
         let config = check_config(file, &reading.options)?;
+        let mut absent = Vec::new();
         let Survey { mistakes, findings, .. } = loop {
             let survey = survey(file, &reading.options, &facts);
+            let wrong = reading.parsed.has_errors() || survey.mistakes.iter().any(Diagnostic::is_error);
             // A file with mistakes is not built, so nothing is asked for it.
-            if survey.missing.is_empty()
-                || reading.parsed.has_errors()
-                || survey.mistakes.iter().any(Diagnostic::is_error)
-            {
+            if wrong || survey.missing.is_empty() {
                 break survey;
             }
-            self.find_for_check(
-                &lease,
-                &survey.missing.into_iter().map(|(request, _)| request).collect::<Vec<_>>(),
-                pull,
-                &mut facts,
-                events,
-            )?;
+            let missing: Vec<BaseRequest> = survey.missing.into_iter().map(|(request, _)| request).collect();
+            for (request, base) in self.find_bases(&lease, missing, pull, events) {
+                match base {
+                    Ok(base) => drop(facts.bases.insert(request, base)),
+                    Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
+                    Err(error) => {
+                        absent.push((request.reference.clone(), error));
+                        facts.absent.insert(request);
+                    }
+                }
+            }
         };
         let all = reading.parsed.diagnostics.iter().cloned().chain(mistakes).chain(findings).collect();
         let (findings, mistakes) = check::settle(file, &config, all)
             .into_iter()
             .partition(|diagnostic| check::rules::find(diagnostic.code).is_some());
-        Ok(Checked { reading, mistakes, findings })
+        Ok(Checked { reading, mistakes, findings, absent })
     }
 
     fn read_under(&self, lease: &Lease, request: BuildRequest) -> Result<(Reading, Facts), BuildFailure> {
@@ -89,39 +94,26 @@ impl Engine {
     }
 
     /// Finds the configurations of bases, all at once.
-    fn find_for_check(
+    fn find_bases(
         &self,
         lease: &Lease,
-        requests: &[BaseRequest],
+        requests: Vec<BaseRequest>,
         pull: PullPolicy,
-        facts: &mut Facts,
         events: Report<'_>,
-    ) -> Result<(), BuildFailure> {
+    ) -> Vec<(BaseRequest, Result<Base, EngineError>)> {
         let found = Mutex::new(Vec::new());
         thread::scope(|scope| {
             for request in requests {
                 let found = &found;
                 scope.spawn(move || {
-                    let base = self.find_base(lease, request, pull, events);
+                    let base = self.find_base(lease, &request, pull, events);
+                    let base = base.map(|base| Base { id: base.id, config: base.config });
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((request, base));
                 });
             }
         });
-        for (request, base) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            match base {
-                Ok(base) => {
-                    facts.bases.insert(request.clone(), Base { id: base.id, config: base.config });
-                }
-                Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
-                Err(error) => {
-                    let image = &request.reference;
-                    let message =
-                        format!("image `{image}` cannot be had, so what depends on it is not checked: {error}");
-                    events(Event::Notice { message });
-                    facts.absent.insert(request.clone());
-                }
-            }
-        }
-        Ok(())
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found
     }
 }

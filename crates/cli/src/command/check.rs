@@ -13,7 +13,7 @@ use stave_dockerfile::check::outline::{Outline, outline};
 use stave_dockerfile::check::targets::{Target, targets};
 use stave_dockerfile::check::{lines, rules};
 use stave_dockerfile::{Diagnostic, Span};
-use stave_engine::{BuildFailure, BuildRequest, Checked, Event, Reading};
+use stave_engine::{BuildFailure, BuildRequest, Checked, Reading};
 
 use super::{Context, settled};
 use crate::args::{CallArg, Method};
@@ -32,11 +32,7 @@ pub(super) fn call(call: &CallArg, request: BuildRequest, context: &Context<'_>)
     }
     let host = context.host(Processes::Some)?;
     if call.method == Method::Check {
-        let checked = host.engine.check_dockerfile(request, &|event| {
-            if let Event::Notice { message } = event {
-                crate::print_error(&format!("note: {}\n", render::printable(&message)));
-            }
-        });
+        let checked = host.engine.check_dockerfile(request, &|_event| {});
         let checked = settled(&host, checked.map_err(Failure::from))?;
         return check(call, checked, context.style);
     }
@@ -65,7 +61,12 @@ fn mistaken(reading: Reading, diagnostics: Vec<Diagnostic>) -> Failure {
 
 /// Prints what a check found. Findings fail it with 1, mistakes with the code of a bad Dockerfile.
 fn check(call: &CallArg, checked: Checked, style: Style) -> Result<u8, Failure> {
-    let Checked { reading, mistakes, findings } = checked;
+    let Checked { reading, mistakes, findings, absent } = checked;
+    for (image, error) in absent {
+        let note =
+            format!("image `{image}` cannot be had, so what depends on it is not checked: {}", render::chain(&error));
+        crate::print_error(&format!("note: {}\n", render::printable(&note)));
+    }
     let wrong = mistakes.iter().any(Diagnostic::is_error);
     let failed = if findings.is_empty() || call.ignore_status { 0 } else { FAILED };
     if call.json {

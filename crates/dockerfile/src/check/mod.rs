@@ -45,7 +45,7 @@ pub fn of_file(file: &Dockerfile) -> Vec<Diagnostic> {
 pub fn settle(file: &Dockerfile, config: &Config, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let own: Vec<(Span, Config)> = heads(file)
         .filter(|head| head.comments.iter().any(|comment| comment_value(comment).is_some()))
-        .map(|head| (head.span, config.with_comments(head)))
+        .map(|head| (extent(head), config.with_comments(head)))
         .collect();
     let config_at = |span: Span| {
         let near = own.partition_point(|(instruction, _)| instruction.start <= span.start).checked_sub(1);
@@ -70,10 +70,15 @@ pub fn settle(file: &Dockerfile, config: &Config, diagnostics: Vec<Diagnostic>) 
 /// Returns the lines of the instruction that `span` is in, from 1: the first and the last.
 #[must_use]
 pub fn lines(file: &Dockerfile, text: &str, span: Span) -> (usize, usize) {
-    let whole = heads(file).map(|head| head.span).find(|whole| whole.start <= span.start && span.end <= whole.end);
-    let whole = whole.unwrap_or(span);
+    let around = |head: &&Head| extent(head).start <= span.start && span.end <= head.span.end;
+    let whole = heads(file).find(around).map_or(span, |head| head.span);
     let last = whole.end.max(whole.start + 1) - 1;
     (crate::span::position(text, whole.start).line, crate::span::position(text, last).line)
+}
+
+/// Returns where an instruction stands, with the comments above it.
+fn extent(head: &Head) -> Span {
+    head.comments.iter().fold(head.span, |whole, comment| whole.to(comment.span()))
 }
 
 /// All instructions in the order of the file.

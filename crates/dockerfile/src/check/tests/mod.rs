@@ -173,6 +173,20 @@ warning[UndefinedVar]: variable `D` is not defined
     );
 }
 
+/// A015: also for what is found in the comments themselves.
+#[test]
+fn a_comment_can_ask_for_a_check_of_the_comments_around_it() {
+    check(
+        "# the a\n\n# check=experimental=all\n# the b\nARG A=1\n# the c\nARG B=1\nFROM a\n",
+        "
+warning[InvalidDefinitionDescription]: the comment does not describe the argument below it
+  ! line 4: `the b` expected `A ...`
+  hint: Write `# A ` and a description, or put an empty line below the comment.",
+    );
+    let text = "FROM a\n# x\n# y\nCMD [\"x\"]\n";
+    assert_eq!(lines(&crate::parse(text).file, text, crate::Span::new(9, 10)), (4, 4));
+}
+
 #[test]
 fn a_mistake_in_such_a_comment_is_a_warning() {
     check(
