@@ -11,7 +11,7 @@ use stave_engine::{
     BuildOutcome, BuildRequest, ContextSource, Destination, DockerfileSource, Event, Grants, Output, RunDefaults,
 };
 
-use super::{Context, settled};
+use super::{Context, check, settled};
 use crate::args::{BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
 use crate::host::{Processes, text_variable};
@@ -22,7 +22,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     if let Some(call) = asked(&args)? {
         // Nothing is built, so nothing is written.
         let request = request(BuildArgs { outputs: Vec::new(), ..args })?;
-        return super::check::call(&call, request, context);
+        return check::call(&call, request, context);
     }
     let report = Report::new(&args);
     let request = request(args)?;
@@ -39,19 +39,25 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         display.report(event);
     });
     display.finish();
-    if let Some((name, text, found)) = findings.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some((name, text, found)) = &findings
         && !matches!(mode, ProgressMode::Quiet | ProgressMode::Rawjson)
     {
         crate::print_error(&if context.global.debug {
-            render::diagnostics(&name, &text, &found, context.style)
+            render::diagnostics(name, text, found, context.style)
         } else {
-            render::findings_summary(&text, &found, context.style)
+            render::findings_summary(text, found, context.style)
         });
     }
     let outcome = settled(&host, result.map_err(Failure::from))?;
-    report.write(&outcome)?;
+    let wanted = text_variable(METADATA_WARNINGS).is_some_and(|value| matches!(&*value, "1" | "true"));
+    let warnings = findings.filter(|_| wanted).map(|(name, text, found)| check::warnings_json(&name, &text, &found));
+    report.write(&outcome, warnings)?;
     Ok(0)
 }
+
+/// The variable that puts findings into `--metadata-file`, as in buildx.
+const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 
 /// Returns what is asked for instead of a build, if something is.
 fn asked(args: &BuildArgs) -> Result<Option<CallArg>, Failure> {
@@ -97,12 +103,12 @@ impl Report {
         Ok(())
     }
 
-    fn write(&self, outcome: &BuildOutcome) -> Result<(), Failure> {
+    fn write(&self, outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> Result<(), Failure> {
         if let Some(path) = &self.iidfile {
             write_in_place(path, outcome.image.to_string().as_bytes())?;
         }
         if let Some(path) = &self.metadata_file {
-            write_in_place(path, metadata(outcome).as_bytes())?;
+            write_in_place(path, metadata(outcome, warnings).as_bytes())?;
         }
         if self.quiet {
             return output::text(&format!("{}\n", outcome.image));
@@ -129,13 +135,16 @@ fn done_event(outcome: &BuildOutcome) -> serde_json::Value {
 }
 
 /// Returns the content of `--metadata-file`, with buildx's names.
-fn metadata(outcome: &BuildOutcome) -> String {
+fn metadata(outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> String {
     let mut object = json!({ "containerimage.config.digest": outcome.image.to_string() });
     if let Some(manifest) = outcome.manifest {
         object["containerimage.digest"] = json!(manifest.to_string());
     }
     if !outcome.names.is_empty() {
         object["image.name"] = json!(outcome.names.join(","));
+    }
+    if let Some(warnings) = warnings {
+        object["buildx.build.warnings"] = warnings;
     }
     serde_json::to_string_pretty(&object).expect("an object of texts")
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use stave_dockerfile::check::outline::{Outline, outline};
 use stave_dockerfile::check::targets::{Target, targets};
 use stave_dockerfile::check::{lines, rules};
-use stave_dockerfile::{Diagnostic, Span};
+use stave_dockerfile::span::position;
+use stave_dockerfile::{Diagnostic, Dockerfile, Span};
 use stave_engine::{BuildFailure, BuildRequest, Checked, Reading};
 
 use super::{Context, settled};
@@ -94,8 +95,36 @@ fn pretty(value: &Value) -> String {
 
 /// The lines of the instruction that `span` is in.
 fn location(reading: &Reading, span: Span) -> Value {
-    let (first, last) = lines(&reading.parsed.file, &reading.text, span);
-    json!({ "ranges": [{ "start": { "line": first }, "end": { "line": last } }] })
+    json!({ "ranges": ranges(&reading.parsed.file, &reading.text, span) })
+}
+
+fn ranges(file: &Dockerfile, text: &str, span: Span) -> Value {
+    let (first, last) = lines(file, text, span);
+    json!([{ "start": { "line": first }, "end": { "line": last } }])
+}
+
+fn source_json(name: &str, text: &str) -> Value {
+    json!({ "filename": name, "data": STANDARD.encode(text), "language": "Dockerfile" })
+}
+
+/// Returns what was found during a build in the form that buildx puts it into `--metadata-file`.
+///
+/// Reference: buildx, `docs/reference/buildx_build.md`, "metadata-file".
+pub(super) fn warnings_json(name: &str, text: &str, findings: &[Diagnostic]) -> Value {
+    let file = stave_dockerfile::parse(text).file;
+    let warning = |finding: &Diagnostic| {
+        let line = position(text, finding.span().start).line;
+        let rule = rules::find(finding.code);
+        json!({
+            "level": 1,
+            "short": STANDARD.encode(format!("{}: {} (line {line})", finding.code, finding.message)),
+            "detail": rule.map(|rule| [STANDARD.encode(rule.summary)]),
+            "url": rule.map(rules::Rule::url),
+            "sourceInfo": source_json(name, text),
+            "range": ranges(&file, text, finding.span()),
+        })
+    };
+    findings.iter().map(warning).collect()
 }
 
 fn check_json(reading: &Reading, mistakes: &[Diagnostic], findings: &[Diagnostic]) -> Value {
@@ -111,9 +140,7 @@ fn check_json(reading: &Reading, mistakes: &[Diagnostic], findings: &[Diagnostic
     };
     let mut answer = json!({
         "warnings": findings.iter().map(warning).collect::<Vec<_>>(),
-        "sources": [{
-            "filename": reading.name, "data": STANDARD.encode(&reading.text), "language": "Dockerfile",
-        }],
+        "sources": [source_json(&reading.name, &reading.text)],
     });
     if let Some(mistake) = mistakes.iter().find(|mistake| mistake.is_error()) {
         answer["buildError"] = json!({ "message": mistake.message, "location": location(reading, mistake.span()) });

@@ -336,6 +336,29 @@ image sha256:";
     assert_eq!(findings["findings"][0]["code"], "UndefinedVar");
 }
 
+/// G008, G009.
+#[test]
+fn findings_are_in_the_metadata_where_that_is_asked_for() {
+    let text = "FROM scratch\nCOPY f /\nENV A=1 \\\n  B=$C\n";
+    let (mut bench, _registry) = bench(text);
+    bench.file("f", "");
+    let metadata = |bench: &Bench| {
+        bench.run(["build", "--metadata-file=meta", "."]).success();
+        parsed(&fs::read_to_string(bench.work().join("meta")).expect("it was written"))
+    };
+    assert_eq!(metadata(&bench).get("buildx.build.warnings"), None);
+    bench.set("BUILDX_METADATA_WARNINGS", "1");
+    let expected = json!([{
+        "level": 1,
+        "short": STANDARD.encode("UndefinedVar: variable `C` is not defined (line 4)"),
+        "detail": [STANDARD.encode("Every variable is defined before it is used.")],
+        "url": "https://github.com/stave-build/stave/blob/main/docs/checks/undefined-var.md",
+        "sourceInfo": { "filename": "Dockerfile", "data": STANDARD.encode(text), "language": "Dockerfile" },
+        "range": [{ "start": { "line": 3 }, "end": { "line": 4 } }],
+    }]);
+    assert_eq!(metadata(&bench)["buildx.build.warnings"], expected);
+}
+
 /// A014, A086.
 #[test]
 fn findings_end_the_build_where_the_file_says_so() {
