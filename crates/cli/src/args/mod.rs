@@ -52,8 +52,8 @@ Examples:
   stave build -o type=oci,dest=app.tar .  Write an OCI archive
   stave doctor                            What this host offers, and what it lacks
 
-Exit codes: 0 done, 1 a step failed or nothing by that name exists, 2 bad usage or Dockerfile,
-3 environment (registry, permissions, disk), 101 a bug in stave. `run` and `start -a` exit with
+Exit codes: 0 done, 1 a step failed, a check found something or nothing by that name exists, 2 bad
+usage or Dockerfile, 3 environment (registry, permissions, disk), 101 a bug in stave. `run` and `start -a` exit with
 the container's own code (125 if it could not be started). Ctrl-C gives 130.
 
 A link named `docker` that points to stave answers to docker's commands and flags.";
