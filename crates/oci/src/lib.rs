@@ -12,6 +12,7 @@
 pub mod config;
 pub mod digest;
 pub mod manifest;
+pub mod mode;
 pub mod platform;
 pub mod reference;
 pub mod user;
@@ -19,5 +20,6 @@ pub mod user;
 pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{BlobDigest, DiffId, Hasher, ImageId, TreeDigest};
 pub use manifest::{Compression, Descriptor, Document, Index, Manifest, media_type};
+pub use mode::ModeChange;
 pub use platform::Platform;
 pub use reference::Reference;
