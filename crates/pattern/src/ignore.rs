@@ -56,21 +56,28 @@ impl IgnoreFile {
             if line.first() == Some(&b'#') || written.is_empty() {
                 continue;
             }
-            let line = index + 1;
-            let malformed =
-                |problem| PatternError { line, pattern: String::from_utf8_lossy(written).into_owned(), problem };
-            let (reincludes, pattern) = match written.strip_prefix(b"!") {
-                Some(rest) => (true, trim(rest)),
-                None => (false, written),
-            };
-            if pattern.is_empty() {
-                return Err(malformed(Malformed::LoneExclamation));
-            }
-            let pattern = clean(pattern);
-            let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
-            rules.push(Rule { line, reincludes, matcher: Matcher::parse(pattern).map_err(malformed)? });
+            rules.push(Rule::parse(index + 1, written)?);
         }
         Ok(Self { rules })
+    }
+
+    /// Reads patterns that are given one by one, as in `COPY --exclude`. They are rules like those of a file, but a `#` has
+    /// no meaning, and the line of an error is the pattern's number, from 1.
+    pub fn from_patterns<P: AsRef<[u8]>>(patterns: impl IntoIterator<Item = P>) -> Result<Self, PatternError> {
+        let mut rules = Vec::new();
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            let written = trim(pattern.as_ref());
+            if !written.is_empty() {
+                rules.push(Rule::parse(index + 1, written)?);
+            }
+        }
+        Ok(Self { rules })
+    }
+
+    /// Whether there is no rule, so that nothing is ignored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// Whether `path` is ignored. It is relative to the root of the context and clean.
@@ -114,6 +121,22 @@ impl IgnoreFile {
 }
 
 impl Rule {
+    /// Reads a rule without blanks around it.
+    fn parse(line: usize, written: &[u8]) -> Result<Self, PatternError> {
+        let malformed =
+            |problem| PatternError { line, pattern: String::from_utf8_lossy(written).into_owned(), problem };
+        let (reincludes, pattern) = match written.strip_prefix(b"!") {
+            Some(rest) => (true, trim(rest)),
+            None => (false, written),
+        };
+        if pattern.is_empty() {
+            return Err(malformed(Malformed::LoneExclamation));
+        }
+        let pattern = clean(pattern);
+        let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
+        Ok(Self { line, reincludes, matcher: Matcher::parse(pattern).map_err(malformed)? })
+    }
+
     /// Whether it matches the path or a directory above it.
     fn covers(&self, path: &[u8]) -> bool {
         let parents = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| &path[..end]);

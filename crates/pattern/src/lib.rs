@@ -17,4 +17,4 @@ mod wildcard;
 pub use glob::Malformed;
 pub use ignore::{IgnoreFile, PatternError};
 pub use path::clean;
-pub use wildcard::{Component, Wildcard};
+pub use wildcard::{Component, Wildcard, literal};

@@ -78,6 +78,24 @@ impl Component {
     }
 }
 
+/// Returns the pattern that matches `name` and nothing else.
+#[must_use]
+pub fn literal(name: &str) -> String {
+    if !has_wildcards(name) {
+        return name.to_owned();
+    }
+    let mut pattern = String::new();
+    for char in name.chars() {
+        match char {
+            // A backslash alone would make a name without wildcards, in which it is itself.
+            '*' | '?' | '[' => pattern.extend(['[', char, ']']),
+            '\\' => pattern.push_str("\\\\"),
+            _ => pattern.push(char),
+        }
+    }
+    pattern
+}
+
 /// Whether there is a wildcard that no `\` stands before.
 fn has_wildcards(pattern: &str) -> bool {
     let mut characters = pattern.chars();
@@ -149,6 +167,15 @@ mod tests {
         assert!(matches(r"a\b.txt", r"a\b.txt"));
         assert_eq!(literal("a/[b]"), None);
         assert_eq!(literal("").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_literal_pattern_matches_its_name_only() {
+        for name in ["a", "a*b", "[x]", "?", r"\\", r"a\*", r"\[*", "ü[", "*"] {
+            let wildcard = Wildcard::parse(&literal(name)).expect("the pattern is valid");
+            assert!(wildcard.matches(name.as_bytes()), "{name}");
+            assert!(!wildcard.matches(b"axb") && !wildcard.matches(b"x"), "{name}");
+        }
     }
 
     #[test]

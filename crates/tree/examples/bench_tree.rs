@@ -156,7 +156,6 @@ fn copy_to(layer: &Path, selection: Selection, previous: Option<Previous<'_>>) -
         dest_is_dir: true,
         owner: None,
         mode: None,
-        unpack: false,
         previous,
         format: FORMAT,
     };

@@ -34,5 +34,5 @@ pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
 pub use pack::{GzipWriter, PackError, Packed, ZstdWriter, layer_digest, pack_layer, pack_live_tree, pack_tree};
 pub use scan::ScanError;
-pub use select::{Context, SelectError, Selection, Size, select};
+pub use select::{Context, Keep, SelectError, Selection, Size, select, select_with};
 pub use unpack::{Applied, UnpackError, adopt_directories, apply_layer, decompress, extract_archive, is_archive};

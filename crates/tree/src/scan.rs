@@ -38,6 +38,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Tells whether `path` is below this directory, or is the directory itself.
+    pub(crate) fn has(&self, path: &[u8]) -> bool {
+        let mut at = self;
+        for name in crate::dir::components(path) {
+            let Content::Directory { children, .. } = &at.content else { return false };
+            match children.iter().find(|child| child.name == name) {
+                Some(child) => at = child,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// Tells whether this is anything but a directory.
     pub(crate) fn is_leaf(&self) -> bool {
         !matches!(self.content, Content::Directory { .. })
@@ -111,7 +124,16 @@ const NAMES_PER_TASK: usize = 256;
 /// Times that a changing file is read again.
 const ATTEMPTS_MAX: u32 = 4;
 
-impl<F: Filter> Scanner<'_, F> {
+impl<'a, F: Filter> Scanner<'a, F> {
+    /// Returns the same with another filter.
+    pub(crate) fn with_filter<'b, G>(&self, filter: &'b G) -> Scanner<'b, G>
+    where
+        'a: 'b,
+    {
+        let Self { root, hash, memory, opaque_xattr, hides_whiteouts, .. } = *self;
+        Scanner { root, filter, hash, memory, opaque_xattr, hides_whiteouts }
+    }
+
     /// Returns the node at `path`, which has no links in it, with everything below it; nothing if all of it is left out.
     pub(crate) fn scan(&self, path: &[u8], name: &[u8]) -> Result<Option<Node>, ScanError> {
         let ignored = !path.is_empty() && self.filter.ignored(path);
@@ -133,6 +155,25 @@ impl<F: Filter> Scanner<'_, F> {
         let mut node = self.leaf(&parent, path, last, metadata)?;
         node.name = name.to_vec();
         Ok(Some(node))
+    }
+
+    /// Returns `node`, which is at `path`, with the digests of all files in it. What it does not have is not looked at.
+    pub(crate) fn hashed(&self, path: &[u8], node: &Node) -> Result<Node, ScanError> {
+        let content = match &node.content {
+            Content::Directory { children, xattrs, opaque } => {
+                let child = |child: &Node| self.hashed(&join(path, &child.name), child);
+                let children: Result<Vec<Node>, ScanError> = children.par_iter().with_min_len(8).map(child).collect();
+                Content::Directory { children: children?, xattrs: *xattrs, opaque: *opaque }
+            }
+            Content::File(None) => {
+                let (parent, name) = crate::copy::split(path);
+                let parent = self.root.open_dir_no_links(parent)?;
+                let (metadata, digest) = hash_file(&parent, name, path)?;
+                return Ok(Node { name: node.name.clone(), metadata, content: Content::File(Some(digest)) });
+            }
+            Content::File(Some(_)) | Content::Link(_) | Content::Special => node.content.clone(),
+        };
+        Ok(Node { name: node.name.clone(), metadata: node.metadata, content })
     }
 
     fn directory(&self, path: &[u8], name: Vec<u8>, ignored: bool, depth: usize) -> Result<Option<Node>, ScanError> {

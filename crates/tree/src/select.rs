@@ -61,11 +61,62 @@ pub(crate) struct Source {
     pub(crate) node: Node,
 }
 
+/// What of a source is copied.
+#[derive(Debug, Clone, Default)]
+pub struct Keep {
+    /// What is left out: paths relative to the directory that is the source. What is named itself is never left out.
+    pub excludes: IgnoreFile,
+    /// The directories above what a pattern names are kept, as far as they come after `/./` in it, and `**` is any number
+    /// of directories (`COPY --parents`).
+    pub parents: bool,
+}
+
+impl Keep {
+    fn is_everything(&self) -> bool {
+        self.excludes.is_empty() && !self.parents
+    }
+}
+
+/// Leaves out what rules say about paths below `base`, and what `inner` leaves out.
+struct Chosen<'a, F> {
+    inner: &'a F,
+    base: &'a [u8],
+    rules: Vec<&'a IgnoreFile>,
+}
+
+impl<F> Chosen<'_, F> {
+    fn below<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        if self.base.is_empty() {
+            return Some(path).filter(|path| !path.is_empty());
+        }
+        path.strip_prefix(self.base)?.strip_prefix(b"/")
+    }
+}
+
+impl<F: Filter> Filter for Chosen<'_, F> {
+    fn ignored(&self, path: &[u8]) -> bool {
+        self.inner.ignored(path)
+            || self.below(path).is_some_and(|path| self.rules.iter().any(|rules| rules.ignored(path)))
+    }
+
+    fn wanted_below(&self, path: &[u8]) -> bool {
+        let chosen = |rules: &IgnoreFile, path: &[u8]| !rules.ignored(path) || rules.may_reinclude_below(path);
+        (!self.inner.ignored(path) || self.inner.wanted_below(path))
+            && self.below(path).is_none_or(|path| self.rules.iter().all(|rules| chosen(rules, path)))
+    }
+
+    fn excluding_line(&self, path: &[u8]) -> Option<usize> {
+        self.inner.excluding_line(path)
+    }
+}
+
 /// Files that are to be copied.
 #[derive(Debug)]
 pub struct Selection {
     pub(crate) root: Dir,
     pub(crate) owners: Owners,
+    /// Archives named as sources are unpacked.
+    pub(crate) unpack: bool,
     pub(crate) sources: Vec<Source>,
     /// Device and inode of files that were selected under several names.
     shared: BTreeSet<(u64, u64)>,
@@ -73,7 +124,14 @@ pub struct Selection {
 
 impl Selection {
     fn new(root: Dir, owners: Owners) -> Self {
-        Self { root, owners, sources: Vec::new(), shared: BTreeSet::new() }
+        Self { root, owners, unpack: false, sources: Vec::new(), shared: BTreeSet::new() }
+    }
+
+    /// Returns the same, with archives that were named to be unpacked instead of copied.
+    #[must_use]
+    pub fn unpacking(mut self, unpack: bool) -> Self {
+        self.unpack = unpack;
+        self
     }
 
     /// Tells whether nothing was selected: no file matched any of the wildcards.
@@ -104,7 +162,7 @@ impl Selection {
         let scanner = whole_tree(&self.root, true);
         let mut nodes = Vec::new();
         for source in &self.sources {
-            nodes.extend(scanner.scan(&source.path, &source.node.name)?);
+            nodes.push(scanner.hashed(&source.path, &source.node)?);
         }
         Ok(tree_digest(nodes.iter(), self.owners))
     }
@@ -214,6 +272,11 @@ impl Context {
 
     /// Returns what `patterns` select, hashed. All belongs to root; the context's own directory counts as mode 0755.
     pub fn select(&self, patterns: &[&str]) -> Result<Selection, SelectError> {
+        self.select_with(patterns, &Keep::default())
+    }
+
+    /// As [`Self::select`], less what `keep` leaves out.
+    pub fn select_with(&self, patterns: &[&str], keep: &Keep) -> Result<Selection, SelectError> {
         let scanner = Scanner {
             root: &self.root,
             filter: &self.rules,
@@ -222,7 +285,7 @@ impl Context {
             opaque_xattr: None,
             hides_whiteouts: false,
         };
-        let mut selection = crate::pool::run(|| select_with(&scanner, patterns, Owners::Root))?;
+        let mut selection = crate::pool::run(|| select_by(&scanner, patterns, keep, Owners::Root))?;
         for source in &mut selection.sources {
             if source.path.is_empty() {
                 source.node.metadata.mode = 0o755;
@@ -244,13 +307,18 @@ impl Context {
 /// Returns what `patterns` select in the tree of another stage or image. Owners are kept; nothing is hashed until
 /// [`Selection::digest`] is asked for.
 pub fn select(layers: &Layers, patterns: &[&str]) -> Result<Selection, SelectError> {
-    if let [pattern] = patterns
-        && let Some(selection) = select_in_one_layer(layers, pattern)?
+    select_with(layers, patterns, &Keep::default())
+}
+
+/// As [`select`], less what `keep` leaves out.
+pub fn select_with(layers: &Layers, patterns: &[&str], keep: &Keep) -> Result<Selection, SelectError> {
+    if let ([pattern], false) = (patterns, keep.parents)
+        && let Some(selection) = select_in_one_layer(layers, pattern, keep)?
     {
         return Ok(selection);
     }
     let scanner = whole_tree(layers.mounted()?, false);
-    crate::pool::run(|| select_with(&scanner, patterns, Owners::Kept))
+    crate::pool::run(|| select_by(&scanner, patterns, keep, Owners::Kept))
 }
 
 /// Reads another stage or image: nothing is left out, but what overlayfs would hide.
@@ -259,7 +327,7 @@ fn whole_tree(root: &Dir, hash: bool) -> Scanner<'_, Everything> {
 }
 
 /// Returns what a pattern without wildcards selects, if all of it is in a single layer.
-fn select_in_one_layer(layers: &Layers, pattern: &str) -> Result<Option<Selection>, SelectError> {
+fn select_in_one_layer(layers: &Layers, pattern: &str, keep: &Keep) -> Result<Option<Selection>, SelectError> {
     let wildcard = parsed(pattern)?;
     let Some(literals) = wildcard.components().iter().map(Component::literal).collect::<Option<Vec<&[u8]>>>() else {
         return Ok(None);
@@ -276,7 +344,7 @@ fn select_in_one_layer(layers: &Layers, pattern: &str) -> Result<Option<Selectio
     };
     let scanner = whole_tree(&layer, false);
     let name = literals.last().copied().unwrap_or_default();
-    let scan = || scanner.scan(&path, name);
+    let scan = || scan_kept(&scanner, &path, name, keep);
     let node = if is_leaf { scan()? } else { crate::pool::run(scan)? };
     let mut selection = Selection::new(layer.try_clone()?, Owners::Kept);
     selection.push(Source { path, node: node.ok_or_else(not_found)? });
@@ -288,22 +356,29 @@ fn parsed(pattern: &str) -> Result<Wildcard, SelectError> {
     Wildcard::parse(&cleaned).map_err(|source| SelectError::Pattern { pattern: pattern.to_owned(), source })
 }
 
-fn select_with<F: Filter>(
+fn select_by<F: Filter>(
     scanner: &Scanner<'_, F>,
     patterns: &[&str],
+    keep: &Keep,
     owners: Owners,
 ) -> Result<Selection, SelectError> {
     let mut selection = Selection::new(scanner.root.try_clone()?, owners);
     for pattern in patterns {
+        if keep.parents {
+            for source in with_parents(scanner, pattern, keep)? {
+                selection.push(source);
+            }
+            continue;
+        }
         let wildcard = parsed(pattern)?;
         let literals: Option<Vec<&[u8]>> = wildcard.components().iter().map(Component::literal).collect();
         if let Some(literals) = literals {
-            let source = dereferenced(scanner, &literals.join(&b'/'), pattern)?;
+            let source = dereferenced(scanner, &literals.join(&b'/'), pattern, keep)?;
             selection.push(source);
             continue;
         }
         for named in matches(scanner, wildcard.components())? {
-            match dereferenced(scanner, &named, pattern) {
+            match dereferenced(scanner, &named, pattern, keep) {
                 Ok(source) => selection.push(source),
                 // A match that the ignore file leaves out. A match that is a link to such a file is an error.
                 Err(SelectError::Ignored { .. }) if scanner.filter.ignored(&named) => {}
@@ -314,8 +389,86 @@ fn select_with<F: Filter>(
     Ok(selection)
 }
 
+/// Returns the directories that a pattern starts from, each with what the pattern names below it: what comes before `/./`
+/// is not kept.
+///
+/// Reference: BuildKit, `frontend/dockerfile/dockerfile2llb/convert_copy.go`, `parents`.
+fn with_parents<F: Filter>(scanner: &Scanner<'_, F>, pattern: &str, keep: &Keep) -> Result<Vec<Source>, SelectError> {
+    let (pivot, rest) = pattern.split_once("/./").unwrap_or(("", pattern));
+    let (pivot, named) = (parsed(pivot)?, parsed(rest)?);
+    let rest = clean(rest.as_bytes());
+    let rules = match &rest[..] {
+        b"" => IgnoreFile::default(),
+        rest => IgnoreFile::from_patterns([b"**".as_slice(), &[b"!", rest].concat()])
+            .map_err(|error| SelectError::Pattern { pattern: pattern.to_owned(), source: error.problem })?,
+    };
+    let literals: Option<Vec<&[u8]>> = pivot.components().iter().map(Component::literal).collect();
+    let starts = match literals {
+        Some(literals) => BTreeSet::from([literals.join(&b'/')]),
+        None => matches(scanner, pivot.components())?,
+    };
+    let required = pivot.is_literal() && named.is_literal();
+    let mut sources = Vec::new();
+    for start in starts {
+        let path = match scanner.root.resolve(&start) {
+            Ok(path) => clean(&path),
+            Err(error) if error.is_not_found() && !required => continue,
+            Err(error) if error.is_not_found() => {
+                return Err(SelectError::NotFound { pattern: pattern.to_owned() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let chosen = Chosen { inner: scanner.filter, base: &path, rules: vec![&rules, &keep.excludes] };
+        let node = match scanner.with_filter(&chosen).scan(&path, b"") {
+            Ok(node) => node.filter(|node| !node.is_leaf()),
+            Err(ScanError::Path(error)) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let whole = join(&path, &rest);
+        if required && !node.as_ref().is_some_and(|node| node.has(&rest)) {
+            if let Some(line) = scanner.filter.excluding_line(&whole) {
+                return Err(SelectError::Ignored { pattern: pattern.to_owned(), line });
+            }
+            if !found(scanner, &whole)? {
+                return Err(SelectError::NotFound { pattern: pattern.to_owned() });
+            }
+        }
+        sources.extend(node.map(|node| Source { path, node }));
+    }
+    Ok(sources)
+}
+
+/// Whether `path`, in which no component is a link, exists.
+fn found<F>(scanner: &Scanner<'_, F>, path: &[u8]) -> Result<bool, SelectError> {
+    let (parent, name) = crate::copy::split(path);
+    match scanner.root.open_dir_no_links(parent) {
+        Ok(parent) => Ok(parent.child(name)?.is_some()),
+        Err(error) if error.is_no_directory() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the node at `path`, less what is excluded below it.
+fn scan_kept<F: Filter>(
+    scanner: &Scanner<'_, F>,
+    path: &[u8],
+    name: &[u8],
+    keep: &Keep,
+) -> Result<Option<Node>, ScanError> {
+    if keep.is_everything() {
+        return scanner.scan(path, name);
+    }
+    let chosen = Chosen { inner: scanner.filter, base: path, rules: vec![&keep.excludes] };
+    scanner.with_filter(&chosen).scan(path, name)
+}
+
 /// Returns the source at `named`, links followed.
-fn dereferenced<F: Filter>(scanner: &Scanner<'_, F>, named: &[u8], pattern: &str) -> Result<Source, SelectError> {
+fn dereferenced<F: Filter>(
+    scanner: &Scanner<'_, F>,
+    named: &[u8],
+    pattern: &str,
+    keep: &Keep,
+) -> Result<Source, SelectError> {
     let missing = |error: PathError| {
         if error.is_not_found() { SelectError::NotFound { pattern: pattern.to_owned() } } else { error.into() }
     };
@@ -330,7 +483,7 @@ fn dereferenced<F: Filter>(scanner: &Scanner<'_, F>, named: &[u8], pattern: &str
     };
     let named_kind = scanner.root.metadata(named, Follow::No).map_err(missing)?.kind;
     if !hidden(named, named_kind)
-        && let Some(node) = scanner.scan(&path, name)?
+        && let Some(node) = scan_kept(scanner, &path, name, keep)?
     {
         return Ok(Source { path, node });
     }

@@ -200,7 +200,6 @@ proptest! {
             dest_is_dir: true,
             owner: None,
             mode: None,
-            unpack: false,
             previous: None,
             format: format(),
         };
@@ -231,7 +230,6 @@ proptest! {
             dest_is_dir: true,
             owner: None,
             mode: None,
-            unpack: false,
             previous: None,
             format: format(),
         };

@@ -2,9 +2,9 @@
 
 use stave_graph::remote::{AddressPlace, file_name, is_http, parse_git};
 use stave_graph::{self as graph, ContextId, CopySource, Http, Merge, MountSource, Op, Unpack};
-use stave_oci::BlobDigest;
 use stave_oci::user::UserText;
-use stave_pattern::{Wildcard, clean};
+use stave_oci::{BlobDigest, ModeChange};
+use stave_pattern::{Wildcard, clean, literal};
 
 use super::codes;
 use super::lower::Lowering;
@@ -13,9 +13,6 @@ use crate::ast::{Copy, FlagName, Head, Heredoc, Source};
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::text::Text;
-
-/// Largest permissions: setuid, setgid, sticky, and all of the nine others.
-const MODE_MAX: u32 = 0o7777;
 
 /// What `COPY` and `ADD` have in common, expanded.
 struct Common {
@@ -264,24 +261,14 @@ impl Lowering<'_> {
         if text.is_empty() {
             return Some(None);
         }
-        let octal = u32::from_str_radix(&text, 8).is_ok_and(|mode| mode <= MODE_MAX && !text.starts_with('+'));
-        if octal || is_symbolic_mode(&text) {
-            return Some(Some(text));
+        match ModeChange::parse(&text) {
+            Ok(_) => Some(Some(text)),
+            Err(_) => self.fail(
+                Diagnostic::error(codes::MODE, flag.value.span(), format!("`{text}` is no file mode"))
+                    .label("expected an octal number between 0 and 7777, or symbols like `u=rwX,go-w`"),
+            ),
         }
-        self.fail(
-            Diagnostic::error(codes::MODE, flag.value.span(), format!("`{text}` is no file mode"))
-                .label("expected an octal number between 0 and 7777, or symbols like `u=rwX,go-w`"),
-        )
     }
-}
-
-/// Whether `text` is written as chmod(1) wants it, such as `u=rwX,go-w`.
-fn is_symbolic_mode(text: &str) -> bool {
-    let clause = |clause: &str| {
-        let rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
-        rest.starts_with(['+', '-', '=']) && rest.chars().all(|letter| "+-=rwxXstugo".contains(letter))
-    };
-    text.split(',').all(clause)
 }
 
 /// What a checksum could not be of.
@@ -311,18 +298,6 @@ fn pattern(common: &Common, path: &str) -> String {
         Some((pivot, rest)) => format!("{}/./{}", relative(pivot), relative(rest)),
         None => relative(path),
     }
-}
-
-/// A pattern that matches exactly `name`.
-pub(super) fn literal(name: &str) -> String {
-    let mut pattern = String::new();
-    for char in name.chars() {
-        if matches!(char, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(char);
-    }
-    pattern
 }
 
 /// Whether a destination means a directory by the way it is written.
@@ -362,11 +337,5 @@ mod tests {
         for dest in ["a", "/a", "a.", "a..", "/a/b"] {
             assert!(!is_directory(dest), "{dest}");
         }
-    }
-
-    #[test]
-    fn symbolic_modes_are_told_from_nonsense() {
-        assert!(["u=rwX,go=rX", "a+X", "go-w", "+x", "u+rw-x"].into_iter().all(is_symbolic_mode));
-        assert!(["", "64a", "10000", "rwx", "u", "u=z"].into_iter().all(|text| !is_symbolic_mode(text)));
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use stave_graph::remote::file_name;
 use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
+use stave_pattern::literal;
 
-use super::copy::literal;
 use super::metadata;
 use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};

@@ -47,7 +47,7 @@ impl Copier<'_> {
         let Some(digest) = digest else { return self.regular(selection, pair, node, target) };
         let metadata = &node.metadata;
         let owner = self.owner(selection.owners, metadata.uid, metadata.gid);
-        let mode = self.request.mode.unwrap_or(metadata.mode);
+        let mode = self.mode(metadata.mode, false);
         let state = manifest::state(digest, mode, owner, metadata.modified);
         if self.linked_from_previous(pair, node, mode, &state, target)? {
             self.linked.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Copier<'_> {
         if !owned_already && !chown(copy, uid, gid)? {
             self.unmapped.fetch_add(1, Ordering::Relaxed);
         }
-        rustix::fs::fchmod(copy, Mode::from_raw_mode(self.request.mode.unwrap_or(metadata.mode)))?;
+        rustix::fs::fchmod(copy, Mode::from_raw_mode(self.mode(metadata.mode, false)))?;
         for xattr in xattrs {
             set_best_effort(copy, xattr)?;
         }
@@ -172,7 +172,7 @@ impl Copier<'_> {
             Kind::BlockDevice => FileType::BlockDevice,
             Kind::File | Kind::Directory | Kind::Link | Kind::Socket => FileType::RegularFile,
         };
-        let mode = Mode::from_raw_mode(self.request.mode.unwrap_or(metadata.mode));
+        let mode = Mode::from_raw_mode(self.mode(metadata.mode, false));
         let create = || rustix::fs::mknodat(pair.to, pair.to_name, file_type, mode, metadata.rdev);
         match created(pair, target, create) {
             Err(CopyError::Path(PathError::Io { source, .. }))

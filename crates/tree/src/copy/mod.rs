@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
+use stave_oci::ModeChange;
 
 use crate::digest::Owners;
 use crate::dir::{Dir, Kind, PathError, join, shown};
@@ -40,10 +41,8 @@ pub struct CopyRequest<'a> {
     /// Owner and group of all that is copied and of directories that are made. Without it, files of a context are root's
     /// and files of a tree keep their owners.
     pub owner: Option<(u32, u32)>,
-    /// Permission bits of all files and directories that are copied or made, instead of their own.
-    pub mode: Option<u32>,
-    /// Archives named as sources are unpacked into the destination (`ADD`).
-    pub unpack: bool,
+    /// What happens to the permission bits of all files and directories that are copied or made.
+    pub mode: Option<ModeChange>,
     /// An earlier result of the same instruction. Files that are the same are linked from it and not copied.
     pub previous: Option<Previous<'a>>,
     /// How the layer notes what overlayfs needs to know.
@@ -107,8 +106,9 @@ pub enum CopyError {
 /// Copies what was selected into `into`, the empty directory of a new layer.
 pub fn copy_into(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyError> {
     // Few files are copied sooner than threads are woken.
-    let leaves = |selection: &Selection| selection.sources.iter().all(|source| source.node.is_leaf());
-    if !request.unpack && request.selections.iter().all(leaves) {
+    let leaves =
+        |selection: &Selection| !selection.unpack && selection.sources.iter().all(|source| source.node.is_leaf());
+    if request.selections.iter().all(leaves) {
         return copy_here(request, into);
     }
     crate::pool::run(|| copy_here(request, into))
@@ -190,11 +190,16 @@ impl<'a> Copier<'a> {
     /// How directories are set that are made on the way to the destination.
     fn made(&self) -> Attributes {
         Attributes {
-            mode: self.request.mode.unwrap_or(0o755),
+            mode: self.mode(0o755, true),
             owner: self.request.owner.unwrap_or((0, 0)),
             xattrs: Vec::new(),
             modified: None,
         }
+    }
+
+    /// Permission bits of the copy of what has those of `mode`.
+    fn mode(&self, mode: u32, is_dir: bool) -> u32 {
+        self.request.mode.as_ref().map_or(mode, |change| change.apply(mode, is_dir))
     }
 
     /// Owner and group of the copy of a file that `uid` and `gid` own.
@@ -207,7 +212,7 @@ impl<'a> Copier<'a> {
 
     fn source(&self, selection: &'a Selection, source: &'a Source, dest: &[u8]) -> Result<(), CopyError> {
         let node = &source.node;
-        if self.request.unpack && matches!(node.content, Content::File(_)) && self.unpack(selection, source, dest)? {
+        if selection.unpack && matches!(node.content, Content::File(_)) && self.unpack(selection, source, dest)? {
             return Ok(());
         }
         let parent_of_dest = parent(dest);

@@ -107,7 +107,7 @@ impl<'a> Copier<'a> {
         };
         let metadata = &node.metadata;
         Ok(Attributes {
-            mode: self.request.mode.unwrap_or(metadata.mode),
+            mode: self.mode(metadata.mode, true),
             owner: self.owner(selection.owners, metadata.uid, metadata.gid),
             xattrs,
             modified: Some(metadata.modified),

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
+use stave_oci::ModeChange;
 use stave_tree::{
     Context, CopyError, CopyManifest, CopyReport, CopyRequest, Dir, HashMemory, Layers, Previous, Selection, Time,
     copy_into, make_dir, merged, select,
@@ -23,7 +24,6 @@ fn request<'a>(parent: Option<&'a Layers>, selections: Vec<Selection>, dest: &'a
         dest_is_dir: dest.ends_with('/'),
         owner: None,
         mode: None,
-        unpack: false,
         previous: None,
         format: format(),
     }
@@ -128,7 +128,7 @@ fn owner_and_mode_are_for_what_is_made_or_copied() {
     let case = Case::new("f 644 = x\nd/old/f 644 = y", "e/ 750\ne/old/ 700 5:5");
     let change = |request: &mut CopyRequest<'_>| {
         request.owner = Some((1000, 1001));
-        request.mode = Some(0o2711);
+        request.mode = Some(ModeChange::parse("2711").unwrap());
     };
     case.copy_with(&["f"], "/e/new/", change).unwrap();
     case.copy_with(&["d"], "/e/", change).unwrap();

@@ -339,12 +339,11 @@ fn add(
     let below = layers(&[base]);
     let request = CopyRequest {
         parent: Some(&below),
-        selections: vec![context.select(&["archive"]).unwrap()],
+        selections: vec![context.select(&["archive"]).unwrap().unpacking(true)],
         dest: dest.as_bytes(),
         dest_is_dir: dest.ends_with('/'),
         owner,
         mode: None,
-        unpack: true,
         previous: None,
         format: format(),
     };
