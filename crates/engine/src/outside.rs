@@ -4,7 +4,8 @@
 //! selections that are made on the way, so that what is copied is what was digested.
 
 use stave_graph::{ContextId, Copy, CopySource, Op, TreeDigest};
-use stave_tree::Selection;
+use stave_pattern::IgnoreFile;
+use stave_tree::{Keep, Selection};
 
 use crate::error::EngineError;
 use crate::source::Source;
@@ -20,19 +21,30 @@ pub(crate) struct Outside {
 
 /// Reads what `op` reads of contexts.
 pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineError> {
-    let select = |context: ContextId, patterns: &[&str]| {
-        source.context(context).select(patterns).map_err(|source| EngineError::tree("cannot read the context", source))
+    let select = |context: ContextId, patterns: &[&str], keep: &Keep| {
+        let selection = source.context(context).select_with(patterns, keep);
+        selection.map_err(|source| EngineError::tree("cannot read the context", source))
     };
     let selections = match op {
-        Op::Copy(copy) => runs(copy).iter().map(|(context, patterns)| select(*context, patterns)).collect(),
+        Op::Copy(copy) => {
+            let keep = keep(copy)?;
+            runs(copy).iter().map(|(context, patterns)| select(*context, patterns, &keep)).collect()
+        }
         Op::Exec(exec) => {
             let mounts = exec.mounts.iter().filter_map(|mount| mount.kind.context());
-            mounts.map(|(context, path)| select(context, &[path])).collect()
+            mounts.map(|(context, path)| select(context, &[path], &Keep::default())).collect()
         }
         Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Ok(Vec::new()),
     };
     let selections: Vec<Selection> = selections?;
     Ok(Outside { digest: digest(&selections)?, selections })
+}
+
+/// Returns what a copy leaves out, and whether it keeps directories above its sources.
+pub(crate) fn keep(copy: &Copy) -> Result<Keep, EngineError> {
+    let excludes = IgnoreFile::from_patterns(&copy.excludes)
+        .map_err(|error| EngineError::request(format!("`--exclude={}` {}", error.pattern, error.problem), None))?;
+    Ok(Keep { excludes, parents: copy.parents })
 }
 
 /// Returns the sources of a copy that are in a context: each run of neighbours with their patterns.

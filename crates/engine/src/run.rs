@@ -9,6 +9,7 @@ use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
+use stave_tree::Keep;
 
 use crate::build::{BuildTarget, Report, Told, stage_name, steps_by_node};
 use crate::engine::Engine;
@@ -16,7 +17,7 @@ use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
 use crate::log::StepLog;
 use crate::outcome::{BuildFailure, StepCause, StepFailure};
-use crate::outside::{Outside, read_contexts};
+use crate::outside::{Outside, keep, read_contexts};
 use crate::schedule::Worker;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
@@ -158,8 +159,9 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let patterns = tree_patterns(op);
+        let keep = if let Op::Copy(copy) = op { keep(copy)? } else { Keep::default() };
         for ((source, old), pattern) in sources.iter().zip(old_sources).zip(patterns) {
-            if source.layers[..] != old[..] && !copy::same_files(self.engine, &source.layers, old, pattern)? {
+            if source.layers[..] != old[..] && !copy::same_files(self.engine, &source.layers, old, pattern, &keep)? {
                 return Ok(false);
             }
         }

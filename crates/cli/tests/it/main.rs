@@ -8,6 +8,7 @@ mod build;
 mod checks;
 mod concurrency;
 mod conformance;
+mod copies;
 mod cp;
 mod docker;
 mod faults;

@@ -1,26 +1,34 @@
-//! `COPY` and `ADD` of local files: files of the context or of other snapshots, as a layer.
+//! `COPY` and `ADD`: files of contexts, of other snapshots or of the Dockerfile itself, as a layer.
+
+use std::io::Write as _;
 
 use stave_graph::{Copy, CopySource, Unpack};
+use stave_oci::ModeChange;
+use stave_pattern::literal;
 use stave_sandbox::SandboxError;
-use stave_store::{CacheRecord, LayerId, Lease};
-use stave_tree::{CopyManifest, CopyReport, CopyRequest, Dir, Layers, Previous, Selection, copy_into, select};
+use stave_store::{CacheRecord, LayerId, Lease, WorkDir};
+use stave_tree::{
+    CopyManifest, CopyReport, CopyRequest, Dir, Keep, Layers, Previous, Selection, copy_into, select, select_with,
+};
 
 use super::{Sources, like_parent, owner};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::outside::keep;
 
 /// Name of the file beside a layer that lists what a copy put into it.
 const MANIFEST_FILE: &str = "manifest";
 
-/// Whether `pattern` selects the same files, with the same content, from both snapshots.
+/// Whether `pattern`, less what `keep` leaves out, selects the same files, with the same content, from both snapshots.
 pub(crate) fn same_files(
     engine: &Engine,
     one: &[LayerId],
     other: &[LayerId],
     pattern: &str,
+    keep: &Keep,
 ) -> Result<bool, EngineError> {
     let digest = |layers: &[LayerId]| {
-        let selection = select(&engine.layers(layers)?, &[pattern]).map_err(unselectable)?;
+        let selection = select_with(&engine.layers(layers)?, &[pattern], keep).map_err(unselectable)?;
         selection.digest().map_err(unselectable)
     };
     Ok(digest(one)? == digest(other)?)
@@ -47,8 +55,9 @@ pub(crate) fn run(
     let into = engine.store_dir(&work.diff_rel_path())?;
     let below = engine.layers(parent)?;
     let trees = sources.trees.iter().map(|layers| engine.layers(layers)).collect::<Result<Vec<_>, EngineError>>()?;
+    let inline = Inline::write(engine, lease, operation)?;
     let previous = previous.and_then(|record| Earlier::open(engine, record));
-    let selections = selections(operation, sources.contexts, &trees)?;
+    let selections = selections(operation, sources.contexts, &trees, inline.as_ref())?;
     if !selections.is_empty() && selections.iter().all(Selection::is_empty) {
         // K004 of the feature list: no mistake, as in BuildKit, though others refuse it.
         note(&format!("no file matches what is copied to `{}`", operation.dest));
@@ -59,8 +68,7 @@ pub(crate) fn run(
         dest: operation.dest.as_bytes(),
         dest_is_dir: operation.dest_is_dir,
         owner: operation.chown.as_deref().map(|text| owner(&below, text)).transpose()?,
-        mode: operation.chmod.as_deref().map(octal).transpose()?,
-        unpack: operation.unpack != Unpack::No,
+        mode: operation.chmod.as_deref().map(mode).transpose()?,
         previous: previous.as_ref().map(|earlier| Previous { layer: &earlier.layer, manifest: &earlier.manifest }),
         format: engine.format(),
     };
@@ -96,39 +104,90 @@ fn check_owners(request: &CopyRequest<'_>, report: &CopyReport, note: &dyn Fn(&s
     }
 }
 
-fn octal(mode: &str) -> Result<u32, EngineError> {
-    let message = format!("mode `{mode}` is not supported yet");
-    u32::from_str_radix(mode, 8).map_err(|_| EngineError::request(message, Some("Write it as an octal number.")))
+fn mode(text: &str) -> Result<ModeChange, EngineError> {
+    ModeChange::parse(text).map_err(|error| EngineError::request(error.to_string(), None))
 }
 
 /// Returns the selections in the order of the operation.
-fn selections(operation: &Copy, contexts: Vec<Selection>, trees: &[Layers]) -> Result<Vec<Selection>, EngineError> {
+fn selections(
+    operation: &Copy,
+    contexts: Vec<Selection>,
+    trees: &[Layers],
+    inline: Option<&Inline>,
+) -> Result<Vec<Selection>, EngineError> {
+    let keep = keep(operation)?;
     let mut contexts = contexts.into_iter();
     let mut trees = trees.iter();
+    let mut files = inline.into_iter().flat_map(|inline| &inline.patterns);
     let mut selections = Vec::new();
     let mut last = None;
     for source in &operation.sources {
-        let context = match source {
+        let mut context_of_source = None;
+        match source {
             CopySource::Context { context, .. } => {
+                context_of_source = Some(*context);
                 // One selection for a whole run of sources in one context.
-                if last != Some(*context) {
-                    selections.extend(contexts.next());
+                if last != context_of_source {
+                    let unpack = operation.unpack != Unpack::No;
+                    selections.extend(contexts.next().map(|selection| selection.unpacking(unpack)));
                 }
-                Some(*context)
             }
             CopySource::Tree { pattern, .. } => {
                 if let Some(layers) = trees.next() {
-                    selections.push(select(layers, &[pattern.as_str()]).map_err(unselectable)?);
+                    let selection = select_with(layers, &[pattern.as_str()], &keep).map_err(unselectable)?;
+                    selections.push(selection.unpacking(operation.unpack == Unpack::All));
                 }
-                None
             }
             CopySource::Inline { .. } => {
-                return Err(EngineError::request("files written in the Dockerfile are not supported yet", None));
+                if let (Some(inline), Some(pattern)) = (inline, files.next()) {
+                    selections.push(select(&inline.tree, &[pattern.as_str()]).map_err(unselectable)?);
+                }
             }
-        };
-        last = context;
+        }
+        last = context_of_source;
     }
     Ok(selections)
+}
+
+/// The files that are written in the Dockerfile, in a private directory: each in a directory of its own, for two of them
+/// may have the same name.
+struct Inline {
+    tree: Layers,
+    /// What selects each of them from the tree.
+    patterns: Vec<String>,
+    _work: WorkDir,
+}
+
+impl Inline {
+    /// Writes them, if there are any: with mode 0644, root's.
+    fn write(engine: &Engine, lease: &Lease, operation: &Copy) -> Result<Option<Self>, EngineError> {
+        let files = operation.sources.iter().filter_map(|source| match source {
+            CopySource::Inline { name, content } => Some((name, content)),
+            CopySource::Context { .. } | CopySource::Tree { .. } => None,
+        });
+        let files: Vec<(&String, &String)> = files.collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let work = lease.work_dir()?;
+        let root = engine.store_dir(&work.diff_rel_path())?;
+        let mut patterns = Vec::new();
+        for (index, (name, content)) in files.into_iter().enumerate() {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            let unwritable =
+                |source| EngineError::tree(format!("cannot write file `{name}` of the Dockerfile"), source);
+            let directory = index.to_string();
+            root.create_dir(directory.as_bytes(), 0o755).map_err(unwritable)?;
+            let file =
+                root.open_dir_no_links(directory.as_bytes()).and_then(|dir| dir.create_file(name.as_bytes(), 0o644));
+            let path = work.path().join("diff").join(&directory).join(name);
+            file.map_err(unwritable)?
+                .write_all(content.as_bytes())
+                .map_err(|source| EngineError::io("write", path, source))?;
+            patterns.push(format!("{directory}/{}", literal(name)));
+        }
+        Ok(Some(Self { tree: Layers::new(vec![root], engine.format()), patterns, _work: work }))
+    }
 }
 
 /// An earlier result of the same instruction.

@@ -299,8 +299,12 @@ fn exchanging_directories_and_links_gains_nothing() {
             let mut count = 0_u64;
             while !done.load(Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
-                rustix::fs::renameat_with(&arena.root, c"d", &arena.root, c"l", flags).unwrap();
-                count += 1;
+                match rustix::fs::renameat_with(&arena.root, c"d", &arena.root, c"l", flags) {
+                    Ok(()) => count += 1,
+                    // An entry of the archive is just taking the place of one of them.
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => panic!("cannot exchange: {error}"),
+                }
             }
             count
         });
