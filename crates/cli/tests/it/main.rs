@@ -10,6 +10,7 @@ mod concurrency;
 mod conformance;
 mod copies;
 mod cp;
+mod differential;
 mod docker;
 mod faults;
 mod images;
