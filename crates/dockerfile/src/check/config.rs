@@ -81,21 +81,23 @@ impl Config {
         directive.map_or_else(Self::default, |directive| read(directive.value.as_str()).0)
     }
 
-    /// Returns it with what the comments above one instruction add.
-    pub(super) fn with_comments(&self, head: &Head) -> Self {
-        head.comments.iter().filter_map(comment_value).fold(self.clone(), |config, value| {
-            let (own, _) = read(value.as_str());
-            Self {
-                skip: config.skip.and(&own.skip),
-                experimental: config.experimental.and(&own.experimental),
-                error: config.error || own.error,
-            }
+    /// Returns what the comments above one instruction say; nothing if they say nothing about checks.
+    pub(super) fn of_comments(head: &Head) -> Option<Self> {
+        let values = head.comments.iter().filter_map(comment_value);
+        values.map(|value| read(value.as_str()).0).reduce(|config, more| Self {
+            skip: config.skip.and(&more.skip),
+            experimental: config.experimental.and(&more.experimental),
+            error: config.error || more.error,
         })
     }
 
-    /// Whether findings of `rule` are shown. Where an experimental one is asked for, nothing skips it.
-    pub(super) fn wants(&self, rule: &Rule) -> bool {
-        if rule.experimental { self.experimental.contain(rule.name) } else { !self.skip.contain(rule.name) }
+    /// Whether findings of `rule` are shown where `own` is said beside what the file says. Where an experimental one is
+    /// asked for, nothing skips it.
+    pub(super) fn wants(&self, own: Option<&Self>, rule: &Rule) -> bool {
+        let both = |names: fn(&Self) -> &Names| {
+            names(self).contain(rule.name) || own.is_some_and(|own| names(own).contain(rule.name))
+        };
+        if rule.experimental { both(|config| &config.experimental) } else { !both(|config| &config.skip) }
     }
 
     /// Whether a finding ends the build.
@@ -179,7 +181,7 @@ mod tests {
     use crate::check::rules::find;
 
     fn wants(options: &str, name: &str) -> bool {
-        Config::parse(options).expect("good options").wants(find(name).expect("a check"))
+        Config::parse(options).expect("good options").wants(None, find(name).expect("a check"))
     }
 
     /// A014.

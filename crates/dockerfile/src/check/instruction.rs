@@ -22,6 +22,8 @@ use crate::text::Text;
 pub(crate) struct View<'a> {
     pub(crate) escape: char,
     pub(crate) variables: &'a Variables,
+    /// The variables of `FROM` lines, which a stage sees only if it declares them.
+    pub(crate) globals: &'a Variables,
     /// The arguments declared so far, with a value or without.
     pub(crate) args: &'a [(String, Option<String>)],
     pub(crate) build_args: &'a BTreeMap<String, String>,
@@ -124,10 +126,13 @@ impl View<'_> {
         let Undefined { name, span } = missing;
         let near =
             if findings.len() < SUGGESTIONS_MAX { nearest(name, self.variables.names().take(NAMES_MAX)) } else { None };
-        let hint = near.map_or_else(
-            || format!("Define it first with `ARG {name}` or `ENV {name}=...`."),
-            |near| format!("A variable with a similar name is `{near}`."),
-        );
+        let hint = match near {
+            _ if self.globals.get(name).is_some() => {
+                format!("Only `FROM` knows it so far; declare it in this stage with `ARG {name}`.")
+            }
+            Some(near) => format!("A variable with a similar name is `{near}`."),
+            None => format!("Define it first with `ARG {name}` or `ENV {name}=...`."),
+        };
         let finding = Diagnostic::warning(rules::UNDEFINED_VAR, *span, format!("variable `{name}` is not defined"))
             .label("nothing is put here");
         push(findings, finding.hint(hint));

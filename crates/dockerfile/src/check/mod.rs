@@ -43,23 +43,21 @@ pub fn of_file(file: &Dockerfile) -> Vec<Diagnostic> {
 /// stay what they are. `config` is the file's own, or what replaces it.
 #[must_use]
 pub fn settle(file: &Dockerfile, config: &Config, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let own: Vec<(Span, Config)> = heads(file)
-        .filter(|head| head.comments.iter().any(|comment| comment_value(comment).is_some()))
-        .map(|head| (extent(head), config.with_comments(head)))
-        .collect();
-    let config_at = |span: Span| {
-        let near = own.partition_point(|(instruction, _)| instruction.start <= span.start).checked_sub(1);
-        near.map(|index| &own[index]).filter(|(place, _)| span.start <= place.end).map_or(config, |(_, own)| own)
+    let own: Vec<(Span, Config)> =
+        heads(file).filter_map(|head| Some((extent(head), Config::of_comments(head)?))).collect();
+    let own_at = |span: Span| {
+        let near = own.partition_point(|(instruction, _)| instruction.start <= span.start).checked_sub(1)?;
+        own.get(near).filter(|(instruction, _)| span.start <= instruction.end).map(|(_, own)| own)
     };
     let mut settled: Vec<Diagnostic> = diagnostics
         .into_iter()
         .filter_map(|mut diagnostic| {
             let Some(rule) = rules::find(diagnostic.code) else { return Some(diagnostic) };
-            let config = config_at(diagnostic.span());
-            if config.is_error() {
+            let own = own_at(diagnostic.span());
+            if config.is_error() || own.is_some_and(Config::is_error) {
                 diagnostic.severity = Severity::Error;
             }
-            config.wants(rule).then_some(diagnostic)
+            config.wants(own, rule).then_some(diagnostic)
         })
         .collect();
     settled.sort_by_key(|diagnostic| (diagnostic.span(), diagnostic.code));

@@ -33,6 +33,9 @@ use source::{Joined, LINE_BYTES_MAX, Source};
 /// Largest file that is read, in bytes. Positions are 32 bits wide; nobody writes a Dockerfile of 16 MiB.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Empty lines of one instruction that are shown beside the first.
+const OTHERS_SHOWN_MAX: usize = 3;
+
 /// What parsing gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parse {
@@ -162,7 +165,12 @@ impl<'a> Parser<'a> {
                     let finding = Diagnostic::warning(rules::NO_EMPTY_CONTINUATION, *first, message)
                         .also(line.span_of(0..keyword_end), "the instruction starts here")
                         .hint("Remove the line; other builders will refuse it one day.");
-                    self.say(others.iter().fold(finding, |finding, span| finding.also(*span, "another one")));
+                    self.say(
+                        others
+                            .iter()
+                            .take(OTHERS_SHOWN_MAX)
+                            .fold(finding, |finding, span| finding.also(*span, "another one")),
+                    );
                 }
                 self.any = true;
                 self.check_comments(&comments);

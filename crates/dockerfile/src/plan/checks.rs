@@ -21,6 +21,7 @@ impl Lowering<'_> {
         let view = View {
             escape: self.file.escape,
             variables: &stage.variables,
+            globals: self.globals,
             args: &stage.args,
             build_args: &self.options.build_args,
             has_shell: stage.config.config.shell.as_ref().is_some_and(|shell| !shell.is_empty()),

@@ -128,6 +128,31 @@ warning[InvalidDefaultArgInFrom]: without build arguments this is `/b`, which is
     assert!(!found_with(good, &given, "").contains("InvalidDefaultArgInFrom"));
 }
 
+/// E031, T50, T60.
+#[test]
+fn a_variable_that_only_from_knows_is_to_be_declared() {
+    check(
+        "ARG TAG=1\nFROM a:$TAG\nENV A=$TAG B=$TARGETARCH\nARG TAG TARGETARCH\nENV A=$TAG B=$TARGETARCH\n",
+        "
+warning[UndefinedVar]: variable `TAG` is not defined
+  ! line 3: `TAG` nothing is put here
+  hint: Only `FROM` knows it so far; declare it in this stage with `ARG TAG`.
+warning[UndefinedVar]: variable `TARGETARCH` is not defined
+  ! line 3: `TARGETARCH` nothing is put here
+  hint: Only `FROM` knows it so far; declare it in this stage with `ARG TARGETARCH`.",
+    );
+}
+
+/// A file cannot fill the memory with what it says about its checks.
+#[test]
+fn many_comments_about_checks_cost_no_more_than_their_text() {
+    let names: Vec<String> = (0..2_000).map(|number| format!("N{number}")).collect();
+    let text = format!("# check=skip={}\nFROM a\n{}", names.join(","), "# check=skip=x\nENV A=$B\n".repeat(2_000));
+    let parsed = crate::parse(&text);
+    let findings = surveyed(&text, &options(), "").findings;
+    assert_eq!(settle(&parsed.file, &Config::of_file(&parsed.file), findings).len(), super::FINDINGS_MAX);
+}
+
 /// E039, A192.
 #[test]
 fn what_is_copied_is_not_ignored() {
