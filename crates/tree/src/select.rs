@@ -230,6 +230,7 @@ pub struct Context {
     root: Dir,
     rules: Rules,
     memory: HashMemory,
+    owners: Owners,
 }
 
 /// The rules of an ignore file, or none.
@@ -255,7 +256,13 @@ impl Context {
     /// Returns the context in `root`. `memory` spares reading files that were read by an earlier run.
     #[must_use]
     pub fn open(root: Dir, ignore: Option<IgnoreFile>, memory: HashMemory) -> Self {
-        Self { root, rules: Rules(ignore), memory }
+        Self { root, rules: Rules(ignore), memory, owners: Owners::Root }
+    }
+
+    /// Returns the context that an archive was unpacked to. Its files keep the owners that the archive says, as in BuildKit.
+    #[must_use]
+    pub fn of_archive(root: Dir, ignore: Option<IgnoreFile>, memory: HashMemory) -> Self {
+        Self { owners: Owners::Kept, ..Self::open(root, ignore, memory) }
     }
 
     /// Returns the directory of the context.
@@ -270,7 +277,8 @@ impl Context {
         &self.memory
     }
 
-    /// Returns what `patterns` select, hashed. All belongs to root; the context's own directory counts as mode 0755.
+    /// Returns what `patterns` select, hashed. All belongs to root but for what an archive says; the context's own directory
+    /// counts as mode 0755 and root's.
     pub fn select(&self, patterns: &[&str]) -> Result<Selection, SelectError> {
         self.select_with(patterns, &Keep::default())
     }
@@ -285,10 +293,11 @@ impl Context {
             opaque_xattr: None,
             hides_whiteouts: false,
         };
-        let mut selection = crate::pool::run(|| select_by(&scanner, patterns, keep, Owners::Root))?;
+        let mut selection = crate::pool::run(|| select_by(&scanner, patterns, keep, self.owners))?;
         for source in &mut selection.sources {
             if source.path.is_empty() {
                 source.node.metadata.mode = 0o755;
+                (source.node.metadata.uid, source.node.metadata.gid) = (0, 0);
                 if let Content::Directory { xattrs, .. } = &mut source.node.content {
                     *xattrs = [0; 32];
                 }

@@ -119,6 +119,26 @@ fn of_a_directory_the_contents_are_copied() {
     );
 }
 
+/// Files of the user's directory are root's, whoever owns them there; those of an archive keep what it says, as in BuildKit.
+#[test]
+fn files_of_an_archive_keep_their_owners() {
+    if !is_root() {
+        return;
+    }
+    let case = Case::new("d/ 750 5:6\nd/f 640 7:8 = x", "");
+    let below = layers(&[&case.base]);
+    for (context, expected) in [
+        (Context::open as fn(_, _, _) -> _, "d/ 750\nd/f 640 = x"),
+        (Context::of_archive as fn(_, _, _) -> _, "d/ 750 5:6\nd/f 640 7:8 = x"),
+    ] {
+        let context: Context = context(case.scratch.open("context"), None, HashMemory::empty(NOW));
+        let layer = case.scratch.tree("out", "");
+        copy_into(&request(Some(&below), vec![context.select(&["."]).unwrap()], "/"), &layer).unwrap();
+        assert_tree(&layer, expected);
+        std::fs::remove_dir_all(case.scratch.path("out")).unwrap();
+    }
+}
+
 /// A136, T106, T110. Below the destination, a directory of the source gives its attributes to one that exists.
 #[test]
 fn owner_and_mode_are_for_what_is_made_or_copied() {
