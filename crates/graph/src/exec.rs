@@ -26,7 +26,7 @@ pub struct Exec {
     pub mounts: Vec<Mount>,
     /// What it may do.
     pub security: Security,
-    /// Further lines of `/etc/hosts`: names and addresses, in order.
+    /// Further lines of `/etc/hosts`: names and addresses, in order. Only the names are part of the cache key.
     pub hosts: Vec<(String, String)>,
     /// Resource limits that differ from the builder's.
     pub ulimits: Vec<Ulimit>,

@@ -197,10 +197,7 @@ impl Encoder {
             Security::Sandbox => 0,
             Security::Insecure => 1,
         });
-        self.list(hosts, |encoder, (name, address)| {
-            encoder.text(name);
-            encoder.text(address);
-        });
+        self.list(hosts, |encoder, (name, _address)| encoder.text(name));
         self.list(ulimits, |encoder, Ulimit { name, soft, hard }| {
             encoder.text(name);
             encoder.i64(*soft);

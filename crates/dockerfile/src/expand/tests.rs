@@ -53,8 +53,9 @@ fn variables_are_replaced_by_their_values() {
     ]);
 }
 
+/// T37.
 #[test]
-fn t2_37_defaults_with_and_without_colon() {
+fn defaults_with_and_without_colon() {
     check(&[
         ("${empty-d}", ""),
         ("${empty:-d}", "d"),
@@ -66,13 +67,15 @@ fn t2_37_defaults_with_and_without_colon() {
     ]);
 }
 
+/// T38.
 #[test]
-fn t2_38_alternatives_with_and_without_colon() {
+fn alternatives_with_and_without_colon() {
     check(&[("${empty+a}", "a"), ("${empty:+a}", ""), ("${x:+a}", "a"), ("${unset+a}", ""), ("${unset:+a}", "")]);
 }
 
+/// T39.
 #[test]
-fn t2_39_a_required_variable_without_a_value_is_the_users_error() {
+fn a_required_variable_without_a_value_is_the_users_error() {
     check(&[
         ("${FOO:?custom error}", "error: FOO: custom error"),
         ("${FOO?}", "error: FOO: is not allowed to be unset"),
@@ -101,8 +104,9 @@ fn modifiers_nest() {
     ]);
 }
 
+/// T41.
 #[test]
-fn t2_41_shortest_and_longest_prefixes_are_removed() {
+fn shortest_and_longest_prefixes_are_removed() {
     check(&[
         ("busy${s#over}", "busyride"),
         ("${path#*/}", "usr/local/bin"),
@@ -116,8 +120,9 @@ fn t2_41_shortest_and_longest_prefixes_are_removed() {
     ]);
 }
 
+/// T42.
 #[test]
-fn t2_42_shortest_and_longest_suffixes_are_removed_and_text_replaced() {
+fn shortest_and_longest_suffixes_are_removed_and_text_replaced() {
     check(&[
         ("${s%%e*}", "ov"),
         ("${s%e*}", "overrid"),
@@ -152,8 +157,9 @@ fn a_pattern_that_never_matches_costs_no_more_than_one_pass() {
     assert_eq!(word("${big//b*c/x}").len(), EXPANDED_BYTES_MAX / 2);
 }
 
+/// T44.
 #[test]
-fn t2_44_malformed_substitutions_are_errors_at_their_place() {
+fn malformed_substitutions_are_errors_at_their_place() {
     assert_eq!(error_span("a${}b"), "${}");
     assert_eq!(error_span("a${:a}b"), "${:");
     assert_eq!(error_span("b${{a}"), "${{");
@@ -169,8 +175,9 @@ fn t2_44_malformed_substitutions_are_errors_at_their_place() {
     assert_eq!(error_span("${a/b}"), "${a/b}");
 }
 
+/// T45.
 #[test]
-fn t2_45_quotes_and_escapes() {
+fn quotes_and_escapes() {
     check(&[
         ("'$x'", "$x"),
         ("\"\\$x\"", "$x"),
@@ -192,8 +199,9 @@ fn t2_45_quotes_and_escapes() {
     ]);
 }
 
+/// T46.
 #[test]
-fn t2_46_a_quote_that_is_not_closed_is_an_error_at_the_quote() {
+fn a_quote_that_is_not_closed_is_an_error_at_the_quote() {
     assert_eq!(error_span("a='b\\'c'"), "'");
     assert_eq!(error_span("a\"b"), "\"b");
     check(&[("'", "error: no closing `'`")]);
@@ -207,8 +215,9 @@ fn a_backtick_escapes_when_the_file_says_so() {
     assert_eq!(windows("${path#`/}"), "usr/local/bin");
 }
 
+/// T62.
 #[test]
-fn t2_62_words_split_only_where_nothing_is_quoted() {
+fn words_split_only_where_nothing_is_quoted() {
     assert_eq!(words("$two"), ["3000", "4000/udp"]);
     assert_eq!(words("\"$two\""), ["3000 4000/udp"]);
     assert_eq!(words("a\\ b"), ["a b"]);

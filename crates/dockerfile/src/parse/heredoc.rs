@@ -222,8 +222,9 @@ mod tests {
         assert_eq!(found, [("A".to_owned(), 0, false, true), ("B".to_owned(), 3, true, false)]);
     }
 
+    /// T34.
     #[test]
-    fn t1_34_what_only_looks_like_a_heredoc_is_none() {
+    fn what_only_looks_like_a_heredoc_is_none() {
         for line in [
             "echo \"<<X\"",
             "'<<X'",
