@@ -245,6 +245,9 @@ fn is_environment(error: &EngineError) -> bool {
                 | SandboxError::ZeroByte { .. }
                 | SandboxError::NoCommand
                 | SandboxError::MountPoint { .. }
+                | SandboxError::MountSource { .. }
+                | SandboxError::MountTarget { .. }
+                | SandboxError::UnknownLimit { .. }
         ),
         EngineError::Tree { source, .. } => caused_by(&**source, is_machine),
         EngineError::Io { source, .. } => is_machine(source.kind()),

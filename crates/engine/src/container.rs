@@ -261,7 +261,7 @@ impl Engine {
             cwd: config.workdir.clone(),
             user: config.user.clone(),
             network: exec::network(config.network()),
-            hosts: net::hosts(&hostname),
+            hosts: net::hosts(&hostname, &[]),
             resolv_conf: net::resolv_conf(config.network(), &self.settings.resolv_conf),
             shm_bytes: exec::SHM_BYTES,
             mounts: Vec::new(),

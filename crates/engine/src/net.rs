@@ -10,9 +10,17 @@ use stave_graph::Network;
 /// Bytes of the host's `resolv.conf` that are read; a longer file is cut there.
 const RESOLV_CONF_BYTES_MAX: u64 = 64 * 1024;
 
-/// Returns the hosts file of a step whose own name is `hostname`.
-pub(crate) fn hosts(hostname: &str) -> Vec<u8> {
-    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n").into_bytes()
+/// What `host-gateway` stands for: a step has this machine's network, so this machine is where it is itself.
+const HOST_GATEWAY: (&str, &str) = ("host-gateway", "127.0.0.1");
+
+/// Returns the hosts file of a step whose own name is `hostname`, with further names and their addresses.
+pub(crate) fn hosts(hostname: &str, further: &[(String, String)]) -> Vec<u8> {
+    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in further {
+        let address = if address == HOST_GATEWAY.0 { HOST_GATEWAY.1 } else { address };
+        text.extend([address, "\t", name, "\n"]);
+    }
+    text.into_bytes()
 }
 
 /// Returns the resolver configuration of a step with this network: the host's, or nothing without a network.
@@ -39,8 +47,11 @@ mod tests {
 
     #[test]
     fn a_step_finds_itself_and_localhost() {
-        let text = String::from_utf8(hosts("buildkitsandbox")).expect("the file is text");
-        assert_eq!(text.lines().next(), Some("127.0.0.1\tlocalhost buildkitsandbox"));
+        let further = [("other".to_owned(), "192.0.2.7".to_owned()), ("host".to_owned(), "host-gateway".to_owned())];
+        let text = String::from_utf8(hosts("buildkitsandbox", &further)).expect("the file is text");
+        let lines: Vec<&str> = text.lines().collect();
+        let own = ["127.0.0.1\tlocalhost buildkitsandbox", "::1\tlocalhost ip6-localhost ip6-loopback"];
+        assert_eq!(lines, [&own[..], &["192.0.2.7\tother", "127.0.0.1\thost"]].concat());
     }
 
     #[test]

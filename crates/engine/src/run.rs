@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
             trees: others.iter().map(|input| &*input.layers).collect(),
         };
         match self.target.plan.graph.op(node) {
-            Op::Exec(operation) => self.exec(node, operation, parent, &sources, started),
+            Op::Exec(operation) => self.exec(node, operation, parent, sources, started),
             Op::Copy(operation) => {
                 // Without the cache, nothing of an earlier build may be in the result, not even a link.
                 let kept = u32::from(self.target.use_cache);
@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
         node: NodeId,
         operation: &stave_graph::Exec,
         parent: &Snapshot,
-        sources: &Sources<'_>,
+        sources: Sources<'_>,
         started: Instant,
     ) -> Result<LayerId, Box<Failure>> {
         let number = self.steps.get(&node).and_then(|steps| steps.first()).copied().unwrap_or(node.index());
@@ -284,7 +284,9 @@ impl<'a> Run<'a> {
         let report = |stream: Stream, bytes: &[u8]| {
             self.tell(node, |step| Event::StepOutput { step, stream, bytes: bytes.to_vec() });
         };
-        let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text) };
+        let go_on =
+            || if self.stopping.load(Ordering::SeqCst) { Err(EngineError::Interrupted) } else { self.engine.go_on() };
+        let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text), go_on: &go_on };
         let ran =
             exec::run(self.engine, self.lease, operation, &parent.layers, sources, self.target.grants, &mut watch);
         let cause = match ran {

@@ -165,6 +165,7 @@ impl Store {
             check.blobs()?;
             check.layers()?;
             check.containers()?;
+            check.caches()?;
             check.orphans(layout::LOGS, "SELECT 1 FROM builds WHERE id = ?1", |_| None)?;
             check.references()
         })?;
@@ -324,6 +325,19 @@ impl Structure<'_> {
         self.orphans(layout::LAYERS, "SELECT 1 FROM layers WHERE id = ?1", |name| {
             Some(("layer", Box::new(LayerId::from_hex(name)?.to_row())))
         })
+    }
+
+    fn caches(&mut self) -> Result<(), StoreError> {
+        for name in self.store().caches()? {
+            if !self.store().cache_is_whole(&name) {
+                let path = format!("{}/{name}", layout::CACHES);
+                if self.repair {
+                    self.store().discard(&path)?;
+                }
+                self.problem(Problem::Orphan(path));
+            }
+        }
+        Ok(())
     }
 
     fn containers(&mut self) -> Result<(), StoreError> {

@@ -21,6 +21,8 @@ pub(crate) const LAYERS: &str = "layers";
 pub(crate) const BLOBS: &str = "blobs/sha256";
 /// Containers.
 pub(crate) const CONTAINERS: &str = "containers";
+/// Cache mounts.
+pub(crate) const CACHES: &str = "caches";
 /// Logs of builds.
 pub(crate) const LOGS: &str = "logs";
 /// What is remembered about build contexts.
@@ -30,9 +32,9 @@ pub(crate) const STUBS: &str = "stubs";
 /// Space that is given up so that a full disk can be cleared.
 pub(crate) const RESERVE: &str = "reserve";
 /// The directories that every store has.
-pub(crate) const DIRECTORIES: [&str; 8] = [TMP, TRASH, LAYERS, "blobs", BLOBS, CONTAINERS, LOGS, CONTEXT];
+pub(crate) const DIRECTORIES: [&str; 9] = [TMP, TRASH, LAYERS, "blobs", BLOBS, CONTAINERS, CACHES, LOGS, CONTEXT];
 /// Every name that may stand in the root.
-pub(crate) const ROOT_NAMES: [&str; 13] = [
+pub(crate) const ROOT_NAMES: [&str; 14] = [
     VERSION_FILE,
     RESERVE,
     DATABASE,
@@ -44,6 +46,7 @@ pub(crate) const ROOT_NAMES: [&str; 13] = [
     LAYERS,
     "blobs",
     CONTAINERS,
+    CACHES,
     LOGS,
     CONTEXT,
 ];

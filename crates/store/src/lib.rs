@@ -12,11 +12,12 @@
 //! 4. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `cache`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
+//! `blobs`, `images`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
 
 mod blobs;
 mod builds;
 mod cache;
+mod caches;
 mod check;
 mod containers;
 mod database;
@@ -39,6 +40,7 @@ mod trash;
 mod usage;
 
 pub use blobs::{BlobExpectation, BlobWriter};
+pub use caches::{CacheAccess, CacheAnswer, CacheMount, CacheName};
 pub use check::{CheckOptions, CheckReport, PackedDigest, Problem};
 pub use error::{BlobError, ContainerError, ImageError, StoreError};
 pub use id::{BuildId, ContainerId, LayerId};

@@ -21,7 +21,8 @@ const EVICTED_KEPT: u32 = 10_000;
 /// Cache records that are given up before the store is measured again.
 const BATCH: u32 = 32;
 
-/// What to give up. The default takes images without a name and the whole build cache.
+/// What to give up. The default takes images without a name and the whole build cache, with the cache mounts that no
+/// step uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneOptions {
     /// Also images that have names, if no container was made from them.
@@ -30,7 +31,8 @@ pub struct PruneOptions {
     pub cache_only: bool,
     /// Only what was stored and last used before this time, in seconds since 1970.
     pub until: Option<i64>,
-    /// Gives up cache records, those unused for longest first, only until the store is no larger than this.
+    /// Gives up cache records, then cache mounts, those unused for longest first, only until the store is no larger than
+    /// this.
     pub keep_bytes: Option<u64>,
 }
 
@@ -43,6 +45,8 @@ pub struct Pruned {
     pub images: Vec<ImageId>,
     /// Cache records.
     pub cache_records: u64,
+    /// Cache mounts.
+    pub cache_mounts: u64,
     /// Layers.
     pub layers: u64,
     /// Blobs.
@@ -112,6 +116,7 @@ impl Store {
             None => {
                 pruned.cache_records += self.evict(before, u32::MAX)?;
                 self.collect(&lease, pruned)?;
+                pruned.cache_mounts += self.prune_caches(before, usize::MAX)?;
                 pruned.bytes += self.forget_contexts(before)?;
             }
             Some(keep) => {
@@ -122,6 +127,14 @@ impl Store {
                     }
                     pruned.cache_records += evicted;
                     self.collect(&lease, pruned)?;
+                }
+                while self.usage()?.total_bytes() > keep {
+                    let removed = self.prune_caches(before, 1)?;
+                    if removed == 0 {
+                        break;
+                    }
+                    pruned.cache_mounts += removed;
+                    pruned.bytes += self.empty_trash()?;
                 }
             }
         }

@@ -32,6 +32,8 @@ pub struct Usage {
     pub containers: Amount,
     /// Usable cache records. Their bytes are those of layers.
     pub cache_records: Amount,
+    /// Cache mounts.
+    pub cache_mounts: Amount,
     /// Builds in the history, and their logs.
     pub builds: Amount,
     /// Layers that only the cache needs: what pruning the cache would free at most.
@@ -46,10 +48,9 @@ impl Usage {
     /// Returns the bytes of everything.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        [self.layers, self.blobs, self.containers, self.builds, self.temporary, self.index]
-            .iter()
-            .map(|amount| amount.bytes)
-            .sum()
+        let kinds =
+            [self.layers, self.blobs, self.containers, self.cache_mounts, self.builds, self.temporary, self.index];
+        kinds.iter().map(|amount| amount.bytes).sum()
     }
 }
 
@@ -88,6 +89,9 @@ impl Store {
         }
         for name in names(&self.path(layout::CONTAINERS))? {
             usage.containers.add(seen.tree(&self.path(layout::CONTAINERS).join(&name))?);
+        }
+        for name in self.caches()? {
+            usage.cache_mounts.add(seen.tree(&self.path(layout::CACHES).join(&name))?);
         }
         for directory in [layout::TMP, layout::TRASH] {
             for name in names(&self.path(directory))? {

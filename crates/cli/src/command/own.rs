@@ -48,7 +48,10 @@ fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<u8, Failure> {
     host.engine.settle()?;
     let mut lines: Vec<String> = pruned.untagged.iter().map(|name| format!("untagged: {name}")).collect();
     lines.extend(pruned.images.iter().map(|id| format!("deleted: {id}")));
-    lines.push(format!("{} cached steps, {} layers, {} blobs", pruned.cache_records, pruned.layers, pruned.blobs));
+    lines.push(format!(
+        "{} cached steps, {} cache mounts, {} layers, {} blobs",
+        pruned.cache_records, pruned.cache_mounts, pruned.layers, pruned.blobs
+    ));
     lines.push(format!("Total reclaimed space: {}", human::size(pruned.bytes)));
     output::lines(&lines)?;
     Ok(0)
@@ -73,6 +76,7 @@ fn usage_rows(usage: &Usage) -> Vec<Value> {
         row("blobs", usage.blobs),
         row("containers", usage.containers),
         row("cached steps", usage.cache_records),
+        row("cache mounts", usage.cache_mounts),
         row("builds", usage.builds),
         row("temporary", usage.temporary),
         row("index", usage.index),
@@ -80,7 +84,7 @@ fn usage_rows(usage: &Usage) -> Vec<Value> {
         row("only for the cache", usage.reclaimable),
     ];
     // Images and cached steps have no bytes of their own, and a total of counts means nothing.
-    for (at, field) in [(0, "Size"), (4, "Size"), (8, "Count")] {
+    for (at, field) in [(0, "Size"), (4, "Size"), (9, "Count")] {
         rows[at][field] = json!("");
     }
     rows

@@ -16,6 +16,7 @@ mod faults;
 mod images;
 mod interop;
 mod language;
+mod mounts;
 mod pattern;
 mod reference;
 mod reproducible;

@@ -4,17 +4,19 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use stave_graph::{Exec, Network};
-use stave_sandbox::{Exit, RootFs, Security, StepIo, StepSpec};
+use stave_graph::{Exec, Network, Security, Ulimit};
+use stave_sandbox::{Exit, ResourceLimit, RootFs, StepIo, StepSpec};
 use stave_store::{LayerId, Lease, WorkDir};
 
-use super::{Sources, like_parent};
+use super::group::Group;
+use super::mounts::{self, Waiting};
+use super::{Sources, devices, like_parent};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Stream;
 use crate::log::{Pipes, StepLog};
 use crate::net;
-use crate::request::Grants;
+use crate::request::{Entitlement, Grants};
 
 /// Size of a step's `/dev/shm`: what Docker gives.
 pub(crate) const SHM_BYTES: u64 = 64 * 1024 * 1024;
@@ -35,6 +37,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) report: &'a dyn Fn(Stream, &[u8]),
     /// Is told what the command does without.
     pub(crate) note: &'a dyn Fn(&str),
+    /// Fails if the command need not run any more.
+    pub(crate) go_on: &'a dyn Fn() -> Result<(), EngineError>,
 }
 
 /// Runs `exec` on `parent` and publishes its layer.
@@ -43,19 +47,36 @@ pub(crate) fn run(
     lease: &Lease,
     exec: &Exec,
     parent: &[LayerId],
-    sources: &Sources<'_>,
+    sources: Sources<'_>,
     grants: &Grants,
     watch: &mut Watch<'_>,
 ) -> Result<Ran, EngineError> {
     engine.go_on()?;
-    refuse_what_is_missing(exec, sources, grants)?;
+    // Here and nowhere else: whoever made the graph, a step gets no more than the caller allows.
+    refuse_what_is_not_allowed(exec, grants)?;
+    let waiting = Waiting { go_on: watch.go_on, note: watch.note };
+    let mut mounts = mounts::prepare(engine, lease, exec, sources, grants, &waiting)?;
+    let devices = devices::find(&exec.devices, watch.note)?;
+    let group = exec.cgroup_parent.as_deref().map(Group::make).transpose()?;
     let work = lease.overlay_work_dir()?;
     like_parent(engine, parent, &work)?;
-    let spec = spec(engine, exec, parent, &work)?;
+    let mut spec = spec(engine, exec, parent, &work)?;
+    spec.mounts = std::mem::take(&mut mounts.shown);
+    spec.mounts.extend(devices.mounts);
+    spec.cgroup = group.as_ref().map(Group::directory).transpose()?;
+    for (name, value) in devices.env.into_iter().chain(std::mem::take(&mut mounts.env)) {
+        spec.env.retain(|entry| entry.split('=').next() != Some(&name));
+        spec.env.push(format!("{name}={value}"));
+    }
+    (watch.go_on)()?;
     let (io, pipes) = streams()?;
-    let running = engine.launcher()?.spawn(&spec, io)?;
+    let mut running = engine.launcher()?.spawn(&spec, io)?;
+    // The caller's secrets have reached the step; nothing here needs them any more.
+    drop(spec);
     running.notes().iter().for_each(|note| (watch.note)(note));
     let exit = {
+        let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
+        let _services = agents.map(|(agent, listener)| agent.serve(listener)).collect::<Result<Vec<_>, _>>()?;
         let _cancel = engine
             .cancel()
             .watch(running.pidfd())
@@ -69,6 +90,8 @@ pub(crate) fn run(
         exit
     };
     drop(running);
+    drop(group);
+    mounts.end();
     engine.go_on()?;
     match exit {
         Exit::Code(0) => Ok(Ran::Layer(lease.publish_layer(work, None)?)),
@@ -76,12 +99,21 @@ pub(crate) fn run(
     }
 }
 
-fn refuse_what_is_missing(exec: &Exec, sources: &Sources<'_>, grants: &Grants) -> Result<(), EngineError> {
-    let granted = !grants.secrets.is_empty() || !grants.entitlements.is_empty();
-    let read = !sources.contexts.is_empty() || !sources.trees.is_empty();
-    let plain = exec.mounts.is_empty() && exec.devices.is_empty() && exec.security == stave_graph::Security::Sandbox;
-    if granted || read || !plain {
-        return Err(EngineError::request("`RUN` with mounts, devices or privileges is not supported yet", None));
+/// Fails if the command wants what the caller has not allowed.
+fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result<(), EngineError> {
+    let insecure = match exec.security {
+        Security::Sandbox => false,
+        Security::Insecure => true,
+    };
+    let wanted = [
+        (insecure, Entitlement::SecurityInsecure, "security.insecure", "`RUN --security=insecure`"),
+        (!exec.devices.is_empty(), Entitlement::Device, "device", "`RUN --device`"),
+    ];
+    for (wants, entitlement, name, what) in wanted {
+        if wants && !grants.entitlements.contains(&entitlement) {
+            let hint = format!("Allow it with `--allow {name}`, if you trust the Dockerfile.");
+            return Err(EngineError::request(format!("{what} is not allowed"), Some(&hint)));
+        }
     }
     Ok(())
 }
@@ -97,14 +129,23 @@ fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Res
         user: exec.user.clone(),
         hostname: exec.hostname.clone(),
         network: network(exec.network),
-        hosts: net::hosts(&exec.hostname),
+        hosts: net::hosts(&exec.hostname, &exec.hosts),
         resolv_conf: net::resolv_conf(exec.network, &engine.settings.resolv_conf),
-        shm_bytes: SHM_BYTES,
+        shm_bytes: exec.shm_bytes.unwrap_or(SHM_BYTES),
         mounts: Vec::new(),
-        security: Security::Sandbox,
-        limits: Vec::new(),
+        security: match exec.security {
+            Security::Sandbox => stave_sandbox::Security::Sandbox,
+            Security::Insecure => stave_sandbox::Security::Insecure,
+        },
+        limits: exec.ulimits.iter().map(limit).collect(),
         cgroup: None,
     })
+}
+
+/// Returns the sandbox's word for a limit, in which there is none below zero.
+fn limit(limit: &Ulimit) -> ResourceLimit {
+    let number = |number: i64| u64::try_from(number).ok();
+    ResourceLimit { name: limit.name.clone(), soft: number(limit.soft), hard: number(limit.hard) }
 }
 
 /// Returns the root file system of a process on `layers`, whose changes go to `upper`.

@@ -2,9 +2,15 @@
 //!
 //! Nothing here knows the solver, the cache or who watches.
 
+mod cache_mount;
 pub(crate) mod copy;
+mod devices;
 pub(crate) mod exec;
+mod group;
 pub(crate) mod make_dir;
+mod mounts;
+mod secret;
+mod ssh;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};

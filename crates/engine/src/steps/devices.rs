@@ -1,0 +1,185 @@
+//! `RUN --device`: devices of the host, by the names that the Container Device Interface gives them.
+//!
+//! Reference: CNCF Container Device Interface 0.8.0, `SPEC.md`; BuildKit, `docs/cdi.md`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+use stave_graph::Device;
+use stave_sandbox::{MountSource, StepMount};
+
+use crate::error::EngineError;
+
+/// Where the host's administrator describes devices.
+const DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+/// Bytes of one description at most.
+const SPEC_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What devices bring along.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    pub(crate) mounts: Vec<StepMount>,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Spec {
+    /// `vendor.com/class`.
+    kind: String,
+    #[serde(default)]
+    devices: Vec<Named>,
+    #[serde(default, rename = "containerEdits")]
+    edits: Edits,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default, rename = "containerEdits")]
+    edits: Edits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Edits {
+    env: Vec<String>,
+    device_nodes: Vec<Node>,
+    mounts: Vec<Bind>,
+    hooks: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    path: String,
+    host_path: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bind {
+    host_path: String,
+    container_path: String,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+/// Returns what the devices that a command names bring along. One that is not there is noted, or an error if it is required.
+pub(crate) fn find(devices: &[Device], note: &dyn Fn(&str)) -> Result<Devices, EngineError> {
+    find_in(&DIRECTORIES.map(Path::new), devices, note)
+}
+
+fn find_in(directories: &[&Path], devices: &[Device], note: &dyn Fn(&str)) -> Result<Devices, EngineError> {
+    let mut found = Devices::default();
+    if devices.is_empty() {
+        return Ok(found);
+    }
+    let specs = read(directories)?;
+    let mut used = BTreeSet::new();
+    for device in devices {
+        // `vendor.com/class` alone is every device of the class.
+        let (kind, name) = device.name.split_once('=').map_or((&*device.name, None), |(kind, name)| (kind, Some(name)));
+        let mut is_there = false;
+        for (index, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.kind == kind) {
+            for one in spec.devices.iter().filter(|one| name.is_none_or(|name| name == one.name || name == "*")) {
+                is_there = true;
+                // What a whole description adds comes once, before its first device.
+                for (part, edits) in [("", &spec.edits), (one.name.as_str(), &one.edits)] {
+                    let edits = used.insert((index, part)).then_some(edits);
+                    edits.map(|edits| found.add(edits, &device.name)).transpose()?;
+                }
+            }
+        }
+        match (is_there, device.required) {
+            (true, _) => {}
+            (false, true) => {
+                let hint = format!("Devices are described in files of `{}` or `{}`.", DIRECTORIES[0], DIRECTORIES[1]);
+                return Err(EngineError::request(format!("there is no device `{}`", device.name), Some(&hint)));
+            }
+            (false, false) => note(&format!("there is no device `{}`, so the step runs without it", device.name)),
+        }
+    }
+    Ok(found)
+}
+
+impl Devices {
+    fn add(&mut self, edits: &Edits, device: &str) -> Result<(), EngineError> {
+        if !edits.hooks.is_empty() {
+            // A hook is a program that would run on the host.
+            let message = format!("device `{device}` needs programs to run on the host, which stave does not do");
+            return Err(EngineError::request(message, None));
+        }
+        for entry in &edits.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            self.env.push((name.to_owned(), value.to_owned()));
+        }
+        for node in &edits.device_nodes {
+            let path = node.host_path.clone().unwrap_or_else(|| node.path.clone());
+            self.mounts.push(StepMount { target: node.path.clone(), source: MountSource::Device { path } });
+        }
+        for bind in &edits.mounts {
+            let writable = bind.options.iter().any(|option| option == "rw");
+            let source = MountSource::Host { path: bind.host_path.clone(), writable };
+            self.mounts.push(StepMount { target: bind.container_path.clone(), source });
+        }
+        Ok(())
+    }
+}
+
+fn read(directories: &[&Path]) -> Result<Vec<Spec>, EngineError> {
+    let mut specs = Vec::new();
+    for directory in directories {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+            let failed = |source| EngineError::io("read the devices in", path, source);
+            let length = path.metadata().map_err(failed)?.len();
+            if length > SPEC_BYTES_MAX {
+                return Err(failed(std::io::Error::other(format!("it is longer than {SPEC_BYTES_MAX} bytes"))));
+            }
+            let text = std::fs::read(path).map_err(failed)?;
+            specs.push(serde_json::from_slice(&text).map_err(|error| failed(error.into()))?);
+        }
+    }
+    Ok(specs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: &str = r#"{
+        "cdiVersion": "0.6.0", "kind": "vendor1.com/device",
+        "containerEdits": { "env": ["ALL=yes"] },
+        "devices": [
+            { "name": "foo", "containerEdits": { "env": ["FOO=injected"], "deviceNodes": [{ "path": "/dev/foo", "hostPath": "/dev/null" }] } },
+            { "name": "bar", "containerEdits": { "mounts": [{ "hostPath": "/opt", "containerPath": "/opt/bar", "options": ["ro"] }] } }
+        ]
+    }"#;
+
+    fn device(name: &str, required: bool) -> Device {
+        Device { name: name.to_owned(), required }
+    }
+
+    #[test]
+    fn a_device_brings_its_nodes_variables_and_mounts() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        std::fs::write(directory.path().join("vendor1.json"), SPEC).expect("it can be written");
+        let quiet = |_: &str| {};
+        let find = |devices: &[Device]| find_in(&[directory.path()], devices, &quiet);
+        let foo = find(&[device("vendor1.com/device=foo", true)]).expect("it is there");
+        assert_eq!(foo.env, [("ALL".into(), "yes".into()), ("FOO".into(), "injected".into())]);
+        assert_eq!(foo.mounts.len(), 1);
+        assert_eq!(foo.mounts[0].target, "/dev/foo");
+        assert!(matches!(&foo.mounts[0].source, MountSource::Device { path } if path == "/dev/null"));
+        let both =
+            find(&[device("vendor1.com/device", true), device("vendor1.com/device=foo", true)]).expect("both are");
+        assert_eq!((both.mounts.len(), both.env.len()), (2, 2));
+        assert!(matches!(&both.mounts[1].source, MountSource::Host { path, writable: false } if path == "/opt"));
+        let error = find(&[device("vendor1.com/device=none", true)]).expect_err("there is none");
+        assert_eq!(error.to_string(), "there is no device `vendor1.com/device=none`");
+        assert!(find(&[device("vendor2.com/device", false)]).expect("it is not needed").mounts.is_empty());
+    }
+}

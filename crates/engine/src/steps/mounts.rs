@@ -1,0 +1,228 @@
+//! The mounts of a `RUN`: what the graph names becomes what the sandbox shows, and what of it must be kept meanwhile.
+//!
+//! Reference: the Dockerfile reference, "RUN --mount".
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use stave_graph::{Exec, MountKind, MountSource};
+use stave_sandbox::{MountSource as Shown, Scratch, Secret, StepMount};
+use stave_store::{CacheMount, LayerId, Lease, WorkDir};
+use stave_tree::{CopyRequest, Selection, copy_into};
+
+use super::cache_mount::{self, Caches, Wanted};
+use super::ssh::Agent;
+use super::{Sources, secret};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::request::Grants;
+
+/// Name of what is mounted, in the directory that was made for it.
+pub(crate) const DATA: &str = "data";
+/// The variable that names the socket of an SSH agent.
+const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+
+/// All that a command's mounts need while it runs.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    /// For the sandbox, what is below another one after it.
+    pub(crate) shown: Vec<StepMount>,
+    /// Variables with secrets, and the one that names the SSH agent's socket.
+    pub(crate) env: Vec<(String, String)>,
+    /// Who answers at the sockets, in the order of the mounts.
+    pub(crate) agents: Vec<Agent>,
+    /// Copies of what is shown, and places for what is written and thrown away.
+    kept: Vec<WorkDir>,
+    /// Caches that are in use.
+    caches: Vec<Arc<CacheMount>>,
+}
+
+impl Mounts {
+    /// Puts everything into the order in which it is mounted.
+    fn show(&mut self, mut prepared: Vec<(&str, Prepared)>, caches: &Caches<'_>) -> Result<(), EngineError> {
+        // As BuildKit does: by target, so that what is inside another mount is on top of it.
+        prepared.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
+        for (target, prepared) in prepared {
+            let source = match prepared {
+                Prepared::Shown(shown) => shown,
+                Prepared::Agent(agent, shown) => {
+                    self.agents.push(agent);
+                    shown
+                }
+                Prepared::Cache { index, path, writable } => Shown::Directory {
+                    directory: self.caches.get(index).map(|cache| cache.rel_path()).ok_or_else(|| unread(target))?,
+                    path: caches.path_inside(index, path),
+                    writable,
+                },
+            };
+            self.shown.push(StepMount { target: target.to_owned(), source });
+        }
+        Ok(())
+    }
+
+    /// Keeps what the mounts need until after the command.
+    pub(crate) fn end(self) {
+        drop((self.kept, self.caches));
+    }
+}
+
+/// What waiting for a cache asks and tells.
+pub(crate) struct Waiting<'a> {
+    /// Fails if the command need not run any more.
+    pub(crate) go_on: &'a dyn Fn() -> Result<(), EngineError>,
+    /// Is told what is waited for.
+    pub(crate) note: &'a dyn Fn(&str),
+}
+
+/// Prepares the mounts of `exec`: copies what is shown of contexts, waits for caches, reads secrets.
+pub(crate) fn prepare(
+    engine: &Engine,
+    lease: &Lease,
+    exec: &Exec,
+    sources: Sources<'_>,
+    grants: &Grants,
+    waiting: &Waiting<'_>,
+) -> Result<Mounts, EngineError> {
+    let mut mounts = Mounts::default();
+    let mut caches = Caches::default();
+    let mut contexts = sources.contexts.into_iter();
+    let mut trees = sources.trees.into_iter();
+    let mut sorted: Vec<(&str, Prepared)> = Vec::new();
+    for mount in &exec.mounts {
+        let mut files = |source: MountSource| match source {
+            MountSource::Empty => Ok(Files::None),
+            MountSource::Context(_) => {
+                let selection = contexts.next().ok_or_else(|| unread(&mount.target))?;
+                Ok(Files::Selected(RefCell::new(Some(selection))))
+            }
+            MountSource::Tree(_) => trees.next().map(Files::Layers).ok_or_else(|| unread(&mount.target)),
+        };
+        let prepared = match &mount.kind {
+            MountKind::Bind { source, path, writable } => {
+                Prepared::Shown(bind(engine, lease, files(*source)?, path, *writable, &mut mounts.kept)?)
+            }
+            MountKind::Cache { id, source, path, writable, sharing, mode, uid, gid } => {
+                let wanted = Wanted {
+                    id,
+                    files: files(*source)?,
+                    path,
+                    sharing: *sharing,
+                    attributes: cache_mount::Attributes { mode: *mode, uid: *uid, gid: *gid },
+                };
+                Prepared::Cache { index: caches.want(wanted)?, path: path.clone(), writable: *writable }
+            }
+            MountKind::Tmpfs { bytes } => Prepared::Shown(Shown::Tmpfs { bytes: *bytes }),
+            MountKind::Secret { id, required, mode, uid, gid, env, file } => {
+                let content = secret::read(grants, id, *required)?;
+                if let Some(name) = env {
+                    mounts.env.push((name.clone(), secret::text(id, content.as_deref())?));
+                }
+                match content.filter(|_| *file) {
+                    Some(content) => {
+                        let content = Secret(content);
+                        Prepared::Shown(Shown::File { content, mode: *mode, uid: *uid, gid: *gid })
+                    }
+                    None => continue,
+                }
+            }
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                let is_named = |entry: &String| entry.starts_with("SSH_AUTH_SOCK=");
+                if !exec.env.iter().any(is_named) && !mounts.env.iter().any(|(name, _)| name == SSH_AUTH_SOCK) {
+                    mounts.env.push((SSH_AUTH_SOCK.to_owned(), mount.target.clone()));
+                }
+                match Agent::find(grants, id, *required)? {
+                    Some(agent) => Prepared::Agent(agent, Shown::Socket { mode: *mode, uid: *uid, gid: *gid }),
+                    None => continue,
+                }
+            }
+            MountKind::Inline { content, mode } => {
+                let content = Secret(content.clone().into_bytes());
+                Prepared::Shown(Shown::File { content, mode: *mode, uid: 0, gid: 0 })
+            }
+        };
+        sorted.push((&mount.target, prepared));
+    }
+    mounts.caches = caches.take(engine, lease, waiting)?;
+    mounts.show(sorted, &caches)?;
+    Ok(mounts)
+}
+
+fn unread(target: &str) -> EngineError {
+    EngineError::request(format!("nothing was read for the mount on `{target}`"), None)
+}
+
+enum Prepared {
+    Shown(Shown),
+    Agent(Agent, Shown),
+    Cache { index: usize, path: String, writable: bool },
+}
+
+/// The files that a mount starts from.
+pub(crate) enum Files<'a> {
+    /// There are none.
+    None,
+    /// What was selected of a context, until it is copied.
+    Selected(RefCell<Option<Selection>>),
+    /// Those of a snapshot.
+    Layers(&'a [LayerId]),
+}
+
+fn bind(
+    engine: &Engine,
+    lease: &Lease,
+    files: Files<'_>,
+    path: &str,
+    writable: bool,
+    kept: &mut Vec<WorkDir>,
+) -> Result<Shown, EngineError> {
+    let lowers = match files {
+        Files::Selected(selection) => {
+            let work = lease.work_dir()?;
+            if let Some(selection) = selection.into_inner() {
+                copy(engine, selection, &work)?;
+            }
+            let shown = Shown::Directory { directory: work.diff_rel_path(), path: DATA.to_owned(), writable };
+            kept.push(work);
+            return Ok(shown);
+        }
+        Files::None => Vec::new(),
+        Files::Layers(layers) => layers.iter().map(|layer| engine.store.layer_rel_path(*layer)).collect(),
+    };
+    let scratch = if writable {
+        let work = lease.overlay_work_dir()?;
+        if let Files::Layers(layers) = files {
+            super::like_parent(engine, layers, &work)?;
+        }
+        let scratch = Scratch { upper: work.diff_rel_path(), work: work.work_rel_path() };
+        kept.push(work);
+        Some(scratch)
+    } else {
+        None
+    };
+    Ok(Shown::Layers { lowers, scratch, path: path.to_owned() })
+}
+
+/// Copies a selection into a private directory, as [`DATA`]: a directory, or one file.
+///
+/// What the command sees is then what its key was made of, whatever happens to the context meanwhile.
+pub(crate) fn copy(engine: &Engine, selection: Selection, work: &WorkDir) -> Result<(), EngineError> {
+    let into = engine.store_dir(&work.diff_rel_path())?;
+    let request = CopyRequest {
+        parent: None,
+        selections: vec![selection],
+        dest: DATA.as_bytes(),
+        dest_is_dir: false,
+        owner: None,
+        mode: None,
+        previous: None,
+        format: engine.format(),
+    };
+    let failed = |source| EngineError::tree("cannot copy what a mount shows", source);
+    copy_into(&request, &into).map_err(failed)?;
+    // A selection of which everything is ignored.
+    let made = into.child(DATA.as_bytes()).and_then(|child| match child {
+        Some(_) => Ok(false),
+        None => into.create_dir(DATA.as_bytes(), 0o755),
+    });
+    made.map(drop).map_err(|source| EngineError::tree("cannot make what a mount shows", source))
+}
