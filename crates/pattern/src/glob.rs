@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// `!` and nothing after it.
-    #[error("has nothing after `!`")]
+    #[error("is an illegal exclusion pattern: it has nothing after `!`")]
     LoneExclamation,
     /// A `\` at the end.
     #[error("ends in `\\`, which escapes the character after it")]
@@ -44,8 +44,8 @@ enum Token {
     Star,
     /// Any number of any characters.
     DeepStar,
-    /// A character of a class.
-    Class { negated: bool, ranges: Vec<(Character, Character)> },
+    /// A character of a class; `slash`: which may be a `/`.
+    Class { negated: bool, slash: bool, ranges: Vec<(Character, Character)> },
     /// The next two tokens or nothing.
     OptionalTwo,
 }
@@ -83,7 +83,8 @@ impl Glob {
                 }
                 '*' => tokens.push(Token::Star),
                 '?' => tokens.push(Token::Any),
-                '[' => tokens.push(reader.class()?),
+                // Docker turns classes into those of a regular expression, for which a slash is a character like others.
+                '[' => tokens.push(reader.class(double_star == DoubleStar::Directories)?),
                 '\\' => tokens.push(Token::Literal(reader.next().ok_or(Malformed::TrailingEscape)?)),
                 _ => tokens.push(Token::Literal(character)),
             }
@@ -130,9 +131,9 @@ impl Glob {
                 Some(Token::Any) if character != SLASH => next.insert(state + 1),
                 Some(Token::Star) if character != SLASH => next.insert(state),
                 Some(Token::DeepStar) => next.insert(state),
-                Some(Token::Class { negated, ranges }) => {
+                Some(Token::Class { negated, slash, ranges }) => {
                     let inside = ranges.iter().any(|&(low, high)| (low..=high).contains(&character));
-                    if inside != *negated && character != SLASH {
+                    if inside != *negated && (*slash || character != SLASH) {
                         next.insert(state + 1);
                     }
                 }
@@ -159,15 +160,16 @@ impl Glob {
     }
 }
 
-/// Which positions of a pattern a path may have come to, one bit each. Patterns of fewer than 64 tokens, which is nearly
-/// all, need no memory of their own: this is made anew for every character of every path of a context.
-struct States {
+/// Which positions of a pattern a path may have come to (or which rules match it), one bit each. Patterns of fewer than 64
+/// tokens, which is nearly all, need no memory of their own: this is made anew for every character of every path of a
+/// context.
+pub(crate) struct States {
     first: u64,
     rest: Vec<u64>,
 }
 
 impl States {
-    fn none(tokens: usize) -> Self {
+    pub(crate) fn none(tokens: usize) -> Self {
         Self { first: 0, rest: vec![0; tokens / 64] }
     }
 
@@ -175,11 +177,11 @@ impl States {
         if index == 0 { Some(self.first) } else { self.rest.get(index - 1).copied() }
     }
 
-    fn contains(&self, state: usize) -> bool {
+    pub(crate) fn contains(&self, state: usize) -> bool {
         self.word(state / 64).is_some_and(|word| word >> (state % 64) & 1 == 1)
     }
 
-    fn insert(&mut self, state: usize) {
+    pub(crate) fn insert(&mut self, state: usize) {
         let word = if state < 64 { &mut self.first } else { &mut self.rest[state / 64 - 1] };
         *word |= 1 << (state % 64);
     }
@@ -231,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// Reads the rest of a class, after its `[`.
-    fn class(&mut self) -> Result<Token, Malformed> {
+    fn class(&mut self, slash: bool) -> Result<Token, Malformed> {
         let negated = self.eat('^');
         let mut ranges = Vec::new();
         while ranges.is_empty() || !self.eat(']') {
@@ -242,7 +244,7 @@ impl Reader<'_> {
             }
             ranges.push((low, high));
         }
-        Ok(Token::Class { negated, ranges })
+        Ok(Token::Class { negated, slash, ranges })
     }
 
     fn class_character(&mut self) -> Result<Character, Malformed> {

@@ -5,7 +5,7 @@
 //! it back. stave differs where Docker's translation into regular expressions leaks: an escaped letter (`\d`) is
 //! that letter, `^` outside a class is itself, and `*` or `?` in a class are themselves.
 
-use crate::glob::{DoubleStar, Glob, Malformed};
+use crate::glob::{DoubleStar, Glob, Malformed, States};
 use crate::path::clean;
 
 /// The first rule of an ignore file that means nothing.
@@ -106,15 +106,30 @@ impl IgnoreFile {
         self.rules.iter().any(|rule| rule.reincludes)
     }
 
+    /// Returns the rule that decides about `path`. As Docker does, it goes down from the first directory: a rule that
+    /// matched a directory holds for all below, but one that was not asked there, because it would have changed nothing,
+    /// is asked for each path alone.
+    ///
+    /// Reference: moby/patternmatcher, `MatchesUsingParentResults`.
     fn decisive(&self, path: &[u8]) -> Option<usize> {
-        let mut ignored = false;
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| end);
+        let mut above = States::none(self.rules.len());
         let mut decisive = None;
-        for (index, rule) in self.rules.iter().enumerate() {
-            // A rule that would change nothing is not asked.
-            if rule.reincludes == ignored && rule.covers(path) {
-                ignored = !rule.reincludes;
-                decisive = Some(index);
+        for end in ends.chain([path.len()]) {
+            let mut here = States::none(self.rules.len());
+            let mut ignored = false;
+            decisive = None;
+            for (index, rule) in self.rules.iter().enumerate() {
+                let holds = above.contains(index)
+                    // A rule that would change nothing is not asked.
+                    || (rule.reincludes == ignored && rule.matcher.matches(&path[..end]));
+                if holds {
+                    here.insert(index);
+                    ignored = !rule.reincludes;
+                    decisive = Some(index);
+                }
             }
+            above = here;
         }
         decisive
     }
@@ -135,12 +150,6 @@ impl Rule {
         let pattern = clean(pattern);
         let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
         Ok(Self { line, reincludes, matcher: Matcher::parse(pattern).map_err(malformed)? })
-    }
-
-    /// Whether it matches the path or a directory above it.
-    fn covers(&self, path: &[u8]) -> bool {
-        let parents = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| &path[..end]);
-        self.matcher.matches(path) || parents.into_iter().any(|parent| self.matcher.matches(parent))
     }
 }
 
@@ -253,6 +262,22 @@ mod tests {
         check("**\n!a/b\n", &["a", "a/c"], &["a/b", "a/b/c"]);
     }
 
+    /// What Docker does with a rule that stands twice: the second was not asked about the directory, which was ignored
+    /// already, and does not match the file.
+    #[test]
+    fn a_rule_that_was_not_asked_above_is_asked_alone() {
+        check("dir\n!dir/keep\ndir\n", &["dir", "dir/x"], &["dir/keep"]);
+        check("dir\n!dir/keep\ndir/*\n", &["dir", "dir/x", "dir/keep"], &[]);
+    }
+
+    #[test]
+    fn patterns_that_are_given_one_by_one_have_no_comments() {
+        let file = IgnoreFile::from_patterns(["#a", " *.md ", "", "!keep.md"]).expect("the patterns are valid");
+        assert!(file.ignored(b"#a") && file.ignored(b"b.md") && !file.ignored(b"keep.md") && !file.is_empty());
+        assert!(IgnoreFile::from_patterns([""; 0]).expect("no pattern").is_empty());
+        assert_eq!(IgnoreFile::from_patterns(["a", "["]).expect_err("it means nothing").line, 2);
+    }
+
     #[test]
     fn comments_start_in_the_first_column() {
         check("#a\n #b\n\n\t\nc\n", &["#b", "c"], &["#a"]);
@@ -264,6 +289,7 @@ mod tests {
     fn classes_are_gos() {
         check("[!a]", &["!", "a"], &["b"]);
         check("[^a]x", &["bx"], &["ax"]);
+        check("a[^b]c", &["axc", "a/c"], &["abc", "a/b/c"]);
         check("x[a-c]", &["xb"], &["xd", "x"]);
         check("{a,b}", &["{a,b}"], &["a", "b"]);
         check(r"\*x", &["*x"], &["ax"]);
@@ -274,8 +300,9 @@ mod tests {
     #[test]
     fn rules_that_mean_nothing_are_errors() {
         let error = |text: &str| IgnoreFile::parse(text.as_bytes()).expect_err("it means nothing").to_string();
-        assert_eq!(error("a\n!\n"), "line 2: pattern `!` has nothing after `!`");
-        assert_eq!(error("! "), "line 1: pattern `!` has nothing after `!`");
+        let lone = "pattern `!` is an illegal exclusion pattern: it has nothing after `!`";
+        assert_eq!(error("a\n!\n"), format!("line 2: {lone}"));
+        assert_eq!(error("! "), format!("line 1: {lone}"));
         assert!(error("\n\n[a").starts_with("line 3: pattern `[a` has a `[` without `]`"));
         assert!(error("a\\").contains("escapes"));
         assert!(error("![a-]").contains("class"));

@@ -33,7 +33,70 @@ fn tries(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
+/// Whether one pattern of an ignore file matches all of `path`, by trying everything.
+fn tries_rule(pattern: &[u8], path: &[u8], at_start: bool) -> bool {
+    let plain = |part: &[u8]| !part.iter().any(|byte| b"*?[".contains(byte));
+    match pattern {
+        [] => path.is_empty(),
+        [b'*', b'*'] => true,
+        // Before a plain text, two stars at the start are any bytes, even within a name.
+        [b'*', b'*', rest @ ..] if at_start && plain(rest) => {
+            path.ends_with(rest) || rest.strip_prefix(b"/") == Some(path)
+        }
+        [b'*', b'*', rest @ ..] => {
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            if rest.is_empty() {
+                return true;
+            }
+            let after = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| &path[slash + 1..]);
+            std::iter::once(path).chain(after).any(|path| tries_rule(rest, path, false))
+        }
+        [b'*', rest @ ..] => {
+            let stop = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+            (0..=stop).any(|taken| tries_rule(rest, &path[taken..], false))
+        }
+        [b'?', rest @ ..] => path.first().is_some_and(|&byte| byte != b'/') && tries_rule(rest, &path[1..], false),
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|&byte| byte == b']').expect("a class ends");
+            let (class, rest) = (&rest[..end], &rest[end + 1..]);
+            let inside =
+                |byte: &u8| class.strip_prefix(b"^").map_or(class.contains(byte), |class| !class.contains(byte));
+            path.first().is_some_and(inside) && tries_rule(rest, &path[1..], false)
+        }
+        [first, rest @ ..] => path.first() == Some(first) && tries_rule(rest, &path[1..], false),
+    }
+}
+
+/// Whether `path` is ignored, worked out as Docker does it: what a directory's rules were is handed down.
+fn tries_file(rules: &[String], path: &str) -> bool {
+    let mut above = vec![false; rules.len()];
+    let mut ignored = false;
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    for end in ends {
+        let mut here = vec![false; rules.len()];
+        ignored = false;
+        for (index, rule) in rules.iter().enumerate() {
+            let (reincludes, pattern) = rule.strip_prefix('!').map_or((false, rule.as_str()), |rest| (true, rest));
+            let pattern = clean(pattern.as_bytes());
+            let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
+            let asked = reincludes == ignored;
+            if above[index] || (asked && tries_rule(pattern, &path.as_bytes()[..end], true)) {
+                here[index] = true;
+                ignored = !reincludes;
+            }
+        }
+        above = here;
+    }
+    ignored
+}
+
 proptest! {
+    /// T181, T182, T183: an ignore file agrees with what trying everything, by Docker's rules, says.
+    #[test]
+    fn ignore_files_ignore_what_trying_everything_ignores(rules in any_rules(), path in any_path()) {
+        prop_assert_eq!(parse(&rules).ignored(path.as_bytes()), tries_file(&rules, &path), "{} with {:?}", path, rules);
+    }
+
     /// The automaton agrees with a matcher that tries everything.
     #[test]
     fn wildcards_match_what_trying_everything_matches(pattern in "[ab*?]{1,4}(/[ab*?]{1,3}){0,2}", path in any_path()) {

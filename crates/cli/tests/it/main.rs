@@ -13,6 +13,7 @@ mod cp;
 mod differential;
 mod docker;
 mod faults;
+mod ignored;
 mod images;
 mod interop;
 mod language;
