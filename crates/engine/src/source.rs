@@ -248,8 +248,8 @@ fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<I
         None => read_inside(&opened.root, b".dockerignore")?.map(|bytes| (".dockerignore".to_owned(), bytes)),
     };
     let Some((name, bytes)) = found else { return Ok(None) };
-    let rules =
-        IgnoreFile::parse(&bytes).map_err(|source| EngineError::tree(format!("cannot use `{name}`"), source))?;
+    let rules = IgnoreFile::parse(&bytes)
+        .map_err(|error| EngineError::request(format!("cannot use `{name}`: {error}"), None))?;
     Ok(Some(Ignored { name, rules }))
 }
 

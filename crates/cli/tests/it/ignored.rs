@@ -92,9 +92,9 @@ fn the_dockerfiles_own_ignore_file_is_the_only_one() {
 #[test]
 fn a_rule_that_means_nothing_is_an_error_with_its_line() {
     let bench = context("a\n!\n", &["f"]);
-    bench.run(["build", "."]).exit(1).complains("line 2: pattern `!` is an illegal exclusion pattern");
+    bench.run(["build", "."]).exit(2).complains("line 2: pattern `!` is an illegal exclusion pattern");
     bench.file(".dockerignore", "[a\n");
-    bench.run(["build", "."]).exit(1).complains("line 1: pattern `[a`");
+    bench.run(["build", "."]).exit(2).complains("line 1: pattern `[a`");
 }
 
 /// T187.
