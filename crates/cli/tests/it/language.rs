@@ -276,3 +276,37 @@ fn an_empty_build_argument_is_replaced_by_a_default() {
         r#"["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=def","B="]"#
     );
 }
+
+/// T152: what is nearly a flag, a type or an option is named.
+#[test]
+fn misspelt_mounts_get_suggestions() {
+    let bench = Bench::new();
+    bench.file(
+        "Dockerfile",
+        "FROM scratch\nRUN --mont=type=bind,target=/m x\nRUN --mount=type=bin,target=/m x\nRUN --mount=type=bind,targt=/m x\n",
+    );
+    let output = bench.run(["build", "."]);
+    output.exit(2).complains("`--mount`").complains("`bind`").complains("`target`");
+}
+
+/// T180: one image with two names is exported under both.
+#[test]
+fn an_image_with_two_names_is_exported_under_both() {
+    let bench = Bench::new();
+    bench.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    bench.run(["build", "-t", "one:1", "-t", "two:2", "-o", "type=oci,dest=image.tar", "."]).success();
+    let tar = std::fs::read(bench.work().join("image.tar")).expect("it was written");
+    let mut archive = tar::Archive::new(&*tar);
+    let index = archive.entries().expect("a tar").map(|entry| entry.expect("an entry")).find_map(|mut entry| {
+        let is_index = entry.path().is_ok_and(|path| path.ends_with("index.json"));
+        let mut text = String::new();
+        is_index.then(|| std::io::Read::read_to_string(&mut entry, &mut text).map(|_| text).expect("text"))
+    });
+    let index: serde_json::Value = serde_json::from_str(&index.expect("a layout has an index")).expect("JSON");
+    let manifests = index["manifests"].as_array().expect("a list");
+    let names: Vec<_> = manifests.iter().map(|one| &one["annotations"]["io.containerd.image.name"]).collect();
+    let tags: Vec<_> = manifests.iter().map(|one| &one["annotations"]["org.opencontainers.image.ref.name"]).collect();
+    assert_eq!(names, ["docker.io/library/one:1", "docker.io/library/two:2"]);
+    assert_eq!(tags, ["1", "2"]);
+    assert_eq!(manifests[0]["digest"], manifests[1]["digest"]);
+}
