@@ -26,7 +26,7 @@ RUN <<-SCRIPT
 	#!/bin/sh -e
 	echo "from $0" > /two
 	SCRIPT
-RUN cat <<A 3<<'B' > /three && cat <&3 >> /three
+RUN { cat; cat <&3; } <<A 3<<'B' > /three
 $WHO
 A
 $WHO
