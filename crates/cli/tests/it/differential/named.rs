@@ -285,3 +285,45 @@ fn ignored_files_are_not_seen_and_a_pattern_that_matters_is() {
         bench.file(".dockerignore", "*\n!b.log\n");
     });
 }
+
+/// T114: what `COPY --link` makes depends on its source only, and is not made again on another base.
+#[test]
+fn a_linked_copy_is_not_made_again_on_another_base() {
+    let Some((bench, _registry)) = scene() else { return };
+    bench.file("dir/f", "f");
+    let mut layers = Vec::new();
+    for (round, base) in ["echo 1 > /1", "echo 2 > /2 && mkdir /made"].into_iter().enumerate() {
+        bench.file("Dockerfile", format!("FROM busybox\nRUN {base}\nCOPY --link dir /made/\n"));
+        let ran = built(&bench, &["-t", "made"]).ran;
+        // The command, and the first time the copy; what joins the two is made of both.
+        assert!(round == 0 || ran <= 2, "{ran} steps ran");
+        layers.push(bench.run(["inspect", "-f", "{{index .RootFS.Layers 2}}", "made"]).success().line());
+    }
+    assert_eq!(layers[0], layers[1]);
+    assert_seen(&bench, &[], "the source of a linked copy", write(&bench, "dir/f", "other"));
+}
+
+/// T197, T200: when it is built does not matter, nor when the files were written.
+#[test]
+fn a_build_at_another_time_gives_the_same_image() {
+    let Some((bench, _registry)) = scene() else { return };
+    bench
+        .file("dir/f", "f")
+        .file("Dockerfile", "FROM busybox\nWORKDIR /new/dir\nCOPY dir .\nRUN touch now && mkdir later\n");
+    let first = built(&bench, &[]);
+    set_modified(&bench.work().join("dir/f"), 1_900_000_000);
+    let again = build(&bench, &["--no-cache".to_owned()], false);
+    assert!(again.ran > 0 && again.image == first.image, "{first:?}, then {again:?}");
+}
+
+/// T120: what a later copy replaces is the later one's, whichever of the two changes.
+#[test]
+fn of_two_copies_to_one_place_each_is_seen() {
+    let Some((bench, _registry)) = scene() else { return };
+    bench.file("one/f", "1").file("one/only", "1").file("two/f", "2");
+    bench.file("Dockerfile", "FROM busybox\nCOPY one /made\nCOPY two /made\n");
+    assert_seen(&bench, &["-t", "made"], "the second", write(&bench, "two/f", "3"));
+    assert_eq!(printed(&bench, "/made/f"), "3");
+    assert_seen(&bench, &["-t", "made"], "the first", write(&bench, "one/only", "4"));
+    assert_eq!(printed(&bench, "/made/only") + &printed(&bench, "/made/f"), "43");
+}
