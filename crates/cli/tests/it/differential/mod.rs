@@ -121,7 +121,7 @@ fn sequence(stage: &Stage, seed: u64) -> Result<Done, String> {
     let mut past = Past { dir: tempfile::tempdir().expect("a directory"), states: Vec::new() };
     let mut story = format!("seed {seed}\n");
     let (first, fresh) = stage.both(&project);
-    compare(&story, &project, &first, &fresh)?;
+    compare(&project, &first, &fresh).map_err(|why| format!("{story}{why}"))?;
     past.remember(&project, first);
     let (mut edits, mut images) = (0, 0);
     while edits < EDITS_EACH {
@@ -135,7 +135,7 @@ fn sequence(stage: &Stage, seed: u64) -> Result<Done, String> {
             let Some(effect) = edit(&mut project, &mut random) else { continue };
             writeln!(story, "{edits}: {name}: {}", effect.what).expect("memory");
             let before = &past.states.last().expect("the first").built;
-            after(stage, &story, &project, (!effect.is_seen).then_some(before))
+            after(stage, &project, (!effect.is_seen).then_some(before))
         };
         let built = built.map_err(|why| format!("{story}{why}"))?;
         edits += 1;
@@ -146,9 +146,9 @@ fn sequence(stage: &Stage, seed: u64) -> Result<Done, String> {
 }
 
 /// Builds an edited project. `same` is what the build before was, if no step can see the edit.
-fn after(stage: &Stage, story: &str, project: &Project, same: Option<&Built>) -> Result<Built, String> {
+fn after(stage: &Stage, project: &Project, same: Option<&Built>) -> Result<Built, String> {
     let (cached, fresh) = stage.both(project);
-    compare(story, project, &cached, &fresh)?;
+    compare(project, &cached, &fresh)?;
     match same {
         Some(before) if before.image.is_some() && (cached.ran != 0 || cached.image != before.image) => {
             Err(format!("no step sees that, but {} ran: {before:?}, then {cached:?}", cached.ran))
@@ -167,14 +167,14 @@ fn go_back(stage: &Stage, to: &Before) -> Result<Built, String> {
     Err(format!("what was built before is built otherwise: {:?}, then {built:?}", to.built))
 }
 
-fn compare(story: &str, project: &Project, cached: &Built, fresh: &Built) -> Result<(), String> {
+fn compare(project: &Project, cached: &Built, fresh: &Built) -> Result<(), String> {
     if cached.image == fresh.image {
         return Ok(());
     }
     let tree = Command::new("find").arg(&project.dir).args(["-printf", "%P %y %m %s %i %l\\n"]).output().expect("find");
     let (tree, text) = (String::from_utf8_lossy(&tree.stdout).into_owned(), project.dockerfile());
     Err(format!(
-        "{story}the cache gives another image than a build without it\nwith: {cached:?}\nwithout: {fresh:?}\n\
+        "the cache gives another image than a build without it\nwith: {cached:?}\nwithout: {fresh:?}\n\
          args: {:?}\n{text}\n{tree}",
         project.build_args()
     ))
@@ -210,6 +210,7 @@ fn after_any_edit_the_cache_gives_what_a_build_without_it_gives() {
                 edits.fetch_add(done.edits, Ordering::Relaxed);
                 images.fetch_add(done.images, Ordering::Relaxed);
             }
+            eprintln!("no difference in the sequences {} to {}", first + block, first + block + size - 1);
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -114,7 +114,7 @@ fn files_and_directories_that_change_places_are_seen() {
 #[test]
 fn an_edited_heredoc_is_seen_in_every_instruction_that_has_one() {
     let Some((bench, _registry)) = scene() else { return };
-    for (instruction, rest) in [("RUN", ""), ("RUN --network=none", "")] {
+    for (instruction, rest) in [("COPY", "/made"), ("ADD", "/made"), ("COPY --link", "/made"), ("RUN", "")] {
         let write = |text: &str| {
             let text = if rest.is_empty() { format!("echo {text} > /made") } else { text.to_owned() };
             bench.file("Dockerfile", format!("FROM busybox\n{instruction} <<END {rest}\n{text}\nEND\n"));

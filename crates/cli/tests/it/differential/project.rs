@@ -105,7 +105,9 @@ RUN <<END
 {script}
 echo "$USED $FROM_ENV" >> /used
 END
-RUN touch /mounted /context
+RUN --mount=type=bind,from=pick,source=/pick,target=/m cd /m && {listing} > /mounted
+RUN --mount=type=bind,source=src,target=/c,rw cd /c && touch written && rm written && {listing} > /context
+RUN --mount=type=cache,target=/cache --mount=type=tmpfs,target=/t echo >> /cache/log && test -s /cache/log && echo x > /t/x
 FROM busybox AS unneeded
 ARG UNREAD
 COPY notread.txt /
@@ -116,8 +118,8 @@ COPY --from=base /src /src
 COPY --from=gen /used /mounted /context /gen/
 COPY --from=pick /pick /pick
 COPY --link app.cfg /linked/
-RUN <<END
-echo '{inline}' > /inline
+COPY <<END /inline
+{inline}
 END
 "#
         )
