@@ -8,9 +8,11 @@
 //! 2. A [`Bench`] shares nothing with another or with the machine's user: own store, own home, cleared environment.
 //! 3. What a machine lacks is said in one form (`skipped: ...`, see [`needs`]), which `xtask test` counts.
 //!
-//! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel` in this order.
+//! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel`, `conformance` in this order.
 
 pub mod bench;
+pub mod conformance;
+pub mod dockerd;
 pub mod fixtures;
 pub mod http;
 pub mod image;

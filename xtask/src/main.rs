@@ -6,6 +6,7 @@
 
 mod bench;
 mod binary;
+mod conformance;
 mod demo;
 mod failure;
 mod packages;
@@ -31,6 +32,8 @@ cargo xtask COMMAND
   metrics    lengths of files and functions
   demo       build the story both ways, run it, show sizes and times
   bench      measure stave and the peers of this machine [--quick] [--row NAME]...
+  conformance
+             build the corpus with stave and the peers, compare, write docs/conformance.md [--record] [CASE]...
   standins   make the stand-in base images and serve them until Ctrl-C
 ";
 
@@ -58,6 +61,7 @@ fn dispatch(args: &[String]) -> Result {
         "tidy" => tidy::command(&Place::find()?),
         "generate" => tidy::codes::command(&Place::find()?),
         "metrics" => tidy::metrics_command(&Place::find()?),
+        "conformance" => conformance::command(&Place::find()?, rest),
         "standins" => standins::command(&Place::find()?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

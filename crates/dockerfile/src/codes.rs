@@ -57,7 +57,7 @@ codes! {
     UNKNOWN_MOUNT_OPTION = "D034", "Mounts have no such option.";
     BAD_MOUNT_VALUE = "D035", "The option of a mount lacks a value, or has one that it does not know.";
     BAD_MOUNT_SYNTAX = "D036", "The options of a mount are not a list separated by commas.";
-    VARIABLE_IN_FROM = "D037", "Variables are not expanded in the option `from` of a mount.";
+    VARIABLE_IN_FROM = "D037", "Variables are not expanded in `--from` of `COPY` and in the option `from` of a mount.";
     MOUNT_OPTION_MISPLACED = "D038", "Mounts of this type do not have this option, or need another one.";
     BAD_SUBSTITUTION = "D039", "A `${...}` is malformed.";
     UNCLOSED_QUOTE = "D040", "A quote is opened and never closed.";

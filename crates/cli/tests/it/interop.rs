@@ -1,6 +1,6 @@
 //! Images that stave makes are read by the programs that people have: skopeo, umoci, buildah, dockerd.
 
-use crate::docker::{Dockerd, program};
+use stave_testkit::dockerd::Dockerd;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, LoopbackRegistry, Output, needs};
 use std::fs;
@@ -17,6 +17,13 @@ fn with_image() -> Option<(Bench, LoopbackRegistry)> {
     );
     bench.run(["build", "-t", "made:1", "."]).success();
     Some((bench, registry))
+}
+
+/// Runs another program on the bench.
+fn program(bench: &Bench, path: &Path, args: &[&str]) -> Output {
+    let mut command = bench.other(path);
+    command.args(args);
+    bench.finish(command)
 }
 
 fn json(output: &Output) -> serde_json::Value {

@@ -11,7 +11,6 @@ mod conformance;
 mod copies;
 mod cp;
 mod differential;
-mod docker;
 mod faults;
 mod ignored;
 mod images;

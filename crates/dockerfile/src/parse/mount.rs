@@ -200,11 +200,12 @@ pub(crate) fn number(text: &str) -> Option<u32> {
 }
 
 /// Tells whether something would be expanded here if variables were.
-fn has_variable(value: &str) -> bool {
+pub(crate) fn has_variable(value: &str) -> bool {
     value.char_indices().any(|(at, char)| char == '$' && at + 1 < value.len())
 }
 
-fn variable_in_from(value: &Text) -> Diagnostic {
+/// Says that a stage cannot be named by a variable, and how to do without.
+pub(crate) fn variable_in_from(value: &Text) -> Diagnostic {
     let hint = format!("Give it a name with `FROM {} AS name`, and write that name here.", value.as_str());
     Diagnostic::error(codes::VARIABLE_IN_FROM, value.span(), "variables are not expanded in `from`").hint(hint)
 }

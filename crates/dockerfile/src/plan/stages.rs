@@ -11,6 +11,7 @@ use super::{NamedContext, PlanOptions, StageLabel, codes, context_name};
 use crate::ast::{Dockerfile, FlagName, Instruction, InstructionKind, Mount, MountKey, Stage};
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::expand::Expanded;
+use crate::parse::mount::{has_variable, variable_in_from};
 use crate::span::Span;
 use crate::suggest::nearest;
 use crate::text::Text;
@@ -289,6 +290,7 @@ fn place(
     }
     match named_context(options, name, &options.platform) {
         Some(context) => context_place(file, context, value.span()),
+        None if has_variable(name) => Err(Box::new(variable_in_from(value))),
         None => Ok(Place::Image(name.to_owned())),
     }
 }

@@ -1,0 +1,1 @@
+mkdir -p t/a/b; echo x > t/a/b/x; echo y > t/y; tar -P --owner=3 --group=4 --mtime=@1500000000 --transform 's,^y,/abs/y,' -C t -cf a.tar a/b/x ./a/../y y; tar --format=pax --pax-option=globexthdr.name=g,comment=hello --owner=3 --group=4 --mtime=@1500000000 -C t -cf pax.tar ./a/b/x; rm -r t

@@ -1,0 +1,1 @@
+mknod d/null c 1 3

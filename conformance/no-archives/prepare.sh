@@ -1,0 +1,1 @@
+echo text > text; gzip -n text

@@ -1,0 +1,1 @@
+printf x > d/$(printf "\351t\351")
