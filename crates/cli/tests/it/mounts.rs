@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
-use stave_testkit::leaks;
 use stave_testkit::output::Output;
+use stave_testkit::{leaks, needs};
 
 /// Builds a Dockerfile as image `made`.
 fn build(bench: &Bench, dockerfile: impl AsRef<str>) -> Output {
@@ -352,4 +352,34 @@ fn a_script_of_a_heredoc_is_in_no_layer() {
         in_image(&bench, "cat /seen; ls -A /dev/pipes 2>&1"),
         "/dev/pipes/EOF\nls: /dev/pipes: No such file or directory\n"
     );
+}
+
+/// Without root everything is the same, with many ids and with one.
+#[test]
+fn users_have_the_same_mounts_as_root() {
+    for kind in ["ranges", "single"] {
+        let Some(user) = needs::user(kind) else { continue };
+        let Some((bench, _registry)) = with_busybox() else { return };
+        bench.file("src/a", "one\n").file(
+            "Dockerfile",
+            "FROM busybox AS base\nRUN ln -s /d /link && mkdir /d && echo stage > /d/f\nFROM busybox\n\
+             RUN --mount=target=/in,rw --mount=from=base,source=link,target=/stage --mount=type=cache,target=/var/cache/x,sharing=locked \
+             --mount=type=tmpfs,target=/t --mount=type=tmpfs,target=/in/src/made cat /in/src/a /stage/f > /seen && \
+             echo x > /in/src/a && echo x > /in/src/made/x && echo x > /var/cache/x/kept && echo x > /t/x && ls -d /in/src/made >> /seen\n\
+             RUN --mount=type=cache,target=/var/cache/x --mount=from=base,target=/b,rw ls /var/cache/x >> /seen; touch /b/d/g; ls /b/d >> /seen\n",
+        );
+        let bench = bench.as_user(&user);
+        bench.run(["build", "-t", "made", "."]).success();
+        assert_eq!(
+            in_image(&bench, "cat /seen; ls -d /in /t /b 2> /dev/null"),
+            "one\nstage\n/in/src/made\nkept\nf\ng\n",
+            "{kind}"
+        );
+        assert_eq!(fs::read_to_string(at(&bench, "src/a")).unwrap(), "one\n");
+        bench.run(["build", "--no-cache", "-t", "made", "."]).success();
+        bench.run(["store", "check"]).success();
+        bench.run(["store", "prune", "--all", "--force"]).success();
+        bench.run(["store", "check"]).success();
+        assert_eq!(leaks::work_files(&bench.store()), Vec::<String>::new());
+    }
 }
