@@ -22,6 +22,9 @@ pub struct Exec {
     pub hostname: String,
     /// The network that it sees.
     pub network: Network,
+    /// Whether the Dockerfile asks for the network of this machine, which the caller must allow. Not part of the cache
+    /// key: what the command sees is.
+    pub wants_host_network: bool,
     /// What is mounted over its file system, in order.
     pub mounts: Vec<Mount>,
     /// What it may do.
@@ -51,6 +54,7 @@ impl Exec {
             user: String::new(),
             hostname: String::new(),
             network: Network::None,
+            wants_host_network: false,
             mounts: Vec::new(),
             security: Security::Sandbox,
             hosts: Vec::new(),

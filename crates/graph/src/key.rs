@@ -174,6 +174,7 @@ impl Encoder {
             user,
             hostname,
             network,
+            wants_host_network: _,
             mounts,
             security,
             hosts,

@@ -25,6 +25,7 @@ fn exec(parent: NodeId) -> Exec {
         user: "build:staff".into(),
         hostname: "buildkitsandbox".into(),
         network: Network::Host,
+        wants_host_network: false,
         mounts: Vec::new(),
         security: Security::Sandbox,
         hosts: vec![("registry".into(), "10.0.0.1".into())],

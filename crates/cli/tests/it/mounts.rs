@@ -330,7 +330,7 @@ fn a_missing_secret_is_an_error_only_if_it_is_required() {
         .complains("the step needs SSH agent `default`");
 }
 
-/// T161, A12 and CVE-2024-23653: rights come from the command line, never from the Dockerfile.
+/// T160, T161, A12 and CVE-2024-23653: rights come from the command line, never from the Dockerfile.
 #[test]
 fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -340,6 +340,7 @@ fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
         .complains("--allow security.insecure");
     build(&bench, "FROM busybox\nRUN --security=sandbox grep CapEff /proc/self/status > /caps\n").success();
     assert_eq!(in_image(&bench, "cat /caps"), "CapEff:\t00000000a80425fb\n");
+    build(&bench, "FROM busybox\nRUN --network=host true\n").exit(1).complains("--allow network.host");
     build(&bench, "FROM busybox\nRUN --device=vendor.com/class=one true\n").exit(1).complains("--allow device");
 }
 

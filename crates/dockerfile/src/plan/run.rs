@@ -33,6 +33,7 @@ impl Lowering<'_> {
             user: stage.config.config.user.clone(),
             hostname: hostname.map_or(HOSTNAME, String::as_str).to_owned(),
             network,
+            wants_host_network: head.flag(FlagName::Network).is_some_and(|flag| flag.value.as_str() == "host"),
             mounts,
             security: if insecure { Security::Insecure } else { Security::Sandbox },
             devices,

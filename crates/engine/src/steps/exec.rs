@@ -106,6 +106,7 @@ fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result<(), Engine
         Security::Insecure => true,
     };
     let wanted = [
+        (exec.wants_host_network, Entitlement::NetworkHost, "network.host", "`RUN --network=host`"),
         (insecure, Entitlement::SecurityInsecure, "security.insecure", "`RUN --security=insecure`"),
         (!exec.devices.is_empty(), Entitlement::Device, "device", "`RUN --device`"),
     ];
