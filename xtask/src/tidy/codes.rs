@@ -41,7 +41,7 @@ pub(crate) fn command(place: &Place) -> Result {
 
 fn index(codes: &BTreeMap<String, String>) -> String {
     codes.iter().fold(HEAD.to_owned(), |mut text, (code, meaning)| {
-        writeln!(text, "| {code} | {meaning} |").expect("writing to memory does not fail");
+        writeln!(text, "| [{code}]({code}.md) | {meaning} |").expect("writing to memory does not fail");
         text
     })
 }

@@ -11,6 +11,7 @@ mod conformance;
 mod copies;
 mod cp;
 mod differential;
+mod errors;
 mod faults;
 mod ignored;
 mod images;

@@ -1,0 +1,97 @@
+//! `docs/errors`: each code has a page, and the message on it is the one that a user gets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use stave_testkit::Bench;
+
+/// Codes whose examples would not fit on a page, and why.
+const WITHOUT_EXAMPLE: [(&str, &str); 6] = [
+    ("D005", "It takes a line of more than 65,535 bytes."),
+    ("D012", "It takes a registry that does not have the image; the hint names the stage that is nearly meant."),
+    ("D046", "It takes a file of more than 16 MiB."),
+    (
+        "D110",
+        "It takes an image whose trigger is wrong. The message stands at the `FROM` that names the image, and shows the trigger.",
+    ),
+    ("D119", "The parser says so first, as D016."),
+    ("D121", "It takes more than 4,096 stages, or variables of many megabytes."),
+];
+
+/// What is on the command line beside the file.
+fn options(code: &str) -> &'static [&'static str] {
+    match code {
+        "D101" => &["--target", "buidler"],
+        _ => &[],
+    }
+}
+
+fn docs() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors"))
+}
+
+/// The codes of the index with their meanings.
+fn codes() -> BTreeMap<String, String> {
+    let index = fs::read_to_string(docs().join("README.md")).expect("the index is there");
+    let rows = index.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    let codes = rows.filter_map(|(code, meaning)| {
+        let code = code.trim_start_matches('[').split(']').next()?;
+        code.strip_prefix('D')?.parse::<u32>().ok()?;
+        Some((code.to_owned(), meaning.to_owned()))
+    });
+    codes.collect()
+}
+
+#[test]
+fn each_code_has_a_page_with_the_message_that_a_user_gets() {
+    let bench = Bench::new();
+    let mut wrong = Vec::new();
+    for (code, meaning) in codes() {
+        let mut page = format!("# {code}\n\n{meaning}\n");
+        if let Some((_, why)) = WITHOUT_EXAMPLE.iter().find(|(known, _)| *known == code) {
+            page = page + "\n" + why + "\n";
+        } else {
+            let example = fs::read_to_string(docs().join(format!("examples/{code}.Dockerfile")))
+                .unwrap_or_else(|error| panic!("{code} has no example: {error}"));
+            let name = format!("{code}.Dockerfile");
+            bench.file(&name, &example);
+            let mut args = vec!["build", "-f", &name];
+            args.extend(options(&code));
+            args.push(".");
+            let output = bench.run(&args);
+            assert!(output.stderr.contains(&format!("[{code}]")), "the example of {code} says:\n{}", output.stderr);
+            let lines = output.stderr.lines().map(str::trim_end);
+            let message: Vec<&str> = lines
+                .skip_while(|line| !line.starts_with("error[") && !line.starts_with("warning["))
+                .take_while(|line| !line.starts_with('#') && !line.starts_with("built "))
+                .collect();
+            let command = args.join(" ");
+            let shown = format!(
+                "\n## Example\n\n```dockerfile\n{example}```\n\n```console\n$ stave {command}\n{}\n```\n",
+                message.join("\n").trim_end()
+            );
+            page.push_str(&shown);
+        }
+        let path = docs().join(format!("{code}.md"));
+        if fs::read_to_string(&path).ok().as_deref() != Some(&page) {
+            if std::env::var_os("BLESS").is_some() {
+                fs::write(&path, &page).expect("the page can be written");
+            } else {
+                wrong.push(code);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "pages that do not say what stave says: {wrong:?}; run this test with BLESS=1");
+}
+
+#[test]
+fn there_are_no_pages_of_codes_that_do_not_exist() {
+    let codes = codes();
+    for entry in fs::read_dir(docs()).expect("a directory").chain(fs::read_dir(docs().join("examples")).expect("one")) {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        let code = name.split('.').next().unwrap_or_default();
+        let known = codes.contains_key(code) || name == "README.md" || name == "examples";
+        assert!(known, "docs/errors has {name}, and there is no such code");
+    }
+}

@@ -1,0 +1,2 @@
+# check=skp=StageNameCasing
+FROM scratch

@@ -1,0 +1,3 @@
+# syntax=example/frontend
+FROM scratch
+COPY D010.Dockerfile /

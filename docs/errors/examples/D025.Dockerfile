@@ -1,0 +1,3 @@
+FROM scratch
+COPY file <<EOF
+EOF

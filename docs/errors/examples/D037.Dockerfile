@@ -1,0 +1,3 @@
+FROM scratch
+ARG STAGE
+RUN --mount=from=$STAGE,target=/m true

@@ -1,0 +1,4 @@
+#!/usr/bin/env stave
+# escape=`
+FROM scratch
+COPY D045.Dockerfile /

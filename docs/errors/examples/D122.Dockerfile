@@ -1,0 +1,3 @@
+FROM scratch
+ARG SIZE=many
+RUN --mount=type=tmpfs,target=/t,size=$SIZE true

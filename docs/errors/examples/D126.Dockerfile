@@ -1,0 +1,4 @@
+FROM scratch
+ENV VERSION=1
+ARG VERSION=2
+COPY D126.Dockerfile /
