@@ -5,6 +5,7 @@ use stave_oci::BlobDigest;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A text that stands in one of the tree's files and must appear in no layer and no log.
 pub const SECRET: &str = "sentinel-text-that-must-not-travel";
@@ -21,6 +22,17 @@ impl Sentinel {
     #[must_use]
     pub fn plant(root: &Path) -> Self {
         make(root).expect("a writable place for the sentinel");
+        let root = root.to_owned();
+        let before = describe(&root);
+        Self { root, before }
+    }
+
+    /// Makes the tree as something that `user` may change. Only root can.
+    #[must_use]
+    pub fn plant_for(root: &Path, user: &str) -> Self {
+        make(root).expect("a writable place for the sentinel");
+        let status = Command::new("chown").args(["-hR", &format!("{user}:")]).arg(root).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot give the sentinel to {user}");
         let root = root.to_owned();
         let before = describe(&root);
         Self { root, before }

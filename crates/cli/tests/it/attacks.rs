@@ -337,6 +337,19 @@ fn users_that_do_not_exist_are_nobody() {
 #[test]
 fn a_container_that_exchanges_directories_for_links_leads_cp_nowhere_outside() {
     let (Some(()), Some(scene)) = (needs::root(), scene()) else { return };
+    exchange_while_copying(&scene);
+}
+
+/// A17 without root.
+#[test]
+fn a_users_container_that_exchanges_directories_for_links_leads_cp_nowhere_outside() {
+    let (Some(user), Some((bench, registry))) = (needs::user("ranges"), with_busybox()) else { return };
+    let bench = bench.as_user(&user);
+    let sentinel = Sentinel::plant_for(&bench.path("sentinel"), &user);
+    exchange_while_copying(&Scene { bench, registry, sentinel });
+}
+
+fn exchange_while_copying(scene: &Scene) {
     let (bench, target) = (&scene.bench, scene.sentinel.path().display().to_string());
     bench.file("planted", "planted").file("tree/dir/known", "planted").file("tree/secret", "planted");
     let tar = Rootfs::new().file("secret", 0o644, "planted").file("dir/known", 0o644, "planted").tar();
