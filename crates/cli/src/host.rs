@@ -114,8 +114,13 @@ pub(crate) fn store_root(global: &Global) -> Result<PathBuf, Failure> {
     std::path::absolute(&root).map_err(|error| Failure::environment(&error).within("cannot find the current directory"))
 }
 
+/// Returns a variable that is set.
+pub(crate) fn raw_variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
+}
+
 fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
+    raw_variable(name).filter(|value| !value.is_empty())
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {

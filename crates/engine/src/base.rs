@@ -88,7 +88,8 @@ impl Bases {
 }
 
 impl Engine {
-    /// Finds a base image: in the store, else (or with [`PullPolicy::Always`]) in its registry.
+    /// Finds a base image: in the store, else (or with [`PullPolicy::Always`]) in its registry, where with
+    /// [`PullPolicy::Never`] nothing is asked for.
     pub(crate) fn find_base(
         &self,
         lease: &Lease,
@@ -103,6 +104,10 @@ impl Engine {
             {
                 return Ok(KnownBase { id: record.id, config, remote: None });
             }
+        }
+        if pull == PullPolicy::Never {
+            let message = format!("the store has no `{}` for {}", request.reference, request.platform);
+            return Err(EngineError::request(message, Some("Leave `--pull=never` out, or get it with `stave pull`.")));
         }
         // The image that a build makes is for its base's platform, and a check says so.
         let remote = self.search(&request.reference, &request.platform, OtherPlatform::Accepted, events)?;

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use std::thread;
 
 use stave_dockerfile::check::{self, rules};
-use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, plan, similar_stage};
+use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
+use stave_graph::{NodeId, Op};
 use stave_oci::Platform;
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
@@ -53,27 +54,29 @@ impl Engine {
         events: Report<'_>,
     ) -> Result<BuildOutcome, BuildFailure> {
         let options = plan_options(&request);
-        let BuildRequest { context, dockerfile, tags, outputs, source_date_epoch, .. } = request;
+        let BuildRequest { context, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
         let source = Source::open(self, lease, context, dockerfile)?;
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
-        let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
-        let plan = planning.plan(&options, pull)?;
+        let plan = planning.plan(&options, request.pull)?;
         let bases = planning.bases;
         events(Event::Planned { steps: step_lines(&plan) });
         for name in &plan.unused_build_args {
             events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
         }
+        let rerun = rerun(&plan, &request.rerun_stages, events);
         let build = lease.begin_build(&source.name).map_err(EngineError::from)?;
         let target = BuildTarget {
             plan: &plan,
             bases: &bases,
             use_cache: request.use_cache,
+            rerun: &rerun,
             build: &build,
             grants: &request.grants,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
-            let target = finish::Target { plan: &plan, bases: &bases, finished, tags, outputs, source_date_epoch };
+            let target =
+                finish::Target { plan: &plan, bases: &bases, finished, tags, keep, outputs, source_date_epoch };
             Ok(finish::finish(self, lease, target, events)?)
         });
         self.conclude(lease, &build, &result)?;
@@ -108,7 +111,8 @@ impl Engine {
     ) -> Result<Finished, BuildFailure> {
         let BuildTarget { plan, use_cache, .. } = *target;
         let run = Run::new(self, lease, source, *target, events);
-        let options = Options { running_max: running_max(self.settings.cpus).get(), use_cache };
+        let running_max = running_max(self.settings.cpus).get();
+        let options = Options { running_max, use_cache, rerun: target.rerun.clone() };
         let outcome = solve(&plan.graph, plan.target, options, &run);
         match outcome {
             Outcome::Done(snapshot) => {
@@ -142,6 +146,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) bases: &'a Bases,
     /// Whether results of earlier builds may be used.
     pub(crate) use_cache: bool,
+    /// Steps for which they may not.
+    pub(crate) rerun: &'a BTreeSet<NodeId>,
     /// The build's entry in the history.
     pub(crate) build: &'a BuildId,
     /// What of the caller's the steps may use.
@@ -272,13 +278,38 @@ fn step_lines(plan: &BuildPlan) -> Vec<StepLine> {
     plan.steps.iter().enumerate().map(line).collect()
 }
 
+/// Returns the nodes of all steps in these stages. A name that no stage has is told: a filter with a slip of the pen
+/// would otherwise use what it should not.
+fn rerun(plan: &BuildPlan, stages: &[String], events: Report<'_>) -> BTreeSet<NodeId> {
+    let mut rerun = BTreeSet::new();
+    for wanted in stages {
+        let is_meant = |stage: &StageLabel| {
+            stage.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+                || wanted.parse() == Ok(stage.index)
+        };
+        let nodes: Vec<NodeId> = plan.steps.iter().filter(|step| is_meant(&step.stage)).map(|step| step.node).collect();
+        if nodes.is_empty() {
+            let message = format!("`--no-cache-filter {wanted}` is about no step of this build");
+            events(Event::Notice { message });
+        }
+        for node in nodes {
+            rerun.insert(node);
+            // A linked copy is made for itself, and merged.
+            if let Op::Merge(merge) = plan.graph.op(node) {
+                rerun.insert(merge.upper);
+            }
+        }
+    }
+    rerun
+}
+
 /// Returns the name of a stage, or `stage-N` for one without.
-pub(crate) fn stage_name(stage: &stave_dockerfile::plan::StageLabel) -> String {
+pub(crate) fn stage_name(stage: &StageLabel) -> String {
     stage.name.clone().unwrap_or_else(|| format!("stage-{}", stage.index))
 }
 
 /// Returns the steps of each node, in the order of the file.
-pub(crate) fn steps_by_node(plan: &BuildPlan) -> BTreeMap<stave_graph::NodeId, Vec<usize>> {
+pub(crate) fn steps_by_node(plan: &BuildPlan) -> BTreeMap<NodeId, Vec<usize>> {
     let mut steps: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (index, step) in plan.steps.iter().enumerate() {
         steps.entry(step.node).or_default().push(index);
@@ -287,4 +318,4 @@ pub(crate) fn steps_by_node(plan: &BuildPlan) -> BTreeMap<stave_graph::NodeId, V
 }
 
 /// A set of nodes that were told about already.
-pub(crate) type Told = Mutex<BTreeSet<stave_graph::NodeId>>;
+pub(crate) type Told = Mutex<BTreeSet<NodeId>>;

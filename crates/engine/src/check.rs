@@ -55,7 +55,7 @@ impl Engine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Checked, BuildFailure> {
         let lease = self.lease()?;
-        let pull = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
+        let pull = request.pull;
         let (reading, mut facts) = self.read_under(&lease, request)?;
         let file = &reading.parsed.file;
         let config = check_config(file, &reading.options)?;

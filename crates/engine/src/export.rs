@@ -18,7 +18,7 @@ use crate::forms::LayerBlob;
 use crate::request::{Destination, Output, OutputKind};
 use crate::task::Task;
 
-/// Writes one output. Returns the manifest's digest, if the output has a manifest.
+/// Writes one output. Returns its manifest, if it has one.
 pub(crate) fn write(
     engine: &Engine,
     lease: &Lease,
@@ -27,7 +27,7 @@ pub(crate) fn write(
     names: &[Reference],
     output: Output,
     events: Report<'_>,
-) -> Result<Option<BlobDigest>, EngineError> {
+) -> Result<Option<Descriptor>, EngineError> {
     match (output.kind, output.dest) {
         (OutputKind::Local, Destination::Path(path)) => {
             let _task = Task::start(events, format!("write {}", path.display()));
@@ -167,13 +167,13 @@ fn archive(
     kind: OutputKind,
     out: &mut dyn Write,
     events: Report<'_>,
-) -> Result<BlobDigest, EngineError> {
+) -> Result<Descriptor, EngineError> {
     let prepared = Prepared::new(engine, lease, image, compression(kind), events)?;
     let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
     let archived = prepared.write(engine, &mut writer, names)?;
-    let digest = archived.manifest.digest;
+    let manifest = archived.manifest.clone();
     writer.finish(&[archived], kind == OutputKind::Docker).map_err(unwritable)?;
-    Ok(digest)
+    Ok(manifest)
 }
 
 pub(crate) fn unwritable(source: io::Error) -> EngineError {

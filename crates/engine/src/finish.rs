@@ -33,6 +33,7 @@ pub(crate) struct Target<'a> {
     pub(crate) bases: &'a Bases,
     pub(crate) finished: Finished,
     pub(crate) tags: Vec<Reference>,
+    pub(crate) keep: bool,
     pub(crate) outputs: Vec<Output>,
     pub(crate) source_date_epoch: Option<i64>,
 }
@@ -58,8 +59,8 @@ pub(crate) fn finish(
     target: Target<'_>,
     events: Report<'_>,
 ) -> Result<BuildOutcome, EngineError> {
-    let Target { plan, bases, finished, tags, outputs, source_date_epoch } = target;
-    let needs_image = outputs.is_empty() || outputs.iter().any(|output| is_image(output.kind));
+    let Target { plan, bases, finished, tags, keep, outputs, source_date_epoch } = target;
+    let needs_image = keep || outputs.iter().any(|output| is_image(output.kind));
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
         let _task = needs_image.then(|| Task::start(events, "digest layers".to_owned()));
@@ -68,7 +69,7 @@ pub(crate) fn finish(
     let ready = ready(plan, base, layers, &finished.times, source_date_epoch)?;
     let mut manifest = None;
     let names = tags.iter().map(Reference::to_string).collect();
-    if outputs.is_empty() {
+    if keep {
         store(engine, lease, &ready, &tags)?;
     }
     for output in outputs {

@@ -167,8 +167,8 @@ impl Engine {
         Ok(Pulled { id: remote.id, digest, fresh: !before })
     }
 
-    /// Sends an image to the registry that its name says.
-    pub fn push(&self, reference: &Reference, events: &(dyn Fn(Event) + Sync)) -> Result<BlobDigest, EngineError> {
+    /// Sends an image to the registry that its name says. Returns its manifest.
+    pub fn push(&self, reference: &Reference, events: &(dyn Fn(Event) + Sync)) -> Result<Descriptor, EngineError> {
         let lease = self.lease()?;
         let record = lease.resolve_image(&reference.to_string())?;
         let image = self.push_image(&lease, &record, events)?;
@@ -181,7 +181,8 @@ impl Engine {
         let digest = self.client()?.push(reference, &image, &progress)?;
         self.store.tag(&record.id, &Tag::new(reference, Some(digest)))?;
         self.store.settle()?;
-        Ok(digest)
+        let size = u64::try_from(image.manifest_bytes.len()).expect("a length is a u64");
+        Ok(Descriptor::new(&image.media_type, digest, size))
     }
 
     /// Returns an image with the manifest that it was pulled with, or a new one.

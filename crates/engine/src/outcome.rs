@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stave_dockerfile::{Diagnostic, Span};
-use stave_oci::{BlobDigest, ImageId};
+use stave_oci::{Descriptor, ImageId};
 
 use crate::error::EngineError;
 
 /// A build that succeeded.
 #[derive(Debug, Clone)]
 pub struct BuildOutcome {
-    /// The image. It is in the store if the build had no outputs.
+    /// The image. It is in the store if it was to be kept.
     pub image: ImageId,
-    /// Digest of the manifest, where an output has one.
-    pub manifest: Option<BlobDigest>,
+    /// The manifest, where an output has one.
+    pub manifest: Option<Descriptor>,
     /// Uncompressed bytes of all layers.
     pub size: u64,
     /// Names that were given, in full.

@@ -100,8 +100,10 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// Whether results of earlier builds may be used.
     pub use_cache: bool,
-    /// Whether bases are looked up in their registry even if they are here.
-    pub pull: bool,
+    /// Stages, by name in any case or by number, of which nothing may be used that earlier builds made.
+    pub rerun_stages: Vec<String>,
+    /// When bases are looked up in their registry.
+    pub pull: PullPolicy,
     /// The platform to build for; this machine's if none.
     pub platform: Option<Platform>,
     /// Labels that are set last.
@@ -112,7 +114,9 @@ pub struct BuildRequest {
     pub run: RunDefaults,
     /// What of the caller's the steps may use.
     pub grants: Grants,
-    /// What to write. If there is nothing, the image is kept in the store.
+    /// Whether the image is kept in the store.
+    pub keep: bool,
+    /// What to write.
     pub outputs: Vec<Output>,
     /// Seconds since 1970 to which the times of new files, the configuration and the history are clamped.
     pub source_date_epoch: Option<i64>,

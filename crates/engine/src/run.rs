@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
             Op::Exec(operation) => self.exec(node, operation, parent, sources, started),
             Op::Copy(operation) => {
                 // Without the cache, nothing of an earlier build may be in the result, not even a link.
-                let kept = u32::from(self.target.use_cache);
+                let kept = u32::from(self.target.use_cache && !self.target.rerun.contains(&node));
                 let op = op_digest(self.target.plan.graph.op(node));
                 let previous = lease.candidates(op.as_bytes(), kept).map_err(EngineError::from)?;
                 let remark = |text: &str| self.note(text);

@@ -1,14 +1,19 @@
 //! What a solver and its owner say to each other.
 
+use std::collections::BTreeSet;
+
 use stave_graph::{CacheKey, NodeId, TreeDigest};
 
 /// How to solve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// How many nodes may execute at the same time; at least one.
     pub running_max: usize,
     /// Whether results of earlier builds may be used.
     pub use_cache: bool,
+    /// Nodes that execute if the target needs them, whatever is known of them. What depends on one is looked up by the
+    /// content of its inputs only: its key would find a result that was made from the earlier one.
+    pub rerun: BTreeSet<NodeId>,
 }
 
 /// Something that must now be done. The solver itself does nothing.

@@ -49,6 +49,8 @@ pub struct Solver<R> {
     selections: Vec<Option<TreeDigest>>,
     keys: Vec<Option<CacheKey>>,
     dependants: Vec<BTreeSet<NodeId>>,
+    /// Whether a node is to be executed again, or depends on one that is.
+    above_rerun: Vec<bool>,
 }
 
 impl<R: Clone> Solver<R> {
@@ -58,9 +60,12 @@ impl<R: Clone> Solver<R> {
         assert!(options.running_max > 0, "something must be allowed to run");
         let reachable = graph.reachable(target);
         let mut dependants = vec![BTreeSet::new(); graph.len()];
+        let mut above_rerun = vec![false; graph.len()];
         for &node in &reachable {
+            above_rerun[node.index()] = options.rerun.contains(&node);
             for input in graph.op(node).inputs() {
                 dependants[input.index()].insert(node);
+                above_rerun[node.index()] |= above_rerun[input.index()];
             }
         }
         let mut solver = Self {
@@ -76,6 +81,7 @@ impl<R: Clone> Solver<R> {
             selections: vec![None; graph.len()],
             keys: vec![None; graph.len()],
             dependants,
+            above_rerun,
         };
         let mut actions = solver.digest_all();
         solver.begin_if_digested(&mut actions);
@@ -193,7 +199,7 @@ impl<R: Clone> Solver<R> {
         assert!(expected(&state), "the event about {node} answers no action");
     }
 
-    /// Asks for a result of `node` if nothing has yet, and without a cache for all that it needs.
+    /// Asks for a result of `node` if nothing has yet, and for all that it needs where its key may not be looked up.
     fn want(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
         let mut open = vec![node];
         while let Some(node) = open.pop() {
@@ -202,7 +208,7 @@ impl<R: Clone> Solver<R> {
             }
             if self.graph.op(node).is_source() {
                 self.enqueue(node);
-            } else if self.options.use_cache {
+            } else if self.options.use_cache && !self.above_rerun[node.index()] {
                 self.states[node.index()] = State::LookingUp;
                 self.unanswered += 1;
                 actions.push(Action::LookUp { node, key: self.known_key(node) });
@@ -238,7 +244,7 @@ impl<R: Clone> Solver<R> {
     }
 
     fn inputs_are_there(&mut self, node: NodeId, actions: &mut Vec<Action<R>>) {
-        if !self.options.use_cache {
+        if !self.options.use_cache || self.options.rerun.contains(&node) {
             self.enqueue(node);
             return;
         }

@@ -69,19 +69,32 @@ fn any_world(random: &mut Random) -> World {
     World { target: *nodes.last().expect("not empty"), graph, key_hits, content_hits, failures }
 }
 
+/// The nodes that are to be executed again, and all that depends on one.
+fn above_rerun(world: &World, options: &Options) -> BTreeSet<NodeId> {
+    let mut above = BTreeSet::new();
+    for node in world.graph.reachable(world.target) {
+        if options.rerun.contains(&node) || world.graph.op(node).inputs().any(|input| above.contains(&input)) {
+            above.insert(node);
+        }
+    }
+    above
+}
+
 /// What a solve does if nothing fails, worked out without any order.
-fn expected(world: &World, use_cache: bool) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+fn expected(world: &World, options: &Options) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
     let (mut wanted, mut executed) = (BTreeSet::new(), BTreeSet::new());
+    let above = above_rerun(world, options);
     let mut open = vec![world.target];
     while let Some(node) = open.pop() {
         if !wanted.insert(node) {
             continue;
         }
         let source = world.graph.op(node).is_source();
-        if use_cache && !source && world.key_hits.contains(&node) {
+        let use_cache = options.use_cache;
+        if use_cache && !source && !above.contains(&node) && world.key_hits.contains(&node) {
             continue;
         }
-        if source || !use_cache || !world.content_hits.contains(&node) {
+        if source || !use_cache || options.rerun.contains(&node) || !world.content_hits.contains(&node) {
             executed.insert(node);
         }
         open.extend(world.graph.op(node).inputs());
@@ -103,7 +116,7 @@ struct Seen {
 
 impl Seen {
     /// Checks every action against all that happened before it.
-    fn check(&mut self, world: &World, options: Options, solver: &Solver<Result>, action: &Action<Result>) {
+    fn check(&mut self, world: &World, options: &Options, solver: &Solver<Result>, action: &Action<Result>) {
         let inputs_are_there = |seen: &Self, node: NodeId, inputs: &[Result]| {
             let expected: Vec<_> = world.graph.op(node).inputs().collect();
             assert_eq!(inputs, expected, "results come in the order of the inputs");
@@ -115,13 +128,13 @@ impl Seen {
         match action {
             Action::Digest { node } => assert!(self.digested.insert(*node), "digested twice"),
             Action::LookUp { node, key } => {
-                assert!(options.use_cache);
+                assert!(options.use_cache && !above_rerun(world, options).contains(node));
                 assert_eq!(solver.key(*node), Some(*key));
                 assert!(self.looked_up.insert(*node), "looked up twice");
                 assert!(!world.graph.op(*node).is_source());
             }
             Action::LookUpContent { node, inputs, .. } => {
-                assert!(options.use_cache);
+                assert!(options.use_cache && !options.rerun.contains(node));
                 assert!(self.looked_up_content.insert(*node), "looked up twice");
                 inputs_are_there(self, *node, inputs);
             }
@@ -179,14 +192,19 @@ fn answer(world: &World, seen: &mut Seen, action: &Action<Result>, random: &mut 
 fn run(seed: u64) {
     let mut random = Random(seed);
     let world = any_world(&mut random);
-    let options = Options { running_max: 1 + random.below(4), use_cache: random.chance(75) };
-    let (mut solver, first) = Solver::<Result>::new(&world.graph, world.target, options);
+    let mut options =
+        Options { running_max: 1 + random.below(4), use_cache: random.chance(75), rerun: BTreeSet::new() };
+    if random.chance(30) {
+        let steps = world.graph.reachable(world.target).into_iter().filter(|&node| !world.graph.op(node).is_source());
+        options.rerun = steps.filter(|_| random.chance(20)).collect();
+    }
+    let (mut solver, first) = Solver::<Result>::new(&world.graph, world.target, options.clone());
     let mut history = Seen::default();
     let mut open = Vec::new();
     let mut actions = first;
     loop {
         for action in actions {
-            history.check(&world, options, &solver, &action);
+            history.check(&world, &options, &solver, &action);
             if !matches!(action, Action::Cancel { .. }) {
                 open.push(action);
             }
@@ -199,11 +217,11 @@ fn run(seed: u64) {
         let event = answer(&world, &mut history, &action, &mut random);
         actions = solver.handle(event);
     }
-    check_end(&world, options, &solver, &history);
+    check_end(&world, &options, &solver, &history);
 }
 
-fn check_end(world: &World, options: Options, solver: &Solver<Result>, seen: &Seen) {
-    let (wanted, executed) = expected(world, options.use_cache);
+fn check_end(world: &World, options: &Options, solver: &Solver<Result>, seen: &Seen) {
+    let (wanted, executed) = expected(world, options);
     match solver.outcome().expect("everything was answered, so it has ended") {
         Outcome::Failed { node } => {
             assert!(seen.failed && world.failures.contains(&node), "the first failure is no cancelled node");
@@ -247,10 +265,33 @@ fn diamond() -> (Graph, [NodeId; 4]) {
     (graph, [scratch, a, b, copy])
 }
 
+fn options(use_cache: bool) -> Options {
+    Options { running_max: 2, use_cache, rerun: BTreeSet::new() }
+}
+
+/// T203
+#[test]
+fn what_is_to_run_again_runs_and_what_depends_on_it_is_looked_up_by_content() {
+    let (graph, [scratch, a, b, copy]) = diamond();
+    let again = Options { rerun: [b].into(), ..options(true) };
+    let (mut solver, actions) = Solver::new(&graph, copy, again);
+    assert!(
+        matches!(actions[..], [Action::LookUp { node: x, .. }, Action::Execute { node: y, .. }] if (x, y) == (a, scratch)),
+        "{actions:?}"
+    );
+    assert!(solver.handle(Event::KeyHit { node: a, result: 1 }).is_empty());
+    let actions = solver.handle(Event::Executed { node: scratch, result: 0 });
+    assert!(matches!(actions[..], [Action::Execute { node, .. }] if node == b), "{actions:?}");
+    let actions = solver.handle(Event::Executed { node: b, result: 2 });
+    assert!(matches!(&actions[..], [Action::LookUpContent { node, inputs, .. }] if *node == copy && *inputs == [1, 2]));
+    assert!(solver.handle(Event::ContentHit { node: copy, result: 3 }).is_empty());
+    assert_eq!(solver.outcome(), Some(Outcome::Done(3)));
+}
+
 #[test]
 fn a_hit_at_the_target_asks_nothing_else() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, actions) = Solver::new(&graph, copy, Options { running_max: 2, use_cache: true });
+    let (mut solver, actions) = Solver::new(&graph, copy, options(true));
     assert!(matches!(actions[..], [Action::LookUp { node, .. }] if node == copy));
     assert!(solver.handle(Event::KeyHit { node: copy, result: 7 }).is_empty());
     assert_eq!(solver.outcome(), Some(Outcome::Done(7)));
@@ -260,7 +301,7 @@ fn a_hit_at_the_target_asks_nothing_else() {
 #[test]
 fn independent_nodes_run_at_the_same_time() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, actions) = Solver::new(&graph, copy, Options { running_max: 2, use_cache: false });
+    let (mut solver, actions) = Solver::new(&graph, copy, options(false));
     assert!(matches!(actions[..], [Action::Execute { node, .. }] if node == scratch));
     let actions = solver.handle(Event::Executed { node: scratch, result: () });
     assert!(
@@ -271,7 +312,7 @@ fn independent_nodes_run_at_the_same_time() {
 #[test]
 fn a_failure_cancels_what_runs_and_waits_for_it() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, _) = Solver::new(&graph, copy, Options { running_max: 2, use_cache: false });
+    let (mut solver, _) = Solver::new(&graph, copy, options(false));
     let _both = solver.handle(Event::Executed { node: scratch, result: () });
     assert_eq!(solver.handle(Event::Failed { node: a }), [Action::Cancel { node: b }]);
     assert_eq!(solver.outcome(), None);

@@ -16,7 +16,10 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use build::{BuildArgs, NetworkMode, OutputArg, OutputKind, ProgressMode};
+pub(crate) use build::{
+    AllowArg, Answer, BuildArgs, ContextArg, HostArg, NetworkMode, OutputArg, OutputKind, ProgressMode, SecretArg,
+    SecretPlace, SshArg, VariableArg, is_remote,
+};
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
@@ -76,7 +79,7 @@ pub(crate) struct Global {
 /// The commands, in the order in which help lists them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     Run(RunArgs),
     Create(CreateArgs),
     Start(StartArgs),

@@ -1,5 +1,6 @@
 //! What is printed instead of running a command: help, and what is wrong with the command line.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -17,45 +18,6 @@ pub(crate) struct UsageError {
 
 /// Flags of Docker's that stave does not have yet, each with its commands. Table.
 const NOT_YET: &[(&str, &[&str])] = &[
-    (
-        "build",
-        &[
-            "--add-host",
-            "--allow",
-            "--annotation",
-            "--attest",
-            "--build-context",
-            "--builder",
-            "--cache-from",
-            "--cache-to",
-            "--cgroup-parent",
-            "--compress",
-            "--cpu-period",
-            "--cpu-quota",
-            "--cpu-shares",
-            "--cpuset-cpus",
-            "--cpuset-mems",
-            "--disable-content-trust",
-            "--isolation",
-            "--load",
-            "--memory",
-            "--memory-swap",
-            "--no-cache-filter",
-            "--policy",
-            "--provenance",
-            "--push",
-            "--resource",
-            "--sbom",
-            "--secret",
-            "--security-opt",
-            "--shm-size",
-            "--squash",
-            "--ssh",
-            "--ulimit",
-            "-m",
-            "-c",
-        ],
-    ),
     (
         "run create",
         &[
@@ -217,6 +179,8 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
                 if command.is_empty() || command.starts_with('-') { String::new() } else { format!(" {command}") };
             UsageError::usage(format!("`stave{place}` has no flag `{argument}`"), &hint)
         }
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => wrong_value(error, argument, &help),
+        ErrorKind::ArgumentConflict => conflict(error, argument),
         _ => UsageError { text: error.render().to_string(), code: 2 },
     };
     if command == "run" {
@@ -224,6 +188,46 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         usage.code = 125;
     }
     usage
+}
+
+/// Returns the name in `--ulimit <NAME=SOFT[:HARD]>`, or the whole of it where it is no option.
+fn flag_name(argument: &str) -> &str {
+    argument.split(' ').next().unwrap_or(argument)
+}
+
+/// An option's value is not what it takes: what was expected, and which value is near.
+fn wrong_value(error: &clap::Error, argument: &str, help: &str) -> UsageError {
+    let flag = flag_name(argument);
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.as_str(),
+        _ => "",
+    };
+    let given = if value.is_empty() { format!("`{flag}` without a value") } else { format!("`{flag} {value}`") };
+    let wrong = match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(known))) => {
+            format!("expected one of {}", known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", "))
+        }
+        _ => "it needs a value".to_owned(),
+    };
+    let hint = match error.get(ContextKind::SuggestedValue) {
+        Some(ContextValue::String(similar)) => format!("A similar value is `{similar}`."),
+        _ => help.to_owned(),
+    };
+    UsageError::usage(format!("{given}: {wrong}"), &hint)
+}
+
+/// Two options exclude each other.
+fn conflict(error: &clap::Error, argument: &str) -> UsageError {
+    let other = match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::String(other)) => flag_name(other).to_owned(),
+        Some(ContextValue::Strings(others)) => {
+            others.iter().map(|other| flag_name(other)).collect::<Vec<_>>().join("`, `")
+        }
+        _ => return UsageError { text: error.render().to_string(), code: 2 },
+    };
+    let message = format!("`{}` and `{other}` cannot be used together", flag_name(argument));
+    UsageError::usage(message, "Leave one of the two out.")
 }
 
 fn not_yet(command: &str, flag: &str) -> bool {

@@ -34,7 +34,7 @@ impl Context<'_> {
 /// Carries out a command and returns the exit code.
 pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
-        Command::Build(args) => build::build(args, context),
+        Command::Build(args) => build::build(*args, context),
         Command::Run(args) => container::run(args, context),
         Command::Create(args) => container::create(args, context),
         Command::Start(args) => container::start(&args, context),

@@ -40,7 +40,7 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure
     let display = context.display(args.quiet);
     let pushed = host.engine.push(&args.image, &|event| display.report(event));
     display.finish();
-    let digest = settled(&host, pushed.map_err(Failure::from))?;
+    let digest = settled(&host, pushed.map_err(Failure::from))?.digest;
     if args.quiet {
         output::text(&format!("{}\n", args.image))?;
     } else {

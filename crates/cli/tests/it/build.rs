@@ -176,7 +176,7 @@ fn what_was_asked_and_is_not_there_is_a_mistake_of_the_caller() {
     bench.run(["build", "https://example.com/x.git"]).exit(2).complains("not supported by stave yet");
     bench.run(["build", "--platform", "amd64/linux/v1/x", "."]).exit(2).complains("is not a platform");
     bench.run(["build", "-t", "UPPER", "."]).exit(2).complains("UPPER");
-    bench.run(["build", "--secret", "id=x", "."]).exit(2).complains("`--secret` of `docker build`");
+    bench.run(["build", "--secret", "id=x", "."]).exit(2).complains("cannot read the secret `x`");
     let mut bench = bench;
     bench.set("SOURCE_DATE_EPOCH", "soon");
     bench.run(["build", "."]).exit(2).complains("SOURCE_DATE_EPOCH");

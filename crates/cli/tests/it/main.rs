@@ -18,6 +18,7 @@ mod images;
 mod interop;
 mod language;
 mod mounts;
+mod options;
 mod pattern;
 mod reference;
 mod reproducible;

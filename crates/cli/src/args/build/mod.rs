@@ -1,0 +1,155 @@
+//! The arguments of `build`: each option of Docker's and Buildah's, carried out or answered.
+//!
+//! Turns words into typed values, and knows nothing of what is done with them. Read this file, then `elsewhere` for
+//! the options that stave does not have; the other modules are the grammars of single values.
+
+mod csv;
+mod elsewhere;
+mod grant;
+mod output;
+mod table;
+mod value;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use stave_engine::Ulimit;
+use stave_oci::Reference;
+
+use super::CallArg;
+pub(crate) use elsewhere::{Answer, Elsewhere};
+pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
+pub(crate) use output::{OutputArg, OutputKind};
+pub(crate) use value::{ContextArg, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg, is_remote};
+
+/// Build an image from a Dockerfile
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "one for each flag, with its name")]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BuildArgs {
+    /// The context: a directory, or `-` to read a tar archive or a Dockerfile from standard input
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: PathBuf,
+    /// Name of the result, `name` or `name:tag`; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<Reference>,
+    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` reads it from standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Value of an ARG; without `=VALUE` it is taken from the environment; may be given several times
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<VariableArg>,
+    /// Read values of ARGs from a file, one `NAME=VALUE` a line; `--build-arg` comes before it
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub(crate) build_arg_files: Vec<PathBuf>,
+    /// Files by a name for FROM, `COPY --from` and mounts: a directory, `docker-image://NAME`,
+    /// `oci-layout://DIR[:TAG]`, `target:STAGE`, or the address of a Git repository or an archive
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    pub(crate) contexts: Vec<ContextArg>,
+    /// Stage to build, by name or number [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Run every step, whatever the cache holds
+    #[arg(long, conflicts_with = "no_cache_filter")]
+    pub(crate) no_cache: bool,
+    /// Run every step of these stages, whatever the cache holds
+    #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Ask the registry for the base images even if they are here already; or `missing`, `never`
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub(crate) pull: Option<PullArg>,
+    /// Platform of the result [default: this machine's, the only one yet; the variable
+    /// `DOCKER_DEFAULT_PLATFORM` changes it]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+    /// Label of the result; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Network of the RUN steps: `default` and `host` are this machine's, `none` is none
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(crate) network: NetworkMode,
+    /// A name that steps find in `/etc/hosts`; `host-gateway` as address is this machine
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    pub(crate) hosts: Vec<HostArg>,
+    /// Limit of what a step's processes may use, as in `nofile=1024:2048`
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = value::ulimit)]
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in steps, as in `128m` [default: 64m]
+    #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
+    pub(crate) shm_size: Option<u64>,
+    /// Cgroup below which the steps run
+    #[arg(long, value_name = "CGROUP")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// Secret for `RUN --mount=type=secret`: `id=ID,src=FILE` or `id=ID,env=NAME`
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub(crate) secrets: Vec<SecretArg>,
+    /// SSH agent or keys for `RUN --mount=type=ssh`: `default`, or `ID=SOCKET`, or `ID=KEY,KEY`
+    #[arg(long, value_name = "ID[=PATH,...]")]
+    pub(crate) ssh: Vec<SshArg>,
+    /// What steps may that ask for it: `security.insecure`, `network.host`, `device`
+    #[arg(long = "allow", value_name = "PRIVILEGE", value_delimiter = ',')]
+    pub(crate) allowed: Vec<AllowArg>,
+    /// Where the result goes instead of the store; may be given several times
+    #[arg(short, long = "output", value_name = "OUTPUT", allow_hyphen_values = true)]
+    pub(crate) outputs: Vec<OutputArg>,
+    /// Keep the image in the store, beside what `--output` says
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Keep the image in the store, and send it to the registries that its names say
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Seconds since 1970 that no time in the image is younger than [default: the variable
+    /// `SOURCE_DATE_EPOCH`]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) source_date_epoch: Option<String>,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write the image's id without `sha256:` to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile_raw: Option<PathBuf>,
+    /// Write what was built (digests, names) to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Print nothing but the image's id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// How progress is shown [default: `auto`; the variable `BUILDKIT_PROGRESS` changes it]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) progress: Option<ProgressMode>,
+    /// Check the Dockerfile instead of building it; the same as `--call=check`
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Answer a question instead of building: `check`, `outline` (what the target takes) or `targets` (the stages);
+    /// `,format=json` is for programs, `,ignorestatus` exits with 0 whatever a check finds
+    #[arg(long, value_name = "METHOD", alias = "print")]
+    pub(crate) call: Option<CallArg>,
+    #[command(flatten)]
+    pub(crate) elsewhere: Elsewhere,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stave build -t me/app .                        ./Dockerfile, context ., image me/app:latest
+  stave build -t me/app:1.2 . -f Dockerfile.alt  Another Dockerfile; flags may follow the context
+  stave build --target builder -t me/tools .     Stop at the stage `builder`
+  stave build --build-arg VERSION=1.2 .          Set an ARG
+  stave build - < Dockerfile                     A Dockerfile without a context
+  tar c . | stave build -                        The context as a tar archive
+  stave build -q . | xargs stave run --rm        Only the image's id goes to standard output
+  stave build --check .                          What is seldom meant in the Dockerfile
+  stave build --secret id=token,env=TOKEN .      For `RUN --mount=type=secret,id=token`
+  stave build --no-cache-filter test .           Run the stage `test` again, and keep the rest
+
+Outputs:
+  -o type=oci,dest=app.tar     OCI archive           -o type=docker,dest=-   `docker load` archive
+  -o type=local,dest=out (or -o out)                 The image's files into a directory
+  -o type=tar,dest=rootfs.tar (or -o - > x.tar)      The image's files as one tar
+  -o type=registry (or --push)                       The store, and the registry of the name
+  -o type=cacheonly                                  Nothing: only the cache is filled
+
+Every option of `docker build`, `docker buildx build` and `buildah build`, and what it does here:
+docs/build-options.md";
+
+#[cfg(test)]
+mod tests;

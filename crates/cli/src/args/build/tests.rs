@@ -1,0 +1,250 @@
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use stave_engine::Entitlement;
+
+use super::elsewhere::{Row, Takes, Values};
+use super::table::TABLE;
+use super::value::{ContextPlace, bytes, truth, ulimit};
+use super::*;
+
+fn error<T: FromStr<Err = String> + std::fmt::Debug>(text: &str) -> String {
+    text.parse::<T>().expect_err("it is wrong")
+}
+
+#[test]
+fn outputs_are_read_as_buildx_reads_them() {
+    let output = |text: &str| text.parse::<OutputArg>().map(|output| (output.kind, output.dest));
+    let to = |kind: OutputKind, dest: &str| Ok((kind, Some(PathBuf::from(dest))));
+    assert_eq!(output("type=oci,dest=a.tar"), to(OutputKind::Oci, "a.tar"));
+    assert_eq!(
+        output("dest=\"a,b\",type=tar"),
+        Err("a bare `\"` in `dest=\"a,b\",type=tar`: quote the whole field, like `\"dest=a,b\"`".to_owned())
+    );
+    assert_eq!(output("\"dest=a,b\",type=tar"), to(OutputKind::Tar, "a,b"));
+    assert_eq!(output("out"), to(OutputKind::Local, "out"));
+    assert_eq!(output("-"), to(OutputKind::Tar, "-"));
+    assert_eq!(output("type=oci"), to(OutputKind::Oci, "-"));
+    assert_eq!(output("TYPE=oci,tar=1,compression=gzip,dest=x"), to(OutputKind::Oci, "x"));
+    assert_eq!(output("type=docker"), Ok((OutputKind::Docker, None)));
+    assert_eq!(output("type=cacheonly"), Ok((OutputKind::CacheOnly, None)));
+    for text in ["type=local", "type=local,dest=-", "type=x", "dest=x", "type=oci,push=true", "", "type=oci,=x"] {
+        assert!(output(text).is_err(), "{text}");
+    }
+    assert_eq!(
+        error::<OutputArg>("type=oci,compression=zstd"),
+        "`compression=zstd` of `type=oci` is not supported by stave yet"
+    );
+}
+
+#[test]
+fn images_are_pushed_where_the_output_says_so() {
+    let output = |text: &str| text.parse::<OutputArg>().expect(text);
+    let registry = output("type=registry,\"name=a,b:2\"");
+    let names: Vec<String> = registry.names.iter().map(ToString::to_string).collect();
+    assert_eq!((registry.push, names.join(" ").as_str()), (true, "docker.io/library/a:latest docker.io/library/b:2"));
+    assert!(output("type=image,push=true").push && !output("type=image").push);
+    assert!(!output("type=registry,push=false").push);
+    assert_eq!(error::<OutputArg>("type=image,push=maybe"), "`push=maybe` is neither true nor false");
+}
+
+#[test]
+fn a_host_has_one_address_or_several() {
+    let host = |text: &str| {
+        let host: HostArg = text.parse().expect(text);
+        let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+        format!("{} {}", host.name, addresses.join(" "))
+    };
+    assert_eq!(host("a:10.0.0.1"), "a 10.0.0.1");
+    assert_eq!(host("a=10.0.0.1"), "a 10.0.0.1");
+    assert_eq!(host("a:::1"), "a ::1");
+    assert_eq!(host("a=[::1]"), "a ::1");
+    assert_eq!(host("a.example:[fe80::2],10.0.0.2"), "a.example fe80::2 10.0.0.2");
+    assert_eq!(host("up:host-gateway"), "up 127.0.0.1");
+    assert_eq!(error::<HostArg>("a"), "expected `NAME:ADDRESS` or `NAME=ADDRESS`");
+    assert_eq!(error::<HostArg>("a:b"), "`b` is no address: expected IPv4, IPv6 or `host-gateway`");
+    assert_eq!(error::<HostArg>("=::1"), "`` is no host name");
+    // What would become a line of its own in `/etc/hosts`.
+    for text in ["a b=10.0.0.1", "a\n10.0.0.2 b=10.0.0.1", "a#=10.0.0.1", "a:b=10.0.0.1", "a=", "a=10.0.0.1,"] {
+        assert!(text.parse::<HostArg>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn limits_are_soft_and_hard() {
+    let limit = |text: &str| ulimit(text).map(|limit| (limit.name, limit.soft, limit.hard));
+    assert_eq!(limit("nofile=1062"), Ok(("nofile".to_owned(), 1062, 1062)));
+    assert_eq!(limit("nproc=10:20"), Ok(("nproc".to_owned(), 10, 20)));
+    assert_eq!(limit("core=-1"), Ok(("core".to_owned(), -1, -1)));
+    assert_eq!(limit("stack=8:-1"), Ok(("stack".to_owned(), 8, -1)));
+    assert_eq!(limit("nofile=20:10"), Err("the soft limit 20 is above the hard limit 10".to_owned()));
+    assert_eq!(limit("nofile=-1:10"), Err("the soft limit -1 is above the hard limit 10".to_owned()));
+    assert_eq!(limit("nofile=x"), Err("`x` is no limit: expected a number, or -1 for none".to_owned()));
+    assert!(limit("nofiles=1").expect_err("no such limit").starts_with("no limit is named `nofiles`: expected one of"));
+    for text in ["nofile", "=1", "nofile=", "nofile=1:2:3", "nofile=-2", "NOFILE=1"] {
+        assert!(limit(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sizes_have_units_of_1024() {
+    for (text, expected) in [
+        ("0", 0),
+        ("65536", 65_536),
+        ("1b", 1),
+        ("64m", 64 << 20),
+        ("64M", 64 << 20),
+        ("1.5g", 3 << 29),
+        ("128MiB", 128 << 20),
+        ("128mb", 128 << 20),
+        ("2 k", 2048),
+        ("0.5k", 512),
+    ] {
+        assert_eq!(bytes(text), Ok(expected), "{text}");
+    }
+    for text in ["", "m", "1.g", ".5g", "1.2.3", "-1", "1x", "1ib", "18446744073709551616", "20000000p", "1e3", "1m2"] {
+        assert!(bytes(text).is_err(), "{text}");
+    }
+}
+
+/// B019
+#[test]
+fn a_secret_is_in_a_file_or_in_a_variable() {
+    let secret = |text: &str| text.parse::<SecretArg>().map(|secret| (secret.id, secret.place));
+    let file = |path: &str| Ok(("a".to_owned(), SecretPlace::File(path.into())));
+    let variable = |name: &str| Ok(("a".to_owned(), SecretPlace::Variable(name.to_owned())));
+    assert_eq!(secret("id=a,src=f"), file("f"));
+    assert_eq!(secret("type=file,id=a,source=f"), file("f"));
+    assert_eq!(secret("type=file,id=a"), file("a"));
+    assert_eq!(secret("\"src=f,g\",id=a"), file("f,g"));
+    assert_eq!(secret("id=a,env=V"), variable("V"));
+    assert_eq!(secret("type=env,id=a,src=V"), variable("V"));
+    assert_eq!(secret("type=env,id=a"), variable("a"));
+    assert_eq!(secret("id=a"), Ok(("a".to_owned(), SecretPlace::Anywhere)));
+    for (text, message) in [
+        ("src=f", "the secret has no `id=`"),
+        ("id=,src=f", "the secret has no `id=`"),
+        ("a", "`a` is no `KEY=VALUE`"),
+        ("id=a,type=x", "no secret is of type `x`: expected `file` or `env`"),
+        ("id=a,dst=x", "secrets have no `dst`: expected `id`, `src`, `env` or `type`"),
+        ("id=a,src=f,env=V", "a secret is in a file (`src=`) or in a variable (`env=`)"),
+        ("id=a,type=file,env=V", "a secret of type `file` has no `env=`"),
+    ] {
+        assert_eq!(secret(text), Err(message.to_owned()), "{text}");
+    }
+}
+
+/// B020
+#[test]
+fn an_agent_is_a_socket_or_keys() {
+    let ssh = |text: &str| text.parse::<SshArg>().map(|ssh| (ssh.id, ssh.paths));
+    let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(ssh("default"), Ok(("default".to_owned(), Vec::new())));
+    assert_eq!(ssh("default="), Ok(("default".to_owned(), Vec::new())));
+    assert_eq!(ssh("git=/a,/b"), Ok(("git".to_owned(), paths(&["/a", "/b"]))));
+    assert!(ssh("=x").is_err() && ssh("").is_err() && ssh("a=b,").is_err());
+}
+
+#[test]
+fn named_contexts_say_what_they_are() {
+    let context = |text: &str| text.parse::<ContextArg>().map(|context| (context.name, context.place));
+    for (text, place) in [
+        ("a=docker-image://alpine", ContextPlace::Image("alpine".to_owned())),
+        ("a=container-image://alpine", ContextPlace::Image("alpine".to_owned())),
+        ("a=oci-layout://dir:tag", ContextPlace::Layout("dir:tag".to_owned())),
+        ("a=target:build", ContextPlace::Stage("build".to_owned())),
+        ("a=https://example.com/x.git", ContextPlace::Remote("https://example.com/x.git".to_owned())),
+        ("a=../dir", ContextPlace::Directory("../dir".into())),
+    ] {
+        assert_eq!(context(text), Ok(("a".to_owned(), place)), "{text}");
+    }
+    assert!(context("a").is_err() && context("=b").is_err() && context("a=").is_err());
+}
+
+#[test]
+fn what_is_allowed_is_one_of_three() {
+    assert_eq!("network.host".parse(), Ok(AllowArg(Entitlement::NetworkHost)));
+    assert_eq!("security.insecure".parse(), Ok(AllowArg(Entitlement::SecurityInsecure)));
+    assert!(error::<AllowArg>("device=vendor.com/a=b").contains("a single device"));
+    assert!(error::<AllowArg>("fs.read").contains("expected `security.insecure`"));
+}
+
+/// Whatever is in the table answers, and every option of it has one meaning only.
+#[test]
+fn every_row_of_the_table_ends_in_an_answer_for_any_value() {
+    let mut seen = BTreeSet::new();
+    for row in TABLE {
+        assert!(matches!(row.answers.last(), Some((Values::Any, _))), "{:?}", row.flags);
+        assert!(
+            row.answers[..row.answers.len() - 1].iter().all(|(values, _)| *values != Values::Any),
+            "{:?}",
+            row.flags
+        );
+        if let (Takes::Value(example), Some((_, last))) = (row.takes, row.answers.last()) {
+            assert_eq!(row.answer(example), *last, "{:?}", row.flags);
+        }
+        for name in row.flags.iter().flat_map(|names| names.split(' ')) {
+            assert!(seen.insert(name), "`{name}` is there twice");
+        }
+    }
+}
+
+/// The values of an answer as the page shows them, and as its test tries them.
+fn values(row: &Row, at: usize) -> String {
+    let list = |values: &[&str]| {
+        let shown = values.iter().map(|value| if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    match (row.answers[at].0, row.takes) {
+        (Values::Of(values), _) => list(values),
+        (Values::Like(start), _) => format!("`{start}`..."),
+        (Values::Any, Takes::Value(example)) if at == 0 => format!("any, as `{example}`"),
+        (Values::Any, Takes::Value(example)) => format!("any other, as `{example}`"),
+        (Values::Any, Takes::Nothing) if at == 0 => "given".to_owned(),
+        (Values::Any, Takes::Nothing) => match row.answers[0].0 {
+            Values::Of(&["true"]) => "`false`".to_owned(),
+            _ => "`true`".to_owned(),
+        },
+    }
+}
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/build-options.md")
+}
+
+#[test]
+fn the_page_of_options_has_every_row_of_the_table() {
+    let mut table = String::from("| option | value | what stave does | features |\n| --- | --- | --- | --- |\n");
+    for row in TABLE {
+        let names: Vec<String> =
+            row.flags.iter().flat_map(|names| names.split(' ')).map(|name| format!("`{name}`")).collect();
+        for (at, (_, answer)) in row.answers.iter().enumerate() {
+            let answer = match answer {
+                Answer::So(why) => format!("so anyway: {why}"),
+                Answer::Note(why) => format!("note: {why}"),
+                Answer::Refused(hint) => format!("refused: {hint}"),
+                Answer::NotYet(hint) => format!("not yet: {hint}"),
+            };
+            writeln!(table, "| {} | {} | {answer} | {} |", names.join(", "), values(row, at), row.features)
+                .expect("writing to a string does not fail");
+        }
+    }
+    let text = fs::read_to_string(page()).expect("the page is there");
+    let begin = text.find("<!-- table").and_then(|at| text[at..].find('\n').map(|end| at + end + 1));
+    let (begin, end) = begin.zip(text.find("<!-- end of table -->")).expect("the page has a place for the table");
+    let wanted = format!("{}{table}{}", &text[..begin], &text[end..]);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(page(), &wanted).expect("a writable repository");
+    } else {
+        assert!(text == wanted, "`{}` is out of date: run this test with BLESS=1", page().display());
+    }
+}
+
+#[test]
+fn switches_are_read_as_go_reads_them() {
+    assert!(truth("T").is_some_and(|truth| truth) && truth("0").is_some_and(|truth| !truth));
+    assert_eq!(truth("yes"), None);
+}

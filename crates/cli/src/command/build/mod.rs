@@ -1,0 +1,228 @@
+//! `build`: what was asked becomes a request, and what came of it is said and written.
+//!
+//! Read this file, then `request`, then `grants` and `variables`, which look things up for it.
+
+mod grants;
+mod request;
+mod variables;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+use stave_engine::{BuildOutcome, Event};
+use stave_oci::{Descriptor, Reference};
+
+use super::{Context, check, settled};
+use crate::args::{Answer, BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
+use crate::failure::Failure;
+use crate::host::{Host, Processes, raw_variable};
+use crate::progress::Display;
+use crate::{output, render};
+use variables::Surroundings;
+
+pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let surroundings = Surroundings::new(&raw_variable);
+    let mut notes = answers(&args)?;
+    if let Some(call) = asked(&args)? {
+        // Nothing is built, so nothing is written.
+        let request = request::request(BuildArgs { outputs: Vec::new(), ..args }, &surroundings, &mut notes)?;
+        return check::call(&call, request, context);
+    }
+    let report = Report::new(&args, &surroundings)?;
+    let push = args.push || args.outputs.iter().any(|output| output.push);
+    let request = request::request(args, &surroundings, &mut notes)?;
+    let names = if push { request.tags.clone() } else { Vec::new() };
+    if push && names.is_empty() {
+        return Err(Failure::usage("the image is to be pushed, and has no name that says where to")
+            .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
+    }
+    report.prepare()?;
+    let host = context.host(Processes::Some)?;
+    let display = Display::start(report.mode, context.style);
+    for message in notes {
+        display.report(Event::Notice { message });
+    }
+    let findings = Mutex::new(None);
+    let result = host.engine.build(request, &|event| {
+        if let Event::Findings { name, text, findings: found } = &event {
+            *findings.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((name.clone(), text.clone(), found.clone()));
+        }
+        display.report(event);
+    });
+    let result = result.map_err(Failure::from);
+    let result = result.and_then(|mut outcome| {
+        for name in &names {
+            outcome.manifest = Some(push_to(&host, name, &display)?);
+        }
+        Ok(outcome)
+    });
+    display.finish();
+    let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some((name, text, found)) = &findings
+        && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::Rawjson)
+    {
+        crate::print_error(&if context.global.debug {
+            render::diagnostics(name, text, found, context.style)
+        } else {
+            render::findings_summary(text, found, context.style)
+        });
+    }
+    let outcome = settled(&host, result)?;
+    let warnings = findings
+        .filter(|_| surroundings.wants_warnings())
+        .map(|(name, text, found)| check::warnings_json(&name, &text, &found));
+    report.write(&outcome, warnings)?;
+    Ok(0)
+}
+
+/// Answers the options of other builders: returns the notes, or fails with the first that is not there.
+fn answers(args: &BuildArgs) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for (flag, value, answer) in &args.elsewhere.given {
+        match answer {
+            Answer::So(_) => {}
+            Answer::Note(why) => notes.push(format!("`{flag}` changes nothing here: {why}")),
+            Answer::Refused(hint) => {
+                let what = if value.is_empty() { flag.clone() } else { format!("{flag}={value}") };
+                return Err(Failure::usage(format!("`{what}` is not supported")).with_hint(hint));
+            }
+            Answer::NotYet(hint) => {
+                return Err(Failure::usage(format!("`{flag}` is not supported by stave yet")).with_hint(hint));
+            }
+        }
+    }
+    Ok(notes)
+}
+
+fn push_to(host: &Host, name: &Reference, display: &Display) -> Result<Descriptor, Failure> {
+    Ok(host.engine.push(name, &|event| display.report(event))?)
+}
+
+/// Returns what is asked for instead of a build, if something is.
+fn asked(args: &BuildArgs) -> Result<Option<CallArg>, Failure> {
+    match &args.call {
+        Some(CallArg { method: Method::Check, .. }) => Ok(args.call.clone()),
+        Some(_) if args.check => {
+            Err(Failure::usage("`--check` is `--call=check`, and `--call` asks for something else"))
+        }
+        Some(CallArg { method: Method::Build, .. }) => Ok(None),
+        Some(call) => Ok(Some(call.clone())),
+        None => Ok(args.check.then_some(CallArg::CHECK)),
+    }
+}
+
+/// What is said and written about a build when it has succeeded.
+struct Report {
+    quiet: bool,
+    mode: ProgressMode,
+    iidfile: Option<PathBuf>,
+    iidfile_raw: Option<PathBuf>,
+    metadata_file: Option<PathBuf>,
+    written: Vec<PathBuf>,
+}
+
+impl Report {
+    fn new(args: &BuildArgs, surroundings: &Surroundings<'_>) -> Result<Self, Failure> {
+        let mode = match (args.quiet, args.progress) {
+            (false, Some(mode)) => mode,
+            (true, None | Some(ProgressMode::Auto | ProgressMode::Quiet)) => ProgressMode::Quiet,
+            (true, Some(_)) => {
+                return Err(Failure::usage("`--quiet` and `--progress` contradict each other")
+                    .with_hint("With `-q` only the image's id is printed; leave one of the two out."));
+            }
+            (false, None) => surroundings.progress()?,
+        };
+        let only_files = !args.load
+            && !args.push
+            && !args.outputs.is_empty()
+            && args.outputs.iter().all(|output| matches!(output.kind, OutputKind::Local | OutputKind::Tar));
+        if only_files && (args.iidfile.is_some() || args.iidfile_raw.is_some()) {
+            return Err(Failure::usage("`--iidfile` needs an image, and `--output` writes only its files")
+                .with_hint("Keep the image, too, with `--load`, or leave `--iidfile` out."));
+        }
+        let is_path = |dest: &PathBuf| dest.as_os_str() != "-";
+        let dests = args.outputs.iter().filter_map(|output: &OutputArg| output.dest.clone());
+        Ok(Self {
+            quiet: args.quiet,
+            mode,
+            iidfile: args.iidfile.clone(),
+            iidfile_raw: args.iidfile_raw.clone(),
+            metadata_file: args.metadata_file.clone(),
+            written: dests.filter(is_path).collect(),
+        })
+    }
+
+    /// Takes away an earlier build's id, so that a failed build leaves none.
+    fn prepare(&self) -> Result<(), Failure> {
+        for path in self.iidfile.iter().chain(&self.iidfile_raw).chain(&self.metadata_file) {
+            if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+                fs::remove_file(path).map_err(|error| cannot("remove", path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> Result<(), Failure> {
+        if let Some(path) = &self.iidfile {
+            write_in_place(path, outcome.image.to_string().as_bytes())?;
+        }
+        if let Some(path) = &self.iidfile_raw {
+            let id = outcome.image.to_string();
+            write_in_place(path, id.strip_prefix("sha256:").unwrap_or(&id).as_bytes())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            write_in_place(path, metadata(outcome, warnings).as_bytes())?;
+        }
+        if self.quiet {
+            return output::text(&format!("{}\n", outcome.image));
+        }
+        if self.mode == ProgressMode::Rawjson {
+            crate::print_error(&format!("{}\n", done_event(outcome)));
+            return Ok(());
+        }
+        if self.mode != ProgressMode::Quiet {
+            let mut lines = vec![format!("image {}", outcome.image)];
+            lines.extend(outcome.names.iter().map(|name| format!("named {name}")));
+            lines.extend(self.written.iter().map(|path| format!("wrote {}", path.display())));
+            crate::print_error(&(render::printable(&lines.join("\n")) + "\n"));
+        }
+        Ok(())
+    }
+}
+
+fn done_event(outcome: &BuildOutcome) -> serde_json::Value {
+    json!({
+        "event": "built", "image": outcome.image.to_string(), "names": outcome.names, "size": outcome.size,
+        "ran": outcome.steps_run, "cached": outcome.steps_cached,
+    })
+}
+
+/// Returns the content of `--metadata-file`, with buildx's names.
+fn metadata(outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> String {
+    let mut object = json!({ "containerimage.config.digest": outcome.image.to_string() });
+    if let Some(manifest) = &outcome.manifest {
+        object["containerimage.descriptor"] = json!(manifest);
+        object["containerimage.digest"] = json!(manifest.digest.to_string());
+    }
+    if !outcome.names.is_empty() {
+        object["image.name"] = json!(outcome.names.join(","));
+    }
+    if let Some(warnings) = warnings {
+        object["buildx.build.warnings"] = warnings;
+    }
+    serde_json::to_string_pretty(&object).expect("an object of texts")
+}
+
+/// Writes into the file that is there, so that `/dev/null` stays a device.
+fn write_in_place(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let open = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    open.and_then(|mut file| file.write_all(content)).map_err(|error| cannot("write", path, &error))
+}
+
+fn cannot(action: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::environment(error).within(&format!("cannot {action} `{}`", path.display()))
+}

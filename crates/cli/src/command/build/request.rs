@@ -1,0 +1,174 @@
+//! A request for the engine, made from the arguments.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use stave_engine::{
+    BuildRequest, ContextSource, Destination, DockerfileSource, Output, PullPolicy, RunDefaults, Ulimit,
+};
+use stave_oci::Reference;
+
+use super::grants;
+use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
+use crate::args::{BuildArgs, ContextArg, HostArg, OutputArg, OutputKind, is_remote};
+use crate::failure::Failure;
+use crate::output;
+
+/// Returns the request, and adds to `notes` what the user should know about it.
+pub(super) fn request(
+    args: BuildArgs,
+    surroundings: &Surroundings<'_>,
+    notes: &mut Vec<String>,
+) -> Result<BuildRequest, Failure> {
+    let (context, dockerfile) = sources(args.context, args.file)?;
+    refuse_contexts(&args.contexts)?;
+    let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
+    if let Some(epoch) = args.source_date_epoch {
+        build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
+    }
+    let source_date_epoch = source_date_epoch(&build_args)?;
+    let grants = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
+    let mut tags = args.tags;
+    tags.extend(args.outputs.iter().flat_map(|output| &output.names).cloned());
+    let keep = keeps(&args.outputs) || args.load || args.push;
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        tags: unique(tags),
+        source_date_epoch,
+        build_args,
+        target: args.target,
+        use_cache: !args.no_cache,
+        rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
+        pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
+        platform: surroundings.platform(&args.platforms)?,
+        labels: args.labels.iter().map(|label| crate::command::container::pair(label)).collect(),
+        network: args.network.into(),
+        run: RunDefaults {
+            hosts: hosts(args.hosts),
+            ulimits: ulimits(args.ulimits),
+            shm_bytes: args.shm_size.filter(|bytes| *bytes > 0),
+            cgroup_parent: args.cgroup_parent.filter(|parent| !parent.is_empty()),
+        },
+        grants,
+        keep,
+        outputs: outputs(args.outputs, args.quiet)?,
+    })
+}
+
+fn unique(names: Vec<Reference>) -> Vec<Reference> {
+    let mut unique = Vec::new();
+    for name in names {
+        if !unique.contains(&name) {
+            unique.push(name);
+        }
+    }
+    unique
+}
+
+fn hosts(given: Vec<HostArg>) -> Vec<(String, String)> {
+    let lines = |host: HostArg| {
+        host.addresses.into_iter().map(move |address| (host.name.clone(), address.to_string())).collect::<Vec<_>>()
+    };
+    given.into_iter().flat_map(lines).collect()
+}
+
+/// The last of each name counts, and their order means nothing.
+fn ulimits(given: Vec<Ulimit>) -> Vec<Ulimit> {
+    let by_name: BTreeMap<String, Ulimit> = given.into_iter().map(|limit| (limit.name.clone(), limit)).collect();
+    by_name.into_values().collect()
+}
+
+fn sources(context: PathBuf, file: Option<PathBuf>) -> Result<(ContextSource, DockerfileSource), Failure> {
+    let stdin = Path::new("-");
+    match (context == stdin, file) {
+        (true, Some(file)) if file == stdin => {
+            Err(Failure::usage("the context and the Dockerfile cannot both come from standard input"))
+        }
+        (true, file) => {
+            refuse_terminal_input()?;
+            let dockerfile = file.map_or(DockerfileSource::Default, DockerfileSource::Path);
+            Ok((ContextSource::Stream(Box::new(std::io::stdin())), dockerfile))
+        }
+        (false, file) => {
+            let dockerfile = match file {
+                Some(file) if file == stdin => {
+                    refuse_terminal_input()?;
+                    DockerfileSource::Stream(Box::new(std::io::stdin()))
+                }
+                Some(file) => DockerfileSource::Path(file),
+                None => DockerfileSource::Default,
+            };
+            Ok((directory(context)?, dockerfile))
+        }
+    }
+}
+
+fn refuse_terminal_input() -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::usage("standard input is a terminal, expected a Dockerfile or a tar archive")
+            .with_hint("Give the context as a directory: `stave build .`"));
+    }
+    Ok(())
+}
+
+fn directory(path: PathBuf) -> Result<ContextSource, Failure> {
+    let text = path.to_string_lossy();
+    if is_remote(&text) && !path.exists() {
+        return Err(Failure::usage(format!("the context `{text}` is remote, which is not supported by stave yet"))
+            .with_hint("Fetch it first, and give its directory."));
+    }
+    Ok(ContextSource::Directory(path))
+}
+
+fn refuse_contexts(contexts: &[ContextArg]) -> Result<(), Failure> {
+    let Some(ContextArg { name, place }) = contexts.first() else { return Ok(()) };
+    let message = format!("`--build-context {name}=...` is not supported by stave yet ({place:?})");
+    Err(Failure::usage(message).with_hint("Copy what it holds into the context."))
+}
+
+/// Returns the time that `SOURCE_DATE_EPOCH` names.
+fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
+    let Some(text) = build_args.get(SOURCE_DATE_EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse() {
+        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        _ => Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`, expected a number of seconds since 1970"))),
+    }
+}
+
+/// Whether these outputs leave the image in the store, as none does.
+fn keeps(outputs: &[OutputArg]) -> bool {
+    let into_store = |output: &OutputArg| match output.kind {
+        OutputKind::Image => true,
+        OutputKind::Docker => output.dest.is_none(),
+        OutputKind::Oci | OutputKind::Tar | OutputKind::Local | OutputKind::CacheOnly => false,
+    };
+    outputs.is_empty() || outputs.iter().any(into_store)
+}
+
+fn outputs(given: Vec<OutputArg>, quiet: bool) -> Result<Vec<Output>, Failure> {
+    let to_stdout = given.iter().filter(|output| output.dest.as_deref() == Some(Path::new("-"))).count();
+    if to_stdout + usize::from(quiet) > 1 && to_stdout > 0 {
+        return Err(Failure::usage("standard output can take one thing only: one output, or with `-q` the id"));
+    }
+    let mut outputs = Vec::new();
+    for OutputArg { kind, dest, .. } in given {
+        let kind = match kind {
+            OutputKind::Oci => stave_engine::OutputKind::Oci,
+            OutputKind::Docker => stave_engine::OutputKind::Docker,
+            OutputKind::Tar => stave_engine::OutputKind::Tar,
+            OutputKind::Local => stave_engine::OutputKind::Local,
+            OutputKind::Image | OutputKind::CacheOnly => continue,
+        };
+        let Some(dest) = dest else { continue };
+        let dest = if dest.as_os_str() == "-" {
+            output::refuse_terminal("an archive")?;
+            Destination::Stream(Box::new(std::io::stdout()))
+        } else {
+            Destination::Path(dest)
+        };
+        outputs.push(Output { kind, dest });
+    }
+    Ok(outputs)
+}
