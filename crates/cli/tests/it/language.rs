@@ -310,3 +310,28 @@ fn an_image_with_two_names_is_exported_under_both() {
     assert_eq!(tags, ["1", "2"]);
     assert_eq!(manifests[0]["digest"], manifests[1]["digest"]);
 }
+
+/// T83: an index without this machine's platform says which ones it has.
+#[test]
+fn an_image_for_other_platforms_only_says_for_which() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let digest = "0123456789abcdef".repeat(4);
+    let manifest = |os: &str, architecture: &str| {
+        serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": format!("sha256:{digest}"),
+            "size": 100,
+            "platform": {"os": os, "architecture": architecture},
+        })
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "manifests": [manifest("windows", "amd64"), manifest("linux", "s390x")],
+    });
+    registry.put_manifest("library/other", "latest", kind, index.to_string().as_bytes());
+    bench.file("Dockerfile", "FROM other\nRUN true\n");
+    let output = bench.run(["build", "."]);
+    output.exit(3).complains("linux/amd64").complains("windows/amd64").complains("linux/s390x");
+}

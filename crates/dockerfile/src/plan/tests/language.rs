@@ -49,7 +49,7 @@ fn a_heredoc_is_a_file_of_its_copy() {
     assert_eq!(history(&ready(text))[1], "COPY b <<one <<two /d/ # buildkit");
 }
 
-/// T6, A103 to A122.
+/// T154, A103 to A122.
 #[test]
 fn mounts_have_defaults_and_variables() {
     for (mount, expected) in [
