@@ -115,6 +115,10 @@ pub(crate) fn prepare(
             MountKind::Secret { id, required, mode, uid, gid, env, file } => {
                 let content = secret::read(grants, id, *required)?;
                 if let Some(name) = env {
+                    if content.is_none() {
+                        // K016 of the feature list: as in BuildKit, though its documentation says unset.
+                        (waiting.note)(&format!("secret `{id}` is not given, so `{name}` is empty, and not unset"));
+                    }
                     mounts.env.push((name.clone(), secret::text(id, content.as_deref())?));
                 }
                 match content.filter(|_| *file) {
