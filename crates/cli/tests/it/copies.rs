@@ -298,6 +298,43 @@ fn symbolic_modes_change_each_entry() {
     assert_eq!(modes("--chmod=u=rwX,go=rX --exclude=none"), "755 644 755 755 644");
 }
 
+/// T111. Left out is `=rw,+X`, for which GNU's `X` looks at the mode after `=rw`, and BSD's and BuildKit's at the first.
+#[test]
+fn symbolic_modes_do_what_chmod_does() {
+    let Some(chmod) = needs::program("chmod") else { return };
+    let bench = context(&[]);
+    let modes = [0o600, 0o640, 0o666, 0o755, 0o711, 0o4750];
+    for mode in modes {
+        for name in [format!("d/f{mode:o}"), format!("d/d{mode:o}/f")] {
+            bench.file(&name, "");
+        }
+        for name in [format!("d/f{mode:o}"), format!("d/d{mode:o}")] {
+            fs::set_permissions(bench.work().join(name), fs::Permissions::from_mode(mode)).expect("our own file");
+        }
+    }
+    for text in ["u=rwX,go=rX", "a+X", "go-w", "g=u", "o=g-w", "a=rX,u+w", "ug+rw,o-rwx", "u-x,g+s", "a-X", "go="] {
+        let image = image(&bench, &format!("FROM scratch\nCOPY --chmod={text} d /d/\n"));
+        for mode in modes {
+            for kind in ["f", "d"] {
+                let name = format!("{kind}{mode:o}");
+                let copied = image[&format!("d/{name}")].split(' ').nth(1).expect("a mode").to_owned();
+                let other = bench.path("other");
+                if kind == "d" { fs::create_dir(&other) } else { fs::write(&other, "") }.expect("a writable bench");
+                fs::set_permissions(&other, fs::Permissions::from_mode(mode)).expect("our own file");
+                // The mask has no part in it, as in BuildKit.
+                let mut command = std::process::Command::new("sh");
+                command.args(["-c", "umask 0; exec \"$@\"", "sh"]).arg(&chmod).arg(text).arg(&other);
+                assert!(command.status().expect("chmod starts").success(), "{text}");
+                // What happens to set-id bits that are not named differs between systems.
+                let expected = fs::metadata(&other).expect("it is there").permissions().mode() & 0o777;
+                let copied = u32::from_str_radix(&copied, 8).expect("octal") & 0o777;
+                assert_eq!(format!("{copied:o}"), format!("{expected:o}"), "{text} of {name}");
+                if kind == "d" { fs::remove_dir(&other) } else { fs::remove_file(&other) }.expect("our own file");
+            }
+        }
+    }
+}
+
 /// T114.
 #[test]
 fn a_link_is_made_once_for_every_base() {
