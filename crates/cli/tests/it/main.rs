@@ -13,6 +13,7 @@ mod cp;
 mod differential;
 mod errors;
 mod faults;
+mod grants;
 mod ignored;
 mod images;
 mod interop;

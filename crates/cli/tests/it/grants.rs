@@ -1,0 +1,237 @@
+//! What the caller gives to steps on the command line: secrets, an SSH agent, rights, limits.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use stave_testkit::bench::Bench;
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::output::Output;
+use stave_testkit::{leaks, needs};
+
+/// A text that nothing else has.
+const SECRET: &str = "hush-4f1d7c-never-to-be-seen";
+
+/// Builds a Dockerfile as image `made`, with further options.
+fn build(bench: &Bench, options: &[&str], dockerfile: impl AsRef<str>) -> Output {
+    bench.file("Dockerfile", dockerfile.as_ref());
+    bench.run(["build", "-t", "made", "."].iter().chain(options))
+}
+
+/// What a shell line prints in image `made`.
+fn in_image(bench: &Bench, line: &str) -> String {
+    bench.run(["run", "--rm", "made", "sh", "-c", &format!("{line}; true")]).success().out()
+}
+
+/// The files below a directory that hold the secret, as it is or in base64.
+fn with_secret(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(path) = pending.pop() {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            pending.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else if metadata.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            if bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// T156, T157 and A120: a secret is a file that only root can read, or a variable, or both; its source is a file or a
+/// variable.
+#[test]
+fn a_secret_is_a_file_or_a_variable_of_its_step() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.set("TOKEN", "from the environment");
+    bench.file("../secret", "from a file");
+    build(
+        &bench,
+        &["--secret", "id=f,src=../secret", "--secret", "id=v,env=TOKEN"],
+        "FROM busybox\nRUN --mount=type=secret,id=f --mount=type=secret,id=v,target=/etc/v,mode=0444,uid=7,gid=8 \
+         cat /run/secrets/f /etc/v | wc -c > /seen; stat -c '%a %u:%g' /run/secrets/f /etc/v >> /seen; ! echo x > /etc/v\n\
+         RUN --mount=type=secret,id=f,env=TOK sh -c 'echo ${#TOK}; ls /run; true' >> /seen 2>&1\n\
+         RUN --mount=type=secret,id=f,env=TOK,target=/t sh -c 'echo ${#TOK}; wc -c < /t' >> /seen; env | grep -c TOK >> /seen\n\
+         RUN env | grep -c -E 'TOK|from' >> /seen; ls /run /etc/v /t >> /seen 2>&1; true\n",
+    )
+    .success();
+    assert_eq!(
+        in_image(&bench, "cat /seen"),
+        "31\n400 0:0\n444 7:8\n11\nls: /run: No such file or directory\n11\n11\n1\n0\n\
+         ls: /run: No such file or directory\nls: /etc/v: No such file or directory\nls: /t: No such file or directory\n"
+    );
+}
+
+/// T158: another secret runs nothing again.
+#[test]
+fn another_secret_is_no_other_step() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let dockerfile = "FROM busybox\nRUN --mount=type=secret,id=s sha256sum /run/secrets/s | cut -c1-8 > /seen\n";
+    for text in ["one", "two"] {
+        bench.file("../secret", text);
+        build(&bench, &["--secret", "id=s,src=../secret"], dockerfile).success();
+    }
+    let seen = in_image(&bench, "cat /seen");
+    assert_eq!(seen, "7692c3ad\n", "the first secret's");
+    assert_eq!(build(&bench, &[], dockerfile).success().stderr.matches("CACHED").count(), 2);
+}
+
+/// T158 and A20: what a secret says is in no file, name, log or line that a build leaves or prints, whatever becomes of it.
+#[test]
+fn a_secret_is_nowhere_after_its_step() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.set("TOKEN", SECRET);
+    let options = ["--secret", "id=s,env=TOKEN", "--metadata-file", "meta", "--progress", "plain"];
+    let mounts =
+        "--mount=type=secret,id=s --mount=type=secret,id=s,env=TOK --mount=type=secret,id=s,target=/a/b/c,mode=0444";
+    let check = |output: &Output, what: &str| {
+        assert!(!output.stderr.contains(SECRET) && !output.out().contains(SECRET), "{what}: {}", output.stderr);
+        for place in [bench.store(), bench.work(), bench.path("tmp"), bench.path("home")] {
+            assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "{what}");
+        }
+    };
+    let made = build(
+        &bench,
+        &options,
+        format!(
+            "FROM busybox\nRUN {mounts} test \"$TOK\" = \"$(cat /run/secrets/s)\" && cp /a/b/c /dev/shm/c && echo used > /used\n"
+        ),
+    );
+    made.success();
+    check(&made, "a build");
+    let shown =
+        bench.run(["history", "--no-trunc", "made"]).success().out() + &bench.run(["inspect", "made"]).success().out();
+    assert!(!shown.contains(SECRET), "{shown}");
+    bench.run(["save", "-o", "saved.tar", "made"]).success();
+    let failed = build(&bench, &options, format!("FROM busybox\nRUN {mounts} false\n"));
+    failed.exit(1);
+    check(&failed, "a failed step");
+    bench.file("Dockerfile", format!("FROM busybox\nRUN {mounts} touch /started && sleep 600\n"));
+    let mut killed = bench.spawn(["build", "."].iter().chain(&options));
+    let began = Instant::now();
+    let is_started = || {
+        let owners = fs::read_dir(bench.store().join("tmp")).into_iter().flatten().flatten();
+        owners
+            .flat_map(|owner| fs::read_dir(owner.path()).into_iter().flatten().flatten())
+            .any(|work| work.path().join("diff/started").exists())
+    };
+    while !is_started() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the step starts");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for place in [bench.store(), bench.path("tmp")] {
+        assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "while the step runs");
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let after = bench.run(["store", "check"]);
+    after.success();
+    check(&after, "a killed build");
+    assert_eq!(leaks::mounts(&bench.store()), Vec::<String>::new());
+}
+
+/// T159: the socket is where it should be, with its mode, and the id says which agent is behind it.
+#[test]
+fn an_agent_is_behind_a_socket_of_the_step() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    let socket = bench.path("agent");
+    let _agent = UnixListener::bind(&socket).unwrap();
+    bench.set("SSH_AUTH_SOCK", &socket);
+    let other = format!("other={}", socket.display());
+    build(
+        &bench,
+        &["--ssh", "default", "--ssh", &other],
+        "FROM busybox\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK > /seen && stat -c '%a %u:%g' $SSH_AUTH_SOCK >> /seen\n\
+         RUN --mount=type=ssh,id=other,required=true,target=/agent,mode=0666,uid=5,gid=6 stat -c '%a %u:%g' $SSH_AUTH_SOCK >> /seen\n\
+         RUN --mount=type=ssh,id=none test ! -e /run/buildkit\n\
+         RUN echo ${SSH_AUTH_SOCK-unset} >> /seen; ls -d /run/buildkit /agent 2> /dev/null; true\n",
+    )
+    .success();
+    assert_eq!(in_image(&bench, "cat /seen"), "/run/buildkit/ssh_agent.0\n600 0:0\n666 5:6\nunset\n");
+}
+
+/// T160 and T161: what is allowed is given, to the step that asks for it and to no other.
+#[test]
+fn what_is_allowed_is_given_to_the_step_that_asks() {
+    if needs::root().is_none() {
+        return;
+    }
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let full = own.lines().find(|line| line.starts_with("CapEff:")).unwrap().to_owned();
+    build(
+        &bench,
+        &["--allow", "security.insecure", "--allow", "network.host"],
+        "FROM busybox\nRUN --security=insecure grep CapEff: /proc/self/status > /seen; mkdir /m && mount -t tmpfs none /m && umount /m && echo mounted >> /seen\n\
+         RUN grep CapEff: /proc/self/status >> /seen; mount -t tmpfs none /m 2> /dev/null || echo refused >> /seen\n\
+         RUN --network=host true\n",
+    )
+    .success();
+    assert_eq!(in_image(&bench, "cat /seen"), format!("{full}\nmounted\nCapEff:\t00000000a80425fb\nrefused\n"));
+}
+
+/// T142 and T162: limits, sizes and names reach the step; they decide whether it runs again, addresses do not.
+#[test]
+fn limits_sizes_and_names_reach_every_step() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let dockerfile = "FROM busybox\nRUN ulimit -n > /seen; df -k /dev/shm | tail -1 | awk '{print $2}' >> /seen; grep -w one /etc/hosts >> /seen; true\n";
+    let options = ["--ulimit", "nofile=62:106", "--shm-size", "128m", "--add-host", "one:192.0.2.1"];
+    build(&bench, &options, dockerfile).success();
+    assert_eq!(in_image(&bench, "cat /seen; ! grep -w one /etc/hosts"), "62\n131072\n192.0.2.1\tone\n");
+    let cached = |options: &[&str]| build(&bench, options, dockerfile).success().stderr.matches("CACHED").count() == 2;
+    assert!(cached(&options));
+    assert!(
+        cached(&["--ulimit", "nofile=62:106", "--shm-size", "128m", "--add-host", "one:192.0.2.2"]),
+        "another address"
+    );
+    assert!(
+        !cached(&["--ulimit", "nofile=62:106", "--shm-size", "128m", "--add-host", "two:192.0.2.1"]),
+        "another name"
+    );
+    assert!(
+        !cached(&["--ulimit", "nofile=63:106", "--shm-size", "128m", "--add-host", "one:192.0.2.1"]),
+        "another limit"
+    );
+    assert!(
+        !cached(&["--ulimit", "nofile=62:106", "--shm-size", "64m", "--add-host", "one:192.0.2.1"]),
+        "another size"
+    );
+    build(&bench, &["--ulimit", "nofile=-1"], dockerfile).complains("cannot set limit `nofile` to unlimited:unlimited");
+}
+
+/// T162: a step runs in a group below the one that is named, which is gone after it.
+#[test]
+fn a_step_runs_in_its_cgroup() {
+    if needs::root().is_none() {
+        return;
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let Some(unified) = unified else { return needs::skipped("no unified cgroup hierarchy") };
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let parent = format!("stave-test-{}", std::process::id());
+    let directory = Path::new(unified).join(&parent);
+    if fs::create_dir(&directory).is_err() {
+        return needs::skipped("the cgroup hierarchy cannot be written");
+    }
+    bench.file("Dockerfile", "FROM busybox\nRUN i=0; while [ $i -lt 100 ]; do i=$((i+1)); sleep 0.1; done\n");
+    let build = bench.spawn(["build", "--cgroup-parent", &parent, "."]);
+    let began = Instant::now();
+    let is_used = || {
+        let groups = fs::read_dir(&directory).into_iter().flatten().flatten();
+        groups
+            .into_iter()
+            .any(|group| fs::read_to_string(group.path().join("cgroup.procs")).is_ok_and(|text| !text.is_empty()))
+    };
+    while !is_used() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(is_used(), "the step is in a group of its own");
+    bench.wait(build).success();
+    // Empty again, or this fails.
+    fs::remove_dir(&directory).unwrap();
+}
