@@ -14,6 +14,7 @@ pub mod bench;
 pub mod conformance;
 pub mod dockerd;
 pub mod fixtures;
+pub mod git;
 pub mod http;
 pub mod image;
 pub mod leaks;

@@ -216,6 +216,7 @@ fn code_of(error: &EngineError) -> u8 {
         EngineError::Io { source, .. } if is_absence(source.kind()) => USAGE,
         EngineError::Tree { source, .. } if caused_by(&**source, is_absence) => USAGE,
         EngineError::Interrupted => 130,
+        error if error.is_answer() => FAILED,
         _ => ENVIRONMENT,
     }
 }
@@ -252,6 +253,7 @@ fn is_environment(error: &EngineError) -> bool {
         EngineError::Tree { source, .. } => caused_by(&**source, is_machine),
         EngineError::Io { source, .. } => is_machine(source.kind()),
         EngineError::Request { .. } | EngineError::Platform { .. } | EngineError::NoCommand(_) => false,
+        error if error.is_answer() => false,
         _ => true,
     }
 }

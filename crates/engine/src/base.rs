@@ -35,6 +35,13 @@ pub(crate) struct KnownBase {
     remote: Option<Remote>,
 }
 
+impl KnownBase {
+    /// A base that the store has.
+    pub(crate) fn in_store(id: ImageId, config: ImageConfig) -> Self {
+        Self { id, config, remote: None }
+    }
+}
+
 /// An image in a registry.
 pub(crate) struct Remote {
     pub(crate) reference: Reference,

@@ -21,7 +21,7 @@ use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, Grants, PullPolicy};
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
-use crate::source::Source;
+use crate::source::{Given, Source};
 
 /// Where a build tells what happens.
 pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
@@ -53,9 +53,11 @@ impl Engine {
         request: BuildRequest,
         events: Report<'_>,
     ) -> Result<BuildOutcome, BuildFailure> {
-        let options = plan_options(&request);
-        let BuildRequest { context, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
-        let source = Source::open(self, lease, context, dockerfile)?;
+        let mut options = plan_options(&request);
+        let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
+        let given = Given { context, contexts, dockerfile };
+        let source = Source::open(self, lease, given, (&request.grants, events))?;
+        options.contexts.clone_from(&source.named.contexts);
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
         let plan = planning.plan(&options, request.pull)?;
         let bases = planning.bases;
@@ -226,8 +228,9 @@ impl Planning<'_> {
         thread::scope(|scope| {
             for (request, span) in requests {
                 let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
+                let named = &self.source.named;
                 scope.spawn(move || {
-                    let base = engine.find_base(lease, request, pull, events);
+                    let base = named.find_base(engine, lease, request, pull, events);
                     found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((request, *span, base));
                 });
             }

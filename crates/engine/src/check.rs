@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::event::Event;
 use crate::outcome::BuildFailure;
 use crate::request::{BuildRequest, PullPolicy};
-use crate::source::Source;
+use crate::source::{Given, Named, Source};
 
 /// A Dockerfile, and what a build of it would be asked.
 pub struct Reading {
@@ -45,7 +45,7 @@ impl Engine {
     /// Reads the Dockerfile of a build, and nothing else of it.
     pub fn read_dockerfile(&self, request: BuildRequest) -> Result<Reading, BuildFailure> {
         let lease = self.lease()?;
-        Ok(self.read_under(&lease, request)?.0)
+        Ok(self.read_under(&lease, request, &|_| ())?.0)
     }
 
     /// Checks the Dockerfile of a build: what the target needs, or all of it where there is no target.
@@ -56,7 +56,7 @@ impl Engine {
     ) -> Result<Checked, BuildFailure> {
         let lease = self.lease()?;
         let pull = request.pull;
-        let (reading, mut facts) = self.read_under(&lease, request)?;
+        let (reading, mut facts, named) = self.read_under(&lease, request, events)?;
         let file = &reading.parsed.file;
         let config = check_config(file, &reading.options)?;
         let mut absent = Vec::new();
@@ -68,7 +68,7 @@ impl Engine {
                 break survey;
             }
             let missing: Vec<BaseRequest> = survey.missing.into_iter().map(|(request, _)| request).collect();
-            for (request, base) in self.find_bases(&lease, missing, pull, events) {
+            for (request, base) in self.find_bases((&lease, &named), missing, pull, events) {
                 match base {
                     Ok(base) => drop(facts.bases.insert(request, base)),
                     Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
@@ -86,17 +86,25 @@ impl Engine {
         Ok(Checked { reading, mistakes, findings, absent })
     }
 
-    fn read_under(&self, lease: &Lease, request: BuildRequest) -> Result<(Reading, Facts), BuildFailure> {
-        let options = plan_options(&request);
-        let Source { name, text, ignored, .. } = Source::open(self, lease, request.context, request.dockerfile)?;
+    fn read_under(
+        &self,
+        lease: &Lease,
+        request: BuildRequest,
+        events: Report<'_>,
+    ) -> Result<(Reading, Facts, Named), BuildFailure> {
+        let mut options = plan_options(&request);
+        let BuildRequest { context, contexts, dockerfile, grants, .. } = request;
+        let given = Given { context, contexts, dockerfile };
+        let Source { name, text, ignored, named, .. } = Source::open(self, lease, given, (&grants, events))?;
+        options.contexts.clone_from(&named.contexts);
         let parsed = parse(&text);
-        Ok((Reading { name, text, parsed, options }, Facts { ignored, ..Facts::default() }))
+        Ok((Reading { name, text, parsed, options }, Facts { ignored, ..Facts::default() }, named))
     }
 
     /// Finds the configurations of bases, all at once.
     fn find_bases(
         &self,
-        lease: &Lease,
+        (lease, named): (&Lease, &Named),
         requests: Vec<BaseRequest>,
         pull: PullPolicy,
         events: Report<'_>,
@@ -106,7 +114,7 @@ impl Engine {
             for request in requests {
                 let found = &found;
                 scope.spawn(move || {
-                    let base = self.find_base(lease, &request, pull, events);
+                    let base = named.find_base(self, lease, &request, pull, events);
                     let base = base.map(|base| Base { id: base.id, config: base.config });
                     found.lock().unwrap_or_else(PoisonError::into_inner).push((request, base));
                 });

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use stave_fetch::Fetcher;
 use stave_oci::Platform;
 use stave_registry::{Client, Config, Environment, Limits};
 use stave_sandbox::{Launcher, SandboxError, Visitor};
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     client: OnceLock<Client>,
+    fetcher: OnceLock<Fetcher>,
 }
 
 impl Engine {
@@ -52,7 +54,7 @@ impl Engine {
         let now = settings.now;
         let options = StoreOptions::new(settings.boot_id.clone(), Arc::new(now));
         let store = Store::open(&settings.root, options)?;
-        let engine = Self { settings, store, client: OnceLock::new() };
+        let engine = Self { settings, store, client: OnceLock::new(), fetcher: OnceLock::new() };
         engine.settle_what_is_old()?;
         Ok(engine)
     }
@@ -90,6 +92,14 @@ impl Engine {
         let config = Config::load(&self.settings.registries)?;
         let client = Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers());
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns what fetches files that are no images'.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        self.fetcher.get_or_init(|| {
+            let (environment, cancel) = (self.settings.registries.http.clone(), self.settings.cancel.transfers());
+            Fetcher::new(environment, stave_fetch::Limits::default(), cancel)
+        })
     }
 
     pub(crate) fn launcher(&self) -> Result<&Launcher, EngineError> {

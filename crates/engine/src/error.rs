@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use stave_http::HttpError;
 use stave_store::{ContainerError, ImageError};
 
 /// An operation that failed. The text is a fragment; causes follow by `source`.
@@ -61,6 +62,12 @@ pub enum EngineError {
     /// A registry failed or refused.
     #[error(transparent)]
     Registry(#[from] stave_registry::RegistryError),
+    /// A file on the network could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] stave_fetch::FetchError),
+    /// A Git repository could not be read.
+    #[error(transparent)]
+    Git(#[from] stave_fetch::GitError),
     /// A process could not be started or watched.
     #[error(transparent)]
     Sandbox(#[from] stave_sandbox::SandboxError),
@@ -90,6 +97,24 @@ impl EngineError {
         Self::Request { message: message.into(), hint: hint.map(str::to_owned) }
     }
 
+    /// Whether what is on the network was reached and is not there, or not what it should be.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        use stave_fetch::{FetchError, GitError};
+        match self {
+            Self::Fetch(FetchError::Http(HttpError::Status { status, .. })) => (400..500).contains(status),
+            Self::Fetch(error) => matches!(error, FetchError::Checksum { .. } | FetchError::Address { .. }),
+            Self::Git(error) => matches!(
+                error,
+                GitError::Checksum { .. }
+                    | GitError::NoReference { .. }
+                    | GitError::Subdir { .. }
+                    | GitError::Secret { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns advice on what to do, as a whole sentence, where there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -101,6 +126,7 @@ impl EngineError {
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
+            Self::Git(error) => error.hint().map(str::to_owned),
             Self::Registry(error) if error.lacks_tls() => {
                 Some("A registry without TLS has to be declared `insecure` in registries.conf.".to_owned())
             }

@@ -28,11 +28,13 @@ mod finish;
 mod forms;
 mod images;
 mod inspect;
+mod layout;
 mod log;
 mod measure;
 mod net;
 mod outcome;
 mod outside;
+mod remote;
 mod request;
 mod run;
 mod save;
@@ -53,8 +55,8 @@ pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use request::{
-    BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, Grants, Output,
-    OutputKind, PullPolicy, SecretSource,
+    BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, Grants, LayoutSource,
+    NamedContextSource, Output, OutputKind, PullPolicy, SecretSource,
 };
 pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;

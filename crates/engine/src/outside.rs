@@ -3,11 +3,13 @@
 //! Turns an operation into one digest of all that it reads there, which becomes part of its cache key, and into the
 //! selections that are made on the way, so that what is copied is what was digested.
 
+use stave_fetch::Resolved;
 use stave_graph::{ContextId, Copy, CopySource, Op, TreeDigest};
 use stave_pattern::IgnoreFile;
 use stave_tree::{Keep, Selection};
 
 use crate::error::EngineError;
+use crate::remote::RemoteFile;
 use crate::source::Source;
 
 /// What one operation reads.
@@ -17,6 +19,26 @@ pub(crate) struct Outside {
     pub(crate) digest: TreeDigest,
     /// What is selected from contexts, in the order of the operation.
     pub(crate) selections: Vec<Selection>,
+    /// What was found on the network.
+    pub(crate) found: Found,
+}
+
+/// What an operation that reads the network has found there, so that it gets what was digested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It did not have to look.
+    Nothing,
+    /// A file.
+    File(RemoteFile),
+    /// A commit.
+    Commit(Resolved),
+}
+
+impl Outside {
+    /// What is on the network, whose digest is `digest`.
+    pub(crate) fn on_network(digest: TreeDigest, found: Found) -> Self {
+        Self { digest, selections: Vec::new(), found }
+    }
 }
 
 /// Reads what `op` reads of contexts.
@@ -37,7 +59,7 @@ pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineE
         Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Ok(Vec::new()),
     };
     let selections: Vec<Selection> = selections?;
-    Ok(Outside { digest: digest(&selections)?, selections })
+    Ok(Outside { digest: digest(&selections)?, selections, found: Found::Nothing })
 }
 
 /// Returns what a copy leaves out, and whether it keeps directories above its sources.

@@ -1,12 +1,16 @@
 //! What a caller can ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stave_dockerfile::plan::RunDefaults;
-use stave_graph::Network;
-use stave_oci::{Platform, Reference};
+use stave_graph::remote::{AddressPlace, GitAddressError, is_http, parse_git, redacted};
+use stave_graph::{GitSource, Network};
+use stave_oci::{BlobDigest, Platform, Reference};
+
+use crate::error::EngineError;
 
 /// Where the files that `COPY` reads come from.
 pub enum ContextSource {
@@ -14,6 +18,127 @@ pub enum ContextSource {
     Directory(PathBuf),
     /// A stream that holds a tar (compressed or not) or, if it is no archive, the text of a Dockerfile.
     Stream(Box<dyn Read + Send>),
+    /// A commit of a Git repository.
+    Git(GitSource),
+    /// A file on the network: an archive, or the text of a Dockerfile.
+    Url(String),
+}
+
+impl ContextSource {
+    /// Returns what `text` names on the network, if it is an address: `https://host/repository.git#branch:directory`,
+    /// `git@host:path`, `github.com/a/b`, `https://host/context.tar.gz`.
+    ///
+    /// # Errors
+    /// If it is an address of a Git repository that has a mistake.
+    #[must_use]
+    pub fn of_address(text: &str) -> Option<Result<Self, EngineError>> {
+        if let Some(address) = parse_git(text, AddressPlace::Context) {
+            return Some(address.map(|address| Self::Git(address.into_source())).map_err(|error| wrong(text, &error)));
+        }
+        is_http(text).then(|| Ok(Self::Url(text.to_owned())))
+    }
+}
+
+fn wrong(text: &str, error: &GitAddressError) -> EngineError {
+    EngineError::request(format!("cannot use the address `{}`: {error}", redacted(text)), None)
+}
+
+/// What a name stands for that `FROM`, `COPY --from` or a mount can use.
+///
+/// Reference: `docker buildx build --build-context`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContextSource {
+    /// A directory of this machine, with an ignore file of its own.
+    Directory(PathBuf),
+    /// An image: `docker-image://alpine:3`.
+    Image(String),
+    /// An image of an OCI layout on this machine: `oci-layout://directory:tag@digest`.
+    OciLayout(LayoutSource),
+    /// A commit of a Git repository.
+    Git(GitSource),
+    /// A file on the network; an archive stands for what is in it.
+    Url(String),
+    /// A stage of the Dockerfile: `target:name`.
+    Target(String),
+}
+
+/// An image of an OCI layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayoutSource {
+    /// The directory with `index.json`.
+    pub path: PathBuf,
+    /// The name in the layout; without it `latest`, or the only image.
+    pub tag: Option<String>,
+    /// The digest of its manifest or index.
+    pub digest: Option<BlobDigest>,
+}
+
+impl NamedContextSource {
+    /// Reads what follows the `=` of `--build-context name=`.
+    ///
+    /// # Errors
+    /// If it begins like an address and is none.
+    pub fn parse(text: &str) -> Result<Self, EngineError> {
+        if let Some(name) = text.strip_prefix("docker-image://") {
+            if name != "scratch" {
+                name.parse::<Reference>()
+                    .map_err(|error| EngineError::tree(format!("cannot use the image name `{name}`"), error))?;
+            }
+            return Ok(Self::Image(name.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("oci-layout://") {
+            return LayoutSource::parse(rest).map(Self::OciLayout);
+        }
+        if let Some(name) = text.strip_prefix("target:") {
+            return Ok(Self::Target(name.to_owned()));
+        }
+        if let Some(address) = parse_git(text, AddressPlace::Context).filter(|_| !Path::new(text).is_dir()) {
+            return address.map(|address| Self::Git(address.into_source())).map_err(|error| wrong(text, &error));
+        }
+        if is_http(text) {
+            return Ok(Self::Url(text.to_owned()));
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(EngineError::request(
+                format!("a named context cannot come from `{scheme}://`"),
+                Some("Give a directory, `docker-image://`, `oci-layout://`, `target:`, or an address of git or http."),
+            ));
+        }
+        Ok(Self::Directory(text.into()))
+    }
+}
+
+impl LayoutSource {
+    fn parse(text: &str) -> Result<Self, EngineError> {
+        let (rest, digest) = match text.rsplit_once('@') {
+            Some((rest, digest)) if digest.starts_with("sha256:") => {
+                let digest = digest.parse().map_err(|error| {
+                    EngineError::tree(format!("cannot use the digest of `oci-layout://{text}`"), error)
+                })?;
+                (rest, Some(digest))
+            }
+            _ => (text, None),
+        };
+        let (path, tag) = match rest.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') && !tag.is_empty() => (path, Some(tag.to_owned())),
+            _ => (rest, None),
+        };
+        if path.is_empty() {
+            let hint = "Write `oci-layout://DIRECTORY[:TAG][@sha256:DIGEST]`.";
+            return Err(EngineError::request(format!("`oci-layout://{text}` names no directory"), Some(hint)));
+        }
+        Ok(Self { path: path.into(), tag, digest })
+    }
+}
+
+impl fmt::Display for LayoutSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "oci-layout://{}", self.path.display())?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        self.digest.map_or(Ok(()), |digest| write!(formatter, "@{digest}"))
+    }
 }
 
 /// Where the Dockerfile comes from.
@@ -24,6 +149,16 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// A stream with the text.
     Stream(Box<dyn Read + Send>),
+    /// A file on the network.
+    Url(String),
+}
+
+impl DockerfileSource {
+    /// Returns the file that `text` names on the network, if it is an address.
+    #[must_use]
+    pub fn of_address(text: &str) -> Option<Self> {
+        is_http(text).then(|| Self::Url(text.to_owned()))
+    }
 }
 
 /// Where an output goes.
@@ -90,6 +225,8 @@ pub struct Grants {
 pub struct BuildRequest {
     /// The files.
     pub context: ContextSource,
+    /// What names stand for, beside stages and images; `name::os/architecture` is for that platform only.
+    pub contexts: BTreeMap<String, NamedContextSource>,
     /// The instructions.
     pub dockerfile: DockerfileSource,
     /// Names for the image.
@@ -161,4 +298,43 @@ pub struct ContainerRequest {
     pub pull: PullPolicy,
     /// The platform that the image must be for.
     pub platform: Option<Platform>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T192 to T195
+    #[test]
+    fn a_named_context_is_one_of_six_kinds() {
+        use NamedContextSource as Source;
+        let parsed = |text: &str| Source::parse(text).expect(text);
+        assert_eq!(parsed("./dir"), Source::Directory("./dir".into()));
+        assert_eq!(parsed("docker-image://alpine:3"), Source::Image("alpine:3".into()));
+        assert_eq!(parsed("docker-image://scratch"), Source::Image("scratch".into()));
+        assert_eq!(parsed("target:base"), Source::Target("base".into()));
+        assert_eq!(parsed("https://h/x.tar"), Source::Url("https://h/x.tar".into()));
+        assert!(matches!(parsed("https://h/x.git#main:sub"), Source::Git(git) if git.subdir.as_deref() == Some("sub")));
+        assert!(matches!(parsed("git@h:x"), Source::Git(_)));
+        let error = Source::parse("docker-image://A B").expect_err("it is no name");
+        assert!(error.to_string().contains("`A B`"), "{error}");
+        assert!(Source::parse("s3://bucket").expect_err("nobody knows it").to_string().contains("`s3://`"));
+        assert!(Source::parse("https://h/x.git#a..b").is_err());
+    }
+
+    /// T195
+    #[test]
+    fn a_layout_is_named_by_directory_tag_and_digest() {
+        let digest = BlobDigest::of(b"x");
+        let parsed = |text: &str| {
+            let LayoutSource { path, tag, digest } = LayoutSource::parse(text).expect(text);
+            (path.display().to_string(), tag, digest)
+        };
+        assert_eq!(parsed("/a/b"), ("/a/b".into(), None, None));
+        assert_eq!(parsed("/a:b/c"), ("/a:b/c".into(), None, None));
+        assert_eq!(parsed("a:v1"), ("a".into(), Some("v1".into()), None));
+        assert_eq!(parsed(&format!("a:v1@{digest}")), ("a".into(), Some("v1".into()), Some(digest)));
+        assert_eq!(parsed(&format!("a@{digest}")), ("a".into(), None, Some(digest)));
+        assert!(LayoutSource::parse("").is_err() && LayoutSource::parse("a@sha256:0").is_err());
+    }
 }

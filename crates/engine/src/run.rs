@@ -17,13 +17,13 @@ use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
 use crate::log::StepLog;
 use crate::outcome::{BuildFailure, StepCause, StepFailure};
-use crate::outside::{Outside, keep, read_contexts};
+use crate::outside::{Found, Outside, keep, read_contexts};
 use crate::schedule::Worker;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::steps::Sources;
 use crate::steps::exec::Ran;
-use crate::steps::{copy, exec, make_dir};
+use crate::steps::{copy, exec, git, http, make_dir};
 
 /// How many earlier results of the same instruction are compared by content.
 const CANDIDATES_MAX: u32 = 8;
@@ -111,8 +111,14 @@ impl<'a> Run<'a> {
 
     fn digest(&self, node: NodeId) -> Result<TreeDigest, EngineError> {
         let outside = match self.target.plan.graph.op(node) {
-            Op::Http(_) | Op::Git(_) => {
-                return Err(EngineError::request("sources on the network are not supported yet", None));
+            Op::Http(operation) => {
+                let (digest, file) = http::digest(self.engine, self.lease, operation, self.target.grants, self.events)?;
+                Outside::on_network(digest, file.map_or(Found::Nothing, Found::File))
+            }
+            Op::Git(operation) => {
+                let (digest, commit) =
+                    git::digest(self.engine, self.lease, operation, self.target.grants, self.events)?;
+                Outside::on_network(digest, Found::Commit(commit))
             }
             op => read_contexts(self.source, op)?,
         };
@@ -244,11 +250,10 @@ impl<'a> Run<'a> {
         started: Instant,
     ) -> Result<LayerId, Box<Failure>> {
         let (engine, lease) = (self.engine, self.lease);
-        let selections = lock(&self.outside).remove(&node).map(|outside| outside.selections);
-        let sources = Sources {
-            contexts: selections.unwrap_or_default(),
-            trees: others.iter().map(|input| &*input.layers).collect(),
-        };
+        let outside = lock(&self.outside).remove(&node);
+        let (selections, found) =
+            outside.map_or((Vec::new(), Found::Nothing), |outside| (outside.selections, outside.found));
+        let sources = Sources { contexts: selections, trees: others.iter().map(|input| &*input.layers).collect() };
         match self.target.plan.graph.op(node) {
             Op::Exec(operation) => self.exec(node, operation, parent, sources, started),
             Op::Copy(operation) => {
@@ -260,7 +265,15 @@ impl<'a> Run<'a> {
                 Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &remark)?)
             }
             Op::MakeDir(operation) => Ok(make_dir::run(engine, lease, operation, &parent.layers)?),
-            Op::Http(_) | Op::Git(_) | Op::Scratch | Op::Image(_) | Op::Merge(_) => {
+            Op::Http(operation) => {
+                let known = if let Found::File(file) = found { Some(file) } else { None };
+                Ok(http::run(engine, lease, operation, known, (self.target.grants, self.events))?)
+            }
+            Op::Git(operation) => {
+                let known = if let Found::Commit(commit) = found { Some(commit) } else { None };
+                Ok(git::run(engine, lease, operation, known, (self.target.grants, self.events))?)
+            }
+            Op::Scratch | Op::Image(_) | Op::Merge(_) => {
                 Err(EngineError::request(format!("{node} is no step"), None).into())
             }
         }
@@ -331,7 +344,12 @@ impl<'a> Run<'a> {
         if let StepCause::Refused(EngineError::Interrupted) = failure.cause {
             return BuildFailure::Interrupted;
         }
-        let step = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index]);
+        // What is fetched for a step is no step of its own.
+        let graph = &self.target.plan.graph;
+        let own = self.steps.get(&node).or_else(|| {
+            self.steps.iter().find(|(above, _)| graph.reachable(**above).contains(&node)).map(|(_, steps)| steps)
+        });
+        let step = own.and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index]);
         let span = step.map_or_else(|| self.target.plan.span(self.target.plan.graph.origin(node)), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
             name: self.source.name.clone(),

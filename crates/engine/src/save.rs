@@ -42,7 +42,7 @@ struct DockerEntry {
 }
 
 /// An image found in an archive: paths of its parts.
-struct Found {
+pub(crate) struct Found {
     config: Vec<u8>,
     layers: Vec<(Vec<u8>, Option<Descriptor>)>,
     names: Vec<Reference>,
@@ -105,7 +105,13 @@ impl Engine {
         Ok(loaded)
     }
 
-    fn load_one(&self, lease: &Lease, root: &Dir, found: Found, events: Report<'_>) -> Result<Loaded, EngineError> {
+    pub(crate) fn load_one(
+        &self,
+        lease: &Lease,
+        root: &Dir,
+        found: Found,
+        events: Report<'_>,
+    ) -> Result<Loaded, EngineError> {
         let bytes = read(root, &found.config)?;
         let config: ImageConfig = serde_json::from_slice(&bytes)
             .map_err(|source| EngineError::tree("cannot use a configuration of the archive", source))?;
@@ -204,7 +210,7 @@ fn oci_images(root: &Dir) -> Result<Vec<Found>, EngineError> {
     let index: Index = serde_json::from_slice(&read(root, b"index.json")?).map_err(unusable)?;
     let mut found: Vec<(Descriptor, Found)> = Vec::new();
     for descriptor in index.manifests {
-        let manifest = manifest(root, &descriptor, 0)?;
+        let mut image = image_for(root, &descriptor, &Platform::host())?;
         let name = match descriptor.annotations.get("io.containerd.image.name") {
             Some(name) => Some(reference(name)?),
             None => None,
@@ -213,25 +219,28 @@ fn oci_images(root: &Dir) -> Result<Vec<Found>, EngineError> {
             image.names.extend(name);
             continue;
         }
-        let image = Found {
-            config: blob_path(&manifest.config.digest).into_bytes(),
-            layers: manifest
-                .layers
-                .into_iter()
-                .map(|layer| (blob_path(&layer.digest).into_bytes(), Some(layer)))
-                .collect(),
-            names: name.into_iter().collect(),
-        };
+        image.names.extend(name);
         found.push((descriptor, image));
     }
     Ok(found.into_iter().map(|(_, image)| image).collect())
 }
 
+/// Returns the parts of the image for `platform` that `descriptor` leads to, as an OCI layout has them.
+pub(crate) fn image_for(root: &Dir, descriptor: &Descriptor, platform: &Platform) -> Result<Found, EngineError> {
+    let manifest = manifest(root, descriptor, platform, 0)?;
+    let layer = |layer: Descriptor| (blob_path(&layer.digest).into_bytes(), Some(layer));
+    Ok(Found {
+        config: blob_path(&manifest.config.digest).into_bytes(),
+        layers: manifest.layers.into_iter().map(layer).collect(),
+        names: Vec::new(),
+    })
+}
+
 /// How deep indexes may be nested in an archive.
 const INDEX_DEPTH_MAX: u32 = 2;
 
-/// Reads the manifest that a descriptor leads to; of an index, the one for this machine.
-fn manifest(root: &Dir, descriptor: &Descriptor, depth: u32) -> Result<Manifest, EngineError> {
+/// Reads the manifest that a descriptor leads to; of an index, the one for `platform`.
+fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Manifest, EngineError> {
     let bytes = read(root, blob_path(&descriptor.digest).as_bytes())?;
     let actual = stave_oci::BlobDigest::of(&bytes);
     if actual != descriptor.digest {
@@ -246,17 +255,16 @@ fn manifest(root: &Dir, descriptor: &Descriptor, depth: u32) -> Result<Manifest,
             Err(EngineError::request("the indexes of the archive are nested too deep", None))
         }
         Document::Index(index) => {
-            let host = Platform::host();
-            let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|platform| platform.runs_on(&host));
+            let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|offered| offered.runs_on(platform));
             let entry = index.manifests.iter().find(fits).ok_or_else(|| {
-                EngineError::request(format!("an index of the archive has no image for {host}"), None)
+                EngineError::request(format!("an index of the archive has no image for {platform}"), None)
             })?;
-            manifest(root, entry, depth + 1)
+            manifest(root, entry, platform, depth + 1)
         }
     }
 }
 
-fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {
+pub(crate) fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {
     root.read_file(path, TEXT_BYTES_MAX).map_err(|error| {
         EngineError::tree(format!("cannot read `{}` of the archive", String::from_utf8_lossy(path)), error)
     })

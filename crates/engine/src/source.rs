@@ -1,12 +1,13 @@
-//! Opens what a build is made from: the Dockerfile's text, the context, its ignore file and the memory of its digests.
+//! Opens what a build is made from: the Dockerfile's text, the contexts, their ignore files and the memory of their digests.
 //!
-//! It turns paths and streams of the user into an open directory and a text. Nothing in the context is followed out of it.
+//! It turns paths, streams and addresses of the user into open directories and a text. Nothing in the context is followed out of it.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use stave_dockerfile::plan::Ignored;
-use stave_graph::ContextId;
+use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
+use stave_graph::{ContextId, GitSource};
 use stave_oci::BlobDigest;
 use stave_oci::digest::hex;
 use stave_pattern::IgnoreFile;
@@ -14,78 +15,206 @@ use stave_store::{Lease, WorkDir};
 use stave_tree::limits::TEXT_BYTES_MAX;
 use stave_tree::{Context, Dir, HashMemory, PathError, Time};
 
+use crate::base::KnownBase;
+use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
-use crate::request::{ContextSource, DockerfileSource};
+use crate::remote::shown;
+use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
 
-/// The Dockerfile and the context of one build.
+/// The Dockerfile and the contexts of one build.
 pub(crate) struct Source {
     /// What the user calls the Dockerfile.
     pub(crate) name: String,
     /// Its text.
     pub(crate) text: String,
-    /// The files.
-    pub(crate) context: Context,
-    /// What is left out of them.
+    /// What is left out of the build context.
     pub(crate) ignored: Option<Ignored>,
-    /// Where the memory of the context's digests is saved.
+    /// What names stand for.
+    pub(crate) named: Named,
+    /// The build context, and after it the named directories.
+    files: Vec<Files>,
+}
+
+/// What the names stand for that the caller gives.
+#[derive(Default)]
+pub(crate) struct Named {
+    /// As the plan knows them, by the name that it looks for.
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
+    /// The OCI layouts among them, by what takes the place of an image's name.
+    layouts: BTreeMap<String, LayoutSource>,
+}
+
+impl Named {
+    /// Finds a base: in the layout that the caller gave its name, else where images are.
+    pub(crate) fn find_base(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        request: &BaseRequest,
+        pull: PullPolicy,
+        events: Report<'_>,
+    ) -> Result<KnownBase, EngineError> {
+        match self.layouts.get(&request.reference) {
+            Some(layout) => engine.layout_base(lease, layout, &request.platform, events),
+            None => engine.find_base(lease, request, pull, events),
+        }
+    }
+}
+
+/// The files of one context.
+struct Files {
+    context: Context,
+    /// Where the memory of the files' digests is saved.
     memory_name: Option<Vec<u8>>,
-    /// Where an archive was unpacked; deleted with this.
+    /// Where an archive or a repository was unpacked; deleted with this.
     _unpacked: Option<WorkDir>,
 }
 
 /// A context before its ignore file is read.
 struct Opened {
     root: Dir,
-    /// The directory as the user gave it; none for an archive.
+    /// The directory as the user gave it; none for what was unpacked.
     path: Option<PathBuf>,
     unpacked: Option<WorkDir>,
-    /// The text, where the stream of the context was a Dockerfile.
-    text: Option<Vec<u8>>,
+    /// The text and its name, where what should be the context was a Dockerfile.
+    text: Option<(String, Vec<u8>)>,
+}
+
+/// What of a request says where a build comes from.
+pub(crate) struct Given {
+    pub(crate) context: ContextSource,
+    pub(crate) contexts: BTreeMap<String, NamedContextSource>,
+    pub(crate) dockerfile: DockerfileSource,
+}
+
+/// With what contexts on the network are fetched.
+#[derive(Clone, Copy)]
+struct Fetching<'a> {
+    engine: &'a Engine,
+    lease: &'a Lease,
+    grants: &'a Grants,
+    events: Report<'a>,
 }
 
 impl Source {
-    /// Opens `context` and reads `dockerfile`.
+    /// Opens the contexts and reads the Dockerfile.
     pub(crate) fn open(
         engine: &Engine,
         lease: &Lease,
-        context: ContextSource,
-        dockerfile: DockerfileSource,
+        given: Given,
+        (grants, events): (&Grants, Report<'_>),
     ) -> Result<Self, EngineError> {
-        let mut opened = match context {
+        let fetching = Fetching { engine, lease, grants, events };
+        let mut opened = match given.context {
             ContextSource::Directory(path) => {
                 Opened { root: open_context_dir(&path)?, path: Some(path), unpacked: None, text: None }
             }
-            ContextSource::Stream(stream) => open_stream(engine, lease, stream)?,
+            ContextSource::Stream(stream) => open_stream(engine, lease, stream, "-")?,
+            ContextSource::Git(source) => fetching.repository(&source)?,
+            ContextSource::Url(url) => {
+                let content = fetching.file(&url)?;
+                open_stream(engine, lease, content, &shown(&url))?
+            }
         };
-        let (name, bytes, beside) = read_dockerfile(&mut opened, dockerfile)?;
+        let (name, bytes, beside) = read_dockerfile(&mut opened, given.dockerfile, fetching)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..offset].split(|&byte| byte == b'\n').count();
             EngineError::request(format!("`{name}` is not UTF-8 text: line {line} has a byte that is none"), None)
         })?;
         let ignored = read_ignore(&opened, beside)?;
-        let ignore = ignored.as_ref().map(|ignored| ignored.rules.clone());
+        let mut files = vec![Files::open(engine, opened, ignored.as_ref())?];
+        let named = open_named(engine, given.contexts, &mut files)?;
+        Ok(Self { name, text, ignored, named, files })
+    }
+
+    /// Returns the files of a context that the plan knows.
+    pub(crate) fn context(&self, context: ContextId) -> &Context {
+        let index = usize::try_from(context.0).unwrap_or(usize::MAX);
+        &self.files.get(index).expect("the plan knows only the contexts that were opened").context
+    }
+
+    /// Saves what was learned about the contexts' files. Losing it costs time only, so nothing fails for it.
+    pub(crate) fn save_memory(&self, engine: &Engine) {
+        let Ok(directory) = engine.store_dir(engine.store.context_rel_path()) else { return };
+        for files in &self.files {
+            if let Some(name) = &files.memory_name {
+                drop(files.context.memory().save(&directory, name));
+            }
+        }
+    }
+}
+
+impl Files {
+    fn open(engine: &Engine, opened: Opened, ignored: Option<&Ignored>) -> Result<Self, EngineError> {
         let now = Time { seconds: (engine.settings.now)(), nanoseconds: 0 };
         let (memory, memory_name) = load_memory(engine, opened.path.as_deref(), now)?;
-        let context = Context::open(opened.root, ignore, memory);
-        Ok(Self { name, text, context, ignored, memory_name, _unpacked: opened.unpacked })
+        let rules = ignored.map(|ignored| ignored.rules.clone());
+        let context = Context::open(opened.root, rules, memory);
+        Ok(Self { context, memory_name, _unpacked: opened.unpacked })
+    }
+}
+
+/// Opens the named directories, in the order of their names, and says what all names are to the plan.
+fn open_named(
+    engine: &Engine,
+    given: BTreeMap<String, NamedContextSource>,
+    files: &mut Vec<Files>,
+) -> Result<Named, EngineError> {
+    let mut named = Named::default();
+    for (name, source) in given {
+        let known = match source {
+            NamedContextSource::Directory(path) => {
+                let root = open_named_dir(&name, &path)?;
+                let opened = Opened { root, path: Some(path), unpacked: None, text: None };
+                let ignored = read_ignore(&opened, None)?;
+                files.push(Files::open(engine, opened, ignored.as_ref())?);
+                let number = u32::try_from(files.len() - 1).unwrap_or(u32::MAX);
+                NamedContext::Local(ContextId(number))
+            }
+            NamedContextSource::Image(reference) => NamedContext::Image(reference),
+            NamedContextSource::OciLayout(layout) => {
+                let reference = layout.to_string();
+                named.layouts.insert(reference.clone(), layout);
+                NamedContext::Image(reference)
+            }
+            NamedContextSource::Git(source) => NamedContext::Git(source),
+            NamedContextSource::Url(url) => NamedContext::Http(url),
+            NamedContextSource::Target(stage) => NamedContext::Stage(stage),
+        };
+        named.contexts.insert(context_name(&name), known);
+    }
+    Ok(named)
+}
+
+fn open_named_dir(name: &str, path: &Path) -> Result<Dir, EngineError> {
+    let metadata = std::fs::metadata(path).map_err(|source| EngineError::io("open the named context", path, source))?;
+    if !metadata.is_dir() {
+        let message = format!("the named context `{name}` is `{}`, which is not a directory", path.display());
+        return Err(EngineError::request(message, None));
+    }
+    open_user_dir(path)
+}
+
+impl Fetching<'_> {
+    fn repository(self, source: &GitSource) -> Result<Opened, EngineError> {
+        let Self { engine, lease, grants, events } = self;
+        let resolved = engine.resolve_commit(lease, source, grants, events)?;
+        let work = lease.work_dir()?;
+        engine.check_out(lease, source, &resolved, &work, (grants, events))?;
+        let root = engine.store_dir(&work.diff_rel_path())?;
+        Ok(Opened { root, path: None, unpacked: Some(work), text: None })
     }
 
-    /// Returns the files of a context. There is only the build context.
-    pub(crate) fn context(&self, context: ContextId) -> &Context {
-        assert_eq!(context, ContextId::MAIN, "the plan knows no other context");
-        &self.context
-    }
-
-    /// Saves what was learned about the context's files. Losing it costs time only, so nothing fails for it.
-    pub(crate) fn save_memory(&self, engine: &Engine) {
-        if let Some(name) = &self.memory_name
-            && let Ok(directory) = engine.store_dir(engine.store.context_rel_path())
-        {
-            drop(self.context.memory().save(&directory, name));
+    fn file(self, url: &str) -> Result<Box<dyn Read + Send>, EngineError> {
+        let Self { engine, lease, grants, events } = self;
+        let mut file = engine.examine_file(lease, url, grants, events)?;
+        if lease.blob(&file.digest)?.is_none() {
+            file = engine.fetch_file(lease, url, Some(file.digest), grants, events)?;
         }
+        Ok(Box::new(engine.store.open_blob(&file.digest)?))
     }
 }
 
@@ -102,7 +231,15 @@ fn open_context_dir(path: &Path) -> Result<Dir, EngineError> {
 }
 
 /// A stream is a Dockerfile unless it is an archive.
-fn open_stream(engine: &Engine, lease: &Lease, stream: Box<dyn Read + Send>) -> Result<Opened, EngineError> {
+///
+/// What could not be unpacked is an error, and never taken for the other kind: half of an archive may be there already.
+fn open_stream(
+    engine: &Engine,
+    lease: &Lease,
+    stream: Box<dyn Read + Send>,
+    name: &str,
+) -> Result<Opened, EngineError> {
+    let from = if name == "-" { "standard input" } else { name };
     let work = lease.work_dir()?;
     let root = engine.store_dir(&work.diff_rel_path())?;
     let mut stream = stream;
@@ -111,20 +248,21 @@ fn open_stream(engine: &Engine, lease: &Lease, stream: Box<dyn Read + Send>) -> 
         .by_ref()
         .take(HEAD_BYTES)
         .read_to_end(&mut head)
-        .map_err(|source| EngineError::io("read the context from", "standard input", source))?;
+        .map_err(|source| EngineError::io("read the context from", from, source))?;
     let is_archive = stave_tree::unpack::is_archive(&head);
     let mut whole = Cursor::new(head).chain(stream);
     if is_archive {
-        confined::extract(engine, &root, &mut whole, "the context on standard input")?;
+        let what = if name == "-" { "the context on standard input".to_owned() } else { format!("the context {name}") };
+        confined::extract(engine, &root, &mut whole, &what)?;
         return Ok(Opened { root, path: None, unpacked: Some(work), text: None });
     }
     let mut text = Vec::new();
     whole
         .take(TEXT_BYTES_MAX + 1)
         .read_to_end(&mut text)
-        .map_err(|source| EngineError::io("read the Dockerfile from", "standard input", source))?;
-    check_size("-", text.len())?;
-    Ok(Opened { root, path: None, unpacked: Some(work), text: Some(text) })
+        .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
+    check_size(name, text.len())?;
+    Ok(Opened { root, path: None, unpacked: Some(work), text: Some((name.to_owned(), text)) })
 }
 
 /// Enough to tell an archive from a text.
@@ -142,27 +280,29 @@ fn check_size(name: &str, bytes: usize) -> Result<(), EngineError> {
 fn read_dockerfile(
     opened: &mut Opened,
     source: DockerfileSource,
+    fetching: Fetching<'_>,
 ) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
     match source {
         DockerfileSource::Default => match opened.text.take() {
-            Some(text) => Ok(("-".to_owned(), text, None)),
+            Some((name, text)) => Ok((name, text, None)),
             None => read_default(opened),
         },
         DockerfileSource::Stream(stream) => {
-            if opened.text.is_some() {
-                return Err(EngineError::request("the context and the Dockerfile cannot both be standard input", None));
+            if let Some((name, _)) = &opened.text {
+                return Err(two_files(name, "standard input"));
             }
-            let mut text = Vec::new();
-            stream
-                .take(TEXT_BYTES_MAX + 1)
-                .read_to_end(&mut text)
-                .map_err(|source| EngineError::io("read the Dockerfile from", "standard input", source))?;
-            check_size("-", text.len())?;
-            Ok(("-".to_owned(), text, None))
+            read_stream(stream, "-", "standard input")
+        }
+        DockerfileSource::Url(url) => {
+            let shown = shown(&url);
+            if let Some((name, _)) = &opened.text {
+                return Err(two_files(name, &shown));
+            }
+            read_stream(fetching.file(&url)?, &shown, &shown)
         }
         DockerfileSource::Path(path) if opened.text.is_some() => {
-            let message = format!("standard input is a Dockerfile, and `{}` another one", path.display());
-            Err(EngineError::request(message, Some("Leave out `-f`, or give an archive on standard input.")))
+            let name = opened.text.as_ref().map_or("-", |(name, _)| name);
+            Err(two_files(name, &path.display().to_string()))
         }
         DockerfileSource::Path(path) => {
             let name = path.display().to_string();
@@ -182,6 +322,32 @@ fn read_dockerfile(
             }
         }
     }
+}
+
+/// The context was a Dockerfile, and another one is given.
+fn two_files(context: &str, other: &str) -> EngineError {
+    if context == "-" && other == "standard input" {
+        return EngineError::request("the context and the Dockerfile cannot both be standard input", None);
+    }
+    let (context, shown) =
+        if context == "-" { ("standard input", "standard input") } else { (context, "that address") };
+    let message = format!("{context} is a Dockerfile, and `{other}` another one");
+    EngineError::request(message, Some(&format!("Leave out `-f`, or give an archive on {shown}.")))
+}
+
+/// Reads a Dockerfile that is no file of the context; there is no ignore file beside it.
+fn read_stream(
+    stream: Box<dyn Read + Send>,
+    name: &str,
+    from: &str,
+) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
+    let mut text = Vec::new();
+    stream
+        .take(TEXT_BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
+    check_size(name, text.len())?;
+    Ok((name.to_owned(), text, None))
 }
 
 /// Where `<Dockerfile>.dockerignore` would be.

@@ -10,7 +10,8 @@ use stave_fetch::{GitAccess, GitError};
 use stave_graph::GitSource;
 use stave_graph::remote::{AddressPlace, parse_git};
 use stave_http::Secret;
-use support::{Bench, Repository, daemon, dumb_http};
+use stave_testkit::git::{self, Repository};
+use support::Bench;
 
 fn source(address: &str) -> GitSource {
     parse_git(address, AddressPlace::Context).expect("it is a Git address").expect("it is valid").into_source()
@@ -36,7 +37,7 @@ fn read(folder: &Path, name: &str) -> String {
 fn a_branch_a_tag_and_a_commit_are_checked_out() {
     let bench = Bench::new();
     let repository = repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let first = repository.rev("v1^{commit}");
     for (fragment, content) in [
         ("", "later"),
@@ -61,7 +62,7 @@ fn a_branch_a_tag_and_a_commit_are_checked_out() {
 fn a_directory_of_a_repository_is_all_that_is_there() {
     let bench = Bench::new();
     repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let files = bench.fetch(&source(&format!("{}/r.git#v1:sub", server.url))).expect("it is there");
     assert_eq!(Bench::names(&files), ["b", "c", "c/d"]);
     let error = bench.fetch(&source(&format!("{}/r.git#v1:sub/x", server.url))).expect_err("it is not there");
@@ -75,10 +76,10 @@ fn a_directory_of_a_repository_is_all_that_is_there() {
 fn a_repository_that_is_kept_is_clean() {
     let bench = Bench::new();
     let repository = repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let files = bench.fetch(&source(&format!("{}/r.git?tag=v1&keep-git-dir=1", server.url))).expect("it is there");
-    assert_eq!(bench.git_in(&files, &["status", "--porcelain"]), "");
-    assert_eq!(bench.git_in(&files, &["rev-parse", "HEAD"]), repository.rev("v1^{commit}"));
+    assert_eq!(Bench::git_in(&files, &["status", "--porcelain"]), "");
+    assert_eq!(Bench::git_in(&files, &["rev-parse", "HEAD"]), repository.rev("v1^{commit}"));
     assert!(!files.join(".git/hooks").exists() && !files.join(".git/FETCH_HEAD").exists());
 }
 
@@ -87,7 +88,7 @@ fn a_repository_that_is_kept_is_clean() {
 fn a_checksum_is_that_of_the_commit_or_of_the_tag() {
     let bench = Bench::new();
     let repository = repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let (commit, tag) = (repository.rev("v1^{commit}"), repository.rev("v1"));
     for checksum in [&commit, &commit[..7], &tag] {
         bench.fetch(&source(&format!("{}/r.git?tag=v1&checksum={checksum}", server.url))).expect("it is this one");
@@ -101,7 +102,7 @@ fn a_checksum_is_that_of_the_commit_or_of_the_tag() {
 fn a_reference_that_is_not_there_is_said_so() {
     let bench = Bench::new();
     repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let error = bench.fetch(&source(&format!("{}/r.git#nothing", server.url))).expect_err("there is none");
     assert!(error.to_string().ends_with("has no branch, tag or commit `nothing`"), "{error}");
     let error = bench.fetch(&source(&format!("{}/other.git", server.url))).expect_err("there is no repository");
@@ -113,7 +114,7 @@ fn a_server_that_only_has_files_is_enough() {
     let bench = Bench::new();
     let repository = repository(&bench);
     repository.git(&["update-server-info"]);
-    let server = dumb_http(&bench, |_| None);
+    let server = git::files(&bench.served(), |_| None);
     let files = bench.fetch(&source(&format!("{}/r.git#v1", server.url()))).expect("it is there");
     assert_eq!(read(&files, "a"), "1");
 }
@@ -122,7 +123,7 @@ fn a_server_that_only_has_files_is_enough() {
 fn the_times_of_files_can_be_those_of_the_commit() {
     let bench = Bench::new();
     repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     let files = bench.fetch(&source(&format!("{}/r.git?mtime=commit", server.url))).expect("it is there");
     let time = |name: &str| files.join(name).metadata().expect("it is there").mtime();
     assert_eq!((time("a"), time("sub"), time("")), (1_700_000_000, 1_700_000_000, 1_700_000_000));
@@ -134,7 +135,7 @@ fn submodules_are_fetched_unless_nobody_wants_them() {
     let inner = bench.repository("inner.git");
     inner.file("x", "inner").commit("inner");
     let outer = repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     outer.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../inner.git", "deep/inner"]);
     outer.commit("with a submodule");
     let files = bench.fetch(&source(&format!("{}/r.git", server.url))).expect("it is there");
@@ -151,7 +152,7 @@ fn a_submodule_is_never_a_file_of_this_machine() {
     let secret = bench.repository("secret.git");
     secret.file("password", "sentinel").commit("secret");
     let outer = repository(&bench);
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     for url in [format!("file://{}", secret.path().display()), secret.path().display().to_string()] {
         outer.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "--force", &url, "inner"]);
         outer.commit("with a submodule");
@@ -169,7 +170,7 @@ fn nothing_that_a_repository_names_is_run() {
     let marker = bench.path("marker");
     let outer = repository(&bench);
     outer.file(".gitattributes", "a filter=evil diff=evil\n");
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     outer.commit("attributes");
     // What the user has configured is no more in force than what the repository says.
     bench.home(&format!(
@@ -189,7 +190,7 @@ fn a_link_in_the_way_to_the_directory_is_not_followed() {
     symlink("/", outer.path().join("proj")).expect("the link can be made");
     symlink("sub", outer.path().join("near")).expect("the link can be made");
     outer.commit("links");
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     for subdir in ["proj", "proj/etc", "near", "near/c"] {
         let error = bench.fetch(&source(&format!("{}/r.git#main:{subdir}", server.url))).expect_err("a link");
         assert!(error.to_string().contains("is a symbolic link"), "{error}");
@@ -206,7 +207,7 @@ fn what_the_server_calls_its_head_is_never_an_argument() {
     fs::write(outer.path().join(".git/packed-refs"), format!("{head} {evil}\n")).expect("it can be written");
     fs::write(outer.path().join(".git/HEAD"), format!("ref: {evil}\n")).expect("it can be written");
     outer.run("rm -rf .git/refs/heads && mkdir .git/refs/heads");
-    let server = daemon(&bench);
+    let server = git::daemon(&bench.served());
     // Whether it works is up to `git`; what matters is what is run.
     match bench.fetch(&source(&format!("{}/r.git", server.url))) {
         Ok(files) => assert_eq!(read(&files, "a"), "later"),
@@ -232,7 +233,7 @@ fn a_token_opens_a_private_repository_and_stays_out_of_it() {
     let bench = Bench::new();
     let repository = repository(&bench);
     repository.git(&["update-server-info"]);
-    let server = dumb_http(&bench, |request| {
+    let server = git::files(&bench.served(), |request| {
         let known = request.header("authorization") == Some("basic aHVudGVyMg==");
         (!known).then(|| stave_testkit::http::Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
     });

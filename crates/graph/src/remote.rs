@@ -218,6 +218,24 @@ pub fn redacted(url: &str) -> String {
     replace_credentials(url, "xxxxx", "xxxxx:xxxxx")
 }
 
+/// Returns `text`, in which there may be addresses, with all of them [`redacted`].
+#[must_use]
+pub fn redacted_text(text: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(colon) = rest.find("://") {
+        let letters = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
+        let start = rest[..colon].rfind(|char| !letters(char)).map_or(0, |at| at + 1);
+        let start = if rest.is_char_boundary(start) { start } else { colon };
+        let ends = |char: char| char.is_whitespace() || "\"',]".contains(char);
+        let end = rest[colon..].find(ends).map_or(rest.len(), |length| colon + length);
+        out.push_str(&rest[..start]);
+        out.push_str(&redacted(&rest[start..end]));
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Returns `url` without user and password, so that the same place is the same text whoever asks.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {

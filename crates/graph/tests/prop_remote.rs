@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use stave_graph::remote::{
-    AddressPlace, GitAddressError, UNNAMED, file_name, is_http, parse_git, redacted, without_credentials,
+    AddressPlace, GitAddressError, UNNAMED, file_name, is_http, parse_git, redacted, redacted_text, without_credentials,
 };
 use stave_graph::{GitSource, GitTime};
 
@@ -202,6 +202,9 @@ fn credentials_are_neither_shown_nor_part_of_a_place() {
     assert_eq!(redacted("ssh://git:tok@h/a"), "ssh://git:xxxxx@h/a");
     assert_eq!(redacted("git@h:a"), "git@h:a");
     assert_eq!(redacted("http://h/a@b"), "http://h/a@b");
+    let line = "ADD [\"http://me:tok@h/a\", '--x=ssh://git:tok@h/b'] https://tok@h a@b é://c";
+    let shown = "ADD [\"http://xxxxx:xxxxx@h/a\", '--x=ssh://git:xxxxx@h/b'] https://xxxxx@h a@b é://c";
+    assert_eq!(redacted_text(line), shown);
     let shown = format!("{:?}", parsed("https://user:tok@h/a.git"));
     assert!(!shown.contains("tok"), "{shown}");
 }
@@ -218,6 +221,7 @@ proptest! {
 
     #[test]
     fn whatever_is_parsed_can_be_given_to_a_program(text in any_address()) {
+        prop_assert!(text.contains("://") || redacted_text(&text) == text);
         let _shown = (is_http(&text), redacted(&text), without_credentials(&text));
         let name = file_name(&text);
         prop_assert!(!name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']));

@@ -212,8 +212,10 @@ impl<R: Clone> Solver<R> {
                 self.states[node.index()] = State::LookingUp;
                 self.unanswered += 1;
                 actions.push(Action::LookUp { node, key: self.known_key(node) });
+            } else if self.await_inputs(node) == 0 {
+                // What is on the network has no inputs: nothing will ever wake it.
+                self.enqueue(node);
             } else {
-                self.await_inputs(node);
                 open.extend(self.graph.op(node).inputs());
             }
         }

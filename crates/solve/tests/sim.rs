@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stave_graph::{ContextId, Copy, CopySource, Graph, MakeDir, NodeId, Op, Origin, TreeDigest};
+use stave_graph::{ContextId, Copy, CopySource, Graph, Http, MakeDir, NodeId, Op, Origin, TreeDigest};
 use stave_solve::{Action, Event, Options, Outcome, Solver, Status};
 
 /// `SplitMix64`: small, and the same on every machine.
@@ -46,7 +46,9 @@ fn any_world(random: &mut Random) -> World {
     for number in 0..=random.below(25) {
         let any = |random: &mut Random| nodes[random.below(nodes.len())];
         let parent = any(random);
-        let op = if random.chance(50) {
+        let op = if random.chance(10) {
+            Op::Http(Http { url: String::new(), name: number.to_string(), checksum: None })
+        } else if random.chance(50) {
             Op::MakeDir(MakeDir { parent, path: format!("/{number}"), owner: String::new() })
         } else {
             let sources = (0..=random.below(2)).map(|_| {

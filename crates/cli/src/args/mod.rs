@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
-    AllowArg, Answer, BuildArgs, ContextArg, HostArg, NetworkMode, OutputArg, OutputKind, ProgressMode, SecretArg,
-    SecretPlace, SshArg, VariableArg, is_remote,
+    AllowArg, Answer, BuildArgs, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind, ProgressMode,
+    SecretArg, SecretPlace, SshArg, VariableArg,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{

@@ -173,7 +173,6 @@ fn what_was_asked_and_is_not_there_is_a_mistake_of_the_caller() {
     bench.run(["build", "nowhere"]).exit(2).complains("nowhere");
     bench.run(["build", "-f", "Nofile", "."]).exit(2).complains("Nofile");
     bench.run(["build", "--target", "noo", "."]).exit(2).complains("noo");
-    bench.run(["build", "https://example.com/x.git"]).exit(2).complains("not supported by stave yet");
     bench.run(["build", "--platform", "amd64/linux/v1/x", "."]).exit(2).complains("is not a platform");
     bench.run(["build", "-t", "UPPER", "."]).exit(2).complains("UPPER");
     bench.run(["build", "--secret", "id=x", "."]).exit(2).complains("cannot read the secret `x`");

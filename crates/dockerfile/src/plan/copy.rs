@@ -1,6 +1,6 @@
 //! Lowers `COPY` and `ADD`.
 
-use stave_graph::remote::{AddressPlace, file_name, is_http, parse_git};
+use stave_graph::remote::{AddressPlace, file_name, is_http, parse_git, redacted};
 use stave_graph::{self as graph, ContextId, CopySource, Http, Merge, MountSource, Op, Unpack};
 use stave_oci::user::UserText;
 use stave_oci::{BlobDigest, ModeChange};
@@ -286,7 +286,7 @@ fn created_by(common: &Common) -> String {
     words.extend(common.parents.then(|| "--parents".to_owned()));
     words.extend(common.chown.as_ref().map(|owner| format!("--chown={owner}")));
     words.extend(common.chmod.as_ref().map(|mode| format!("--chmod={mode}")));
-    words.extend(common.paths.iter().map(|(path, _)| path.clone()));
+    words.extend(common.paths.iter().map(|(path, _)| redacted(path)));
     words.extend(common.inline.iter().map(|(name, _)| format!("<<{name}")));
     words.extend([common.dest.clone(), "# buildkit".to_owned()]);
     words.join(" ")

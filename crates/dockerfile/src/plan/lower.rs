@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stave_graph::remote::file_name;
+use stave_graph::remote::{file_name, redacted_text};
 use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
 use stave_pattern::literal;
 
@@ -11,7 +11,7 @@ use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
 use super::words::{body, word, words};
-use super::{BaseRequest, Facts, PlanOptions, Step, codes};
+use super::{BaseRequest, Facts, NamedContext, PlanOptions, Step, codes};
 use crate::ast::{Dockerfile, Instruction, InstructionKind};
 use crate::check;
 use crate::diagnostic::Diagnostic;
@@ -93,7 +93,7 @@ impl Lowering<'_> {
     }
 
     fn step(&mut self, index: usize, node: NodeId, line: &Text, span: Span) {
-        let title = line.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
+        let title = redacted_text(&line.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
         let stage = stages::label(self.file, index);
         self.steps.push(Step { node, stage, number: 0, of: 0, title, span });
     }
@@ -115,7 +115,7 @@ impl Lowering<'_> {
                 return Some(child);
             }
             Place::Image(reference) => {
-                if !stages::is_image(self.file, reference, span, index, &mut self.diagnostics) {
+                if !self.is_image(reference, span, index) {
                     return None;
                 }
                 let platform = platform.as_ref().unwrap_or(&self.options.platform).clone();
@@ -202,6 +202,14 @@ impl Lowering<'_> {
     }
 
     /// The files that `--from` means, written at `span` in stage `stage`.
+    /// Whether `reference` can be the name of an image. What the caller gives a name is his own business: it may be one
+    /// of a layout, which no image can have.
+    fn is_image(&mut self, reference: &str, span: Span, stage: usize) -> bool {
+        let given = |context: &NamedContext| matches!(context, NamedContext::Image(given) if given == reference);
+        self.options.contexts.values().any(given)
+            || stages::is_image(self.file, reference, span, stage, &mut self.diagnostics)
+    }
+
     pub(super) fn files(&mut self, place: &Place, stage: usize, span: Span) -> Option<MountSource> {
         Some(MountSource::Tree(match place {
             Place::Scratch => return Some(MountSource::Empty),
@@ -210,7 +218,7 @@ impl Lowering<'_> {
             Place::Git(source) => self.git(source, span),
             Place::Http(url) => self.http_files(url, span),
             Place::Image(reference) => {
-                if !stages::is_image(self.file, reference, span, stage, &mut self.diagnostics) {
+                if !self.is_image(reference, span, stage) {
                     return None;
                 }
                 let platform = self.options.platform.clone();

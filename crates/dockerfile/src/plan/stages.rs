@@ -221,6 +221,7 @@ fn named_context<'a>(options: &'a PlanOptions, name: &str, platform: &Platform) 
 fn context_place(file: &Dockerfile, context: &NamedContext, span: Span) -> Result<Place, Box<Diagnostic>> {
     Ok(match context {
         NamedContext::Local(context) => Place::Local(*context),
+        NamedContext::Image(reference) if reference == "scratch" => Place::Scratch,
         NamedContext::Image(reference) => Place::Image(reference.clone()),
         NamedContext::Git(source) => Place::Git(source.clone()),
         NamedContext::Http(url) => Place::Http(url.clone()),

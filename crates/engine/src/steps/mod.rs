@@ -6,10 +6,12 @@ mod cache_mount;
 pub(crate) mod copy;
 mod devices;
 pub(crate) mod exec;
+pub(crate) mod git;
 mod group;
+pub(crate) mod http;
 pub(crate) mod make_dir;
 mod mounts;
-mod secret;
+pub(crate) mod secret;
 mod ssh;
 
 use std::fs::Permissions;

@@ -20,20 +20,21 @@ use super::CallArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
-pub(crate) use value::{ContextArg, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg, is_remote};
+pub(crate) use value::{ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "one for each flag, with its name")]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BuildArgs {
-    /// The context: a directory, or `-` to read a tar archive or a Dockerfile from standard input
+    /// The context: a directory, the address of a Git repository or of an archive, or `-` to read a tar archive or a
+    /// Dockerfile from standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: PathBuf,
     /// Name of the result, `name` or `name:tag`; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<Reference>,
-    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` reads it from standard input
+    /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; `-` reads it from standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Value of an ARG; without `=VALUE` it is taken from the environment; may be given several times
@@ -43,7 +44,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "build-arg-file", value_name = "FILE")]
     pub(crate) build_arg_files: Vec<PathBuf>,
     /// Files by a name for FROM, `COPY --from` and mounts: a directory, `docker-image://NAME`,
-    /// `oci-layout://DIR[:TAG]`, `target:STAGE`, or the address of a Git repository or an archive
+    /// `oci-layout://DIR[:TAG][@DIGEST]`, `target:STAGE`, or the address of a Git repository or an archive
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     pub(crate) contexts: Vec<ContextArg>,
     /// Stage to build, by name or number [default: the last]
@@ -136,6 +137,8 @@ Examples:
   stave build --build-arg VERSION=1.2 .          Set an ARG
   stave build - < Dockerfile                     A Dockerfile without a context
   tar c . | stave build -                        The context as a tar archive
+  stave build https://h/app.git#main:sub         A directory of a branch of a Git repository
+  stave build --build-context base=../base .     A directory that `COPY --from=base` can read
   stave build -q . | xargs stave run --rm        Only the image's id goes to standard output
   stave build --check .                          What is seldom meant in the Dockerfile
   stave build --secret id=token,env=TOKEN .      For `RUN --mount=type=secret,id=token`

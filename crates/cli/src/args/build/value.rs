@@ -253,6 +253,6 @@ impl FromStr for ContextArg {
 }
 
 /// Whether the text is an address on the network and no path.
-pub(crate) fn is_remote(text: &str) -> bool {
+fn is_remote(text: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@", "github.com/"].iter().any(|start| text.starts_with(start))
 }

@@ -5,13 +5,14 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, Destination, DockerfileSource, Output, PullPolicy, RunDefaults, Ulimit,
+    BuildRequest, ContextSource, Destination, DockerfileSource, NamedContextSource, Output, PullPolicy, RunDefaults,
+    Ulimit,
 };
 use stave_oci::Reference;
 
 use super::grants;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
-use crate::args::{BuildArgs, ContextArg, HostArg, OutputArg, OutputKind, is_remote};
+use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,7 +23,6 @@ pub(super) fn request(
     notes: &mut Vec<String>,
 ) -> Result<BuildRequest, Failure> {
     let (context, dockerfile) = sources(args.context, args.file)?;
-    refuse_contexts(&args.contexts)?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
@@ -34,6 +34,7 @@ pub(super) fn request(
     let keep = keeps(&args.outputs) || args.load || args.push;
     Ok(BuildRequest {
         context,
+        contexts: contexts(args.contexts)?,
         dockerfile,
         tags: unique(tags),
         source_date_epoch,
@@ -88,7 +89,7 @@ fn sources(context: PathBuf, file: Option<PathBuf>) -> Result<(ContextSource, Do
         }
         (true, file) => {
             refuse_terminal_input()?;
-            let dockerfile = file.map_or(DockerfileSource::Default, DockerfileSource::Path);
+            let dockerfile = file.map_or(DockerfileSource::Default, dockerfile_at);
             Ok((ContextSource::Stream(Box::new(std::io::stdin())), dockerfile))
         }
         (false, file) => {
@@ -97,10 +98,10 @@ fn sources(context: PathBuf, file: Option<PathBuf>) -> Result<(ContextSource, Do
                     refuse_terminal_input()?;
                     DockerfileSource::Stream(Box::new(std::io::stdin()))
                 }
-                Some(file) => DockerfileSource::Path(file),
+                Some(file) => dockerfile_at(file),
                 None => DockerfileSource::Default,
             };
-            Ok((directory(context)?, dockerfile))
+            Ok((context_at(context)?, dockerfile))
         }
     }
 }
@@ -113,19 +114,33 @@ fn refuse_terminal_input() -> Result<(), Failure> {
     Ok(())
 }
 
-fn directory(path: PathBuf) -> Result<ContextSource, Failure> {
-    let text = path.to_string_lossy();
-    if is_remote(&text) && !path.exists() {
-        return Err(Failure::usage(format!("the context `{text}` is remote, which is not supported by stave yet"))
-            .with_hint("Fetch it first, and give its directory."));
+/// Returns what the context is: a directory that is there comes before an address that looks the same.
+fn context_at(path: PathBuf) -> Result<ContextSource, Failure> {
+    match path.to_str().filter(|_| !path.is_dir()).and_then(ContextSource::of_address) {
+        Some(remote) => remote.map_err(Failure::from),
+        None => Ok(ContextSource::Directory(path)),
     }
-    Ok(ContextSource::Directory(path))
 }
 
-fn refuse_contexts(contexts: &[ContextArg]) -> Result<(), Failure> {
-    let Some(ContextArg { name, place }) = contexts.first() else { return Ok(()) };
-    let message = format!("`--build-context {name}=...` is not supported by stave yet ({place:?})");
-    Err(Failure::usage(message).with_hint("Copy what it holds into the context."))
+/// Returns what `-f` names: a file that is there comes before an address that looks the same.
+fn dockerfile_at(path: PathBuf) -> DockerfileSource {
+    let remote = path.to_str().filter(|_| !path.exists()).and_then(DockerfileSource::of_address);
+    remote.unwrap_or(DockerfileSource::Path(path))
+}
+
+/// Returns what names stand for; of a name that is given twice, the last.
+fn contexts(given: Vec<ContextArg>) -> Result<BTreeMap<String, NamedContextSource>, Failure> {
+    let source = |place| match place {
+        ContextPlace::Image(name) => NamedContextSource::parse(&format!("docker-image://{name}")),
+        ContextPlace::Layout(layout) => NamedContextSource::parse(&format!("oci-layout://{layout}")),
+        ContextPlace::Stage(name) => Ok(NamedContextSource::Target(name)),
+        ContextPlace::Remote(address) => NamedContextSource::parse(&address),
+        ContextPlace::Directory(path) => match path.to_str() {
+            Some(text) => NamedContextSource::parse(text),
+            None => Ok(NamedContextSource::Directory(path)),
+        },
+    };
+    given.into_iter().map(|ContextArg { name, place }| Ok((name, source(place)?))).collect()
 }
 
 /// Returns the time that `SOURCE_DATE_EPOCH` names.

@@ -1,0 +1,39 @@
+//! A commit of a Git repository, as a layer with its files.
+
+use stave_fetch::Resolved;
+use stave_graph::{Git, TreeDigest};
+use stave_store::{LayerId, Lease};
+
+use crate::build::Report;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::request::Grants;
+
+/// Finds the commit; the digest is of its name.
+pub(crate) fn digest(
+    engine: &Engine,
+    lease: &Lease,
+    operation: &Git,
+    grants: &Grants,
+    events: Report<'_>,
+) -> Result<(TreeDigest, Resolved), EngineError> {
+    let resolved = engine.resolve_commit(lease, &operation.source, grants, events)?;
+    Ok((TreeDigest::of(resolved.commit.as_bytes()), resolved))
+}
+
+/// Makes the layer of the files of `known`, the commit that was found.
+pub(crate) fn run(
+    engine: &Engine,
+    lease: &Lease,
+    operation: &Git,
+    known: Option<Resolved>,
+    (grants, events): (&Grants, Report<'_>),
+) -> Result<LayerId, EngineError> {
+    let resolved = match known {
+        Some(resolved) => resolved,
+        None => engine.resolve_commit(lease, &operation.source, grants, events)?,
+    };
+    let work = lease.work_dir()?;
+    engine.check_out(lease, &operation.source, &resolved, &work, (grants, events))?;
+    Ok(lease.publish_layer(work, None)?)
+}
