@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
 use stave_testkit::fixtures::with_busybox;
-use stave_testkit::{Bench, LoopbackRegistry};
+use stave_testkit::{Bench, LoopbackRegistry, needs};
 
 /// A row of one of the page's tables: the options in its first cell, and all its cells.
 struct Row {
@@ -357,4 +359,60 @@ fn the_time_of_an_image_is_an_option_an_argument_or_a_variable() {
         "1970-01-01T00:00:02Z 2"
     );
     bench.run(["build", "--source-date-epoch", "now", "."]).exit(2).complains("SOURCE_DATE_EPOCH is `now`");
+}
+
+/// B019: without more than its id, a secret is a variable of that name, or else a file.
+#[test]
+fn a_secret_that_is_only_named_is_looked_for() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.set("TOKEN", "variable").file("token", "file").file("TOKEN", "not this");
+    bench.file(
+        "Dockerfile",
+        "FROM busybox\nRUN --mount=type=secret,id=TOKEN --mount=type=secret,id=token cat /run/secrets/TOKEN /run/secrets/token > /r\n",
+    );
+    bench.run(["build", "-o", "out", "--secret", "id=TOKEN", "--secret=id=token", "."]).success();
+    assert_eq!(fs::read_to_string(bench.work().join("out/r")).expect("made"), "variablefile");
+    let empty = bench.run(["build", "--secret", "id=a,env=NOWHERE", "."]);
+    empty.success().complains("note: the secret `a` is empty: the variable `NOWHERE` is not set\n");
+    bench.run(["build", "--secret", "id=a,src=.", "."]).exit(2).complains("`.` is a directory");
+}
+
+/// T159, B020: an agent is chosen by its id; keys get one that ends with the build.
+#[test]
+fn agents_are_those_of_the_environment_of_a_path_or_of_keys() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN --mount=type=ssh,id=git,required=true test -S $SSH_AUTH_SOCK\n");
+    let socket = bench.path("socket");
+    let _listener = UnixListener::bind(&socket).expect("a writable bench");
+    let named = format!("git={}", socket.display());
+    bench.run(["build", "--ssh", &named, "."]).success();
+    bench.set("SSH_AUTH_SOCK", &socket);
+    bench.run(["build", "--no-cache", "--ssh", "git", "."]).success();
+    bench.run(["build", "--no-cache", "--ssh=default", "."]).exit(1).complains("needs SSH agent `git`");
+    let both = format!("{named},Dockerfile");
+    bench.run(["build", "--ssh", &both, "."]).exit(2).complains("`--ssh git` names a socket beside other paths");
+    let key = bench.work().join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this machine has no `ssh-keygen`");
+        return;
+    }
+    bench.run(["build", "--no-cache", "--ssh", "git=key", "."]).success();
+    bench.run(["build", "--ssh", "git=key.pub", "."]).exit(2).complains("cannot use the key `key.pub` of `--ssh git`");
+    assert_eq!(fs::read_dir(bench.path("tmp")).expect("the bench has it").count(), 0, "nothing of an agent is left");
+    for kind in ["ranges", "single"] {
+        let Some(user) = needs::user(kind) else { continue };
+        bench = bench.as_user(&user);
+        bench.run(["build", "--no-cache", "--ssh", "git=key", "."]).success();
+    }
+}
+
+/// T160: the network of the machine for all steps is also allowed to one.
+#[test]
+fn the_network_of_all_steps_is_allowed_to_each() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN --network=host true\n");
+    bench.run(["build", "--network=host", "."]).success();
+    bench.run(["build", "--network=none", "--no-cache", "."]).exit(1).complains("--allow network.host");
+    bench.run(["build", "--allow", "fs.read=/", "."]).exit(2).complains("expected `security.insecure`");
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use stave_engine::{Entitlement, Grants, SecretSource};
 
+use super::agent::KeyAgent;
 use super::variables::Surroundings;
 use crate::args::{AllowArg, NetworkMode, SecretArg, SecretPlace, SshArg};
 use crate::failure::Failure;
@@ -17,7 +18,7 @@ use crate::failure::Failure;
 /// Reference: BuildKit, `session/secrets/secretsprovider`, `MaxSecretSize`.
 const SECRET_BYTES_MAX: u64 = 500 * 1024;
 
-/// Returns all that was granted.
+/// Returns all that was granted, and the agents that must live as long as the build.
 pub(super) fn grants(
     secrets: Vec<SecretArg>,
     ssh: Vec<SshArg>,
@@ -25,13 +26,15 @@ pub(super) fn grants(
     network: NetworkMode,
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
-) -> Result<Grants, Failure> {
+) -> Result<(Grants, Vec<KeyAgent>), Failure> {
     let mut entitlements: BTreeSet<Entitlement> = allowed.iter().map(|allow| allow.0).collect();
     if network == NetworkMode::Host {
         // Who puts all steps into the network of the machine allows it to the single one.
         entitlements.insert(Entitlement::NetworkHost);
     }
-    Ok(Grants { secrets: self::secrets(secrets, surroundings, notes)?, ssh: agents(ssh, surroundings)?, entitlements })
+    let secrets = self::secrets(secrets, surroundings, notes)?;
+    let (ssh, agents) = agents(ssh, surroundings)?;
+    Ok((Grants { secrets, ssh, entitlements }, agents))
 }
 
 fn secrets(
@@ -80,8 +83,11 @@ fn checked(id: &str, path: &Path) -> Result<PathBuf, Failure> {
     absolute(path)
 }
 
-fn agents(given: Vec<SshArg>, surroundings: &Surroundings<'_>) -> Result<BTreeMap<String, Vec<PathBuf>>, Failure> {
-    let mut agents = BTreeMap::new();
+type Sockets = BTreeMap<String, Vec<PathBuf>>;
+
+/// Returns the sockets by id. Keys get an agent of their own.
+fn agents(given: Vec<SshArg>, surroundings: &Surroundings<'_>) -> Result<(Sockets, Vec<KeyAgent>), Failure> {
+    let (mut sockets_by_id, mut agents) = (BTreeMap::new(), Vec::new());
     for SshArg { id, paths } in given {
         let paths = if paths.is_empty() {
             let socket = surroundings.bytes("SSH_AUTH_SOCK").ok_or_else(|| {
@@ -103,10 +109,17 @@ fn agents(given: Vec<SshArg>, surroundings: &Surroundings<'_>) -> Result<BTreeMa
             return Err(Failure::usage(format!("`--ssh {id}` names a socket beside other paths"))
                 .with_hint("Name the socket of one agent, or keys only."));
         }
-        let paths = paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
-        agents.insert(id, paths);
+        let socket = if sockets == 0 {
+            let agent = KeyAgent::start(&id, &paths, &std::env::temp_dir())?;
+            let socket = agent.socket().to_owned();
+            agents.push(agent);
+            socket
+        } else {
+            absolute(&paths[0])?
+        };
+        sockets_by_id.insert(id, vec![socket]);
     }
-    Ok(agents)
+    Ok((sockets_by_id, agents))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -2,6 +2,7 @@
 //!
 //! Read this file, then `request`, then `grants` and `variables`, which look things up for it.
 
+mod agent;
 mod grants;
 mod request;
 mod variables;
@@ -28,12 +29,14 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let mut notes = answers(&args)?;
     if let Some(call) = asked(&args)? {
         // Nothing is built, so nothing is written.
-        let request = request::request(BuildArgs { outputs: Vec::new(), ..args }, &surroundings, &mut notes)?;
+        let (request, _agents) =
+            request::request(BuildArgs { outputs: Vec::new(), ..args }, &surroundings, &mut notes)?;
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
     let push = args.push || args.outputs.iter().any(|output| output.push);
-    let request = request::request(args, &surroundings, &mut notes)?;
+    // The agents end when this function does.
+    let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
     let names = if push { request.tags.clone() } else { Vec::new() };
     if push && names.is_empty() {
         return Err(Failure::usage("the image is to be pushed, and has no name that says where to")

@@ -10,29 +10,30 @@ use stave_engine::{
 };
 use stave_oci::Reference;
 
+use super::agent::KeyAgent;
 use super::grants;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
 use crate::failure::Failure;
 use crate::output;
 
-/// Returns the request, and adds to `notes` what the user should know about it.
+/// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
 pub(super) fn request(
     args: BuildArgs,
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
-) -> Result<BuildRequest, Failure> {
+) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
     let (context, dockerfile) = sources(args.context, args.file)?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
     }
     let source_date_epoch = source_date_epoch(&build_args)?;
-    let grants = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
+    let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
     let mut tags = args.tags;
     tags.extend(args.outputs.iter().flat_map(|output| &output.names).cloned());
     let keep = keeps(&args.outputs) || args.load || args.push;
-    Ok(BuildRequest {
+    let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
         dockerfile,
@@ -55,7 +56,8 @@ pub(super) fn request(
         grants,
         keep,
         outputs: outputs(args.outputs, args.quiet)?,
-    })
+    };
+    Ok((request, agents))
 }
 
 fn unique(names: Vec<Reference>) -> Vec<Reference> {
