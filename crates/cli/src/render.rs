@@ -99,13 +99,20 @@ pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style
     lines
 }
 
+/// Shows the lines that `labels` are on. Only these are handed on: a file can have very many lines and very many findings.
 fn snippet<'a>(name: &str, text: &'a str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let annotations = labels.iter().map(|label| {
+    let ranges: Vec<_> = labels.iter().map(|label| inside(text, label.span)).collect();
+    let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+    let last = ranges.iter().map(|range| range.end).max().unwrap_or_default();
+    let from = text[..first].rfind('\n').map_or(0, |at| at + 1);
+    let to = text[last..].find('\n').map_or(text.len(), |at| last + at + 1);
+    let line = 1 + text[..from].matches('\n').count();
+    let annotations = labels.iter().zip(ranges).map(|(label, range)| {
         let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let annotation = kind.span(inside(text, label.span));
+        let annotation = kind.span(range.start - from..range.end - from);
         if label.text.is_empty() { annotation } else { annotation.label(printable(&label.text)) }
     });
-    Snippet::source(text).line_start(1).path(printable(name)).annotations(annotations)
+    Snippet::source(&text[from..to]).line_start(line).path(printable(name)).annotations(annotations)
 }
 
 /// Returns the range of a span, moved into the text and onto character boundaries whatever it was.
