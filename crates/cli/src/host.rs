@@ -63,6 +63,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         user_namespace: in_user_namespace(),
         boot_id: boot_id()?,
         registries: registries(),
+        ssh_agent: path_variable("SSH_AUTH_SOCK"),
         resolv_conf: "/etc/resolv.conf".into(),
         now,
         cancel,

@@ -30,6 +30,9 @@ pub struct Settings {
     pub boot_id: String,
     /// Where registry configuration and credentials are looked for.
     pub registries: Environment,
+    /// The caller's SSH agent, which only a context that the caller names may use without being granted it:
+    /// `SSH_AUTH_SOCK`.
+    pub ssh_agent: Option<PathBuf>,
     /// The host's resolver configuration, which steps with a network get: `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
     /// The clock, in seconds since 1970.

@@ -58,6 +58,17 @@ impl Memory {
     }
 }
 
+/// A repository that is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Which, and what of it.
+    pub(crate) source: &'a GitSource,
+    /// What proves who asks.
+    pub(crate) grants: &'a Grants,
+    /// Whether the caller named it, and not a Dockerfile that may be anybody's.
+    pub(crate) by_caller: bool,
+}
+
 /// A file that is asked for, by one who may prove who he is.
 struct Asked<'a> {
     url: &'a str,
@@ -168,36 +179,39 @@ impl Engine {
     pub(crate) fn resolve_commit(
         &self,
         lease: &Lease,
-        source: &GitSource,
-        grants: &Grants,
+        wanted: Wanted<'_>,
         events: Report<'_>,
     ) -> Result<Resolved, EngineError> {
-        let _task = Task::start(events, format!("resolve {}", shown(&source.url)));
+        let _task = Task::start(events, format!("resolve {}", shown(&wanted.source.url)));
         let scratch = lease.work_dir()?;
-        Ok(self.git(source, &scratch, grants)?.resolve(source)?)
+        Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
     }
 
     /// Makes the files of a commit in the directory of `into`.
     pub(crate) fn check_out(
         &self,
         lease: &Lease,
-        source: &GitSource,
+        wanted: Wanted<'_>,
         resolved: &Resolved,
         into: &WorkDir,
-        (grants, events): (&Grants, Report<'_>),
+        events: Report<'_>,
     ) -> Result<(), EngineError> {
         self.go_on()?;
-        let title = format!("fetch {} of {}", &resolved.commit[..12], shown(&source.url));
+        let title = format!("fetch {} of {}", &resolved.commit[..12], shown(&wanted.source.url));
         let _task = Task::start(events, title);
         let scratch = lease.work_dir()?;
-        self.git(source, &scratch, grants)?.checkout(source, resolved, &into.path().join("diff"))?;
+        self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
         self.go_on()
     }
 
-    fn git(&self, source: &GitSource, scratch: &WorkDir, grants: &Grants) -> Result<Git, EngineError> {
+    fn git(&self, wanted: Wanted<'_>, scratch: &WorkDir) -> Result<Git, EngineError> {
+        let Wanted { source, grants, by_caller } = wanted;
         let registries = &self.settings.registries;
         let authorization = stave_fetch::git::authorization(&source.url, |name| secret::read(grants, name, false))?;
-        let (ssh_agent, ssh_keys) = ssh(grants);
+        let (mut ssh_agent, ssh_keys) = ssh(grants);
+        if by_caller && ssh_agent.is_none() && ssh_keys.is_empty() {
+            ssh_agent.clone_from(&self.settings.ssh_agent);
+        }
         let etc = registries.http.etc();
         let home = registries.home.as_ref().map(|home| home.join(".ssh/known_hosts"));
         let known_hosts = home.into_iter().chain([etc.join("ssh/ssh_known_hosts")]).collect();

@@ -20,7 +20,7 @@ use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
-use crate::remote::shown;
+use crate::remote::{Wanted, shown};
 use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
 
 /// The Dockerfile and the contexts of one build.
@@ -201,9 +201,10 @@ fn open_named_dir(name: &str, path: &Path) -> Result<Dir, EngineError> {
 impl Fetching<'_> {
     fn repository(self, source: &GitSource) -> Result<Opened, EngineError> {
         let Self { engine, lease, grants, events } = self;
-        let resolved = engine.resolve_commit(lease, source, grants, events)?;
+        let wanted = Wanted { source, grants, by_caller: true };
+        let resolved = engine.resolve_commit(lease, wanted, events)?;
         let work = lease.work_dir()?;
-        engine.check_out(lease, source, &resolved, &work, (grants, events))?;
+        engine.check_out(lease, wanted, &resolved, &work, events)?;
         let root = engine.store_dir(&work.diff_rel_path())?;
         Ok(Opened { root, path: None, unpacked: Some(work), text: None })
     }

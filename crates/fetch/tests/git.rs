@@ -255,6 +255,26 @@ fn a_token_opens_a_private_repository_and_stays_out_of_it() {
     assert!(matches!(error, GitError::Failed { .. }), "{error}");
 }
 
+/// T140: what opens a repository opens its submodules on the same host.
+#[test]
+fn a_token_opens_the_submodules_of_its_host() {
+    let bench = Bench::new();
+    let inner = bench.repository("inner.git");
+    inner.file("x", "inner").commit("inner").git(&["update-server-info"]);
+    let outer = repository(&bench);
+    outer.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../inner.git", "inner"]);
+    outer.commit("with a submodule").git(&["update-server-info"]);
+    let server = git::files(&bench.served(), |request| {
+        let known = request.header("authorization") == Some("basic aHVudGVyMg==");
+        (!known).then(|| stave_testkit::http::Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+    });
+    let access =
+        GitAccess { authorization: Some(Secret::new("basic aHVudGVyMg==".to_owned())), ..GitAccess::default() };
+    let files = bench.fetch_with(&source(&format!("{}/r.git", server.url())), access).expect("the token opens both");
+    assert_eq!(read(&files, "inner/x"), "inner");
+    assert!(!bench.mentions("aHVudGVyMg=="), "the token is in a file");
+}
+
 #[test]
 fn without_git_the_error_says_what_to_install() {
     let mut bench = Bench::new();

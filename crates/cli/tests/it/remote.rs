@@ -374,11 +374,67 @@ fn the_credentials_of_an_address_are_nowhere() {
     assert!(!status.success(), "the password is in the store");
 }
 
+/// T140, T191: a private repository is opened by a secret, in a context and in a step.
+#[test]
+fn a_token_opens_a_private_repository() {
+    let mut bench = Bench::new();
+    repository(&bench);
+    bench.set("TOKEN", "hunter2");
+    let server = git::files(&bench.path("served"), |request| {
+        let known = request.header("authorization") == Some("basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==");
+        (!known).then(|| Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+    });
+    let url = format!("{}/r.git", server.url());
+    bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
+    let output = bench.run(["build", "."]);
+    output.exit(3).complains("hint: If the repository exists, it is private: give a token");
+    for secret in
+        ["id=GIT_AUTH_TOKEN,env=TOKEN".to_owned(), format!("id=GIT_AUTH_TOKEN.{},env=TOKEN", server.address())]
+    {
+        let files = built(&bench, &["--no-cache", "--secret", &secret, "."]);
+        assert_eq!(names(&files), ["x/Dockerfile", "x/inner"]);
+        assert_eq!(names(&built(&bench, &["--secret", &secret, &format!("{url}#:sub")])), ["inner"]);
+    }
+    let found = std::process::Command::new("grep").args(["-rqa", "hunter2"]).arg(bench.store()).status();
+    assert!(!found.expect("grep runs").success(), "the token is in the store");
+}
+
+/// T140, T191: over SSH with the caller's agent, which a Dockerfile does not get without being granted it.
+#[test]
+fn a_repository_is_read_over_ssh_with_the_agent_that_is_granted() {
+    let mut bench = Bench::new();
+    repository(&bench);
+    // It says how it was called, and has the "host" do what a real one would do after letting in who has the agent.
+    bench.program(
+        "../ssh/ssh",
+        "#!/bin/sh\necho \"$@\" >> $(dirname $0)/calls\n[ -n \"$SSH_AUTH_SOCK\" ] || { echo 'Permission denied (publickey).' >&2; exit 255; }\n\
+         for last; do :; done\nexec sh -c \"$last\"\n",
+    );
+    let folder = bench.path("ssh");
+    bench.set("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", folder.display()));
+    let _agent = std::os::unix::net::UnixListener::bind(bench.path("agent")).expect("a writable bench");
+    let url = format!("ssh://git@host.example{}/r.git", bench.path("served").display());
+    bench.run(["build", &url]).exit(3).complains("Permission denied").complains("hint: Give the agent");
+    bench.set("SSH_AUTH_SOCK", bench.path("agent"));
+    assert_eq!(names(&built(&bench, &[&format!("{url}#main:sub")])), ["inner"]);
+    let scp = format!("git@host.example:{}/r.git", bench.path("served").display());
+    assert_eq!(names(&built(&bench, &[&format!("{scp}#main:sub")])), ["inner"]);
+    bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
+    bench.run(["build", "."]).exit(3).complains("Permission denied");
+    assert_eq!(names(&built(&bench, &["--ssh", "default", "."])), ["x/Dockerfile", "x/inner"]);
+    let calls = fs::read_to_string(folder.join("calls")).expect("it was called");
+    for option in
+        ["-F /dev/null", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentityFile=none", "/home/.ssh/known_hosts"]
+    {
+        assert!(calls.lines().all(|call| call.contains(option)), "{option}: {calls}");
+    }
+}
+
 /// The same, without root.
 #[test]
 fn a_user_adds_files_and_repositories_too() {
     for kind in ["ranges", "single"] {
-        let Some(user) = needs::user(kind) else { return };
+        let Some(user) = needs::user(kind) else { continue };
         let bench = Bench::new();
         repository(&bench);
         let server = git::files(&bench.path("served"), |request| (request.path == "/f").then(|| text("content")));

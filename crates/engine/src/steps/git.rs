@@ -7,7 +7,12 @@ use stave_store::{LayerId, Lease};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::remote::Wanted;
 use crate::request::Grants;
+
+fn wanted<'a>(operation: &'a Git, grants: &'a Grants) -> Wanted<'a> {
+    Wanted { source: &operation.source, grants, by_caller: false }
+}
 
 /// Finds the commit; the digest is of its name.
 pub(crate) fn digest(
@@ -17,7 +22,7 @@ pub(crate) fn digest(
     grants: &Grants,
     events: Report<'_>,
 ) -> Result<(TreeDigest, Resolved), EngineError> {
-    let resolved = engine.resolve_commit(lease, &operation.source, grants, events)?;
+    let resolved = engine.resolve_commit(lease, wanted(operation, grants), events)?;
     Ok((TreeDigest::of(resolved.commit.as_bytes()), resolved))
 }
 
@@ -31,9 +36,9 @@ pub(crate) fn run(
 ) -> Result<LayerId, EngineError> {
     let resolved = match known {
         Some(resolved) => resolved,
-        None => engine.resolve_commit(lease, &operation.source, grants, events)?,
+        None => engine.resolve_commit(lease, wanted(operation, grants), events)?,
     };
     let work = lease.work_dir()?;
-    engine.check_out(lease, &operation.source, &resolved, &work, (grants, events))?;
+    engine.check_out(lease, wanted(operation, grants), &resolved, &work, events)?;
     Ok(lease.publish_layer(work, None)?)
 }
