@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use stave_oci::{Platform, Reference};
 
-use super::words::{Word, word};
+use super::words::{Missing, Word, missing, word};
 use super::{push, rules};
 use crate::ast::{Dockerfile, FlagName, InstructionKind, Stage};
 use crate::diagnostic::Diagnostic;
-use crate::expand::Undefined;
+use crate::expand::{Expanded, Undefined};
 use crate::plan::Variables;
 use crate::suggest::nearest;
 use crate::text::Text;
@@ -33,11 +33,11 @@ pub(crate) fn from_lines(
         {
             redundant_platform(&flag.value, &word, globals, &mut findings);
             constant_platform(stage, &flag.value, &word, &mut findings);
-            undefined_args(&word.expanded.undefined, &declared, &mut findings);
+            undefined_args(word.expanded, &declared, &mut findings);
         }
         if let Some(word) = word(&stage.base, file.escape, globals) {
-            undefined_args(&word.expanded.undefined, &declared, &mut findings);
             stage_casing(stage, &word, &stages, &mut findings);
+            undefined_args(word.expanded, &declared, &mut findings);
         }
         invalid_default(file, stage, defaults, &stages, &mut findings);
         stages.extend(stage.name.as_ref().map(|name| name.name.clone()));
@@ -55,15 +55,18 @@ fn declared<'a>(file: &'a Dockerfile, predefined: &'a Variables) -> BTreeSet<&'a
 }
 
 /// `UndefinedArgInFrom`.
-fn undefined_args(undefined: &[Undefined], declared: &BTreeSet<&str>, findings: &mut Vec<Diagnostic>) {
-    for Undefined { name, span } in undefined.iter().filter(|undefined| !declared.contains(undefined.name.as_str())) {
-        let near = nearest(name, declared.iter().copied());
+fn undefined_args(expanded: Expanded, declared: &BTreeSet<&str>, findings: &mut Vec<Diagnostic>) {
+    for Missing { variable: Undefined { name, span }, .. } in missing(expanded) {
+        if declared.contains(name.as_str()) {
+            continue;
+        }
+        let near = nearest(&name, declared.iter().copied());
         let hint = near.map_or_else(
             || format!("Declare it before the first `FROM`: `ARG {name}=...`."),
             |near| format!("An argument with a similar name is `{near}`."),
         );
         let message = format!("`{name}` is not declared before the first `FROM`");
-        push(findings, Diagnostic::warning(rules::UNDEFINED_ARG_IN_FROM, *span, message).hint(hint));
+        push(findings, Diagnostic::warning(rules::UNDEFINED_ARG_IN_FROM, span, message).hint(hint));
     }
 }
 

@@ -7,7 +7,7 @@ use stave_graph::remote::{AddressPlace, is_http, parse_git};
 use stave_oci::Platform;
 use stave_pattern::clean;
 
-use super::words::{expanded_bodies, expanded_words, split, text, undefined, undefined_in_body};
+use super::words::{Missing, expanded_bodies, expanded_words, split, text, undefined, undefined_in_body};
 use super::{push, rules};
 use crate::ast::{ArgDeclaration, Command, Copy, FlagName, Instruction, InstructionKind, Pairs, Source, Stage};
 use crate::diagnostic::Diagnostic;
@@ -122,8 +122,8 @@ impl View<'_> {
     }
 
     /// `UndefinedVar`.
-    fn undefined_var(&self, missing: &Undefined, findings: &mut Vec<Diagnostic>) {
-        let Undefined { name, span } = missing;
+    fn undefined_var(&self, missing: &Missing, findings: &mut Vec<Diagnostic>) {
+        let Missing { variable: Undefined { name, span }, guarded } = missing;
         let near =
             if findings.len() < SUGGESTIONS_MAX { nearest(name, self.variables.names().take(NAMES_MAX)) } else { None };
         let hint = match near {
@@ -134,7 +134,7 @@ impl View<'_> {
             None => format!("Define it first with `ARG {name}` or `ENV {name}=...`."),
         };
         let finding = Diagnostic::warning(rules::UNDEFINED_VAR, *span, format!("variable `{name}` is not defined"))
-            .label("nothing is put here");
+            .label(if *guarded { "nothing can give it a value" } else { "nothing is put here" });
         push(findings, finding.hint(hint));
     }
 

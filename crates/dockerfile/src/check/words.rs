@@ -1,6 +1,7 @@
 //! Which words of an instruction are expanded, and which variables of them have no value.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use crate::ast::{FlagName, Head, Heredoc, Instruction, InstructionKind, MountKey, Source};
 use crate::expand::{Expanded, Undefined, expand, expand_body, expand_words};
@@ -36,12 +37,30 @@ pub(super) fn split(text: &Text, escape: char, variables: &Variables) -> Vec<Str
     expanded.map_or_else(|_| Vec::new(), |expanded| expanded.words)
 }
 
+/// A variable of a word that has no value.
+pub(super) struct Missing {
+    pub(super) variable: Undefined,
+    /// Whether the word says what should happen then.
+    pub(super) guarded: bool,
+}
+
+/// Returns the variables of an expanded word that have no value, each once, in the order of the text.
+pub(super) fn missing(expanded: Expanded) -> Vec<Missing> {
+    let plain = expanded.undefined.into_iter().map(|variable| Missing { variable, guarded: false });
+    let guarded = expanded.guarded.into_iter().map(|variable| Missing { variable, guarded: true });
+    let mut all: Vec<Missing> = plain.chain(guarded).collect();
+    all.sort_by_key(|missing| missing.variable.span);
+    let mut names = BTreeSet::new();
+    all.retain(|missing| names.insert(missing.variable.name.clone()));
+    all
+}
+
 /// Returns the variables of one word that `is_defined` does not know.
-pub(super) fn undefined(text: &Text, escape: char, is_defined: &dyn Fn(&str) -> Option<String>) -> Vec<Undefined> {
+pub(super) fn undefined(text: &Text, escape: char, is_defined: &dyn Fn(&str) -> Option<String>) -> Vec<Missing> {
     if !text.as_str().contains('$') {
         return Vec::new();
     }
-    expand(text, escape, is_defined).map_or_else(|_| Vec::new(), |expanded| expanded.undefined)
+    expand(text, escape, is_defined).map_or_else(|_| Vec::new(), missing)
 }
 
 /// Returns the words of an instruction that are expanded, in the order of the text. Those of an `ARG` are left out: each
@@ -87,8 +106,8 @@ pub(super) fn expanded_bodies(instruction: &Instruction) -> Vec<Text> {
 }
 
 /// Returns the variables of a heredoc's body that `is_defined` does not know.
-pub(super) fn undefined_in_body(body: &Text, is_defined: &dyn Fn(&str) -> Option<String>) -> Vec<Undefined> {
-    expand_body(body, is_defined).map_or_else(|_| Vec::new(), |expanded| expanded.undefined)
+pub(super) fn undefined_in_body(body: &Text, is_defined: &dyn Fn(&str) -> Option<String>) -> Vec<Missing> {
+    expand_body(body, is_defined).map_or_else(|_| Vec::new(), missing)
 }
 
 fn flags(head: &Head) -> impl Iterator<Item = &Text> {

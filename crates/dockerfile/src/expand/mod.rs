@@ -34,6 +34,8 @@ pub struct Expanded {
     pub text: String,
     /// The variables that have no value, where nothing in the word says what should happen then.
     pub undefined: Vec<Undefined>,
+    /// The variables that have no value, where the word says what should happen then: `${name:-default}`.
+    pub guarded: Vec<Undefined>,
 }
 
 /// The words that one word became.
@@ -58,7 +60,7 @@ pub struct Undefined {
 pub fn expand(word: &Text, escape: char, lookup: &Lookup<'_>) -> Result<Expanded, ExpandError> {
     let mut scan = Scan::new(word, escape, lookup);
     let text = scan.all()?.text;
-    Ok(Expanded { text, undefined: scan.undefined })
+    Ok(Expanded { text, undefined: scan.undefined, guarded: scan.guarded })
 }
 
 /// Expands `word` and splits the result at blanks that are neither quoted nor escaped, as `EXPOSE` wants it.
@@ -75,7 +77,7 @@ pub fn expand_words(word: &Text, escape: char, lookup: &Lookup<'_>) -> Result<Ex
 pub fn expand_body(body: &Text, lookup: &Lookup<'_>) -> Result<Expanded, ExpandError> {
     let mut scan = Scan::of_body(body, lookup);
     let text = scan.all()?.text;
-    Ok(Expanded { text, undefined: scan.undefined })
+    Ok(Expanded { text, undefined: scan.undefined, guarded: scan.guarded })
 }
 
 #[cfg(test)]

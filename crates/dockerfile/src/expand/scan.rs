@@ -21,6 +21,7 @@ pub(super) struct Scan<'a> {
     /// Whether the words read now are used. The branch that is not taken is read, but asks for nothing.
     live: bool,
     pub(super) undefined: Vec<Undefined>,
+    pub(super) guarded: Vec<Undefined>,
 }
 
 /// How a backslash (or backtick) in front of a character is treated.
@@ -73,8 +74,8 @@ impl Piece {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(word: &'a Text, escape: char, lookup: &'a Lookup<'a>) -> Self {
-        let (text, undefined) = (word.as_str(), Vec::new());
-        Self { word, text, at: 0, escape, plain_quotes: false, lookup, depth: 0, live: true, undefined }
+        let (text, undefined, guarded) = (word.as_str(), Vec::new(), Vec::new());
+        Self { word, text, at: 0, escape, plain_quotes: false, lookup, depth: 0, live: true, undefined, guarded }
     }
 
     /// A scan of a text in which quotes mean nothing.
@@ -236,6 +237,10 @@ impl<'a> Scan<'a> {
     ) -> Result<String, ExpandError> {
         let value = if self.live { (self.lookup)(&self.text[name.clone()]) } else { None };
         let unset = value.is_none();
+        if self.live && unset && is_variable(&self.text[name.clone()]) {
+            let (name, span) = (self.text[name.clone()].to_owned(), self.word.span_of(name.clone()));
+            self.guarded.push(Undefined { name, span });
+        }
         let present = value.filter(|value| !(colon && value.is_empty()));
         let word_is_used = present.is_some() == (modifier == '+');
         let was_live = self.live;
@@ -315,8 +320,7 @@ impl<'a> Scan<'a> {
         }
         let name = &self.text[range.clone()];
         let value = (self.lookup)(name);
-        let variable = name.starts_with(|first: char| first == '_' || first.is_alphabetic());
-        if value.is_none() && variable {
+        if value.is_none() && is_variable(name) {
             self.undefined.push(Undefined { name: name.to_owned(), span: self.word.span_of(range) });
         }
         value
@@ -335,4 +339,9 @@ impl<'a> Scan<'a> {
         self.at += char.len_utf8();
         Some(char)
     }
+}
+
+/// Whether a name is that of a variable, and not of one of the shell's special parameters.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first == '_' || first.is_alphabetic())
 }

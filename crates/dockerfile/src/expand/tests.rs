@@ -227,6 +227,18 @@ fn words_split_only_where_nothing_is_quoted() {
 }
 
 #[test]
+fn undefined_variables_with_a_default_are_told_apart() {
+    let word = Text::verbatim("${A:-${B}} ${C+x}${D:-$E} $F", 0);
+    let lookup = |name: &str| (name == "D").then(|| "d".to_owned());
+    let word = expand(&word, '\\', &lookup).expect("a good word");
+    let names = |found: &[Undefined]| found.iter().map(|found| found.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&word.undefined), names(&word.guarded)),
+        (vec!["B".into(), "F".into()], vec!["A".into(), "C".into()])
+    );
+}
+
+#[test]
 fn undefined_variables_are_reported_where_they_stand() {
     let text = Text::verbatim("$x-$nope-${none}-${a:-b}-${other#p}-$1", 100);
     let word = expand(&text, '\\', &lookup).unwrap();

@@ -254,7 +254,7 @@ fn from_uses_declared_arguments() {
     check(
         "
 ARG VERSION=1
-FROM a:1$VERSOIN
+FROM a:1${VERSOIN:-}
 FROM --platform=$BUILDPLATFORM$BUILDPLATFROM b$OTHER
 ",
         "
@@ -348,7 +348,7 @@ warning[UndefinedVar]: variable `CACHE` is not defined
   ! line 5: `CACHE` nothing is put here
   hint: Define it first with `ARG CACHE` or `ENV CACHE=...`.
 warning[UndefinedVar]: variable `LATER` is not defined
-  ! line 6: `LATER` nothing is put here
+  ! line 6: `LATER` nothing can give it a value
   hint: Define it first with `ARG LATER` or `ENV LATER=...`.
 warning[UndefinedVar]: variable `ONE` is not defined
   ! line 8: `ONE` nothing is put here
@@ -360,6 +360,7 @@ FROM env
 ARG GIVEN
 ARG DEFAULT=${GIVEN} OTHER=$DEFAULT
 ENV A=$GIVEN$HOME$PATH
+ARG C
 ENV B=${A}${C:-c}$1
 RUN echo $ANY
 FROM absent
