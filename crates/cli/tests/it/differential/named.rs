@@ -327,3 +327,44 @@ fn of_two_copies_to_one_place_each_is_seen() {
     assert_seen(&bench, &["-t", "made"], "the first", write(&bench, "one/only", "4"));
     assert_eq!(printed(&bench, "/made/only") + &printed(&bench, "/made/f"), "43");
 }
+
+/// Row 6, what buildah 1.44 mended: a step that mounts a stage, or files of the context, sees what is there now.
+#[test]
+fn what_a_step_mounts_is_seen_as_far_as_it_is_mounted() {
+    let Some((bench, _registry)) = scene() else { return };
+    let from_stage = |text: &str| {
+        bench.file(
+            "Dockerfile",
+            format!("FROM busybox AS one\nRUN echo {text} > /f\nFROM busybox\nRUN --mount=type=bind,from=one,target=/m cat /m/f > /made\n"),
+        );
+    };
+    from_stage("first");
+    assert_seen(&bench, &["-t", "made"], "another stage", || from_stage("other"));
+    assert_eq!(printed(&bench, "/made"), "other\n");
+
+    bench.file("dir/f", "f").file("beside", "b");
+    bench.file("Dockerfile", "FROM busybox\nRUN --mount=type=bind,source=dir,target=/m cat /m/f > /made\n");
+    assert_seen(&bench, &["-t", "made"], "a mounted file", write(&bench, "dir/f", "g"));
+    assert_eq!(printed(&bench, "/made"), "g");
+    write(&bench, "dir/g", "")();
+    assert_eq!(built(&bench, &[]).ran, 1, "a new file that is mounted was not seen");
+    assert_unseen(&bench, &[], "a file beside it", write(&bench, "beside", "c"));
+    assert_unseen(&bench, &[], "a time", || set_modified(&bench.work().join("dir/f"), 1_800_000_000));
+    fs::set_permissions(bench.work().join("dir/f"), fs::Permissions::from_mode(0o600)).expect("a file of the test");
+    assert_eq!(built(&bench, &[]).ran, 1, "a mode of a mounted file was not seen");
+}
+
+/// T147: what is in a cache is different each time, and no reason to run anything.
+#[test]
+fn the_content_of_a_cache_mount_is_not_seen() {
+    let Some((bench, _registry)) = scene() else { return };
+    let cached = "RUN --mount=type=cache,target=/c echo x >> /c/log && wc -l < /c/log > /made\n";
+    bench.file("Dockerfile", format!("FROM busybox\n{cached}"));
+    let first = built(&bench, &["-t", "made"]);
+    bench.file("Dockerfile", format!("FROM busybox\nRUN --mount=type=cache,target=/c echo y >> /c/log\n{cached}"));
+    built(&bench, &["-t", "made"]);
+    assert_eq!(printed(&bench, "/made"), "3\n", "both steps wrote to the same cache");
+    bench.file("Dockerfile", format!("FROM busybox\n{cached}"));
+    let again = built(&bench, &["-t", "made"]);
+    assert!(again.ran == 0 && again.image == first.image, "{first:?}, then {again:?}");
+}
