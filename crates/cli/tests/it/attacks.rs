@@ -274,20 +274,27 @@ fn nothing_outside_the_context_is_read() {
     assert!(!output.stderr.contains(SECRET));
 }
 
+/// A5 (CVE-2024-1753): the link means a directory of the stage, if it has one, and what is written there is nowhere else.
 #[test]
-fn a_mount_from_a_stage_is_refused_and_touches_nothing() {
+fn a_link_that_a_stage_mounts_leads_nowhere_outside() {
     let Some(scene) = scene() else { return };
     let target = scene.sentinel.path().display().to_string();
-    scene.bench.file(
-        "Dockerfile",
-        format!(
-            "FROM busybox AS evil\nRUN ln -s {target} /esc\nFROM busybox\n\
-             RUN --mount=type=bind,from=evil,source=/esc,target=/mnt,rw rm -rf /mnt/*\n"
-        ),
-    );
-    let output = scene.bench.run(["build", "-t", "made", "."]);
-    output.exit(2).complains("--mount");
-    assert_contained(&scene, "a mount", &output);
+    let build = |inside: &str| {
+        scene.bench.file(
+            "Dockerfile",
+            format!(
+                "FROM busybox AS evil\nRUN ln -s {target} /esc{inside}\nFROM busybox\n\
+                 RUN --mount=type=bind,from=evil,source=/esc,target=/mnt,rw \
+                 rm -rf /mnt/* && touch /mnt/planted && ls /mnt > /seen\n"
+            ),
+        );
+        let output = scene.bench.run(["build", "-t", "made", "."]);
+        assert_contained(&scene, "a mount", &output);
+        output
+    };
+    assert_ne!(build("").code, 0, "what the link means is not in the stage");
+    build(&format!(" && mkdir -p {target} && echo inside > {target}/secret")).success();
+    assert_eq!(scene.bench.run(["run", "--rm", "made", "cat", "/seen"]).success().out(), "planted\n");
 }
 
 #[test]

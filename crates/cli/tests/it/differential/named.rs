@@ -368,3 +368,20 @@ fn the_content_of_a_cache_mount_is_not_seen() {
     let again = built(&bench, &["-t", "made"]);
     assert!(again.ran == 0 && again.image == first.image, "{first:?}, then {again:?}");
 }
+
+/// A directory that is named on the command line is read as the context is.
+#[test]
+fn what_is_copied_from_another_context_is_seen_and_the_rest_of_it_is_not() {
+    let Some((bench, _registry)) = scene() else { return };
+    bench.file("extra/f", "f").file("extra/g", "g").file("other/f", "f");
+    bench.file("Dockerfile", "FROM busybox\nCOPY --from=extra f /made\n");
+    let args = ["-t", "made", "--build-context", "extra=extra"];
+    assert_unseen(&bench, &args, "a file that is not copied", write(&bench, "extra/g", "h"));
+    assert_seen(&bench, &args, "a file that is copied", write(&bench, "extra/f", "e"));
+    assert_eq!(printed(&bench, "/made"), "e");
+    let elsewhere = built(&bench, &["-t", "made", "--build-context", "extra=other"]);
+    assert_eq!(printed(&bench, "/made"), "f");
+    bench.file("other/f", "e");
+    let same = built(&bench, &["-t", "made", "--build-context", "extra=other"]);
+    assert!(elsewhere.ran > 0 || same.ran == 0, "the content decides, not the place");
+}
