@@ -205,7 +205,7 @@ fn wrong_value(error: &clap::Error, argument: &str, help: &str) -> UsageError {
     let given = if value.is_empty() { format!("`{flag}` without a value") } else { format!("`{flag} {value}`") };
     let wrong = match (error.source(), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
-        (None, Some(ContextValue::Strings(known))) => {
+        (None, Some(ContextValue::Strings(known))) if !known.is_empty() => {
             format!("expected one of {}", known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", "))
         }
         _ => "it needs a value".to_owned(),

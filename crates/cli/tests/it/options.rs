@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, LoopbackRegistry, needs};
@@ -201,6 +202,7 @@ fn values_of_arguments_come_from_options_files_and_the_environment() {
     let made = fs::read_to_string(bench.work().join("out/r")).expect("made");
     assert_eq!(made, "2,d,env,,d\n");
     bench.run(["build", "--build-arg", "=x", "."]).exit(2).complains("the name is missing");
+    bench.run(["build", "--label", "=x", "."]).exit(2).complains("`--label =x`: the name is missing");
     bench.file("args", "A=b\n=c\n");
     bench.run(["build", "--build-arg-file", "args", "."]).exit(2).complains("line 2 of `args`: the name is missing");
     bench.run(["build", "--build-arg-file", "nowhere", "."]).exit(3).complains("cannot read `nowhere`");
@@ -415,4 +417,43 @@ fn the_network_of_all_steps_is_allowed_to_each() {
     bench.run(["build", "--network=host", "."]).success();
     bench.run(["build", "--network=none", "--no-cache", "."]).exit(1).complains("--allow network.host");
     bench.run(["build", "--allow", "fs.read=/", "."]).exit(2).complains("expected `security.insecure`");
+}
+
+/// What remains of `--target=$TARGET` where there is no such variable.
+#[test]
+fn an_empty_value_is_as_good_as_none() {
+    let bench = small();
+    let empty =
+        ["--target=", "--file=", "--platform=", "--network=", "--cgroup-parent=", "--no-cache-filter=", "--iidfile="];
+    let output = bench.run(["build", "-o", "out", "--metadata-file="].iter().chain(&empty).chain(&["."]));
+    assert!(!output.success().stderr.contains("note:"), "{}", output.stderr);
+}
+
+/// B020: not even the end of a killed build leaves an agent with keys behind.
+#[test]
+fn the_agent_of_a_killed_build_ends() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let key = bench.work().join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this machine has no `ssh-keygen`");
+        return;
+    }
+    bench.file("Dockerfile", "FROM busybox\nRUN --mount=type=ssh sleep 600\n");
+    let mut build = bench.spawn(["build", "--ssh", "default=key", "."]);
+    let agents = || {
+        let entries = fs::read_dir(bench.path("tmp")).expect("the bench has it").flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.display().to_string().contains("stave-ssh-")).collect()
+    };
+    let wait_for = |is_so: &dyn Fn(Vec<PathBuf>) -> bool| {
+        let began = Instant::now();
+        while !is_so(agents()) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{:?}", agents());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait_for(&|agents| agents.first().is_some_and(|directory| directory.join("agent").exists()));
+    build.kill().expect("it runs");
+    build.wait().expect("it ends");
+    wait_for(&|agents| agents.is_empty());
 }

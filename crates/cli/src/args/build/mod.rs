@@ -13,6 +13,7 @@ mod value;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use stave_engine::Ulimit;
 use stave_oci::Reference;
 
@@ -35,7 +36,7 @@ pub(crate) struct BuildArgs {
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<Reference>,
     /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; `-` reads it from standard input
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = path())]
     pub(crate) file: Option<PathBuf>,
     /// Value of an ARG; without `=VALUE` it is taken from the environment; may be given several times
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
@@ -65,7 +66,7 @@ pub(crate) struct BuildArgs {
     pub(crate) platforms: Vec<String>,
     /// Label of the result; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub(crate) labels: Vec<String>,
+    pub(crate) labels: Vec<VariableArg>,
     /// Network of the RUN steps: `default` and `host` are this machine's, `none` is none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: NetworkMode,
@@ -104,13 +105,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) source_date_epoch: Option<String>,
     /// Write the image's id to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) iidfile: Option<PathBuf>,
     /// Write the image's id without `sha256:` to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) iidfile_raw: Option<PathBuf>,
     /// Write what was built (digests, names) to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Print nothing but the image's id
     #[arg(short, long)]
@@ -127,6 +128,11 @@ pub(crate) struct BuildArgs {
     pub(crate) call: Option<CallArg>,
     #[command(flatten)]
     pub(crate) elsewhere: Elsewhere,
+}
+
+/// Reads a path that may be empty: `--iidfile=$FILE` without a `FILE` is as good as none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 const EXAMPLES: &str = "\

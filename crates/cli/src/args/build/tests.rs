@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use proptest::prelude::*;
 use stave_engine::Entitlement;
 
 use super::elsewhere::{Row, Takes, Values};
@@ -247,4 +248,74 @@ fn the_page_of_options_has_every_row_of_the_table() {
 fn switches_are_read_as_go_reads_them() {
     assert!(truth("T").is_some_and(|truth| truth) && truth("0").is_some_and(|truth| !truth));
     assert_eq!(truth("yes"), None);
+}
+
+/// Any text, with many of the characters that mean something.
+fn any_text() -> impl Strategy<Value = String> {
+    proptest::collection::vec(
+        prop_oneof![
+            Just(','),
+            Just('='),
+            Just('"'),
+            Just(':'),
+            Just('['),
+            Just(']'),
+            Just('\n'),
+            Just('.'),
+            any::<char>()
+        ],
+        0..12,
+    )
+    .prop_map(String::from_iter)
+}
+
+proptest! {
+    /// Whatever a field holds, quoting brings it through.
+    #[test]
+    fn quoted_fields_come_back_as_they_were(fields in proptest::collection::vec(any_text(), 1..5)) {
+        let line: Vec<String> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
+        prop_assert_eq!(csv::fields(&line.join(",")), Ok(fields));
+    }
+
+    /// No text makes a parser panic, and none that is taken for a host could be another line of a hosts file.
+    #[test]
+    fn any_text_is_a_value_or_a_mistake(text in any_text()) {
+        for line in [text.clone(), format!("a{text}=::1"), format!("a={text}")] {
+            if let Ok(host) = line.parse::<HostArg>() {
+                prop_assert!(!host.name.is_empty() && !host.addresses.is_empty());
+                prop_assert!(!host.name.contains(|character: char| character.is_whitespace() || character == '#'));
+            }
+        }
+        if let Ok(secret) = format!("id={text}").parse::<SecretArg>() {
+            prop_assert!(!secret.id.is_empty());
+        }
+        if let Ok(ssh) = text.parse::<SshArg>() {
+            prop_assert!(!ssh.id.is_empty() && ssh.paths.iter().all(|path| !path.as_os_str().is_empty()));
+        }
+        if let Ok(context) = text.parse::<ContextArg>() {
+            prop_assert!(!context.name.is_empty());
+        }
+        if let Ok(output) = format!("type=oci,{text}").parse::<OutputArg>() {
+            prop_assert!(output.dest.is_some());
+        }
+        prop_assert!(bytes(&text).is_err() || text.starts_with(|first: char| first.is_ascii_digit()));
+        prop_assert!(ulimit(&text).is_err());
+    }
+
+    /// A size is what its digits and its unit say.
+    #[test]
+    fn sizes_are_multiples_of_their_unit(number in 0_u64..1 << 20, unit in 0_u32..5) {
+        let name = ["b", "k", "m", "g", "t"][unit as usize];
+        prop_assert_eq!(bytes(&format!("{number}{name}")), Ok(number << (10 * unit)));
+    }
+
+    /// A limit is written and read the same way.
+    #[test]
+    fn limits_are_read_as_they_are_written(soft in -1_i64..1 << 40, hard in -1_i64..1 << 40) {
+        let limit = ulimit(&format!("nofile={soft}:{hard}"));
+        let fits = hard == -1 || (soft != -1 && soft <= hard);
+        prop_assert_eq!(limit.is_ok(), fits);
+        let read = limit.map(|limit| (limit.soft, limit.hard));
+        prop_assert!(read.is_err() || read == Ok((soft, hard)));
+    }
 }

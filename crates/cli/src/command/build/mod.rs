@@ -143,7 +143,8 @@ impl Report {
             && !args.push
             && !args.outputs.is_empty()
             && args.outputs.iter().all(|output| matches!(output.kind, OutputKind::Local | OutputKind::Tar));
-        if only_files && (args.iidfile.is_some() || args.iidfile_raw.is_some()) {
+        let ids = [&args.iidfile, &args.iidfile_raw];
+        if only_files && ids.into_iter().flatten().any(request::is_given) {
             return Err(Failure::usage("`--iidfile` needs an image, and `--output` writes only its files")
                 .with_hint("Keep the image, too, with `--load`, or leave `--iidfile` out."));
         }
@@ -152,9 +153,9 @@ impl Report {
         Ok(Self {
             quiet: args.quiet,
             mode,
-            iidfile: args.iidfile.clone(),
-            iidfile_raw: args.iidfile_raw.clone(),
-            metadata_file: args.metadata_file.clone(),
+            iidfile: args.iidfile.clone().filter(|path| request::is_given(path)),
+            iidfile_raw: args.iidfile_raw.clone().filter(|path| request::is_given(path)),
+            metadata_file: args.metadata_file.clone().filter(|path| request::is_given(path)),
             written: dests.filter(is_path).collect(),
         })
     }

@@ -23,7 +23,7 @@ pub(super) fn request(
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
-    let (context, dockerfile) = sources(args.context, args.file)?;
+    let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
@@ -40,12 +40,12 @@ pub(super) fn request(
         tags: unique(tags),
         source_date_epoch,
         build_args,
-        target: args.target,
+        target: args.target.filter(|target| !target.is_empty()),
         use_cache: !args.no_cache,
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
         platform: surroundings.platform(&args.platforms)?,
-        labels: args.labels.iter().map(|label| crate::command::container::pair(label)).collect(),
+        labels: args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())).collect(),
         network: args.network.into(),
         run: RunDefaults {
             hosts: hosts(args.hosts),
@@ -58,6 +58,11 @@ pub(super) fn request(
         outputs: outputs(args.outputs, args.quiet)?,
     };
     Ok((request, agents))
+}
+
+/// Whether a path says anything: `--file=` is what remains of `--file=$FILE`.
+pub(super) fn is_given(path: impl AsRef<Path>) -> bool {
+    !path.as_ref().as_os_str().is_empty()
 }
 
 fn unique(names: Vec<Reference>) -> Vec<Reference> {
