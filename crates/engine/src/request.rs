@@ -191,12 +191,21 @@ pub struct Output {
 }
 
 /// Where a secret's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// In a file of this machine, which is read when a step needs it.
     File(PathBuf),
     /// In the caller's environment, under this name; the caller looked it up.
     Value(Vec<u8>),
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Value(bytes) => write!(formatter, "Value({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// What a step may be allowed beyond what every step is.

@@ -73,10 +73,9 @@ pub(crate) fn clone_host(step: &StepMessage<'_>) -> Result<HostTrees, SandboxErr
             }
             MountSource::Device { path } => {
                 let tree = device(path).map_err(source_error(target, path))?;
-                trees.asked.push(tree.ok_or_else(|| SandboxError::MountPoint {
-                    path: path.clone(),
-                    found: "another kind of file on this host".to_owned(),
-                    expected: "a device".to_owned(),
+                trees.asked.push(tree.ok_or_else(|| SandboxError::MountTarget {
+                    target: target.clone(),
+                    reason: format!("`{path}` of this machine is not a device"),
                 })?);
             }
             MountSource::Layers { .. }

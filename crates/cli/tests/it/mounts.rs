@@ -252,6 +252,34 @@ fn a_killed_build_leaves_its_cache_to_others() {
     bench.run(["store", "check"]).success();
 }
 
+/// Whoever waits for a cache says so and can be interrupted.
+#[test]
+fn a_build_that_waits_for_a_cache_says_so_and_can_be_interrupted() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    build(&bench, "FROM busybox\n").success();
+    let line = "--mount=type=cache,target=/c,sharing=locked";
+    bench.file("holder", format!("FROM busybox\nRUN {line} touch /c/mine && sleep 600\n"));
+    let mut holder = bench.spawn(["build", "-f", "holder", "."]);
+    let began = Instant::now();
+    while !fs::read_dir(bench.store().join("caches"))
+        .is_ok_and(|mut names| names.any(|entry| entry.is_ok_and(|entry| entry.path().join("diff/data/mine").exists())))
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "the step takes its cache");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bench.file("waiter", format!("FROM busybox\nRUN {line} true\n"));
+    let waiter = bench.spawn(["build", "-f", "waiter", "."]);
+    std::thread::sleep(Duration::from_secs(2));
+    let pid = rustix::process::Pid::from_child(&waiter);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let began = Instant::now();
+    bench.wait(waiter).exit(130).complains("waiting for cache `/c`, which another step uses");
+    assert!(began.elapsed() < Duration::from_secs(5), "it ends at once");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    bench.run(["store", "check"]).success();
+}
+
 /// T151 and T153: file systems in memory have their size; a root is no target.
 #[test]
 fn a_tmpfs_is_limited_and_gone() {

@@ -64,5 +64,6 @@ mod tests {
         assert!(read(&grants(SecretSource::File("/nowhere/at/all".into())), "s", false).is_err());
         assert!(text("s", Some(b"a\0b")).is_err() && text("s", Some(b"\xff")).is_err());
         assert_eq!(text("s", None).expect("nothing is a text"), "");
+        assert_eq!(format!("{:?}", SecretSource::Value(b"hush".to_vec())), "Value(4 bytes)");
     }
 }

@@ -248,6 +248,38 @@ fn devices_in_a_mount_cannot_be_opened() {
     });
 }
 
+/// What the caller names on the host is shown: a node can be used, a directory can be written if that was said.
+#[test]
+fn files_and_devices_of_the_host_are_shown_as_the_caller_says() {
+    each_builder(|world| {
+        fs::create_dir_all(world.path("host")).unwrap();
+        world.write("host/f", "of the host\n");
+        let host = |target: &str, writable: bool| {
+            let source = json!({ "path": world.path("host"), "writable": writable });
+            json!({ "target": target, "source": { "Host": source } })
+        };
+        let device = |path: &str| json!({ "target": "/dev/own/node", "source": { "Device": { "path": path } } });
+        let line =
+            "cat /opt/r/f; echo x > /opt/r/f; echo x > /w/made; cat /dev/own/node; busybox stat -c %t:%T /dev/own/node";
+        let mounts = json!([device("/dev/null"), host("/opt/r", false), host("/w", true)]);
+        let (outcome, layer) = run(world, PLAIN, &with(line, &mounts));
+        assert_eq!(outcome.stdout, "of the host\n1:3\n", "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.matches("Read-only file system").count(), 1, "{}", outcome.stderr);
+        assert!(layer.is_empty() && world.path("host/made").exists(), "{layer:?}");
+        let (outcome, _) = run(world, PLAIN, &with("true", &json!([device("/etc/passwd")])));
+        assert_eq!(
+            outcome.exit,
+            "error: cannot mount on `/dev/own/node`: `/etc/passwd` of this machine is not a device"
+        );
+        let (outcome, _) = run(world, PLAIN, &with("true", &json!([device("/dev/none")])));
+        assert!(
+            outcome.exit.starts_with("error: cannot open `/dev/none` for the mount on `/dev/own/node`: "),
+            "{}",
+            outcome.exit
+        );
+    });
+}
+
 /// T151: a file system in memory has the size that was asked for and, on a directory of the image, its mode.
 #[test]
 fn a_tmpfs_has_its_size_and_mode() {
