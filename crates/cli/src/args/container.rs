@@ -124,11 +124,13 @@ pub(crate) struct StartArgs {
     override_usage = "stave cp [OPTIONS] <CONTAINER:SRC> <DEST|->\n       stave cp [OPTIONS] <SRC|-> <CONTAINER:DEST>",
     after_help = "\
 Examples:
-  stave cp c:/etc/hosts .        A file out of the container
+  stave cp c:/etc/passwd .       A file out of the container
   stave cp ./conf c:/etc/        A directory into it: /etc/conf
   stave cp ./conf/. c:/etc/      Only what is in the directory
   stave cp c:/etc - | tar t      As a tar archive
   tar c x | stave cp - c:/tmp    From a tar archive
+
+The container may run. What is mounted in it (/proc, /dev, /etc/hosts) is not part of its files.
 
 A local path that contains a colon needs to be absolute or start with `./`."
 )]
