@@ -2,6 +2,7 @@
 
 use crate::http::{Request, Response, Server};
 use std::fs;
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -118,6 +119,38 @@ pub fn daemon(folder: &Path) -> Daemon {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("git daemon does not listen");
+}
+
+/// Serves the repositories in `folder` over HTTP as a forge does, with Git's own program behind it; `before` may answer
+/// instead.
+pub fn smart(folder: &Path, before: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static) -> Server {
+    let root = folder.to_owned();
+    Server::start(move |request| before(request).unwrap_or_else(|| http_backend(&root, request)))
+}
+
+/// Reference: git-http-backend(1).
+fn http_backend(root: &Path, request: &Request) -> Response {
+    let mut command = Command::new("git");
+    command.arg("http-backend").env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "1");
+    command.env("PATH_INFO", &request.path).env("QUERY_STRING", &request.query).env("REQUEST_METHOD", &request.method);
+    command.env("CONTENT_TYPE", request.header("content-type").unwrap_or_default());
+    command.env("CONTENT_LENGTH", request.body.len().to_string());
+    command.env("HTTP_CONTENT_ENCODING", request.header("content-encoding").unwrap_or_default());
+    command.env("GIT_PROTOCOL", request.header("git-protocol").unwrap_or_default());
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "safe.directory").env("GIT_CONFIG_VALUE_0", "*");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("git runs");
+    let mut stdin = child.stdin.take().expect("it is a pipe");
+    let body = request.body.clone();
+    let feeder = std::thread::spawn(move || stdin.write_all(&body).ok());
+    let output = child.wait_with_output().expect("git ends").stdout;
+    feeder.join().ok();
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(output.len().saturating_sub(4));
+    let header = String::from_utf8_lossy(&output[..end]).into_owned();
+    let status = header.lines().find_map(|line| line.strip_prefix("Status: ")?.get(..3)?.parse().ok());
+    let kind = header.lines().find_map(|line| line.strip_prefix("Content-Type: ")).unwrap_or("text/plain").to_owned();
+    Response::body(status.unwrap_or(200), &kind, output.get(end + 4..).unwrap_or_default())
 }
 
 /// Serves the files of the repositories in `folder`, as a web server that knows nothing of Git would; `before` may answer

@@ -55,7 +55,7 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let mut options = plan_options(&request);
         let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
-        let given = Given { context, contexts, dockerfile };
+        let given = Given::new(context, contexts, dockerfile, &options.build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         options.contexts.clone_from(&source.named.contexts);
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };

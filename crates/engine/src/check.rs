@@ -94,7 +94,7 @@ impl Engine {
     ) -> Result<(Reading, Facts, Named), BuildFailure> {
         let mut options = plan_options(&request);
         let BuildRequest { context, contexts, dockerfile, grants, .. } = request;
-        let given = Given { context, contexts, dockerfile };
+        let given = Given::new(context, contexts, dockerfile, &options.build_args);
         let Source { name, text, ignored, named, .. } = Source::open(self, lease, given, (&grants, events))?;
         options.contexts.clone_from(&named.contexts);
         let parsed = parse(&text);

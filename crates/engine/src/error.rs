@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
 use stave_store::{ContainerError, ImageError};
 
@@ -100,7 +101,6 @@ impl EngineError {
     /// Whether what is on the network was reached and is not there, or not what it should be.
     #[must_use]
     pub fn is_answer(&self) -> bool {
-        use stave_fetch::{FetchError, GitError};
         match self {
             Self::Fetch(FetchError::Http(HttpError::Status { status, .. })) => (400..500).contains(status),
             Self::Fetch(error) => matches!(error, FetchError::Checksum { .. } | FetchError::Address { .. }),
@@ -127,6 +127,10 @@ impl EngineError {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
             Self::Git(error) => error.hint().map(str::to_owned),
+            Self::Fetch(FetchError::Http(HttpError::Status { status: 401 | 403, url, .. })) => {
+                let host = url.origin().authority();
+                Some(format!("If the file is private, give a token with `--secret id=HTTP_AUTH_TOKEN_{host}`."))
+            }
             Self::Registry(error) if error.lacks_tls() => {
                 Some("A registry without TLS has to be declared `insecure` in registries.conf.".to_owned())
             }

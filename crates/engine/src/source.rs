@@ -89,6 +89,24 @@ pub(crate) struct Given {
     pub(crate) dockerfile: DockerfileSource,
 }
 
+impl Given {
+    /// Puts together what a request says. `build_args` may say how a context is fetched.
+    ///
+    /// Reference: the Dockerfile reference, "BuildKit built-in build args", `BUILDKIT_CONTEXT_KEEP_GIT_DIR`.
+    pub(crate) fn new(
+        mut context: ContextSource,
+        contexts: BTreeMap<String, NamedContextSource>,
+        dockerfile: DockerfileSource,
+        build_args: &BTreeMap<String, String>,
+    ) -> Self {
+        let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+        if let ContextSource::Git(source) = &mut context {
+            source.keep_git_dir |= matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
+        }
+        Self { context, contexts, dockerfile }
+    }
+}
+
 /// With what contexts on the network are fetched.
 #[derive(Clone, Copy)]
 struct Fetching<'a> {

@@ -119,6 +119,25 @@ fn a_server_that_only_has_files_is_enough() {
     assert_eq!(read(&files, "a"), "1");
 }
 
+/// T138: a commit that no reference names is fetched alone, from a server that allows it.
+#[test]
+fn a_forge_gives_a_commit_without_its_history() {
+    let bench = Bench::new();
+    let repository = repository(&bench);
+    let server = git::smart(&bench.served(), |_| None);
+    let first = repository.rev("v1^{commit}");
+    let files = bench.fetch(&source(&format!("{}/r.git?keep-git-dir=1#{first}", server.url()))).expect("it is there");
+    assert_eq!(read(&files, "a"), "1");
+    let files = bench.fetch(&source(&format!("{}/r.git?keep-git-dir=1#main", server.url()))).expect("it is there");
+    assert_eq!(
+        (read(&files, "a").as_str(), Bench::git_in(&files, &["rev-list", "--count", "HEAD"]).as_str()),
+        ("later", "1")
+    );
+    let unknown = "0123456789abcdef0123456789abcdef01234567";
+    let error = bench.fetch(&source(&format!("{}/r.git#{unknown}", server.url()))).expect_err("there is none");
+    assert!(error.to_string().starts_with("cannot fetch http://"), "{error}");
+}
+
 #[test]
 fn the_times_of_files_can_be_those_of_the_commit() {
     let bench = Bench::new();

@@ -26,8 +26,9 @@ fn built(bench: &Bench, args: &[&str]) -> Files {
         if header.entry_type().is_dir() {
             continue;
         }
-        let mut content = String::new();
-        std::io::Read::read_to_string(&mut entry, &mut content).expect("a text");
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).expect("a whole entry");
+        let content = String::from_utf8_lossy(&content).into_owned();
         let (mode, owner, time) = (header.mode(), header.uid(), header.mtime());
         files.insert(path, (mode.expect("valid") & 0o7777, owner.expect("valid"), time.expect("valid"), content));
     }
@@ -151,7 +152,7 @@ fn a_file_that_is_not_there_fails_the_build_and_is_not_remembered() {
         _ => text("late"),
     });
     bench.file("Dockerfile", format!("FROM scratch\nADD {}/f /\n", server.url()));
-    bench.run(["build", "."]).complains("the server answered 404");
+    bench.run(["build", "."]).exit(1).complains("the server answered 404");
     there.store(1, Ordering::SeqCst);
     assert_eq!(content(&built(&bench, &["."]), "f"), "late");
 }
@@ -199,6 +200,8 @@ fn a_context_is_a_directory_of_a_repository() {
     let url = format!("{}/r.git", server.url());
     assert_eq!(names(&built(&bench, &[&url])), [".dockerignore", "Dockerfile", "sub/Dockerfile", "sub/inner", "top"]);
     assert_eq!(names(&built(&bench, &[&format!("{url}#main:sub")])), ["inner"]);
+    let kept = built(&bench, &["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", &url]);
+    assert!(kept.contains_key(".git/HEAD"), "{:?}", names(&kept));
     let output = bench.run(["build", "-f", "sub/Dockerfile", &format!("{url}#:sub/..")]);
     output.exit(1).complains("`inner` not found");
 }
