@@ -27,8 +27,15 @@ pub(crate) const STANDINS: &[Need] = &[
 ];
 
 /// What the tests compare with and read back with.
-pub(crate) const PEERS: &[Need] =
-    &[need("umoci", "umoci"), need("buildah", "buildah"), need("crun", "crun"), need("dockerd", "docker.io")];
+pub(crate) const PEERS: &[Need] = &[
+    need("umoci", "umoci"),
+    need("buildah", "buildah"),
+    need("crun", "crun"),
+    need("dockerd", "docker.io"),
+    need("xz", "xz-utils"),
+    need("bzip2", "bzip2"),
+    need("zstd", "zstd"),
+];
 
 /// Installs what is missing of `needs` with apt, and says so. Without root or apt it says what is needed and stops.
 pub(crate) fn ensure(needs: &[Need]) -> Result {
