@@ -18,7 +18,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind, ProgressMode,
-    SecretArg, SecretPlace, SshArg, VariableArg,
+    SecretArg, SecretPlace, SshArg, VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{

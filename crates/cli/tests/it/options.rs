@@ -37,6 +37,25 @@ fn quoted(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// A bench whose directory is a Git repository with one commit, or `None` if this machine has no `git`.
+fn repository() -> Option<Bench> {
+    let bench = Bench::new();
+    bench.file("sub/Dockerfile", "FROM scratch\nCOPY a /\n").file("sub/a", "a");
+    let origin = "https://user:password@example.com/x.git";
+    for args in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "one"],
+        &["remote", "add", "origin", origin],
+    ] {
+        let mut git = bench.other(Path::new("git"));
+        if !git.args(args).status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+    }
+    Some(bench)
+}
+
 fn small() -> Bench {
     let bench = Bench::new();
     bench.file("Dockerfile", "FROM scratch\nCOPY a /\n").file("a", "a");
@@ -205,7 +224,7 @@ fn values_of_arguments_come_from_options_files_and_the_environment() {
     bench.run(["build", "--label", "=x", "."]).exit(2).complains("`--label =x`: the name is missing");
     bench.file("args", "A=b\n=c\n");
     bench.run(["build", "--build-arg-file", "args", "."]).exit(2).complains("line 2 of `args`: the name is missing");
-    bench.run(["build", "--build-arg-file", "nowhere", "."]).exit(3).complains("cannot read `nowhere`");
+    bench.run(["build", "--build-arg-file", "nowhere", "."]).exit(2).complains("cannot read `nowhere`");
 }
 
 /// A075
@@ -277,6 +296,44 @@ fn a_built_image_is_pushed_under_all_its_names() {
     bench.run(["build", "-o", &format!("type=registry,name={a}-2"), "."]).success();
     bench.run(["rmi", &format!("{a}-2")]).success();
     bench.run(["pull", &format!("{a}-2")]).success();
+}
+
+#[test]
+fn an_image_that_cannot_be_pushed_is_kept() {
+    let bench = small();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let name = format!("{}/a", nobody.expect("a loopback interface"));
+    bench.run(["build", "-t", &name, "--push", "."]).exit(3).complains("127.0.0.1");
+    bench.run(["inspect", &name]).success();
+}
+
+/// B053
+#[test]
+fn labels_of_the_commit_are_made_where_a_variable_asks_for_them() {
+    let Some(mut bench) = repository() else {
+        eprintln!("skipped: this machine has no `git`");
+        return;
+    };
+    let labels = |bench: &Bench, args: &[&str]| {
+        let output = bench.run(["build", "-t", "x"].iter().chain(args).chain(&["sub"]));
+        output.success();
+        let shown = bench.run(["inspect", "-f", "{{json .Config.Labels}}", "x"]).success().line();
+        (serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"), output.stderr)
+    };
+    assert!(labels(&bench, &[]).0.is_null());
+    bench.set("BUILDX_GIT_LABELS", "1").set("BUILDX_GIT_CHECK_DIRTY", "1");
+    let (made, _) = labels(&bench, &["--label", "org.opencontainers.image.source=own"]);
+    let revision = made["org.opencontainers.image.revision"].as_str().expect("it is a text");
+    assert!(revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()), "{revision}");
+    assert_eq!(made["org.opencontainers.image.source"], "own");
+    assert_eq!(made["com.docker.image.source.entrypoint"], "sub/Dockerfile");
+    bench.file("sub/a", "changed");
+    let (made, _) = labels(&bench, &[]);
+    assert_eq!(made["org.opencontainers.image.revision"], format!("{revision}-dirty"));
+    assert_eq!(made["org.opencontainers.image.source"], "https://example.com/x.git");
+    fs::rename(bench.work().join(".git"), bench.path("elsewhere")).expect("a writable bench");
+    let (made, said) = labels(&bench, &[]);
+    assert!(made.is_null() && said.contains("note: no label says which commit this is"), "{said}");
 }
 
 #[test]

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::failure::Failure;
 
-/// Runs below the agent, and ends it when stave says so or is gone. Signals from the terminal are stave's to answer.
-const KEEPER: &str = "trap '' INT HUP TERM; echo ready; read -r end; kill \"$SSH_AGENT_PID\"; rm -rf \"$1\"; exit 0";
+/// Runs below the agent, and ends it when stave says so or is gone. Signals from the terminal are
+/// stave's to answer, and the pipe may have lost its reader before it is ready.
+const KEEPER: &str =
+    "trap '' INT HUP TERM PIPE; echo ready; read -r end; kill \"$SSH_AGENT_PID\"; rm -rf \"$1\"; exit 0";
 
 /// Makes the directories of several agents of one process differ.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);

@@ -1,11 +1,12 @@
 //! `build`: what was asked becomes a request, and what came of it is said and written.
 //!
-//! Read this file, then `request`, then `grants` and `variables`, which look things up for it.
+//! Read this file, then `request`, then `grants`, `variables` and `vcs`, which look things up for it.
 
 mod agent;
 mod grants;
 mod request;
 mod variables;
+mod vcs;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

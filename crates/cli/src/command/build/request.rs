@@ -11,8 +11,8 @@ use stave_engine::{
 use stave_oci::Reference;
 
 use super::agent::KeyAgent;
-use super::grants;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
+use super::{grants, vcs};
 use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
 use crate::failure::Failure;
 use crate::output;
@@ -23,6 +23,8 @@ pub(super) fn request(
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
+    let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
+    labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
     let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
@@ -45,7 +47,7 @@ pub(super) fn request(
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
         platform: surroundings.platform(&args.platforms)?,
-        labels: args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())).collect(),
+        labels,
         network: args.network.into(),
         run: RunDefaults {
             hosts: hosts(args.hosts),

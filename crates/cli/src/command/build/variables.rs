@@ -32,7 +32,7 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Returns the text of a variable that is set and not empty.
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         self.bytes(name).and_then(|value| value.into_string().ok()).filter(|text| !text.is_empty())
     }
 
@@ -85,7 +85,7 @@ impl<'a> Surroundings<'a> {
         let mut values = BTreeMap::new();
         for file in files {
             let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::environment(&error).within(&format!("cannot read `{}`", file.display())))?;
+                .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", file.display())))?;
             for (number, line) in text.lines().enumerate() {
                 let line = line.trim();
                 if line.is_empty() || line.starts_with('#') {
