@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
 use stave_engine::sandbox::{Launcher, SandboxError, Visitor};
 use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Settings};
@@ -53,6 +54,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         Processes::None | Processes::Visitor => None,
         Processes::Some => Some(Launcher::start(JOBS).map_err(|error: SandboxError| Failure::environment(&error))?),
     };
+    open_many_files();
     let cancel = Cancel::new();
     let signals = signals::watch(cancel.clone())
         .map_err(|error| Failure::environment(&error).within("cannot watch for signals"))?;
@@ -78,6 +80,14 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         ));
     }
     Ok(Host { engine, signals, ids_advice: map.advice() })
+}
+
+/// Raises this process's limit of open files as far as it may: copies of several stages at once keep their layers open.
+/// The launcher has started, so that steps have the limit that stave was started with.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, the limit that there is has to do.
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Says how full the file system of a store is, and what to do about it.

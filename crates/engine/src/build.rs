@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use stave_dockerfile::check::{self, rules};
@@ -12,6 +13,7 @@ use stave_oci::Platform;
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
+use crate::ahead::{self, Progress};
 use crate::base::{Bases, KnownBase};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -74,6 +76,7 @@ impl Engine {
             rerun: &rerun,
             build: &build,
             grants: &request.grants,
+            source_date_epoch,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
@@ -112,18 +115,27 @@ impl Engine {
         events: Report<'_>,
     ) -> Result<Finished, BuildFailure> {
         let BuildTarget { plan, use_cache, .. } = *target;
-        let run = Run::new(self, lease, source, *target, events);
         let running_max = running_max(self.settings.cpus).get();
         let options = Options { running_max, use_cache, rerun: target.rerun.clone() };
-        let outcome = solve(&plan.graph, plan.target, options, &run);
-        match outcome {
-            Outcome::Done(snapshot) => {
-                let times = run.times(&snapshot)?;
-                let (steps_run, steps_cached) = run.counts();
-                Ok(Finished { snapshot, times, steps_run, steps_cached })
+        let progress = Progress::default();
+        thread::scope(|scope| {
+            let (made, layers) = channel();
+            // With one processor it would only be in the way of the steps.
+            if self.settings.cpus > 1 {
+                scope.spawn(|| ahead::digest(self, &{ layers }, target.source_date_epoch, &progress));
             }
-            Outcome::Failed { node } => Err(run.into_failure(node)),
-        }
+            let run = Run::new(self, lease, source, *target, events, made);
+            let outcome = solve(&plan.graph, plan.target, options, &run);
+            progress.end(matches!(outcome, Outcome::Done(_)));
+            match outcome {
+                Outcome::Done(snapshot) => {
+                    let times = run.times(&snapshot)?;
+                    let (steps_run, steps_cached) = run.counts();
+                    Ok(Finished { snapshot, times, steps_run, steps_cached })
+                }
+                Outcome::Failed { node } => Err(run.into_failure(node)),
+            }
+        })
     }
 }
 
@@ -154,6 +166,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) build: &'a BuildId,
     /// What of the caller's the steps may use.
     pub(crate) grants: &'a Grants,
+    /// The latest time that a file in a layer may have.
+    pub(crate) source_date_epoch: Option<i64>,
 }
 
 /// Ended builds that the history keeps.

@@ -28,6 +28,22 @@ pub(crate) struct PackedLayer {
     pub(crate) bytes: u64,
 }
 
+/// A writer that fails as soon as `go_on` says no.
+struct While<'a, W> {
+    out: W,
+    go_on: &'a dyn Fn() -> bool,
+}
+
+impl<W: Write> Write for While<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.go_on)() { self.out.write(bytes) } else { Err(io::Error::other("it is not wanted any more")) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// The blob that stands for a layer in a manifest.
 pub(crate) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
@@ -79,12 +95,22 @@ impl Engine {
     }
 
     fn packed_layer(&self, layer: LayerId, epoch: Option<i64>) -> Result<PackedLayer, EngineError> {
+        self.packed_layer_while(layer, epoch, &|| true)
+    }
+
+    /// As [`Self::packed_layer`], but fails as soon as `go_on` says no.
+    pub(crate) fn packed_layer_while(
+        &self,
+        layer: LayerId,
+        epoch: Option<i64>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<PackedLayer, EngineError> {
         if let Some(known) = self.known_tar(layer, epoch)? {
             return Ok(known);
         }
-        let mut measure = Measure::default();
-        self.pack(layer, epoch, &mut measure)?;
-        let (diff_id, bytes) = measure.finish();
+        let mut out = While { out: Measure::default(), go_on };
+        self.pack(layer, epoch, &mut out)?;
+        let (diff_id, bytes) = out.out.finish();
         self.store.set_layer_tar(layer, epoch, &diff_id, bytes)?;
         Ok(PackedLayer { layer, diff_id, bytes })
     }

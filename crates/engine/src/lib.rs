@@ -11,6 +11,7 @@
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `run`, `steps`, `finish`,
 //! `forms`, `export`, `check`, then `base`, `images`, `save` and `container` in this order.
 
+mod ahead;
 mod archive;
 mod base;
 mod build;

@@ -1,7 +1,8 @@
 //! The hands of the solver: carries out the nodes of one plan, tells what happens, remembers what failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,10 @@ pub(crate) struct Run<'a> {
     stopping: AtomicBool,
     ran: AtomicU32,
     cached: AtomicU32,
+    /// The nodes that make layers of the image.
+    of_image: BTreeSet<NodeId>,
+    /// Takes each of those layers as soon as it is there.
+    made: Sender<LayerId>,
 }
 
 /// Why a node failed.
@@ -69,6 +74,7 @@ impl<'a> Run<'a> {
         source: &'a Source,
         target: BuildTarget<'a>,
         events: Report<'a>,
+        made: Sender<LayerId>,
     ) -> Self {
         Self {
             engine,
@@ -83,6 +89,8 @@ impl<'a> Run<'a> {
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
+            of_image: target.plan.history.iter().filter_map(|item| item.node).map(|node| maker(target, node)).collect(),
+            made,
         }
     }
 
@@ -235,6 +243,10 @@ impl<'a> Run<'a> {
         })?;
         let result = parent.with(layer);
         self.record(node, key, selection, inputs, &result)?;
+        if self.of_image.contains(&node) {
+            // Who takes it may have ended; then it is digested with the rest.
+            let _sent = self.made.send(layer);
+        }
         let steps = self.steps.get(&node).map_or(0, Vec::len);
         self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.tell(node, |step| Event::StepFinished { step, took: started.elapsed() });
@@ -363,6 +375,11 @@ impl<'a> Run<'a> {
             took: failure.took,
         }))
     }
+}
+
+/// Returns the node that makes the highest layer of `node`.
+fn maker(target: BuildTarget<'_>, node: NodeId) -> NodeId {
+    if let Op::Merge(merge) = target.plan.graph.op(node) { merge.upper } else { node }
 }
 
 /// Returns what is read of the sources that are other snapshots, in the order of the operation's further inputs.

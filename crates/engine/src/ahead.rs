@@ -1,0 +1,44 @@
+//! Digests layers of the image while the steps after them run.
+//!
+//! Turns layers into the digests of their tars, which the end of the build then finds in the store. Nothing depends on it:
+//! what it has not done, or could not do, is done and reported there.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::Receiver;
+
+use stave_store::LayerId;
+
+use crate::engine::Engine;
+
+/// Steps are still running.
+const RUNNING: u8 = 0;
+/// All steps have ended: what is being digested is wanted, but others can do the rest as well.
+const ENDED: u8 = 1;
+/// A step has failed: no digest is wanted any more.
+const ABANDONED: u8 = 2;
+
+/// How far the build is.
+#[derive(Default)]
+pub(crate) struct Progress(AtomicU8);
+
+impl Progress {
+    /// Says that no step runs any more.
+    pub(crate) fn end(&self, succeeded: bool) {
+        self.0.store(if succeeded { ENDED } else { ABANDONED }, Ordering::Relaxed);
+    }
+
+    fn is(&self, state: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == state
+    }
+}
+
+/// Digests `layers` as they come, until the build has ended.
+pub(crate) fn digest(engine: &Engine, layers: &Receiver<LayerId>, epoch: Option<i64>, progress: &Progress) {
+    for layer in layers {
+        if !progress.is(RUNNING) {
+            break;
+        }
+        // What fails is tried again at the end, and its error told there.
+        drop(engine.packed_layer_while(layer, epoch, &|| !progress.is(ABANDONED) && engine.go_on().is_ok()));
+    }
+}
