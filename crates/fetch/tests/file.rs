@@ -225,6 +225,7 @@ fn redirects_end_and_lead_nowhere_else_than_to_the_web() {
     let to = |location: &'static str| Server::start(move |_| Response::status(302).with("Location", location));
     assert!(failure(request(&to("/again").url())).contains("there were more than 10 of them"));
     assert!(failure(request(&to("file:///etc/passwd").url())).contains("its address is not valid"));
+    assert!(failure(request(&to("http://169.254.169.254/latest").url())).contains("an address of this network alone"));
     assert!(failure(request(&to("ftp://127.0.0.1/x").url())).contains("its address is not valid"));
 }
 

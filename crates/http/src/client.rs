@@ -389,6 +389,9 @@ fn redirected(reply: &Reply) -> Result<Url, RedirectError> {
     if reply.url.origin().scheme == Scheme::Https && url.origin().scheme == Scheme::Http {
         return Err(RedirectError::Downgrade(Box::new(url)));
     }
+    if url.origin().is_link_local() && !reply.url.origin().is_link_local() {
+        return Err(RedirectError::LinkLocal(Box::new(url)));
+    }
     Ok(url)
 }
 

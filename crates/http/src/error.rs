@@ -109,6 +109,9 @@ pub enum RedirectError {
     /// From an encrypted connection to one in the clear.
     #[error("it leads from https to {0}, which is not encrypted")]
     Downgrade(Box<Url>),
+    /// To an address that only this machine and its neighbours have, where clouds serve credentials.
+    #[error("it leads to {0}, which is an address of this network alone")]
+    LinkLocal(Box<Url>),
     /// The address is not one.
     #[error("its address is not valid")]
     Location(#[from] UrlError),

@@ -79,6 +79,19 @@ impl Origin {
             || self.address().is_some_and(|address| address.is_loopback())
     }
 
+    /// Whether the host is given by an address that means something else on every network.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        match self.address() {
+            Some(IpAddr::V4(address)) => address.is_link_local(),
+            Some(IpAddr::V6(address)) => {
+                address.is_unicast_link_local()
+                    || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+            }
+            None => false,
+        }
+    }
+
     /// Returns `host` or `host:port`, as the user would write it.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -316,6 +329,13 @@ mod tests {
         let loopback = |authority| Origin::of_authority(Scheme::Http, authority).expect("valid").is_loopback();
         assert!(loopback("127.0.0.1:5000") && loopback("localhost") && loopback("[::1]:5000") && loopback("127.8.9.1"));
         assert!(!loopback("128.0.0.1") && !loopback("localhost.example") && !loopback("10.0.0.1:80"));
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_known() {
+        let local = |authority| Origin::of_authority(Scheme::Http, authority).expect("valid").is_link_local();
+        assert!(local("169.254.169.254") && local("[fe80::1]:80") && local("[::ffff:169.254.169.254]"));
+        assert!(!local("169.253.1.1") && !local("127.0.0.1") && !local("[fd00::1]") && !local("metadata.example"));
     }
 
     #[test]
