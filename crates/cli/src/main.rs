@@ -7,7 +7,8 @@
 //! Invariants:
 //! 1. Data goes to standard output, everything else to standard error.
 //! 2. Nothing from outside reaches a terminal with its control characters.
-//! 3. A flag that is accepted is carried out; one of Docker's that is not is an error that names it.
+//! 3. A flag that is accepted is carried out, or asks for what is so anyway, or is told to change nothing; any other of
+//!    Docker's is an error that names it.
 //! 4. The process has one thread until the launcher has forked.
 //!
 //! Read `args`, `command` (from its `mod.rs`), `host`, `failure`, `render`, `progress`, then the small ones.

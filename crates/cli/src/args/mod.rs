@@ -1,7 +1,8 @@
 //! What the user typed, as values: one struct a command, Docker's names and flags.
 //!
 //! Knows the shape of the command line and nothing of what the commands do. A flag that is declared here is carried
-//! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name.
+//! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name. `build` knows
+//! those of other builders, too, and has an answer for each.
 
 mod build;
 mod call;

@@ -192,7 +192,7 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
 
 /// Returns the name in `--ulimit <NAME=SOFT[:HARD]>`, or the whole of it where it is no option.
 fn flag_name(argument: &str) -> &str {
-    argument.split(' ').next().unwrap_or(argument)
+    argument.split([' ', '[']).next().unwrap_or(argument)
 }
 
 /// An option's value is not what it takes: what was expected, and which value is near.

@@ -192,6 +192,10 @@ const MISTAKES: &[(&[&str], &str)] = &[
              hint: Start an agent, or name keys: `--ssh default=$HOME/.ssh/id_ed25519`.\n",
     ),
     (&["--ssh", "a=nowhere"], "error: cannot use `nowhere` for `--ssh a`: No such file or directory (os error 2)\n"),
+    (
+        &["--compress=maybe"],
+        "error: `--compress maybe`: expected `true` or `false`\nhint: See `stave build --help` for what there is.\n",
+    ),
     (&["--isolaton=x"], "error: `stave build` has no flag `--isolaton`\nhint: A similar flag is `--isolation`.\n"),
 ];
 
@@ -513,4 +517,10 @@ fn the_agent_of_a_killed_build_ends() {
     build.kill().expect("it runs");
     build.wait().expect("it ends");
     wait_for(&|agents| agents.is_empty());
+}
+
+#[test]
+fn a_check_needs_nothing_of_what_steps_are_given() {
+    let bench = small();
+    bench.run(["build", "--check", "--secret", "id=a,src=nowhere", "--ssh", "default", "."]).success();
 }

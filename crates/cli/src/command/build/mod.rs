@@ -29,9 +29,9 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let surroundings = Surroundings::new(&raw_variable);
     let mut notes = answers(&args)?;
     if let Some(call) = asked(&args)? {
-        // Nothing is built, so nothing is written.
-        let (request, _agents) =
-            request::request(BuildArgs { outputs: Vec::new(), ..args }, &surroundings, &mut notes)?;
+        // Nothing is built, so nothing is written and no step is given anything.
+        let args = BuildArgs { outputs: Vec::new(), secrets: Vec::new(), ssh: Vec::new(), ..args };
+        let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
