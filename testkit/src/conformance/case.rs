@@ -30,7 +30,7 @@ pub struct Case {
 }
 
 /// What `case.json` says. `{dir}` in an argument is where the case was laid out, `{http}` the URL of its directory
-/// `http`, `{registry}` the registry that serves the base.
+/// `http`, `{files}` the URL of all of them, `{registry}` the registry that serves the base.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct About {

@@ -1,4 +1,6 @@
 //! What cases fetch: the files of each case's directory `http`, and the git repositories of its directory `git`.
+//!
+//! A file without a name, `http/index`, is also at `/?case=CASE`.
 
 use crate::http::{Request, Response, Server};
 use std::fs;
@@ -14,8 +16,12 @@ pub(super) fn serve(root: PathBuf) -> Server {
 }
 
 fn answer(root: &Path, request: &Request) -> Option<Response> {
-    let (case, path) = request.path.strip_prefix('/')?.split_once('/')?;
-    if path.split('/').any(|part| part == "..") {
+    let unnamed = request.query_value("case").filter(|_| request.path == "/");
+    let (case, path) = match &unnamed {
+        Some(case) => (case.as_str(), ""),
+        None => request.path.strip_prefix('/')?.split_once('/')?,
+    };
+    if case == ".." || path.split('/').any(|part| part == "..") {
         return None;
     }
     if path.contains(".git/") {

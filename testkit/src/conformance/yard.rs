@@ -147,10 +147,10 @@ impl Yard {
     /// Completes a build's command line with what the case says, and runs it.
     fn finish(&self, mut command: Command, case: &Case, more: &[String]) -> Output {
         let dir = self.bench.work().join(&case.name);
-        let (http, registry) = (self.http(case), self.registry.host());
+        let (http, files, registry) = (self.http(case), self.files.url(), self.registry.host());
         let filled = |text: &str| {
             let text = text.replace("{dir}", &dir.display().to_string());
-            text.replace("{http}", &http).replace("{registry}", &registry)
+            text.replace("{http}", &http).replace("{files}", &files).replace("{registry}", &registry)
         };
         command.envs(case.about.env.iter().map(|(name, value)| (name, filled(value))));
         command.args(case.about.args.iter().chain(more).map(|argument| filled(argument)));
@@ -172,18 +172,20 @@ impl Yard {
     }
 
     fn outcome(&self, case: &Case, built: &Output, who: &str, save: impl Fn(&str) -> Command) -> Outcome {
+        let hidden = [(self.http(case), "[http]"), (self.files.url(), "[files]"), (self.registry.host(), "[registry]")];
+        let said = built.stderr.clone() + &built.out();
+        let said = hidden.iter().fold(said, |said, (address, name)| said.replace(address, name));
         if built.code != 0 {
-            return Outcome::Failed(built.stderr.clone() + &built.out());
+            return Outcome::Failed(said);
         }
         let archive = self.bench.path("tmp").join(format!("{}-{who}.tar", case.name));
         let written = self.bench.finish(save(&archive.display().to_string()));
         if written.code != 0 {
             return Outcome::Failed(format!("builds it, and cannot save it:\n{}", written.stderr));
         }
-        let hidden = [(self.http(case), "[http]"), (self.registry.host(), "[registry]")];
         let saved = Saved::read(&archive, &hidden);
         fs::remove_file(&archive).expect("a bench's own file");
-        Outcome::Image(Box::new(saved), built.stderr.clone() + &built.out())
+        Outcome::Image(Box::new(saved), said)
     }
 
     /// The version of a peer, or nothing where it is not installed.

@@ -1,0 +1,1 @@
+touch -d @1234567890 http/p/foo

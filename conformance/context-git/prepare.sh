@@ -1,0 +1,1 @@
+mkdir work git; cd work; git init -q -b main; mkdir dir; printf "FROM scratch\nCOPY . /c/\n" > dir/Dockerfile; echo x > dir/x; git add .; git commit -qm first; git checkout -qb side; echo side > dir/side; git add .; git commit -qm side; git checkout -q main; cd ..; git clone -q --bare work git/repo.git; rm -rf work
