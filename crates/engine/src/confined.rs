@@ -97,7 +97,7 @@ fn apply_layer_job(input: JobInput) -> Vec<u8> {
 }
 
 fn extract_archive_job(input: JobInput) -> Vec<u8> {
-    work(input, |_, tar, root| extract_archive(tar, root, Some((0, 0)), &Limits::default()))
+    work(input, |_, tar, root| extract_archive(tar, root, None, &Limits::default()))
 }
 
 /// Runs in the confined process: its first descriptor is its root, the second the tar.

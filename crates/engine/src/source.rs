@@ -78,6 +78,8 @@ struct Opened {
     /// The directory as the user gave it; none for what was unpacked.
     path: Option<PathBuf>,
     unpacked: Option<WorkDir>,
+    /// Whether it was an archive, whose owners count.
+    is_archive: bool,
     /// The text and its name, where what should be the context was a Dockerfile.
     text: Option<(String, Vec<u8>)>,
 }
@@ -126,9 +128,13 @@ impl Source {
     ) -> Result<Self, EngineError> {
         let fetching = Fetching { engine, lease, grants, events };
         let mut opened = match given.context {
-            ContextSource::Directory(path) => {
-                Opened { root: open_context_dir(&path)?, path: Some(path), unpacked: None, text: None }
-            }
+            ContextSource::Directory(path) => Opened {
+                root: open_context_dir(&path)?,
+                path: Some(path),
+                unpacked: None,
+                is_archive: false,
+                text: None,
+            },
             ContextSource::Stream(stream) => open_stream(engine, lease, stream, "-")?,
             ContextSource::Git(source) => fetching.repository(&source)?,
             ContextSource::Url(url) => {
@@ -170,7 +176,8 @@ impl Files {
         let now = Time { seconds: (engine.settings.now)(), nanoseconds: 0 };
         let (memory, memory_name) = load_memory(engine, opened.path.as_deref(), now)?;
         let rules = ignored.map(|ignored| ignored.rules.clone());
-        let context = Context::open(opened.root, rules, memory);
+        let open = if opened.is_archive { Context::of_archive } else { Context::open };
+        let context = open(opened.root, rules, memory);
         Ok(Self { context, memory_name, _unpacked: opened.unpacked })
     }
 }
@@ -186,7 +193,7 @@ fn open_named(
         let known = match source {
             NamedContextSource::Directory(path) => {
                 let root = open_named_dir(&name, &path)?;
-                let opened = Opened { root, path: Some(path), unpacked: None, text: None };
+                let opened = Opened { root, path: Some(path), unpacked: None, is_archive: false, text: None };
                 let ignored = read_ignore(&opened, None)?;
                 files.push(Files::open(engine, opened, ignored.as_ref())?);
                 let number = u32::try_from(files.len() - 1).unwrap_or(u32::MAX);
@@ -224,7 +231,7 @@ impl Fetching<'_> {
         let work = lease.work_dir()?;
         engine.check_out(lease, wanted, &resolved, &work, events)?;
         let root = engine.store_dir(&work.diff_rel_path())?;
-        Ok(Opened { root, path: None, unpacked: Some(work), text: None })
+        Ok(Opened { root, path: None, unpacked: Some(work), is_archive: false, text: None })
     }
 
     fn file(self, url: &str) -> Result<Box<dyn Read + Send>, EngineError> {
@@ -273,7 +280,7 @@ fn open_stream(
     if is_archive {
         let what = if name == "-" { "the context on standard input".to_owned() } else { format!("the context {name}") };
         confined::extract(engine, &root, &mut whole, &what)?;
-        return Ok(Opened { root, path: None, unpacked: Some(work), text: None });
+        return Ok(Opened { root, path: None, unpacked: Some(work), is_archive: true, text: None });
     }
     let mut text = Vec::new();
     whole
@@ -281,7 +288,7 @@ fn open_stream(
         .read_to_end(&mut text)
         .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
     check_size(name, text.len())?;
-    Ok(Opened { root, path: None, unpacked: Some(work), text: Some((name.to_owned(), text)) })
+    Ok(Opened { root, path: None, unpacked: Some(work), is_archive: false, text: Some((name.to_owned(), text)) })
 }
 
 /// Enough to tell an archive from a text.
