@@ -413,10 +413,14 @@ fn inside(path: &[u8], error: PathError) -> EngineError {
     EngineError::tree(format!("cannot read `{}` of the context", String::from_utf8_lossy(path)), error)
 }
 
-/// Reads the Dockerfile's own ignore file, else the context's.
+/// Reads the Dockerfile's own ignore file, else the context's. Only directories of the user have one: an archive or a
+/// repository is taken as it is (A191 of the feature list, as in BuildKit).
 ///
 /// Reference: Docker's documentation of build contexts, "Filename and location".
 fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<Ignored>, EngineError> {
+    if opened.path.is_none() {
+        return Ok(None);
+    }
     let own = match beside {
         Some(IgnoreBeside::Host(path)) => {
             let mut path = path.into_os_string();

@@ -37,7 +37,7 @@ pub struct Exec {
     pub shm_bytes: Option<u64>,
     /// Devices that it gets.
     pub devices: Vec<Device>,
-    /// The cgroup in which it runs. Not part of the cache key: it says how much of the machine is used.
+    /// The cgroup in which it runs.
     pub cgroup_parent: Option<String>,
 }
 

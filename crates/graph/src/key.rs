@@ -181,7 +181,7 @@ impl Encoder {
             ulimits,
             shm_bytes,
             devices,
-            cgroup_parent: _,
+            cgroup_parent,
         } = exec;
         self.u8(2);
         self.texts(args);
@@ -205,7 +205,11 @@ impl Encoder {
             encoder.i64(*hard);
         });
         self.option(*shm_bytes, Self::u64);
-        self.list(devices, |encoder, Device { name, required: _ }| encoder.text(name));
+        self.list(devices, |encoder, Device { name, required }| {
+            encoder.text(name);
+            encoder.bool(*required);
+        });
+        self.option(cgroup_parent.as_deref(), Self::text);
     }
 
     fn mount(&mut self, Mount { target, kind }: &Mount) {
@@ -232,16 +236,18 @@ impl Encoder {
                 self.u8(2);
                 self.option(*bytes, Self::u64);
             }
-            MountKind::Secret { id, required: _, mode, uid, gid, env, file } => {
+            MountKind::Secret { id, required, mode, uid, gid, env, file } => {
                 self.u8(3);
                 self.text(id);
+                self.bool(*required);
                 self.file(*mode, *uid, *gid);
                 self.option(env.as_deref(), Self::text);
                 self.bool(*file);
             }
-            MountKind::Ssh { id, required: _, mode, uid, gid } => {
+            MountKind::Ssh { id, required, mode, uid, gid } => {
                 self.u8(4);
                 self.text(id);
+                self.bool(*required);
                 self.file(*mode, *uid, *gid);
             }
             MountKind::Inline { content, mode } => {
