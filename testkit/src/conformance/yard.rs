@@ -202,6 +202,20 @@ impl Yard {
     }
 }
 
+impl Drop for Yard {
+    /// Undoes the mounts that buildah leaves below the bench, which could otherwise not be removed.
+    fn drop(&mut self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let bench = self.bench.path("").display().to_string();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        let mut points: Vec<&str> = points.filter(|point| point.starts_with(&bench)).collect();
+        points.sort_unstable();
+        for point in points.iter().rev() {
+            Command::new("umount").arg(point).stderr(Stdio::null()).status().ok();
+        }
+    }
+}
+
 fn tag(case: &Case) -> String {
     format!("case-{}:latest", case.name)
 }
