@@ -1,1 +1,1 @@
-mkdir -p t/sub; printf 'FROM scratch\nCOPY . /c/\nCOPY d/f /f\n' > t/sub/My; mkdir t/d; echo f > t/d/f; chmod 640 t/d/f; ln -s f t/d/l; tar --mtime=@1500000000 --owner=0 --group=0 -C t -czf ctx.tar.gz .; rm -r t
+mkdir -p t/sub; printf 'FROM scratch\nCOPY . /c/\nCOPY d/f /f\n' > t/sub/My; mkdir t/d; echo f > t/d/f; chmod 640 t/d/f; ln -s f t/d/l; tar --mtime=@1500000000 --owner=5 --group=6 -C t -czf ctx.tar.gz .; rm -r t

@@ -125,7 +125,10 @@ impl Engine {
                 scope.spawn(|| ahead::digest(self, &{ layers }, target.source_date_epoch, &progress));
             }
             let run = Run::new(self, lease, source, *target, events, made);
-            let outcome = solve(&plan.graph, plan.target, options, &run);
+            let outcome = match run.forbidden() {
+                Some(node) => Outcome::Failed { node },
+                None => solve(&plan.graph, plan.target, options, &run),
+            };
             progress.end(matches!(outcome, Outcome::Done(_)));
             match outcome {
                 Outcome::Done(snapshot) => {

@@ -347,6 +347,21 @@ impl<'a> Run<'a> {
         (self.ran.load(Ordering::Relaxed), self.cached.load(Ordering::Relaxed))
     }
 
+    /// Returns the first command that wants what the caller has not allowed, and remembers why: what is known of earlier
+    /// builds does not change what a build may do.
+    pub(crate) fn forbidden(&self) -> Option<NodeId> {
+        let graph = &self.target.plan.graph;
+        let refused = graph.reachable(self.target.plan.target).into_iter().find_map(|node| match graph.op(node) {
+            Op::Exec(operation) => {
+                exec::refuse_what_is_not_allowed(operation, self.target.grants).err().map(|error| (node, error))
+            }
+            _ => None,
+        });
+        let (node, error) = refused?;
+        self.fail(node, error.into());
+        Some(node)
+    }
+
     /// Returns why the build failed, of which `node` was the first sign.
     pub(crate) fn into_failure(self, node: NodeId) -> BuildFailure {
         let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);

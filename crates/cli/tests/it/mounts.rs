@@ -370,6 +370,11 @@ fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
         .complains("--allow security.insecure");
     build(&bench, "FROM busybox\nRUN --security=sandbox grep CapEff /proc/self/status > /caps\n").success();
     assert_eq!(in_image(&bench, "cat /caps"), "CapEff:\t00000000a80425fb\n");
+    // What an earlier build has made does not allow it, and nothing runs before it is refused.
+    build(&bench, "FROM busybox\nRUN true\n").success();
+    let refused = build(&bench, "FROM busybox\nRUN echo first\nRUN --network=host true\n");
+    refused.exit(1).complains("--allow network.host");
+    assert!(!refused.stderr.contains("RUN echo first\n"), "{}", refused.stderr);
     build(&bench, "FROM busybox\nRUN --network=host true\n").exit(1).complains("--allow network.host");
     build(&bench, "FROM busybox\nRUN --device=vendor.com/class=one true\n").exit(1).complains("--allow device");
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(
     watch: &mut Watch<'_>,
 ) -> Result<Ran, EngineError> {
     engine.go_on()?;
-    // Here and nowhere else: whoever made the graph, a step gets no more than the caller allows.
+    // The build has looked at all steps before; but whoever made the graph, a step gets no more than the caller allows.
     refuse_what_is_not_allowed(exec, grants)?;
     let waiting = Waiting { go_on: watch.go_on, note: watch.note };
     let mut mounts = mounts::prepare(engine, lease, exec, sources, grants, &waiting)?;
@@ -100,7 +100,7 @@ pub(crate) fn run(
 }
 
 /// Fails if the command wants what the caller has not allowed.
-fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result<(), EngineError> {
+pub(crate) fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result<(), EngineError> {
     let insecure = match exec.security {
         Security::Sandbox => false,
         Security::Insecure => true,
