@@ -134,7 +134,8 @@ fn copied(image: &Model, context: &Model, dest: &str) -> Option<Model> {
     for (path, item) in context {
         let path = format!("{dest}/{path}");
         match (result.get(&path), item) {
-            (Some(Item::Directory(_)), Item::Directory(_)) => {}
+            // A directory of the source gives its mode to one that exists.
+            (Some(Item::Directory(_)), Item::Directory(_)) => drop(result.insert(path, item.clone())),
             (Some(Item::Directory(_)), _) | (Some(_), Item::Directory(_)) => return None,
             (_, item) => drop(result.insert(path, item.clone())),
         }
