@@ -14,28 +14,34 @@ use crate::pool;
 const SLOW: Duration = Duration::from_micros(300);
 /// Files that have to be slow before the disk is taken for the cause.
 const SLOW_FILES_MIN: u32 = 4;
+/// Of so many files one has to be slow: where fewer are, it was a thread that waited for its turn.
+const FILES_PER_SLOW_MAX: u32 = 8;
 /// Largest file of which a slow read says anything, and the most that is read ahead of one file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Decides whether to read ahead.
 #[derive(Default)]
 pub(super) struct Ahead {
+    files: u32,
     slow: u32,
+    needed: bool,
 }
 
 impl Ahead {
     /// Takes note of how long a file took. Returns whether it is the one that decides.
     pub(super) fn read(&mut self, bytes: u64, took: Duration) -> bool {
-        if took < SLOW || bytes > FILE_BYTES_MAX || self.is_needed() {
+        if bytes > FILE_BYTES_MAX || self.needed {
             return false;
         }
-        self.slow += 1;
-        self.is_needed()
+        self.files = self.files.saturating_add(1);
+        self.slow += u32::from(took >= SLOW);
+        self.needed = self.slow >= SLOW_FILES_MIN && self.slow.saturating_mul(FILES_PER_SLOW_MAX) >= self.files;
+        self.needed
     }
 
     /// Whether the disk is what is waited for.
     pub(super) fn is_needed(&self) -> bool {
-        self.slow >= SLOW_FILES_MIN
+        self.needed
     }
 
     /// Has the files among `entries` of `dir` read, beside the caller. A file that cannot be is left to the caller, who
@@ -68,6 +74,11 @@ mod tests {
         for _ in 1..SLOW_FILES_MIN {
             assert!(!ahead.read(1, slow));
             assert!(!ahead.read(1, Duration::ZERO));
+        }
+        let mut busy = Ahead::default();
+        for _ in 0..10 * SLOW_FILES_MIN {
+            assert!(!busy.read(1, slow));
+            assert!((1..2 * FILES_PER_SLOW_MAX).all(|_| !busy.read(1, Duration::ZERO)), "one in many says nothing");
         }
         assert!(ahead.read(1, slow), "the last one decides");
         assert!(!ahead.read(1, slow), "and only that one");
