@@ -78,9 +78,14 @@ impl Component {
     }
 }
 
-/// Returns the pattern that matches `name` and nothing else.
+/// Returns the pattern that matches `path` and nothing else.
 #[must_use]
-pub fn literal(name: &str) -> String {
+pub fn literal(path: &str) -> String {
+    // Each name by itself: whether a backslash means something depends on the wildcards of its own name.
+    path.split('/').map(literal_name).collect::<Vec<_>>().join("/")
+}
+
+fn literal_name(name: &str) -> String {
     if !has_wildcards(name) {
         return name.to_owned();
     }
@@ -115,6 +120,14 @@ mod tests {
 
     fn matches(pattern: &str, path: &str) -> bool {
         Wildcard::parse(pattern).expect("the pattern is valid").matches(path.as_bytes())
+    }
+
+    /// The first two were found by the fuzz target `ignore_file`.
+    #[test]
+    fn a_literal_pattern_matches_its_path() {
+        for path in [".*\\/M\\/I", "*/M\\", "a\\", "[a]", "a?/b*c/d", "plain/path"] {
+            assert!(Wildcard::parse(&literal(path)).is_ok_and(|pattern| pattern.matches(path.as_bytes())), "{path}");
+        }
     }
 
     #[test]
