@@ -432,7 +432,7 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
 }
 
 /// A blob of the store that a transfer writes.
-struct Sink(BlobWriter);
+pub(crate) struct Sink(pub(crate) BlobWriter);
 
 impl std::io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

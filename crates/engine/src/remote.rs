@@ -13,8 +13,9 @@ use stave_graph::remote::{redacted, without_credentials};
 use stave_http::Secret;
 use stave_oci::digest::hex;
 use stave_oci::{BlobDigest, Hasher};
-use stave_store::{BlobExpectation, BlobWriter, Lease, WorkDir};
+use stave_store::{BlobExpectation, Lease, WorkDir};
 
+use crate::base::Sink;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -258,19 +259,6 @@ fn file_authorization(url: &str, grants: &Grants) -> Result<Option<Secret<String
         return Ok(Some(Secret::new(format!("{scheme}{text}"))));
     }
     Ok(None)
-}
-
-/// A blob of the store that a transfer writes.
-struct Sink(BlobWriter);
-
-impl std::io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
 }
 
 impl FileSink for Sink {
