@@ -9,7 +9,7 @@ use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_graph::{NodeId, Op};
-use stave_oci::Platform;
+use stave_oci::{Platform, Reference};
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
@@ -18,7 +18,7 @@ use crate::base::{Bases, KnownBase};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, StepId, StepLine};
-use crate::finish::{self, Finished};
+use crate::finish::{self, Built, BuiltImage, Finished};
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, Grants, PullPolicy};
 use crate::run::Run;
@@ -68,23 +68,32 @@ impl Engine {
             events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
         }
         let rerun = rerun(&plan, &request.rerun_stages, events);
-        let build = lease.begin_build(&source.name).map_err(EngineError::from)?;
+        let entry = lease.begin_build(&source.name).map_err(EngineError::from)?;
         let target = BuildTarget {
             plan: &plan,
             bases: &bases,
             use_cache: request.use_cache,
             rerun: &rerun,
-            build: &build,
+            build: &entry,
             grants: &request.grants,
             source_date_epoch,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
-            let target =
-                finish::Target { plan: &plan, bases: &bases, finished, tags, keep, outputs, source_date_epoch };
-            Ok(finish::finish(self, lease, target, events)?)
+            let image = finish::compose_image(self, &plan, &bases, &finished, source_date_epoch, events)?;
+            let built = Built { images: vec![BuiltImage { platform: options.platform.clone(), image }], names: tags };
+            let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
+            let image = &built.images[0].image;
+            Ok(BuildOutcome {
+                image: image.composed.id,
+                manifest,
+                size: image.size(),
+                names: built.names.iter().map(Reference::to_string).collect(),
+                steps_run: finished.steps_run,
+                steps_cached: finished.steps_cached,
+            })
         });
-        self.conclude(lease, &build, &result)?;
+        self.conclude(lease, &entry, &result)?;
         result
     }
 

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use stave_dockerfile::plan::BuildPlan;
-use stave_oci::{Compression, ImageConfig, Reference};
-use stave_store::{ImageLayer, Lease, NewImage, Tag};
+use stave_oci::{Descriptor, ImageConfig, Platform, Reference};
+use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
 
 use crate::base::Bases;
 use crate::build::Report;
@@ -12,8 +12,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::export;
 use crate::forms::PackedLayer;
-use crate::outcome::BuildOutcome;
-use crate::request::{Output, OutputKind};
+use crate::request::Output;
 use crate::snapshot::Snapshot;
 use crate::task::Task;
 
@@ -25,17 +24,6 @@ pub(crate) struct Finished {
     pub(crate) times: Vec<i64>,
     pub(crate) steps_run: u32,
     pub(crate) steps_cached: u32,
-}
-
-/// What is made of it.
-pub(crate) struct Target<'a> {
-    pub(crate) plan: &'a BuildPlan,
-    pub(crate) bases: &'a Bases,
-    pub(crate) finished: Finished,
-    pub(crate) tags: Vec<Reference>,
-    pub(crate) keep: bool,
-    pub(crate) outputs: Vec<Output>,
-    pub(crate) source_date_epoch: Option<i64>,
 }
 
 /// An image that is ready to be stored or written out.
@@ -50,48 +38,68 @@ impl ReadyImage {
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.bytes).sum()
     }
+
+    /// Returns where its files are, the lowest layer first.
+    pub(crate) fn layer_ids(&self) -> Vec<LayerId> {
+        self.layers.iter().map(|layer| layer.layer).collect()
+    }
 }
 
-/// Composes the image, and stores or writes it.
-pub(crate) fn finish(
+/// The result for one platform.
+pub(crate) struct BuiltImage {
+    pub(crate) platform: Platform,
+    pub(crate) image: ReadyImage,
+}
+
+/// What was built: all that outputs are written from.
+pub(crate) struct Built {
+    /// One for each platform, in the order in which they were asked for.
+    pub(crate) images: Vec<BuiltImage>,
+    /// Names for the whole.
+    pub(crate) names: Vec<Reference>,
+}
+
+/// Composes the image for one platform from what the schedule left.
+///
+/// Errors: a layer cannot be read.
+pub(crate) fn compose_image(
     engine: &Engine,
-    lease: &Lease,
-    target: Target<'_>,
+    plan: &BuildPlan,
+    bases: &Bases,
+    finished: &Finished,
+    epoch: Option<i64>,
     events: Report<'_>,
-) -> Result<BuildOutcome, EngineError> {
-    let Target { plan, bases, finished, tags, keep, outputs, source_date_epoch } = target;
-    let needs_image = keep || outputs.iter().any(|output| is_image(output.kind));
+) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
-        let _task = needs_image.then(|| Task::start(events, "digest layers".to_owned()));
-        engine.packed(&finished.snapshot.layers, source_date_epoch)?
+        let _task = Task::start(events, "digest layers".to_owned());
+        engine.packed(&finished.snapshot.layers, epoch)?
     };
-    let ready = ready(plan, base, layers, &finished.times, source_date_epoch)?;
-    let mut manifest = None;
-    let names = tags.iter().map(Reference::to_string).collect();
-    if keep {
-        store(engine, lease, &ready, &tags)?;
-    }
-    for output in outputs {
-        engine.go_on()?;
-        let written = export::write(engine, lease, &ready, &finished.snapshot.layers, &tags, output, events)?;
-        manifest = manifest.or(written);
-    }
-    Ok(BuildOutcome {
-        image: ready.composed.id,
-        manifest,
-        size: ready.size(),
-        names,
-        steps_run: finished.steps_run,
-        steps_cached: finished.steps_cached,
-    })
+    ready(plan, base, layers, &finished.times, epoch)
 }
 
-fn is_image(kind: OutputKind) -> bool {
-    match kind {
-        OutputKind::Oci | OutputKind::Docker => true,
-        OutputKind::Tar | OutputKind::Local => false,
+/// Stores what was built if it is to be kept, and writes the outputs. Returns the manifest of the first that has one.
+///
+/// Errors: the first output that cannot be written.
+pub(crate) fn deliver(
+    engine: &Engine,
+    lease: &Lease,
+    built: &Built,
+    (keep, outputs): (bool, Vec<Output>),
+    events: Report<'_>,
+) -> Result<Option<Descriptor>, EngineError> {
+    if keep {
+        for image in &built.images {
+            store(engine, lease, &image.image, &built.names)?;
+        }
     }
+    let mut manifest = None;
+    for output in outputs {
+        engine.go_on()?;
+        let written = export::write(engine, lease, built, output, events)?;
+        manifest = manifest.or(written);
+    }
+    Ok(manifest)
 }
 
 fn ready(
@@ -137,12 +145,4 @@ fn unchanged(engine: &Engine, composed: &Composed, tags: &[Tag]) -> Result<bool,
     let Some(record) = engine.store.image(&composed.id)? else { return Ok(false) };
     Ok(record.snapshot().is_some()
         && tags.iter().all(|tag| record.tags.iter().any(|there| there.reference == tag.reference)))
-}
-
-/// The compression of layers in archives that other tools read.
-pub(crate) fn compression(kind: OutputKind) -> Compression {
-    match kind {
-        OutputKind::Oci => Compression::Gzip,
-        OutputKind::Docker | OutputKind::Tar | OutputKind::Local => Compression::None,
-    }
 }

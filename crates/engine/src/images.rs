@@ -1,7 +1,7 @@
 //! What can be done with images that are there: list, name, remove, describe, pull, push.
 
 use serde_json::Value;
-use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference, media_type};
+use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference};
 use stave_registry::{OpenBlob, PushImage, PushProgress};
 use stave_store::{ImageRecord, Lease, Tag};
 
@@ -15,6 +15,7 @@ use crate::export::Prepared;
 use crate::finish::ReadyImage;
 use crate::forms::PackedLayer;
 use crate::inspect;
+use crate::request::ImageForm;
 use crate::task::Task;
 
 /// An image as a list shows it.
@@ -201,14 +202,7 @@ impl Engine {
             }
         }
         let ready = self.ready_image(lease, record, events)?;
-        let prepared = Prepared::new(self, lease, &ready, stave_oci::Compression::Gzip, events)?;
-        lease.put_blob(&prepared.config)?;
-        let descriptors = prepared.layers.iter().map(|layer| layer.descriptor.clone());
-        let blobs = std::iter::once(prepared.config_descriptor.clone())
-            .chain(descriptors)
-            .map(|descriptor| self.stored(descriptor))
-            .collect();
-        Ok(PushImage { manifest_bytes: prepared.manifest, media_type: media_type::OCI_MANIFEST.to_owned(), blobs })
+        Prepared::new(self, lease, &ready, ImageForm::default(), events)?.push_image(self, lease)
     }
 
     fn has_all(&self, manifest: &stave_oci::Manifest) -> Result<bool, EngineError> {
@@ -220,7 +214,8 @@ impl Engine {
         Ok(true)
     }
 
-    fn stored(&self, descriptor: Descriptor) -> (Descriptor, OpenBlob) {
+    /// Returns a blob of the store as a registry takes it.
+    pub(crate) fn stored(&self, descriptor: Descriptor) -> (Descriptor, OpenBlob) {
         let (store, digest) = (self.store.clone(), descriptor.digest);
         let open = move || {
             let file = store.open_blob(&digest).map_err(std::io::Error::other)?;

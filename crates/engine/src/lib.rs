@@ -9,7 +9,7 @@
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `run`, `steps`, `finish`,
-//! `forms`, `export`, `check`, then `base`, `images`, `save` and `container` in this order.
+//! `forms`, `export/`, `check`, then `base`, `images`, `save` and `container` in this order.
 
 mod ahead;
 mod archive;
@@ -56,8 +56,8 @@ pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use request::{
-    BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, Grants, LayoutSource,
-    NamedContextSource, Output, OutputKind, PullPolicy, SecretSource,
+    ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, FilesKind,
+    Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy, SecretSource,
 };
 pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;

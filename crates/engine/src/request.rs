@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use stave_dockerfile::plan::RunDefaults;
 use stave_graph::remote::{AddressPlace, GitAddressError, is_http, parse_git, redacted};
 use stave_graph::{GitSource, Network};
-use stave_oci::{BlobDigest, Platform, Reference};
+use stave_oci::{BlobDigest, Compression, Platform, Reference};
 
 use crate::error::EngineError;
 
@@ -163,31 +163,68 @@ impl DockerfileSource {
 
 /// Where an output goes.
 pub enum Destination {
-    /// A file or, for [`OutputKind::Local`], a directory of this machine.
+    /// A file or, for [`FilesKind::Local`], a directory of this machine.
     Path(PathBuf),
     /// A stream: the caller's standard output.
     Stream(Box<dyn Write + Send>),
 }
 
-/// The form of an output.
+/// An archive with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputKind {
+pub enum ArchiveKind {
     /// OCI image layout in a tar.
     Oci,
     /// Archive for `docker load`.
     Docker,
-    /// The root file system in a tar.
+}
+
+/// The merged files of an image, without the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilesKind {
+    /// In a tar.
     Tar,
-    /// The root file system as files of a directory.
+    /// As files of a directory.
     Local,
 }
 
+/// How an image is written where others read it. Nothing of it changes the image's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageForm {
+    /// Compression of the layers that are made; those that came from a registry keep theirs.
+    pub compression: Compression,
+}
+
+impl Default for ImageForm {
+    fn default() -> Self {
+        Self { compression: Compression::Gzip }
+    }
+}
+
 /// Something to write when the build has succeeded.
-pub struct Output {
-    /// In which form.
-    pub kind: OutputKind,
-    /// Where to.
-    pub dest: Destination,
+pub enum Output {
+    /// An image in an archive.
+    Archive {
+        /// Which archive.
+        kind: ArchiveKind,
+        /// How the image is written.
+        form: ImageForm,
+        /// Where to.
+        dest: Destination,
+    },
+    /// The files of the image.
+    Files {
+        /// In which form.
+        kind: FilesKind,
+        /// Where to.
+        dest: Destination,
+    },
+    /// An image in registries.
+    Registry {
+        /// Under which names; each says its registry.
+        names: Vec<Reference>,
+        /// How the image is written.
+        form: ImageForm,
+    },
 }
 
 /// Where a secret's bytes are.

@@ -15,12 +15,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use stave_engine::{BuildOutcome, Event};
-use stave_oci::{Descriptor, Reference};
 
 use super::{Context, check, settled};
 use crate::args::{Answer, BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
-use crate::host::{Host, Processes, raw_variable};
+use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
 use crate::{output, render};
 use variables::Surroundings;
@@ -35,14 +34,8 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
-    let push = args.push || args.outputs.iter().any(|output| output.push);
     // The agents end when this function does.
     let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
-    let names = if push { request.tags.clone() } else { Vec::new() };
-    if push && names.is_empty() {
-        return Err(Failure::usage("the image is to be pushed, and has no name that says where to")
-            .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
-    }
     report.prepare()?;
     let host = context.host(Processes::Some)?;
     let display = Display::start(report.mode, context.style);
@@ -58,12 +51,6 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         display.report(event);
     });
     let result = result.map_err(Failure::from);
-    let result = result.and_then(|mut outcome| {
-        for name in &names {
-            outcome.manifest = Some(push_to(&host, name, &display)?);
-        }
-        Ok(outcome)
-    });
     display.finish();
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some((name, text, found)) = &findings
@@ -100,10 +87,6 @@ fn answers(args: &BuildArgs) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(notes)
-}
-
-fn push_to(host: &Host, name: &Reference, display: &Display) -> Result<Descriptor, Failure> {
-    Ok(host.engine.push(name, &|event| display.report(event))?)
 }
 
 /// Returns what is asked for instead of a build, if something is.

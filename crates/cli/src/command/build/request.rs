@@ -5,10 +5,10 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, Destination, DockerfileSource, NamedContextSource, Output, PullPolicy, RunDefaults,
-    Ulimit,
+    ArchiveKind, BuildRequest, ContextSource, Destination, DockerfileSource, FilesKind, ImageForm, NamedContextSource,
+    Output, PullPolicy, RunDefaults, Ulimit,
 };
-use stave_oci::Reference;
+use stave_oci::{Compression, Reference};
 
 use super::agent::KeyAgent;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
@@ -34,12 +34,22 @@ pub(super) fn request(
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
     let mut tags = args.tags;
     tags.extend(args.outputs.iter().flat_map(|output| &output.names).cloned());
-    let keep = keeps(&args.outputs) || args.load || args.push;
+    let tags = unique(tags);
+    let push = args.push || args.outputs.iter().any(|output| output.push);
+    let keep = keeps(&args.outputs) || args.load || push;
+    let mut outputs = outputs(args.outputs, args.quiet)?;
+    if push {
+        if tags.is_empty() {
+            return Err(Failure::usage("the image is to be pushed, and has no name that says where to")
+                .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
+        }
+        outputs.push(Output::Registry { names: tags.clone(), form: ImageForm::default() });
+    }
     let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
         dockerfile,
-        tags: unique(tags),
+        tags,
         source_date_epoch,
         build_args,
         target: args.target.filter(|target| !target.is_empty()),
@@ -57,7 +67,7 @@ pub(super) fn request(
         },
         grants,
         keep,
-        outputs: outputs(args.outputs, args.quiet)?,
+        outputs,
     };
     Ok((request, agents))
 }
@@ -178,13 +188,6 @@ fn outputs(given: Vec<OutputArg>, quiet: bool) -> Result<Vec<Output>, Failure> {
     }
     let mut outputs = Vec::new();
     for OutputArg { kind, dest, .. } in given {
-        let kind = match kind {
-            OutputKind::Oci => stave_engine::OutputKind::Oci,
-            OutputKind::Docker => stave_engine::OutputKind::Docker,
-            OutputKind::Tar => stave_engine::OutputKind::Tar,
-            OutputKind::Local => stave_engine::OutputKind::Local,
-            OutputKind::Image | OutputKind::CacheOnly => continue,
-        };
         let Some(dest) = dest else { continue };
         let dest = if dest.as_os_str() == "-" {
             output::refuse_terminal("an archive")?;
@@ -192,7 +195,21 @@ fn outputs(given: Vec<OutputArg>, quiet: bool) -> Result<Vec<Output>, Failure> {
         } else {
             Destination::Path(dest)
         };
-        outputs.push(Output { kind, dest });
+        let archive = |kind, compression| (kind, ImageForm { compression });
+        let (kind, form) = match kind {
+            OutputKind::Oci => archive(ArchiveKind::Oci, Compression::Gzip),
+            OutputKind::Docker => archive(ArchiveKind::Docker, Compression::None),
+            OutputKind::Tar => {
+                outputs.push(Output::Files { kind: FilesKind::Tar, dest });
+                continue;
+            }
+            OutputKind::Local => {
+                outputs.push(Output::Files { kind: FilesKind::Local, dest });
+                continue;
+            }
+            OutputKind::Image | OutputKind::CacheOnly => continue,
+        };
+        outputs.push(Output::Archive { kind, form, dest });
     }
     Ok(outputs)
 }
