@@ -136,11 +136,12 @@ impl Engine {
             let run = Run::new(self, lease, source, *target, events, made);
             let outcome = match run.forbidden() {
                 Some(node) => Outcome::Failed { node },
-                None => solve(&plan.graph, plan.target, options, &run),
+                None => solve(&plan.graph, &[plan.target], options, &run),
             };
             progress.end(matches!(outcome, Outcome::Done(_)));
             match outcome {
-                Outcome::Done(snapshot) => {
+                Outcome::Done(snapshots) => {
+                    let [snapshot] = snapshots.try_into().expect("one target has one result");
                     let times = run.times(&snapshot)?;
                     let (steps_run, steps_cached) = run.counts();
                     Ok(Finished { snapshot, times, steps_run, steps_cached })

@@ -25,15 +25,15 @@ pub(crate) trait Worker<R>: Sync {
     fn changed(&self, node: NodeId, status: Status);
 }
 
-/// Solves `graph` for `target` with the hands of `worker`.
+/// Solves `graph` for `targets` with the hands of `worker`.
 ///
 /// Returns how it ended.
-pub(crate) fn solve<R, W>(graph: &Graph, target: NodeId, options: Options, worker: &W) -> Outcome<R>
+pub(crate) fn solve<R, W>(graph: &Graph, targets: &[NodeId], options: Options, worker: &W) -> Outcome<R>
 where
     R: Clone + Send,
     W: Worker<R>,
 {
-    let (mut solver, actions) = Solver::new(graph, target, options);
+    let (mut solver, actions) = Solver::new(graph, targets, options);
     let mut queue: VecDeque<Action<R>> = actions.into();
     let (answers, inbox) = mpsc::channel();
     thread::scope(|scope| {

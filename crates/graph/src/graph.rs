@@ -34,6 +34,25 @@ impl fmt::Display for NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin(pub u32);
 
+/// What the nodes of a graph are in another one, which has absorbed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed(Vec<NodeId>);
+
+impl Renamed {
+    /// Returns the node that `node`, which must be of the absorbed graph, is now.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> NodeId {
+        self.0[node.index()]
+    }
+
+    /// Returns a node of the absorbed graph that is `node` now, if there is one.
+    #[must_use]
+    pub fn earlier(&self, node: NodeId) -> Option<NodeId> {
+        let position = self.0.iter().position(|&one| one == node)?;
+        Some(NodeId(u32::try_from(position).expect("a graph has fewer than 2^32 nodes")))
+    }
+}
+
 /// Operations and how they depend on each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
@@ -93,8 +112,26 @@ impl Graph {
     /// Returns `target` and all that it needs, inputs before what uses them.
     #[must_use]
     pub fn reachable(&self, target: NodeId) -> Vec<NodeId> {
-        let mut seen = BTreeSet::from([target]);
-        let mut open = vec![target];
+        self.reachable_from(&[target])
+    }
+
+    /// Adds all operations of `other`; what this graph has already is one node with it.
+    ///
+    /// Returns what the nodes of `other` are here.
+    pub fn absorb(&mut self, other: &Self) -> Renamed {
+        let mut nodes: Vec<NodeId> = Vec::with_capacity(other.len());
+        for (op, &origin) in other.ops.iter().zip(&other.origins) {
+            let op = with_inputs(op, |input| nodes[input.index()]);
+            nodes.push(self.add(op, origin));
+        }
+        Renamed(nodes)
+    }
+
+    /// Returns `targets` and all that they need, inputs before what uses them.
+    #[must_use]
+    pub fn reachable_from(&self, targets: &[NodeId]) -> Vec<NodeId> {
+        let mut seen: BTreeSet<NodeId> = targets.iter().copied().collect();
+        let mut open = targets.to_vec();
         while let Some(node) = open.pop() {
             open.extend(self.op(node).inputs().filter(|&input| seen.insert(input)));
         }
@@ -267,6 +304,23 @@ mod tests {
             "#0 = scratch\n#1 = make directory on #0 \"/a\" owner=\"\"\n#2 = make directory on #1 \"/b\" owner=\"\"\n"
         );
         assert_eq!(target.index(), 2);
+    }
+
+    #[test]
+    fn absorbing_a_graph_adds_only_what_is_new_and_says_what_became_of_each_node() {
+        let mut graph = Graph::new();
+        let scratch = graph.add(Op::Scratch, Origin(1));
+        let a = graph.add(dir(scratch, "/a"), Origin(2));
+        let mut other = Graph::new();
+        let their_scratch = other.add(Op::Scratch, Origin(7));
+        let their_b = other.add(dir(their_scratch, "/b"), Origin(8));
+        let their_a = other.add(dir(their_scratch, "/a"), Origin(9));
+        let renamed = graph.absorb(&other);
+        assert_eq!((renamed.node(their_scratch), renamed.node(their_a)), (scratch, a));
+        let b = renamed.node(their_b);
+        assert_eq!((graph.len(), b.index(), graph.origin(b)), (3, 2, Origin(8)));
+        assert_eq!((renamed.earlier(a), renamed.earlier(b)), (Some(their_a), Some(their_b)));
+        assert_eq!(graph.reachable_from(&[a, b]), [scratch, a, b]);
     }
 
     #[test]

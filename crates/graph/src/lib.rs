@@ -16,7 +16,7 @@ mod key;
 mod op;
 pub mod remote;
 
-pub use graph::{Graph, NodeId, Origin};
+pub use graph::{Graph, NodeId, Origin, Renamed};
 pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
 /// The content of what an operation reads outside the graph: part of its cache key.
 pub use stave_oci::TreeDigest;

@@ -119,6 +119,28 @@ proptest! {
         prop_assert_eq!(graph, before);
     }
 
+    /// Joining graphs changes no operation and no key, and makes equal operations one node.
+    #[test]
+    fn absorbing_keeps_keys(first in any_drafts(), second in any_drafts()) {
+        let (mut graph, own) = build(&first, |_| 1);
+        let (other, theirs) = build(&second, |_| 2);
+        let before = own.iter().map(|&node| keys(&graph, node)[&node]).collect::<Vec<_>>();
+        let renamed = graph.absorb(&other);
+        for (&node, key) in own.iter().zip(before) {
+            prop_assert_eq!(keys(&graph, node)[&node], key);
+        }
+        for &node in &theirs {
+            let here = renamed.node(node);
+            prop_assert_eq!(keys(&graph, here)[&here], keys(&other, node)[&node]);
+            prop_assert_eq!(renamed.earlier(here), Some(node));
+        }
+        let all = own.iter().copied().chain(theirs.iter().map(|&node| renamed.node(node)));
+        prop_assert_eq!(graph.len(), all.collect::<std::collections::BTreeSet<_>>().len());
+        let whole = graph.clone();
+        graph.absorb(&other);
+        prop_assert_eq!(graph, whole);
+    }
+
     /// Different nodes of one graph have different keys: the encoding is unambiguous, inputs included.
     #[test]
     fn different_nodes_have_different_keys(drafts in any_drafts()) {

@@ -11,7 +11,7 @@ pub struct Options {
     pub running_max: usize,
     /// Whether results of earlier builds may be used.
     pub use_cache: bool,
-    /// Nodes that execute if the target needs them, whatever is known of them. What depends on one is looked up by the
+    /// Nodes that execute if a target needs them, whatever is known of them. What depends on one is looked up by the
     /// content of its inputs only: its key would find a result that was made from the earlier one.
     pub rerun: BTreeSet<NodeId>,
 }
@@ -112,8 +112,8 @@ pub enum Event<R> {
 /// How a solve ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<R> {
-    /// The target has this result.
-    Done(R),
+    /// The targets have these results, in the order in which they were given.
+    Done(Vec<R>),
     /// The solve failed.
     Failed {
         /// What failed first.

@@ -34,7 +34,8 @@ enum Phase {
 #[derive(Debug)]
 pub struct Solver<R> {
     graph: Graph,
-    target: NodeId,
+    /// What must have a result in the end.
+    targets: Vec<NodeId>,
     options: Options,
     phase: Phase,
     /// Number of actions that still need an answer.
@@ -42,7 +43,7 @@ pub struct Solver<R> {
     /// What may run as soon as less than `running_max` do.
     queue: BTreeSet<NodeId>,
     running: BTreeSet<NodeId>,
-    /// The target and all that it may need, inputs first.
+    /// The targets and all that they may need, inputs first.
     reachable: Vec<NodeId>,
     // The tables below are indexed by nodes.
     states: Vec<State<R>>,
@@ -54,11 +55,11 @@ pub struct Solver<R> {
 }
 
 impl<R: Clone> Solver<R> {
-    /// Returns a solver for `target`, and what must be done first.
+    /// Returns a solver for `targets`, and what must be done first.
     #[must_use = "actions that are not carried out stall the build"]
-    pub fn new(graph: &Graph, target: NodeId, options: Options) -> (Self, Vec<Action<R>>) {
+    pub fn new(graph: &Graph, targets: &[NodeId], options: Options) -> (Self, Vec<Action<R>>) {
         assert!(options.running_max > 0, "something must be allowed to run");
-        let reachable = graph.reachable(target);
+        let reachable = graph.reachable_from(targets);
         let mut dependants = vec![BTreeSet::new(); graph.len()];
         let mut above_rerun = vec![false; graph.len()];
         for &node in &reachable {
@@ -70,7 +71,7 @@ impl<R: Clone> Solver<R> {
         }
         let mut solver = Self {
             graph: graph.clone(),
-            target,
+            targets: targets.to_vec(),
             options,
             phase: Phase::Digesting,
             unanswered: 0,
@@ -131,7 +132,7 @@ impl<R: Clone> Solver<R> {
     pub fn outcome(&self) -> Option<Outcome<R>> {
         match self.phase {
             Phase::Digesting => None,
-            Phase::Solving => self.result(self.target).cloned().map(Outcome::Done),
+            Phase::Solving => self.target_results().map(Outcome::Done),
             Phase::Ending { first_failure } => {
                 (self.unanswered == 0).then_some(Outcome::Failed { node: first_failure })
             }
@@ -153,7 +154,7 @@ impl<R: Clone> Solver<R> {
         }
     }
 
-    /// Returns the key of `node`, once all the context is digested; `None` for what the target does not need.
+    /// Returns the key of `node`, once all the context is digested; `None` for what no target needs.
     #[must_use]
     pub fn key(&self, node: NodeId) -> Option<CacheKey> {
         self.keys[node.index()]
@@ -166,6 +167,11 @@ impl<R: Clone> Solver<R> {
             State::Hit(result) | State::Executed(result) => Some(result),
             _ => None,
         }
+    }
+
+    /// Returns the results of all targets, in their order, once all have one.
+    fn target_results(&self) -> Option<Vec<R>> {
+        self.targets.iter().map(|&target| self.result(target).cloned()).collect()
     }
 
     fn digest_all(&mut self) -> Vec<Action<R>> {
@@ -189,7 +195,9 @@ impl<R: Clone> Solver<R> {
                 op.inputs().map(|input| self.keys[input.index()].expect("inputs come first")).collect();
             self.keys[node.index()] = Some(cache_key(op, &inputs, self.selections[node.index()].as_ref()));
         }
-        self.want(self.target, actions);
+        for target in self.targets.clone() {
+            self.want(target, actions);
+        }
         self.start_queued(actions);
     }
 

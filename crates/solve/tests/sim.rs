@@ -31,7 +31,7 @@ impl Random {
 /// What the simulated world will answer, whatever the order of the questions.
 struct World {
     graph: Graph,
-    target: NodeId,
+    targets: Vec<NodeId>,
     key_hits: BTreeSet<NodeId>,
     content_hits: BTreeSet<NodeId>,
     failures: BTreeSet<NodeId>,
@@ -68,13 +68,16 @@ fn any_world(random: &mut Random) -> World {
     let failing = [0, 0, 10][random.below(3)];
     let mut pick = |percent| nodes.iter().copied().filter(|_| random.chance(percent)).collect::<BTreeSet<_>>();
     let (key_hits, content_hits, failures) = (pick(percent), pick(percent / 2), pick(failing));
-    World { target: *nodes.last().expect("not empty"), graph, key_hits, content_hits, failures }
+    let further = [0, 0, 1, 3][random.below(4)];
+    let mut targets = vec![*nodes.last().expect("not empty")];
+    targets.extend((0..further).map(|_| nodes[random.below(nodes.len())]));
+    World { graph, targets, key_hits, content_hits, failures }
 }
 
 /// The nodes that are to be executed again, and all that depends on one.
 fn above_rerun(world: &World, options: &Options) -> BTreeSet<NodeId> {
     let mut above = BTreeSet::new();
-    for node in world.graph.reachable(world.target) {
+    for node in world.graph.reachable_from(&world.targets) {
         if options.rerun.contains(&node) || world.graph.op(node).inputs().any(|input| above.contains(&input)) {
             above.insert(node);
         }
@@ -86,7 +89,7 @@ fn above_rerun(world: &World, options: &Options) -> BTreeSet<NodeId> {
 fn expected(world: &World, options: &Options) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
     let (mut wanted, mut executed) = (BTreeSet::new(), BTreeSet::new());
     let above = above_rerun(world, options);
-    let mut open = vec![world.target];
+    let mut open = world.targets.clone();
     while let Some(node) = open.pop() {
         if !wanted.insert(node) {
             continue;
@@ -197,10 +200,11 @@ fn run(seed: u64) {
     let mut options =
         Options { running_max: 1 + random.below(4), use_cache: random.chance(75), rerun: BTreeSet::new() };
     if random.chance(30) {
-        let steps = world.graph.reachable(world.target).into_iter().filter(|&node| !world.graph.op(node).is_source());
+        let steps =
+            world.graph.reachable_from(&world.targets).into_iter().filter(|&node| !world.graph.op(node).is_source());
         options.rerun = steps.filter(|_| random.chance(20)).collect();
     }
-    let (mut solver, first) = Solver::<Result>::new(&world.graph, world.target, options.clone());
+    let (mut solver, first) = Solver::<Result>::new(&world.graph, &world.targets, options.clone());
     let mut history = Seen::default();
     let mut open = Vec::new();
     let mut actions = first;
@@ -230,11 +234,11 @@ fn check_end(world: &World, options: &Options, solver: &Solver<Result>, seen: &S
             assert_eq!(solver.status(node), Status::Failed);
             assert!(seen.executed.is_subset(&executed) && seen.looked_up.is_subset(&wanted));
         }
-        Outcome::Done(result) => {
+        Outcome::Done(results) => {
             assert!(!seen.failed);
-            assert_eq!(result, world.target);
+            assert_eq!(results, world.targets, "each target has its own result, in the order of the targets");
             assert_eq!(seen.executed, executed, "the order of answers decides nothing");
-            for node in world.graph.reachable(world.target) {
+            for node in world.graph.reachable_from(&world.targets) {
                 let status = match (wanted.contains(&node), executed.contains(&node)) {
                     (false, _) => Status::Unneeded,
                     (true, true) => Status::Executed,
@@ -276,7 +280,7 @@ fn options(use_cache: bool) -> Options {
 fn what_is_to_run_again_runs_and_what_depends_on_it_is_looked_up_by_content() {
     let (graph, [scratch, a, b, copy]) = diamond();
     let again = Options { rerun: [b].into(), ..options(true) };
-    let (mut solver, actions) = Solver::new(&graph, copy, again);
+    let (mut solver, actions) = Solver::new(&graph, &[copy], again);
     assert!(
         matches!(actions[..], [Action::LookUp { node: x, .. }, Action::Execute { node: y, .. }] if (x, y) == (a, scratch)),
         "{actions:?}"
@@ -287,23 +291,23 @@ fn what_is_to_run_again_runs_and_what_depends_on_it_is_looked_up_by_content() {
     let actions = solver.handle(Event::Executed { node: b, result: 2 });
     assert!(matches!(&actions[..], [Action::LookUpContent { node, inputs, .. }] if *node == copy && *inputs == [1, 2]));
     assert!(solver.handle(Event::ContentHit { node: copy, result: 3 }).is_empty());
-    assert_eq!(solver.outcome(), Some(Outcome::Done(3)));
+    assert_eq!(solver.outcome(), Some(Outcome::Done(vec![3])));
 }
 
 #[test]
 fn a_hit_at_the_target_asks_nothing_else() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, actions) = Solver::new(&graph, copy, options(true));
+    let (mut solver, actions) = Solver::new(&graph, &[copy], options(true));
     assert!(matches!(actions[..], [Action::LookUp { node, .. }] if node == copy));
     assert!(solver.handle(Event::KeyHit { node: copy, result: 7 }).is_empty());
-    assert_eq!(solver.outcome(), Some(Outcome::Done(7)));
+    assert_eq!(solver.outcome(), Some(Outcome::Done(vec![7])));
     assert!([scratch, a, b].into_iter().all(|node| solver.status(node) == Status::Unneeded));
 }
 
 #[test]
 fn independent_nodes_run_at_the_same_time() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, actions) = Solver::new(&graph, copy, options(false));
+    let (mut solver, actions) = Solver::new(&graph, &[copy], options(false));
     assert!(matches!(actions[..], [Action::Execute { node, .. }] if node == scratch));
     let actions = solver.handle(Event::Executed { node: scratch, result: () });
     assert!(
@@ -314,11 +318,61 @@ fn independent_nodes_run_at_the_same_time() {
 #[test]
 fn a_failure_cancels_what_runs_and_waits_for_it() {
     let (graph, [scratch, a, b, copy]) = diamond();
-    let (mut solver, _) = Solver::new(&graph, copy, options(false));
+    let (mut solver, _) = Solver::new(&graph, &[copy], options(false));
     let _both = solver.handle(Event::Executed { node: scratch, result: () });
     assert_eq!(solver.handle(Event::Failed { node: a }), [Action::Cancel { node: b }]);
     assert_eq!(solver.outcome(), None);
     assert_eq!(solver.handle(Event::Failed { node: b }), []);
     assert_eq!(solver.outcome(), Some(Outcome::Failed { node: a }));
     assert_eq!(solver.status(copy), Status::Waiting);
+}
+
+/// T81
+#[test]
+fn what_several_targets_need_is_looked_up_and_executed_once() {
+    let (mut graph, [scratch, a, _, _]) = diamond();
+    let dir = |path: &str| Op::MakeDir(MakeDir { parent: a, path: path.into(), owner: String::new() });
+    let (one, two) = (graph.add(dir("/a/1"), Origin(0)), graph.add(dir("/a/2"), Origin(0)));
+    let (mut solver, actions) = Solver::new(&graph, &[one, two], options(false));
+    assert!(matches!(actions[..], [Action::Execute { node, .. }] if node == scratch), "{actions:?}");
+    let actions = solver.handle(Event::Executed { node: scratch, result: 0 });
+    assert!(matches!(actions[..], [Action::Execute { node, .. }] if node == a), "{actions:?}");
+    let actions = solver.handle(Event::Executed { node: a, result: 1 });
+    assert!(
+        matches!(actions[..], [Action::Execute { node: x, .. }, Action::Execute { node: y, .. }] if (x, y) == (one, two))
+    );
+    assert!(solver.handle(Event::Executed { node: two, result: 3 }).is_empty());
+    assert_eq!(solver.outcome(), None, "one target has no result yet");
+    assert!(solver.handle(Event::Executed { node: one, result: 2 }).is_empty());
+    assert_eq!(solver.outcome(), Some(Outcome::Done(vec![2, 3])));
+}
+
+#[test]
+fn a_target_that_is_known_asks_nothing_while_another_one_runs() {
+    let (mut graph, [scratch, a, b, copy]) = diamond();
+    let other = graph.add(Op::MakeDir(MakeDir { parent: b, path: "/b/1".into(), owner: String::new() }), Origin(0));
+    let (mut solver, actions) = Solver::new(&graph, &[copy, other], options(true));
+    assert!(
+        matches!(actions[..], [Action::LookUp { node: x, .. }, Action::LookUp { node: y, .. }] if (x, y) == (copy, other))
+    );
+    assert!(solver.handle(Event::KeyHit { node: copy, result: 7 }).is_empty());
+    let actions = solver.handle(Event::KeyMissed { node: other });
+    assert!(matches!(actions[..], [Action::LookUp { node, .. }] if node == b), "{actions:?}");
+    let actions = solver.handle(Event::KeyHit { node: b, result: 8 });
+    assert!(matches!(actions[..], [Action::LookUpContent { node, .. }] if node == other), "{actions:?}");
+    assert_eq!((solver.status(scratch), solver.status(a)), (Status::Unneeded, Status::Unneeded));
+    assert!(solver.handle(Event::ContentHit { node: other, result: 9 }).is_empty());
+    assert_eq!(solver.outcome(), Some(Outcome::Done(vec![7, 9])));
+}
+
+#[test]
+fn a_build_for_several_targets_fails_when_one_does() {
+    let (mut graph, [scratch, a, b, copy]) = diamond();
+    let other = graph.add(Op::MakeDir(MakeDir { parent: b, path: "/b/1".into(), owner: String::new() }), Origin(0));
+    let (mut solver, _) = Solver::new(&graph, &[copy, other], options(false));
+    let _both = solver.handle(Event::Executed { node: scratch, result: 0 });
+    let _other = solver.handle(Event::Executed { node: b, result: 1 });
+    assert_eq!(solver.handle(Event::Failed { node: other }), [Action::Cancel { node: a }]);
+    assert!(solver.handle(Event::Executed { node: a, result: 2 }).is_empty());
+    assert_eq!(solver.outcome(), Some(Outcome::Failed { node: other }));
 }
