@@ -35,6 +35,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Sends only this many bytes of the body and closes the connection: a fault.
     pub cut_after: Option<usize>,
+    /// Sends only this many bytes of the body and then nothing until the client goes: a fault.
+    pub stall_after: Option<usize>,
 }
 
 /// A running server. Ends when it is dropped.
@@ -64,7 +66,7 @@ impl Response {
     /// A response without a body.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut_after: None }
+        Self { status, headers: Vec::new(), body: Vec::new(), cut_after: None, stall_after: None }
     }
 
     /// A response with a body of this type.
@@ -133,6 +135,10 @@ fn converse(connection: &TcpStream, handler: &dyn Fn(&Request) -> Response) -> i
     while let Some(request) = read_request(&mut reader, &mut writer)? {
         let response = handler(&request);
         write_response(&mut writer, &request, &response)?;
+        if response.stall_after.is_some() {
+            // Whatever else comes is not answered; the end of the connection is.
+            return io::copy(&mut reader, &mut io::sink()).map(drop);
+        }
         if response.cut_after.is_some() {
             return connection.shutdown(std::net::Shutdown::Both);
         }
@@ -198,7 +204,7 @@ fn write_response(writer: &mut impl Write, request: &Request, response: &Respons
     head.push_str("\r\n");
     writer.write_all(head.as_bytes())?;
     if request.method != "HEAD" {
-        let end = response.cut_after.unwrap_or(response.body.len()).min(response.body.len());
+        let end = response.cut_after.or(response.stall_after).unwrap_or(response.body.len()).min(response.body.len());
         writer.write_all(&response.body[..end])?;
     }
     writer.flush()

@@ -6,7 +6,8 @@
 use crate::http::{Request, Response, Server};
 use crate::image::Image;
 use stave_oci::{BlobDigest, media_type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,16 +17,41 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct LoopbackRegistry {
     server: Server,
     content: Arc<Mutex<Content>>,
+    /// Answers before the registry does.
+    fault: Arc<Mutex<Fault>>,
+}
+
+type Answering = Arc<dyn Fn(&Request) -> Option<Response> + Send + Sync>;
+
+#[derive(Default)]
+struct Fault(Option<Answering>);
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Fault").field(&self.0.is_some()).finish()
+    }
+}
+
+/// How a registry wants to be authenticated to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Login {
+    Basic,
+    Bearer,
 }
 
 #[derive(Debug, Default)]
 struct Content {
     blobs: BTreeMap<String, Vec<u8>>,
+    /// Repository and digest.
+    places: BTreeSet<(String, String)>,
     /// By repository and by tag or digest: media type and bytes.
     manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
     log: Vec<String>,
     next_upload: u64,
+    /// The scheme, and `user:password` in base64.
+    login: Option<(Login, String)>,
+    without_referrers: bool,
 }
 
 impl Default for LoopbackRegistry {
@@ -38,14 +64,47 @@ impl LoopbackRegistry {
     /// Starts an empty registry.
     #[must_use]
     pub fn start() -> Self {
-        let content = Arc::new(Mutex::new(Content::default()));
-        let answering = Arc::clone(&content);
+        let (content, fault) = (Arc::new(Mutex::new(Content::default())), Arc::new(Mutex::new(Fault::default())));
+        let (answering, failing) = (Arc::clone(&content), Arc::clone(&fault));
         let server = Server::start(move |request| {
-            let mut content = answering.lock().expect("no test thread panics while it answers");
-            content.log.push(format!("{} {}", request.method, request.path));
-            content.answer(request)
+            let lock = || answering.lock().expect("no test thread panics while it answers");
+            lock().log.push(format!("{} {}", request.method, request.path));
+            let fault = failing.lock().expect("no test thread panics while it answers").0.clone();
+            // A fault may take its time, in which others are answered.
+            fault.and_then(|fault| fault(request)).unwrap_or_else(|| lock().answer(request))
         });
-        Self { server, content }
+        Self { server, content, fault }
+    }
+
+    /// From now on lets `fault` answer first; where it gives nothing, the registry answers as ever.
+    pub fn fail(&self, fault: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static) {
+        self.fault.lock().expect("no test thread panics while it answers").0 = Some(Arc::new(fault));
+    }
+
+    /// From now on answers rightly again.
+    pub fn recover(&self) {
+        self.fault.lock().expect("no test thread panics while it answers").0 = None;
+    }
+
+    /// From now on wants this user name and password with every request.
+    pub fn require_password(&self, user: &str, password: &str) {
+        self.content().login = Some((Login::Basic, base64(format!("{user}:{password}").as_bytes())));
+    }
+
+    /// From now on wants a token, which it gives itself (at `/token`) to who has this user name and password.
+    pub fn require_token(&self, user: &str, password: &str) {
+        self.content().login = Some((Login::Bearer, base64(format!("{user}:{password}").as_bytes())));
+    }
+
+    /// From now on does as registries did before there was the referrers API.
+    pub fn forget_referrers(&self) {
+        self.content().without_referrers = true;
+    }
+
+    /// Whether a repository has a blob.
+    #[must_use]
+    pub fn has(&self, repository: &str, digest: &BlobDigest) -> bool {
+        self.content().places.contains(&(repository.to_owned(), digest.to_string()))
     }
 
     /// `127.0.0.1:PORT`, as it stands in references.
@@ -60,7 +119,7 @@ impl LoopbackRegistry {
         let mut content = self.content();
         for blob in image.blobs() {
             let bytes = blob.source.read().expect("a fixture's blob is readable");
-            content.blobs.insert(blob.descriptor.digest.to_string(), bytes);
+            content.put_blob(repository, &blob.descriptor.digest.to_string(), bytes);
         }
         content.put_manifest(repository, tag, media_type::OCI_MANIFEST, &image.manifest_bytes());
         drop(content);
@@ -127,7 +186,15 @@ impl Content {
         digest
     }
 
+    fn put_blob(&mut self, repository: &str, digest: &str, bytes: Vec<u8>) {
+        self.blobs.insert(digest.to_owned(), bytes);
+        self.places.insert((repository.to_owned(), digest.to_owned()));
+    }
+
     fn answer(&mut self, request: &Request) -> Response {
+        if let Some(refusal) = self.refusal(request) {
+            return refusal;
+        }
         let Some(path) = request.path.strip_prefix("/v2/") else { return Response::status(404) };
         if path.is_empty() {
             return Response::body(200, "application/json", "{}");
@@ -138,8 +205,11 @@ impl Content {
         if let Some((repository, upload)) = path.rsplit_once("/blobs/uploads/") {
             return self.upload(request, repository, upload);
         }
-        if let Some((_, digest)) = path.rsplit_once("/blobs/") {
-            return self.blob(request, digest);
+        if let Some((repository, digest)) = path.rsplit_once("/blobs/") {
+            return self.blob(request, repository, digest);
+        }
+        if let Some((repository, digest)) = path.rsplit_once("/referrers/") {
+            return self.referrers(request, repository, digest);
         }
         match path.strip_suffix("/tags/list") {
             Some(repository) => self.tags(repository),
@@ -147,12 +217,30 @@ impl Content {
         }
     }
 
+    /// What is said to somebody who does not show who he is; also the answers of the token server.
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let (login, known) = self.login.as_ref()?;
+        let shown = request.header("authorization").unwrap_or_default();
+        let host = request.header("host").unwrap_or_default();
+        match login {
+            Login::Basic if shown == format!("Basic {known}") => None,
+            Login::Basic => Some(error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"test\"")),
+            Login::Bearer if request.path == "/token" && shown == format!("Basic {known}") => {
+                let body = serde_json::json!({ "token": TOKEN, "expires_in": 300 });
+                Some(Response::body(200, "application/json", body.to_string()))
+            }
+            Login::Bearer if request.path == "/token" => Some(error(401, "UNAUTHORIZED")),
+            Login::Bearer if shown == format!("Bearer {TOKEN}") => None,
+            Login::Bearer => {
+                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
+                Some(error(401, "UNAUTHORIZED").with("WWW-Authenticate", challenge))
+            }
+        }
+    }
+
     fn manifest(&mut self, request: &Request, repository: &str, reference: &str) -> Response {
         if request.method == "PUT" {
-            let kind = request.header("content-type").unwrap_or(media_type::OCI_MANIFEST).to_owned();
-            let digest = self.put_manifest(repository, reference, &kind, &request.body);
-            let location = format!("/v2/{repository}/manifests/{digest}");
-            return Response::status(201).with("Docker-Content-Digest", digest).with("Location", location);
+            return self.take_manifest(request, repository, reference);
         }
         match self.manifests.get(&(repository.to_owned(), reference.to_owned())) {
             Some((kind, bytes)) => {
@@ -163,8 +251,61 @@ impl Content {
         }
     }
 
-    fn blob(&self, request: &Request, digest: &str) -> Response {
-        let Some(bytes) = self.blobs.get(digest) else { return error(404, "BLOB_UNKNOWN") };
+    fn take_manifest(&mut self, request: &Request, repository: &str, reference: &str) -> Response {
+        let Ok(document) = serde_json::from_slice::<serde_json::Value>(&request.body) else {
+            return error(400, "MANIFEST_INVALID");
+        };
+        if reference.contains(':') && reference != BlobDigest::of(&request.body).to_string() {
+            return error(400, "DIGEST_INVALID");
+        }
+        let listed = |name: &str| document[name].as_array().cloned().unwrap_or_default();
+        let blobs = std::iter::once(document["config"].clone()).chain(listed("layers"));
+        let has = |part: &serde_json::Value| {
+            let key = (repository.to_owned(), part["digest"].as_str().unwrap_or_default().to_owned());
+            self.places.contains(&key) || self.manifests.contains_key(&key)
+        };
+        if blobs.chain(listed("manifests")).any(|part| part["digest"].is_string() && !has(&part)) {
+            return error(404, "MANIFEST_BLOB_UNKNOWN");
+        }
+        let kind = request.header("content-type").unwrap_or(media_type::OCI_MANIFEST).to_owned();
+        let digest = self.put_manifest(repository, reference, &kind, &request.body);
+        let location = format!("/v2/{repository}/manifests/{digest}");
+        let taken = Response::status(201).with("Docker-Content-Digest", digest).with("Location", location);
+        match document["subject"]["digest"].as_str() {
+            Some(subject) if !self.without_referrers => taken.with("OCI-Subject", subject),
+            _ => taken,
+        }
+    }
+
+    /// Reference: OCI distribution-spec 1.1, "Listing Referrers".
+    fn referrers(&self, request: &Request, repository: &str, digest: &str) -> Response {
+        if self.without_referrers {
+            return error(404, "NOT_FOUND");
+        }
+        let wanted = request.query_value("artifactType").map(|text| text.replace("%2F", "/").replace("%2B", "+"));
+        let mut found = Vec::new();
+        for ((name, reference), (kind, bytes)) in &self.manifests {
+            let Ok(document) = serde_json::from_slice::<serde_json::Value>(bytes) else { continue };
+            if name != repository || !reference.contains(':') || document["subject"]["digest"] != digest {
+                continue;
+            }
+            let artifact = document["artifactType"].as_str().or(document["config"]["mediaType"].as_str());
+            if wanted.as_deref().is_some_and(|wanted| artifact != Some(wanted)) {
+                continue;
+            }
+            found.push(serde_json::json!({
+                "mediaType": kind, "digest": reference, "size": bytes.len(),
+                "artifactType": artifact, "annotations": document["annotations"],
+            }));
+        }
+        let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found });
+        let answer = Response::body(200, media_type::OCI_INDEX, index.to_string());
+        if wanted.is_some() { answer.with("OCI-Filters-Applied", "artifactType") } else { answer }
+    }
+
+    fn blob(&self, request: &Request, repository: &str, digest: &str) -> Response {
+        let here = self.places.contains(&(repository.to_owned(), digest.to_owned()));
+        let Some(bytes) = self.blobs.get(digest).filter(|_| here) else { return error(404, "BLOB_UNKNOWN") };
         let binary = "application/octet-stream";
         let start = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         match start.and_then(|start| start.parse::<usize>().ok()).filter(|start| *start < bytes.len()) {
@@ -177,6 +318,14 @@ impl Content {
     }
 
     fn upload(&mut self, request: &Request, repository: &str, upload: &str) -> Response {
+        if let (Some(digest), Some(from)) = (request.query_value("mount"), request.query_value("from")) {
+            let from = from.replace("%2F", "/");
+            if self.places.contains(&(from, digest.clone())) {
+                self.places.insert((repository.to_owned(), digest.clone()));
+                let location = format!("/v2/{repository}/blobs/{digest}");
+                return Response::status(201).with("Location", location).with("Docker-Content-Digest", digest);
+            }
+        }
         let upload = match request.method.as_str() {
             "POST" => {
                 self.next_upload += 1;
@@ -201,7 +350,7 @@ impl Content {
         if BlobDigest::of(&bytes).to_string() != digest {
             return error(400, "DIGEST_INVALID");
         }
-        self.blobs.insert(digest.to_owned(), bytes);
+        self.put_blob(repository, digest, bytes);
         let location = format!("/v2/{repository}/blobs/{digest}");
         Response::status(201).with("Location", location).with("Docker-Content-Digest", digest)
     }
@@ -221,4 +370,21 @@ impl Content {
 fn error(status: u16, code: &str) -> Response {
     let body = serde_json::json!({ "errors": [{ "code": code, "message": code }] });
     Response::body(status, "application/json", body.to_string())
+}
+
+/// The token of every registry here.
+const TOKEN: &str = "a-token-of-the-test-registry";
+
+/// Reference: RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let index = (bits >> (18 - 6 * place) & 63) as usize;
+            text.push(if place <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
+        }
+    }
+    text
 }

@@ -56,6 +56,8 @@ pub struct Limits {
     pub retry_after_max: Duration,
     /// Blobs that one push sends at the same time.
     pub uploads_parallel_max: usize,
+    /// Bodies of blobs that move from or to one server at the same time, whatever they belong to.
+    pub transfers_per_server_max: usize,
 }
 
 impl Default for Limits {
@@ -72,6 +74,7 @@ impl Default for Limits {
             backoff_max: Duration::from_secs(15),
             retry_after_max: Duration::from_mins(1),
             uploads_parallel_max: 4,
+            transfers_per_server_max: 4,
         }
     }
 }

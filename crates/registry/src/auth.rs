@@ -42,6 +42,8 @@ pub(crate) struct Repository<'c> {
     pub(crate) origin: Origin,
     insecure: bool,
     push: bool,
+    /// Other repositories of the registry that the same requests read from: a mount does.
+    sources: Vec<String>,
 }
 
 impl<'c> Repository<'c> {
@@ -49,7 +51,12 @@ impl<'c> Repository<'c> {
     pub(crate) fn open(client: &'c Client, place: &Place, push: bool) -> Result<Self, Failure> {
         let insecure = |origin: &Origin| place.insecure || origin.is_loopback();
         let origin = client.origin(&place.host, place.insecure)?;
-        Ok(Self { client, place: place.clone(), insecure: insecure(&origin), origin, push })
+        Ok(Self { client, place: place.clone(), insecure: insecure(&origin), origin, push, sources: Vec::new() })
+    }
+
+    /// The same repository for requests that also read from `sources`.
+    pub(crate) fn reading_from(&self, sources: impl IntoIterator<Item = String>) -> Self {
+        Self { sources: sources.into_iter().collect(), ..self.clone() }
     }
 
     pub(crate) fn url(&self, tail: &str) -> Url {
@@ -209,8 +216,13 @@ impl<'c> Repository<'c> {
     fn scopes(&self, asked: &str) -> Vec<String> {
         let own = format!("repository:{}:", self.place.repository);
         let mut scopes = vec![format!("{own}{}", if self.push { "pull,push" } else { "pull" })];
-        if !asked.is_empty() && !asked.starts_with(&own) {
-            scopes.push(asked.to_owned());
+        let read = |source: &String| format!("repository:{source}:pull");
+        scopes.extend(self.sources.iter().map(read));
+        // A registry may ask for several at once, separated by blanks.
+        for scope in asked.split(' ').filter(|scope| !scope.is_empty() && !scope.starts_with(&own)) {
+            if !scopes.iter().any(|known| known == scope) {
+                scopes.push(scope.to_owned());
+            }
         }
         scopes
     }

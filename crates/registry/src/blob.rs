@@ -121,6 +121,7 @@ impl<'a, 'c> Transfer<'a, 'c> {
         if self.offset > 0 && self.whole {
             self.restart()?;
         }
+        let _slot = self.repository.slot()?;
         let mut request = Request::new(Method::GET, self.repository.url(&format!("blobs/{}", self.blob.digest)));
         if self.offset > 0 {
             request.headers.push(("range", format!("bytes={}-", self.offset)));

@@ -15,6 +15,8 @@ use crate::error::RegistryError;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::message;
+use crate::seen::Seen;
+use crate::slots::Slots;
 use stave_http::Cancel;
 use stave_http::url::{Origin, Scheme, Url};
 use stave_http::{Clock, SystemClock};
@@ -34,6 +36,8 @@ pub struct Client {
     origins: Mutex<BTreeMap<String, Origin>>,
     pub(crate) grants: Mutex<BTreeMap<GrantKey, Grant>>,
     pub(crate) authenticating: Mutex<()>,
+    pub(crate) slots: Slots,
+    pub(crate) seen: Seen,
 }
 
 /// An image that was found: its manifest and configuration, verified, and where its layers are.
@@ -80,11 +84,23 @@ pub struct PushImage {
     pub blobs: Vec<(Descriptor, OpenBlob)>,
 }
 
+/// An index to push, with all that it lists.
+pub struct PushIndex {
+    /// The index's bytes.
+    pub index_bytes: Vec<u8>,
+    /// The index's media type.
+    pub media_type: String,
+    /// The images that it lists, each with its blobs. What the registry's repository has already may be left out.
+    pub images: Vec<PushImage>,
+}
+
 /// How far a blob of a push is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushProgress {
     /// The registry has it already; nothing is sent.
     Exists,
+    /// The registry had it in another repository and took it from there; nothing is sent.
+    Mounted,
     /// So many bytes were sent; fewer than before where the upload had to start anew.
     Sent(u64),
     /// The registry has it now.
@@ -116,6 +132,8 @@ impl Client {
             origins: Mutex::default(),
             grants: Mutex::default(),
             authenticating: Mutex::default(),
+            slots: Slots::default(),
+            seen: Seen::default(),
         }
     }
 

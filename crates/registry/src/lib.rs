@@ -25,8 +25,10 @@ mod message;
 mod pull;
 mod push;
 pub mod range;
+mod seen;
+mod slots;
 
-pub use client::{BlobSink, Client, OpenBlob, PushImage, PushProgress, Resolved, Source};
+pub use client::{BlobSink, Client, OpenBlob, PushImage, PushIndex, PushProgress, Resolved, Source};
 pub use config::{Config, ConfigError, Environment};
 pub use error::RegistryError;
 pub use limits::Limits;

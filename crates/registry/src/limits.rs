@@ -31,3 +31,6 @@ pub const HELPER_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// Layers of one image. No runtime mounts more.
 pub const LAYERS_MAX: usize = 500;
+
+/// Other repositories of a registry that one push takes blobs from, at most. Each is a scope of the token.
+pub const MOUNT_SOURCES_MAX: usize = 8;

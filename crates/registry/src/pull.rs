@@ -77,6 +77,9 @@ impl Client {
             return Err(RegistryError::IndexDepth { reference: name });
         };
         check_parts(&manifest, &name)?;
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            self.seen.tell(place, blob.digest);
+        }
         let config_bytes = small_blob(&repository, &manifest.config)?;
         let source = Source { places: vec![place.clone()] };
         Ok(Resolved { manifest, manifest_bytes: bytes, media_type, digest, index_digest, config_bytes, source })

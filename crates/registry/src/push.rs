@@ -2,7 +2,7 @@
 //!
 //! Reference: OCI distribution-spec 1.1, "Push": POST, then one PUT.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use stave_oci::{BlobDigest, Descriptor, Reference};
 use ureq::http::Method;
 
 use crate::auth::Repository;
-use crate::client::{Client, OpenBlob, PushImage, PushProgress};
+use crate::client::{Client, OpenBlob, PushImage, PushIndex, PushProgress};
 use crate::error::{HttpError, RedirectError, RegistryError};
 use crate::failure::Failure;
 use crate::limits;
@@ -20,70 +20,152 @@ use stave_http::{Payload, Reply, Request, Retry};
 
 type Progress<'a> = &'a (dyn Fn(&Descriptor, PushProgress) + Sync);
 
+/// A manifest or an index on its way, and the name that it gets.
+struct Named<'a> {
+    target: String,
+    bytes: &'a [u8],
+    media_type: &'a str,
+    digest: BlobDigest,
+}
+
+impl<'a> Named<'a> {
+    fn by_digest(bytes: &'a [u8], media_type: &'a str) -> Self {
+        let digest = BlobDigest::of(bytes);
+        Self { target: digest.to_string(), bytes, media_type, digest }
+    }
+
+    /// The one that gets the tag of `reference`; its digest, if that has no tag.
+    ///
+    /// Errors: `reference` has another digest.
+    fn as_said(reference: &Reference, bytes: &'a [u8], media_type: &'a str) -> Result<Self, RegistryError> {
+        let named = Self::by_digest(bytes, media_type);
+        if reference.digest.is_some_and(|expected| expected != named.digest) {
+            return Err(RegistryError::PushDigest { reference: reference.to_string(), actual: named.digest });
+        }
+        let target = reference.effective_tag().map_or(named.target, str::to_owned);
+        Ok(Self { target, ..named })
+    }
+}
+
 impl Client {
-    /// Sends an image to where `reference` names: blobs first, several at once, then the manifest.
-    /// Returns the manifest's digest. What the registry has already is not sent again.
+    /// Sends an image to where `reference` names: blobs first, several at once, then the manifest. A reference with a
+    /// digest and without a tag is pushed by its digest alone. Returns the manifest's digest.
+    ///
+    /// What the registry has already is not sent again, and what another of its repositories has ([`Client::remember`])
+    /// is taken from there.
     pub fn push(
         &self,
         reference: &Reference,
         image: &PushImage,
         progress: &(dyn Fn(&Descriptor, PushProgress) + Sync),
     ) -> Result<BlobDigest, RegistryError> {
-        let digest = BlobDigest::of(&image.manifest_bytes);
-        if reference.digest.is_some_and(|expected| expected != digest) {
-            return Err(RegistryError::PushDigest { reference: reference.to_string(), actual: digest });
-        }
-        let repository = self.open(&self.config.registries.place_to_push(reference)?, true)?;
-        let target = reference.effective_tag().map_or_else(|| digest.to_string(), str::to_owned);
-        let url = repository.url(&format!("manifests/{target}"));
-        if image.manifest_bytes.len() as u64 > limits::MANIFEST_BYTES_MAX {
-            let limit = limits::MANIFEST_BYTES_MAX;
-            return Err(HttpError::TooLarge { what: "manifest", url: Box::new(url), limit }.into());
-        }
-        self.push_blobs(&repository, image, progress)?;
-        let mut patience = self.patience();
-        loop {
-            match push_manifest(&repository, &url, image, digest) {
-                Ok(()) => return Ok(digest),
-                Err(failure) => failure.wait(&mut patience)?,
-            }
-        }
+        let named = Named::as_said(reference, &image.manifest_bytes, &image.media_type)?;
+        let repository = self.open_to_push(reference)?;
+        push_parts(&repository, std::slice::from_ref(image), &[named], progress)
     }
 
-    fn push_blobs(
+    /// Sends an index: the blobs of all its images, then the images' manifests by their digests, then the index itself.
+    /// Returns the index's digest.
+    ///
+    /// Images of the index that `index` does not have must be in the repository already; the registry refuses the index
+    /// otherwise.
+    pub fn push_index(
         &self,
-        repository: &Repository<'_>,
-        image: &PushImage,
-        progress: Progress<'_>,
-    ) -> Result<(), RegistryError> {
-        let mut seen = BTreeSet::new();
-        let blobs: Vec<_> = image.blobs.iter().filter(|(blob, _)| seen.insert(blob.digest)).collect();
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let failed = Mutex::new(None);
-        let work = || {
-            while !stop.load(Ordering::SeqCst) {
-                let Some((blob, open)) = blobs.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
-                let upload = Upload { repository, blob, open, progress, stop: &stop };
-                let Err(error) = upload.run() else { continue };
-                // The first failure stops the others, whose own failures would only be its consequence.
-                if !stop.swap(true, Ordering::SeqCst) {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
+        reference: &Reference,
+        index: &PushIndex,
+        progress: &(dyn Fn(&Descriptor, PushProgress) + Sync),
+    ) -> Result<BlobDigest, RegistryError> {
+        let named = Named::as_said(reference, &index.index_bytes, &index.media_type)?;
+        let repository = self.open_to_push(reference)?;
+        let mut seen = BTreeSet::from([named.digest]);
+        let images = index.images.iter().map(|image| Named::by_digest(&image.manifest_bytes, &image.media_type));
+        let mut all: Vec<Named<'_>> = images.filter(|image| seen.insert(image.digest)).collect();
+        all.push(named);
+        push_parts(&repository, &index.images, &all, progress)
+    }
+
+    /// Opens the repository that `reference` is pushed to.
+    pub(crate) fn open_to_push(&self, reference: &Reference) -> Result<Repository<'_>, RegistryError> {
+        self.open(&self.config.registries.place_to_push(reference)?, true)
+    }
+}
+
+/// Sends the blobs of `images` and then, in their order, the manifests. Returns the digest of the last.
+fn push_parts(
+    repository: &Repository<'_>,
+    images: &[PushImage],
+    manifests: &[Named<'_>],
+    progress: Progress<'_>,
+) -> Result<BlobDigest, RegistryError> {
+    for manifest in manifests {
+        if manifest.bytes.len() as u64 > limits::MANIFEST_BYTES_MAX {
+            let url = Box::new(repository.url(&format!("manifests/{}", manifest.target)));
+            return Err(HttpError::TooLarge { what: "manifest", url, limit: limits::MANIFEST_BYTES_MAX }.into());
+        }
+    }
+    push_blobs(repository, images, progress)?;
+    for manifest in manifests {
+        push_manifest(repository, manifest)?;
+    }
+    Ok(manifests.last().expect("there is something to push").digest)
+}
+
+/// Sends what the repository lacks of the blobs of `images`, several at once.
+fn push_blobs(repository: &Repository<'_>, images: &[PushImage], progress: Progress<'_>) -> Result<(), RegistryError> {
+    let client = repository.client;
+    let mut seen = BTreeSet::new();
+    let blobs: Vec<_> =
+        images.iter().flat_map(|image| &image.blobs).filter(|(blob, _)| seen.insert(blob.digest)).collect();
+    let mounts = Mounts::plan(repository, blobs.iter().map(|(blob, _)| blob.digest));
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let failed = Mutex::new(None);
+    let work = || {
+        while !stop.load(Ordering::SeqCst) {
+            let Some((blob, open)) = blobs.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
+            let upload = Upload { repository, mounts: &mounts, blob, open, progress, stop: &stop };
+            let Err(error) = upload.run() else { continue };
+            // The first failure stops the others, whose own failures would only be its consequence.
+            if !stop.swap(true, Ordering::SeqCst) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.limits.uploads_parallel_max.min(blobs.len()) {
-                scope.spawn(work);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..client.limits.uploads_parallel_max.min(blobs.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Where else in the registry the blobs of a push are.
+struct Mounts<'c> {
+    /// The repository, for requests that may read from the others, too.
+    repository: Repository<'c>,
+    from: BTreeMap<BlobDigest, String>,
+    /// Set once the registry refused: the rest is sent without asking.
+    refused: AtomicBool,
+}
+
+impl<'c> Mounts<'c> {
+    fn plan(repository: &Repository<'c>, blobs: impl Iterator<Item = BlobDigest>) -> Self {
+        let (mut sources, mut from) = (BTreeSet::new(), BTreeMap::new());
+        for digest in blobs {
+            let Some(source) = repository.client.seen.elsewhere(&repository.place, digest, &sources) else { continue };
+            if sources.len() < limits::MOUNT_SOURCES_MAX || sources.contains(&source) {
+                sources.insert(source.clone());
+                from.insert(digest, source);
             }
-            work();
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        }
+        Self { repository: repository.reading_from(sources), from, refused: AtomicBool::new(false) }
     }
 }
 
 struct Upload<'a> {
     repository: &'a Repository<'a>,
+    mounts: &'a Mounts<'a>,
     blob: &'a Descriptor,
     open: &'a OpenBlob,
     progress: Progress<'a>,
@@ -92,41 +174,88 @@ struct Upload<'a> {
 
 impl Upload<'_> {
     fn run(&self) -> Result<(), RegistryError> {
+        let Repository { client, place, .. } = self.repository;
+        if client.seen.is_confirmed(place, self.blob.digest) {
+            (self.progress)(self.blob, PushProgress::Exists);
+            return Ok(());
+        }
         let mut patience = self.repository.patience();
         let mut first = true;
-        loop {
+        let progress = loop {
             match self.attempt(first) {
-                Ok(()) => return Ok(()),
+                Ok(progress) => break progress,
                 Err(failure) => failure.wait(&mut patience)?,
             }
             first = false;
-        }
+        };
+        client.seen.confirm(place, self.blob.digest);
+        (self.progress)(self.blob, progress);
+        Ok(())
     }
 
     /// Asks whether the registry has the blob, and sends the whole of it if not. An earlier attempt whose
     /// confirmation was lost is found out here.
-    fn attempt(&self, first: bool) -> Result<(), Failure> {
+    fn attempt(&self, first: bool) -> Result<PushProgress, Failure> {
         let head = Request::new(Method::HEAD, self.repository.url(&format!("blobs/{}", self.blob.digest)));
         let reply = self.repository.send(head)?;
         match reply.status {
-            200 => {
-                (self.progress)(self.blob, if first { PushProgress::Exists } else { PushProgress::Done });
-                return Ok(());
-            }
+            200 => return Ok(if first { PushProgress::Exists } else { PushProgress::Done }),
             404 => {}
             _ => return Err(self.failure(reply)),
         }
+        let url = match self.mount()? {
+            Mounted::Done => return Ok(PushProgress::Mounted),
+            Mounted::Upload(url) => url,
+            Mounted::No => self.begin()?,
+        };
+        self.put(url.with_query("digest", &self.blob.digest.to_string()))?;
+        Ok(PushProgress::Done)
+    }
+
+    /// Asks for an upload; returns where to.
+    fn begin(&self) -> Result<Url, Failure> {
         let mut post = Request::new(Method::POST, self.repository.url("blobs/uploads/"));
         post.payload = Payload::Bytes(&[]);
         let reply = self.repository.send(post)?;
         if reply.status != 202 {
             return Err(self.failure(reply));
         }
-        let url = location(self.repository, &reply)?;
-        self.put(url.with_query("digest", &self.blob.digest.to_string()))
+        Ok(location(self.repository, &reply)?)
+    }
+
+    /// Has the registry take the blob from another of its repositories, if one is known to have it. A refusal of
+    /// whatever kind is no failure: the blob can still be sent.
+    fn mount(&self) -> Result<Mounted, Failure> {
+        let Mounts { repository, from, refused } = self.mounts;
+        let Some(source) = from.get(&self.blob.digest) else { return Ok(Mounted::No) };
+        if refused.load(Ordering::SeqCst) {
+            return Ok(Mounted::No);
+        }
+        let url = repository.url("blobs/uploads/");
+        let mut post = Request::new(
+            Method::POST,
+            url.with_query("mount", &self.blob.digest.to_string()).with_query("from", source),
+        );
+        post.payload = Payload::Bytes(&[]);
+        match repository.send(post) {
+            Ok(reply) => match reply.status {
+                201 => Ok(Mounted::Done),
+                202 => Ok(Mounted::Upload(location(repository, &reply)?)),
+                _ => {
+                    refused.store(true, Ordering::SeqCst);
+                    Ok(Mounted::No)
+                }
+            },
+            Err(Failure { error: RegistryError::Denied { .. }, .. }) => {
+                refused.store(true, Ordering::SeqCst);
+                Ok(Mounted::No)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     fn put(&self, url: Url) -> Result<(), Failure> {
+        let _slot = self.repository.slot()?;
         let unreadable = |source| RegistryError::Source { digest: self.blob.digest, source };
         let inner = (self.open)().map_err(unreadable)?;
         let mut source = Source { upload: self, inner, sent: 0, error: None };
@@ -140,10 +269,7 @@ impl Upload<'_> {
         }
         let reply = sent?;
         match reply.status {
-            201 | 204 => {
-                (self.progress)(self.blob, PushProgress::Done);
-                Ok(())
-            }
+            201 | 204 => Ok(()),
             // The upload itself was lost on the other side; a new one may fare better.
             404 | 416 => Err(Failure { retry: Retry::Later, ..self.failure(reply) }),
             _ => Err(self.failure(reply)),
@@ -153,6 +279,16 @@ impl Upload<'_> {
     fn failure(&self, reply: Reply) -> Failure {
         self.repository.client.http.status_failure(reply).into()
     }
+}
+
+/// What came of asking for a mount.
+enum Mounted {
+    /// The repository has the blob now.
+    Done,
+    /// The registry wants it sent here after all.
+    Upload(Url),
+    /// There was no use in asking.
+    No,
 }
 
 /// Returns where to send the blob. It may be another host, which then sees no credentials; it may not be one
@@ -218,30 +354,56 @@ impl Read for Source<'_> {
     }
 }
 
-/// Sends the manifest, unless the registry has it under this name already.
-fn push_manifest(repository: &Repository<'_>, url: &Url, image: &PushImage, digest: BlobDigest) -> Result<(), Failure> {
-    let client = repository.client;
+/// Sends a manifest, unless the registry has it under this name already.
+fn push_manifest(repository: &Repository<'_>, manifest: &Named<'_>) -> Result<(), RegistryError> {
+    let mut patience = repository.patience();
+    loop {
+        match try_push_manifest(repository, manifest) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure.wait(&mut patience)?,
+        }
+    }
+}
+
+fn try_push_manifest(repository: &Repository<'_>, manifest: &Named<'_>) -> Result<(), Failure> {
+    let (client, url) = (repository.client, repository.url(&format!("manifests/{}", manifest.target)));
     let mut head = Request::new(Method::HEAD, url.clone());
-    head.headers.push(("accept", image.media_type.clone()));
+    head.headers.push(("accept", manifest.media_type.to_owned()));
     let reply = repository.send(head)?;
-    let stated = |reply: &Reply| reply.header("docker-content-digest").and_then(|text| text.parse::<BlobDigest>().ok());
     match reply.status {
-        200 if stated(&reply) == Some(digest) => return Ok(()),
+        200 if stated_digest(&reply) == Some(manifest.digest) => return Ok(()),
         200 | 404 => {}
         _ => return Err(client.http.status_failure(reply).into()),
     }
-    let mut put = Request::new(Method::PUT, url.clone());
-    put.headers.push(("content-type", image.media_type.clone()));
-    put.payload = Payload::Bytes(&image.manifest_bytes);
+    put_manifest(repository, url, (manifest.bytes, manifest.media_type), manifest.digest, &[]).map(drop)
+}
+
+/// The digest that a registry says the manifest has.
+pub(crate) fn stated_digest(reply: &Reply) -> Option<BlobDigest> {
+    reply.header("docker-content-digest")?.parse().ok()
+}
+
+/// Sends a manifest to `url`, with further headers.
+pub(crate) fn put_manifest(
+    repository: &Repository<'_>,
+    url: Url,
+    (bytes, media_type): (&[u8], &str),
+    digest: BlobDigest,
+    headers: &[(&'static str, String)],
+) -> Result<Reply, Failure> {
+    let mut put = Request::new(Method::PUT, url);
+    put.headers.push(("content-type", media_type.to_owned()));
+    put.headers.extend_from_slice(headers);
+    put.payload = Payload::Bytes(bytes);
     let reply = repository.send(put)?;
     if !matches!(reply.status, 201 | 204) {
-        return Err(client.http.status_failure(reply).into());
+        return Err(repository.client.http.status_failure(reply).into());
     }
-    match stated(&reply) {
+    match stated_digest(&reply) {
         Some(actual) if actual != digest => {
             let (url, expected) = (Box::new(reply.url), digest);
             Err(RegistryError::Digest { what: "manifest", url, expected, actual }.into())
         }
-        _ => Ok(()),
+        _ => Ok(reply),
     }
 }
