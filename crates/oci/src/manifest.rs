@@ -82,14 +82,24 @@ pub struct Descriptor {
     /// The platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// What kind of artifact the manifest is, in a list of referrers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub artifact_type: String,
 }
 
 impl Descriptor {
     /// Returns a descriptor without remarks.
     #[must_use]
     pub fn new(media_type: &str, digest: BlobDigest, size: u64) -> Self {
-        let media_type = media_type.to_owned();
-        Self { media_type, digest, size, urls: Vec::new(), annotations: BTreeMap::new(), platform: None }
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: String::new(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use stave_oci::{BlobDigest, Descriptor};
 use ureq::http::Method;
 
 use crate::auth::Repository;
-use crate::client::{BlobSink, Client, Resolved};
+use crate::client::{BlobSink, Client, Resolved, Source};
 use crate::error::{HttpError, RegistryError, SizeSeen};
 use crate::failure::Failure;
 use crate::pull;
@@ -36,7 +36,18 @@ impl Client {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), RegistryError> {
         pull::check_layer(blob)?;
-        let mut places = image.source.places.iter().peekable();
+        self.fetch_part(&image.source, blob, sink, progress)
+    }
+
+    /// Fetches a blob of whatever was found at `source`, as [`Client::fetch_blob`] does for an image's.
+    pub fn fetch_part(
+        &self,
+        source: &Source,
+        blob: &Descriptor,
+        sink: &mut dyn BlobSink,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), RegistryError> {
+        let mut places = source.places.iter().peekable();
         while let Some(place) = places.next() {
             let fetched = self.open(place, false).and_then(|repository| fetch_from(&repository, blob, sink, progress));
             match fetched {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stave_oci::reference::DEFAULT_REGISTRY;
-use stave_oci::{BlobDigest, Descriptor, Manifest};
+use stave_oci::{BlobDigest, Descriptor, Document, Manifest};
 use ureq::http::Method;
 
 use crate::auth::{Grant, GrantKey};
@@ -38,6 +38,8 @@ pub struct Client {
     pub(crate) authenticating: Mutex<()>,
     pub(crate) slots: Slots,
     pub(crate) seen: Seen,
+    /// Held while the list of something's referrers is changed.
+    pub(crate) referring: Mutex<()>,
 }
 
 /// An image that was found: its manifest and configuration, verified, and where its layers are.
@@ -56,6 +58,21 @@ pub struct Resolved {
     /// The bytes of the image's configuration.
     pub config_bytes: Vec<u8>,
     /// Where the image was found.
+    pub source: Source,
+}
+
+/// A manifest or an index that was found, verified.
+#[derive(Debug, Clone)]
+pub struct FoundManifest {
+    /// What it says.
+    pub document: Document,
+    /// Its bytes as they were served.
+    pub bytes: Vec<u8>,
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// Where it was found.
     pub source: Source,
 }
 
@@ -134,6 +151,7 @@ impl Client {
             authenticating: Mutex::default(),
             slots: Slots::default(),
             seen: Seen::default(),
+            referring: Mutex::default(),
         }
     }
 

@@ -208,6 +208,46 @@ pub enum RegistryError {
         /// The digest of the manifest.
         actual: BlobDigest,
     },
+    /// A list that does not end.
+    #[error("{origin} lists more {what} than are read ({limit})")]
+    TooMany {
+        /// The registry.
+        origin: Box<Origin>,
+        /// What is listed.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A list that is none.
+    #[error("{url} is not a list of {what}")]
+    List {
+        /// What was asked.
+        url: Box<Url>,
+        /// What should be listed.
+        what: &'static str,
+    },
+    /// Something to be attached says not to what.
+    #[error("the manifest {digest} has no `subject`, so it can be attached to nothing")]
+    NoSubject {
+        /// The manifest.
+        digest: BlobDigest,
+    },
+    /// The tag that lists referrers where the registry does not is used for something else.
+    #[error("`{reference}` is not a list of referrers, and nothing is put in its place")]
+    ReferrersTag {
+        /// The tag's full name.
+        reference: String,
+    },
+    /// Others changed the list of referrers again and again.
+    #[error(
+        "`{reference}`, the list of referrers, was changed by others each time that it was written ({tries} times)"
+    )]
+    ReferrersBusy {
+        /// The tag's full name.
+        reference: String,
+        /// How often it was written.
+        tries: u32,
+    },
     /// Neither a mirror nor the registry itself gave the image.
     #[error("no mirror of `{reference}` works ({failures}), nor does the registry itself")]
     Mirrors {

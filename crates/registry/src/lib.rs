@@ -11,7 +11,7 @@
 //!    those that the user called insecure.
 //! 4. Every wait ends: by a limit of [`limits`], or because [`Cancel`] was told to end it.
 //!
-//! Read `config`, `challenge`, `auth`, `pull`, `blob`, `push` in this order.
+//! Read `config`, `challenge`, `auth`, `pull`, `blob`, `push`, `referrers` in this order.
 
 mod auth;
 mod blob;
@@ -22,13 +22,15 @@ pub mod error;
 mod failure;
 pub mod limits;
 mod message;
+mod pages;
 mod pull;
 mod push;
 pub mod range;
+mod referrers;
 mod seen;
 mod slots;
 
-pub use client::{BlobSink, Client, OpenBlob, PushImage, PushIndex, PushProgress, Resolved, Source};
+pub use client::{BlobSink, Client, FoundManifest, OpenBlob, PushImage, PushIndex, PushProgress, Resolved, Source};
 pub use config::{Config, ConfigError, Environment};
 pub use error::RegistryError;
 pub use limits::Limits;

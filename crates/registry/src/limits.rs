@@ -34,3 +34,12 @@ pub const LAYERS_MAX: usize = 500;
 
 /// Other repositories of a registry that one push takes blobs from, at most. Each is a scope of the token.
 pub const MOUNT_SOURCES_MAX: usize = 8;
+
+/// Pages of one list (tags, referrers) that are read, at most.
+pub const PAGES_MAX: usize = 1000;
+
+/// Entries of one list (tags, referrers) that are read, at most.
+pub const LISTED_MAX: usize = 100_000;
+
+/// How often a list of referrers that others change at the same time is written, at most.
+pub const REFERRER_WRITES_MAX: u32 = 10;

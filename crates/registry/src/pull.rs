@@ -6,7 +6,7 @@ use ureq::http::Method;
 
 use crate::auth::Repository;
 use crate::blob;
-use crate::client::{Client, Resolved, Source};
+use crate::client::{Client, FoundManifest, Resolved, Source};
 use crate::config::registries::Place;
 use crate::error::{HttpError, RegistryError, SizeSeen};
 use crate::failure::Failure;
@@ -20,24 +20,42 @@ const ACCEPT: &str = concat!(
 );
 
 /// A manifest or an index whose digest was checked.
-struct Fetched {
-    document: Document,
-    bytes: Vec<u8>,
-    media_type: String,
-    digest: BlobDigest,
+pub(crate) struct Fetched {
+    pub(crate) document: Document,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) media_type: String,
+    pub(crate) digest: BlobDigest,
 }
 
 impl Client {
     /// Finds the image that `reference` names, for `platform`: at its mirrors in turn, then at its registry.
     pub fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
+        self.first_place(reference, |place| self.resolve_at(place, reference, platform)).map(
+            |(mut resolved, source)| {
+                resolved.source = source;
+                resolved
+            },
+        )
+    }
+
+    /// Finds the manifest or index that `reference` names, as it is: at its mirrors in turn, then at its registry.
+    pub fn manifest(&self, reference: &Reference) -> Result<FoundManifest, RegistryError> {
+        let fetch = |place: &Place| self.named(&self.open(place, false)?, reference);
+        let (Fetched { document, bytes, media_type, digest }, source) = self.first_place(reference, fetch)?;
+        Ok(FoundManifest { document, bytes, media_type, digest, source })
+    }
+
+    /// Returns what `get` gets from the first place that has it: the mirrors of `reference` in turn, then its registry.
+    fn first_place<T>(
+        &self,
+        reference: &Reference,
+        get: impl Fn(&Place) -> Result<T, RegistryError>,
+    ) -> Result<(T, Source), RegistryError> {
         let places = self.config.registries.places_to_pull(reference)?;
         let mut failures = Vec::new();
         for (index, place) in places.iter().enumerate() {
-            let error = match self.resolve_at(place, reference, platform) {
-                Ok(mut resolved) => {
-                    resolved.source = Source { places: places[index..].to_vec() };
-                    return Ok(resolved);
-                }
+            let error = match get(place) {
+                Ok(found) => return Ok((found, Source { places: places[index..].to_vec() })),
                 Err(error) => error,
             };
             if matches!(error, RegistryError::Http(HttpError::Cancelled)) {
@@ -56,13 +74,24 @@ impl Client {
         unreachable!("the last place is the registry itself")
     }
 
+    fn named(&self, repository: &Repository<'_>, reference: &Reference) -> Result<Fetched, RegistryError> {
+        let name = reference.to_string();
+        let fetched = match (reference.digest, reference.effective_tag()) {
+            (Some(digest), _) => fetch(repository, &name, &digest.to_string(), Some(digest))?,
+            (None, tag) => fetch(repository, &name, tag.expect("a name without a digest has a tag"), None)?,
+        };
+        if let Document::Manifest(manifest) = &fetched.document {
+            for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                self.seen.tell(&repository.place, blob.digest);
+            }
+        }
+        Ok(fetched)
+    }
+
     fn resolve_at(&self, place: &Place, reference: &Reference, wanted: &Platform) -> Result<Resolved, RegistryError> {
         let repository = self.open(place, false)?;
         let name = reference.to_string();
-        let mut fetched = match (reference.digest, reference.effective_tag()) {
-            (Some(digest), _) => fetch(&repository, &name, &digest.to_string(), Some(digest))?,
-            (None, tag) => fetch(&repository, &name, tag.expect("a name without a digest has a tag"), None)?,
-        };
+        let mut fetched = self.named(&repository, reference)?;
         let mut index_digest = None;
         for _ in 0..limits::INDEX_DEPTH_MAX {
             let Document::Index(index) = &fetched.document else { break };
@@ -120,7 +149,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Fetches a manifest or an index and checks it against `expected`, if the name has a digest in it.
-fn fetch(
+pub(crate) fn fetch(
     repository: &Repository<'_>,
     name: &str,
     tag_or_digest: &str,
@@ -181,7 +210,7 @@ fn try_fetch(
     Ok(Fetched { document, bytes, media_type, digest })
 }
 
-fn content_type(reply: &Reply) -> String {
+pub(crate) fn content_type(reply: &Reply) -> String {
     let value = reply.header("content-type").unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_owned()
 }

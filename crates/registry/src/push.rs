@@ -103,19 +103,22 @@ fn push_parts(
             return Err(HttpError::TooLarge { what: "manifest", url, limit: limits::MANIFEST_BYTES_MAX }.into());
         }
     }
-    push_blobs(repository, images, progress)?;
+    upload_blobs(repository, images.iter().flat_map(|image| &image.blobs), progress)?;
     for manifest in manifests {
         push_manifest(repository, manifest)?;
     }
     Ok(manifests.last().expect("there is something to push").digest)
 }
 
-/// Sends what the repository lacks of the blobs of `images`, several at once.
-fn push_blobs(repository: &Repository<'_>, images: &[PushImage], progress: Progress<'_>) -> Result<(), RegistryError> {
+/// Sends what the repository lacks of these blobs, several at once.
+pub(crate) fn upload_blobs<'i>(
+    repository: &Repository<'_>,
+    blobs: impl Iterator<Item = &'i (Descriptor, OpenBlob)>,
+    progress: Progress<'_>,
+) -> Result<(), RegistryError> {
     let client = repository.client;
     let mut seen = BTreeSet::new();
-    let blobs: Vec<_> =
-        images.iter().flat_map(|image| &image.blobs).filter(|(blob, _)| seen.insert(blob.digest)).collect();
+    let blobs: Vec<_> = blobs.filter(|(blob, _)| seen.insert(blob.digest)).collect();
     let mounts = Mounts::plan(repository, blobs.iter().map(|(blob, _)| blob.digest));
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
