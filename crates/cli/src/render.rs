@@ -188,7 +188,8 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
         }
         StepCause::Refused(error) => (chain(error), error.hint()),
     };
-    let stage = format!("[{}] ", failure.stage);
+    let platform = failure.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
+    let stage = format!("[{platform}{}] ", failure.stage);
     let title = format!("{stage}{} failed: {what}", one_line(&failure.title));
     let label = match failure.cause {
         StepCause::Refused(_) => String::new(),
@@ -324,6 +325,7 @@ hint: a stage with a similar name is defined on line 1: `build`
             name: "Dockerfile".to_owned(),
             text: TEXT.to_owned(),
             span: span("RUN make \\\n  all"),
+            platform: None,
             stage: "build".to_owned(),
             title: "RUN make   all".to_owned(),
             cause: StepCause::Exit(127),

@@ -9,7 +9,7 @@ use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_graph::{NodeId, Op};
-use stave_oci::{Platform, Reference};
+use stave_oci::{BlobDigest, Platform, Reference};
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
@@ -17,8 +17,9 @@ use crate::ahead::{self, Progress};
 use crate::base::{Bases, KnownBase};
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::{Event, StepId, StepLine};
-use crate::finish::{self, Built, BuiltImage, Finished};
+use crate::event::Event;
+use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
+use crate::joined::Joined;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, Grants, PullPolicy};
 use crate::run::Run;
@@ -55,22 +56,27 @@ impl Engine {
         request: BuildRequest,
         events: Report<'_>,
     ) -> Result<BuildOutcome, BuildFailure> {
-        let mut options = plan_options(&request);
+        let platforms = Self::platforms(&request.platforms);
+        let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
         let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
-        let given = Given::new(context, contexts, dockerfile, &options.build_args);
+        let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
-        options.contexts.clone_from(&source.named.contexts);
+        for options in &mut options {
+            options.contexts.clone_from(&source.named.contexts);
+        }
         let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
-        let plan = planning.plan(&options, request.pull)?;
+        let plans = planning.plans(&options, request.pull)?;
         let bases = planning.bases;
-        events(Event::Planned { steps: step_lines(&plan) });
-        for name in &plan.unused_build_args {
+        let joined = Joined::new(platforms.into_iter().zip(plans).collect());
+        events(Event::Planned { steps: joined.lines() });
+        // All plans are of one file and the same arguments.
+        for name in &joined.parts[0].plan.unused_build_args {
             events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
         }
-        let rerun = rerun(&plan, &request.rerun_stages, events);
+        let rerun = rerun(&joined, &request.rerun_stages, events);
         let entry = lease.begin_build(&source.name).map_err(EngineError::from)?;
         let target = BuildTarget {
-            plan: &plan,
+            joined: &joined,
             bases: &bases,
             use_cache: request.use_cache,
             rerun: &rerun,
@@ -80,14 +86,19 @@ impl Engine {
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
-            let image = finish::compose_image(self, &plan, &bases, &finished, source_date_epoch, events)?;
-            let built = Built { images: vec![BuiltImage { platform: options.platform.clone(), image }], names: tags };
+            let mut images = Vec::new();
+            for (part, finished) in joined.parts.iter().zip(&finished.parts) {
+                let image = finish::compose_image(self, &part.plan, &bases, finished, source_date_epoch, events)?;
+                images.push(BuiltImage { platform: part.platform.clone(), image });
+            }
+            let built = Built { images, names: tags };
             let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
-            let image = &built.images[0].image;
             Ok(BuildOutcome {
-                image: image.composed.id,
+                image: built.images[0].image.composed.id,
+                images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
+                index: built.index().map(|bytes| BlobDigest::of(&bytes)),
                 manifest,
-                size: image.size(),
+                size: built.images.iter().map(|one| one.image.size()).sum(),
                 names: built.names.iter().map(Reference::to_string).collect(),
                 steps_run: finished.steps_run,
                 steps_cached: finished.steps_cached,
@@ -123,7 +134,7 @@ impl Engine {
         target: &BuildTarget<'_>,
         events: Report<'_>,
     ) -> Result<Finished, BuildFailure> {
-        let BuildTarget { plan, use_cache, .. } = *target;
+        let BuildTarget { joined, use_cache, .. } = *target;
         let running_max = running_max(self.settings.cpus).get();
         let options = Options { running_max, use_cache, rerun: target.rerun.clone() };
         let progress = Progress::default();
@@ -136,15 +147,18 @@ impl Engine {
             let run = Run::new(self, lease, source, *target, events, made);
             let outcome = match run.forbidden() {
                 Some(node) => Outcome::Failed { node },
-                None => solve(&plan.graph, &[plan.target], options, &run),
+                None => solve(&joined.graph, &joined.targets(), options, &run),
             };
             progress.end(matches!(outcome, Outcome::Done(_)));
             match outcome {
                 Outcome::Done(snapshots) => {
-                    let [snapshot] = snapshots.try_into().expect("one target has one result");
-                    let times = run.times(&snapshot)?;
+                    let mut parts = Vec::new();
+                    for (part, snapshot) in joined.parts.iter().zip(snapshots) {
+                        let times = run.times(&part.plan, &snapshot)?;
+                        parts.push(FinishedPart { snapshot, times });
+                    }
                     let (steps_run, steps_cached) = run.counts();
-                    Ok(Finished { snapshot, times, steps_run, steps_cached })
+                    Ok(Finished { parts, steps_run, steps_cached })
                 }
                 Outcome::Failed { node } => Err(run.into_failure(node)),
             }
@@ -152,13 +166,13 @@ impl Engine {
     }
 }
 
-/// Returns what the plan is told of a request.
-pub(crate) fn plan_options(request: &BuildRequest) -> PlanOptions {
+/// Returns what the plan for one platform is told of a request.
+pub(crate) fn plan_options(request: &BuildRequest, platform: &Platform) -> PlanOptions {
     PlanOptions {
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         labels: request.labels.clone(),
-        platform: Engine::platform(request.platform.as_ref()),
+        platform: platform.clone(),
         build_platform: Platform::host(),
         network: request.network,
         run: request.run.clone(),
@@ -169,7 +183,7 @@ pub(crate) fn plan_options(request: &BuildRequest) -> PlanOptions {
 /// What is to be carried out.
 #[derive(Clone, Copy)]
 pub(crate) struct BuildTarget<'a> {
-    pub(crate) plan: &'a BuildPlan,
+    pub(crate) joined: &'a Joined,
     pub(crate) bases: &'a Bases,
     /// Whether results of earlier builds may be used.
     pub(crate) use_cache: bool,
@@ -198,26 +212,36 @@ struct Planning<'a> {
 }
 
 impl Planning<'_> {
-    /// Plans, finds the bases that the plan asks for, and plans again, until nothing is missing.
-    fn plan(&mut self, options: &PlanOptions, pull: PullPolicy) -> Result<BuildPlan, BuildFailure> {
+    /// Plans for each platform, finds the bases that the plans ask for, and plans again, until nothing is missing.
+    ///
+    /// What is to be said about the file is said once, whichever of the plans says it.
+    fn plans(&mut self, options: &[PlanOptions], pull: PullPolicy) -> Result<Vec<BuildPlan>, BuildFailure> {
         let parsed = parse(&self.source.text);
         let file: Dockerfile = parsed.file;
         let mut facts = Facts { ignored: self.source.ignored.clone(), ..Facts::default() };
         loop {
-            let (plan, found) = plan(&file, options, &facts);
-            let diagnostics: Vec<Diagnostic> = parsed.diagnostics.iter().cloned().chain(found).collect();
-            match plan {
-                _ if diagnostics.iter().any(Diagnostic::is_error) => {
-                    return Err(self.invalid(check::settle(&file, &check_config(&file, options)?, diagnostics)));
-                }
-                Plan::Invalid => return Err(self.invalid(diagnostics)),
-                Plan::Need(requests) => self.find_bases(&file, &requests, pull, &mut facts)?,
-                Plan::Ready(plan) => {
-                    let all = diagnostics.into_iter().chain(plan.findings.iter().cloned()).collect();
-                    self.tell(&file, options, all)?;
-                    return Ok(*plan);
+            let (mut plans, mut needed, mut told) = (Vec::new(), Vec::new(), parsed.diagnostics.clone());
+            for options in options {
+                let (plan, found) = plan(&file, options, &facts);
+                let diagnostics: Vec<Diagnostic> = parsed.diagnostics.iter().cloned().chain(found.clone()).collect();
+                match plan {
+                    _ if diagnostics.iter().any(Diagnostic::is_error) => {
+                        return Err(self.invalid(check::settle(&file, &check_config(&file, options)?, diagnostics)));
+                    }
+                    Plan::Invalid => return Err(self.invalid(diagnostics)),
+                    Plan::Need(requests) => add_new(&mut needed, requests),
+                    Plan::Ready(plan) => {
+                        add_new(&mut told, found);
+                        add_new(&mut told, plan.findings.clone());
+                        plans.push(*plan);
+                    }
                 }
             }
+            if needed.is_empty() {
+                self.tell(&file, &options[0], told)?;
+                return Ok(plans);
+            }
+            self.find_bases(&file, &needed, pull, &mut facts)?;
         }
     }
 
@@ -295,29 +319,28 @@ pub(crate) fn check_config(file: &Dockerfile, options: &PlanOptions) -> Result<c
     })
 }
 
-/// Returns the plan's steps as a person reads them, numbered in the order of the file.
-fn step_lines(plan: &BuildPlan) -> Vec<StepLine> {
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    let line = |(index, step): (usize, &stave_dockerfile::plan::Step)| StepLine {
-        step: StepId(number(index)),
-        stage: stage_name(&step.stage),
-        number: number(step.number),
-        of: number(step.of),
-        title: step.title.clone(),
-    };
-    plan.steps.iter().enumerate().map(line).collect()
+/// Adds to `known` what several plans have in common only once.
+fn add_new<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
+    let before = known.len();
+    for one in more {
+        // What one plan says twice, it says twice.
+        if !known[..before].contains(&one) {
+            known.push(one);
+        }
+    }
 }
 
 /// Returns the nodes of all steps in these stages. A name that no stage has is told: a filter with a slip of the pen
 /// would otherwise use what it should not.
-fn rerun(plan: &BuildPlan, stages: &[String], events: Report<'_>) -> BTreeSet<NodeId> {
+fn rerun(joined: &Joined, stages: &[String], events: Report<'_>) -> BTreeSet<NodeId> {
     let mut rerun = BTreeSet::new();
     for wanted in stages {
         let is_meant = |stage: &StageLabel| {
             stage.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
                 || wanted.parse() == Ok(stage.index)
         };
-        let nodes: Vec<NodeId> = plan.steps.iter().filter(|step| is_meant(&step.stage)).map(|step| step.node).collect();
+        let steps = joined.steps.iter().filter(|step| is_meant(&step.planned().stage));
+        let nodes: Vec<NodeId> = steps.map(|step| step.node).collect();
         if nodes.is_empty() {
             let message = format!("`--no-cache-filter {wanted}` is about no step of this build");
             events(Event::Notice { message });
@@ -325,7 +348,7 @@ fn rerun(plan: &BuildPlan, stages: &[String], events: Report<'_>) -> BTreeSet<No
         for node in nodes {
             rerun.insert(node);
             // A linked copy is made for itself, and merged.
-            if let Op::Merge(merge) = plan.graph.op(node) {
+            if let Op::Merge(merge) = joined.graph.op(node) {
                 rerun.insert(merge.upper);
             }
         }
@@ -336,15 +359,6 @@ fn rerun(plan: &BuildPlan, stages: &[String], events: Report<'_>) -> BTreeSet<No
 /// Returns the name of a stage, or `stage-N` for one without.
 pub(crate) fn stage_name(stage: &StageLabel) -> String {
     stage.name.clone().unwrap_or_else(|| format!("stage-{}", stage.index))
-}
-
-/// Returns the steps of each node, in the order of the file.
-pub(crate) fn steps_by_node(plan: &BuildPlan) -> BTreeMap<NodeId, Vec<usize>> {
-    let mut steps: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (index, step) in plan.steps.iter().enumerate() {
-        steps.entry(step.node).or_default().push(index);
-    }
-    steps
 }
 
 /// A set of nodes that were told about already.

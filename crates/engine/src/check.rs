@@ -92,7 +92,7 @@ impl Engine {
         request: BuildRequest,
         events: Report<'_>,
     ) -> Result<(Reading, Facts, Named), BuildFailure> {
-        let mut options = plan_options(&request);
+        let mut options = plan_options(&request, &Self::platforms(&request.platforms)[0]);
         let BuildRequest { context, contexts, dockerfile, grants, .. } = request;
         let given = Given::new(context, contexts, dockerfile, &options.build_args);
         let Source { name, text, ignored, named, .. } = Source::open(self, lease, given, (&grants, events))?;

@@ -134,6 +134,17 @@ impl Engine {
     pub(crate) fn platform(wanted: Option<&Platform>) -> Platform {
         wanted.cloned().unwrap_or_else(Platform::host)
     }
+
+    /// Returns the platforms that images are made for, each once: at least one.
+    pub(crate) fn platforms(wanted: &[Platform]) -> Vec<Platform> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in wanted {
+            if !platforms.contains(platform) {
+                platforms.push(platform.clone());
+            }
+        }
+        if platforms.is_empty() { vec![Platform::host()] } else { platforms }
+    }
 }
 
 /// Opens a directory of the user.

@@ -19,6 +19,9 @@ pub struct TaskId(pub u32);
 pub struct StepLine {
     /// Which step it is.
     pub step: StepId,
+    /// For which platform it is, where the build is for several: `linux/arm64`, or `linux/amd64->arm64` for what is
+    /// made on one platform for another one.
+    pub platform: Option<String>,
     /// The stage's name, or `stage-N` for one without a name.
     pub stage: String,
     /// Place of the step in its stage, from 1.

@@ -18,12 +18,18 @@ use crate::task::Task;
 
 /// What the schedule left.
 pub(crate) struct Finished {
+    /// One for each platform, in the order of the plans.
+    pub(crate) parts: Vec<FinishedPart>,
+    pub(crate) steps_run: u32,
+    pub(crate) steps_cached: u32,
+}
+
+/// What the schedule left for one platform.
+pub(crate) struct FinishedPart {
     /// The target's files.
     pub(crate) snapshot: Snapshot,
     /// When each entry of the plan's history was made, in seconds since 1970.
     pub(crate) times: Vec<i64>,
-    pub(crate) steps_run: u32,
-    pub(crate) steps_cached: u32,
 }
 
 /// An image that is ready to be stored or written out.
@@ -59,6 +65,13 @@ pub(crate) struct Built {
     pub(crate) names: Vec<Reference>,
 }
 
+impl Built {
+    /// Returns the index by which the store knows the images, if they are several.
+    pub(crate) fn index(&self) -> Option<Vec<u8>> {
+        (self.images.len() > 1).then(|| export::unpacked_index(&self.images))
+    }
+}
+
 /// Composes the image for one platform from what the schedule left.
 ///
 /// Errors: a layer cannot be read.
@@ -66,7 +79,7 @@ pub(crate) fn compose_image(
     engine: &Engine,
     plan: &BuildPlan,
     bases: &Bases,
-    finished: &Finished,
+    finished: &FinishedPart,
     epoch: Option<i64>,
     events: Report<'_>,
 ) -> Result<ReadyImage, EngineError> {

@@ -8,7 +8,7 @@
 //! 2. Every event of one build comes in an order in which it could have happened; nothing waits for a reader.
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
-//! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `run`, `steps`, `finish`,
+//! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `joined`, `run`, `steps`, `finish`,
 //! `forms`, `export/`, `check`, then `base`, `images`, `save` and `container` in this order.
 
 mod ahead;
@@ -29,6 +29,7 @@ mod finish;
 mod forms;
 mod images;
 mod inspect;
+mod joined;
 mod layout;
 mod log;
 mod measure;

@@ -4,18 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stave_dockerfile::{Diagnostic, Span};
-use stave_oci::{Descriptor, ImageId};
+use stave_oci::{BlobDigest, Descriptor, ImageId, Platform};
 
 use crate::error::EngineError;
 
 /// A build that succeeded.
 #[derive(Debug, Clone)]
 pub struct BuildOutcome {
-    /// The image. It is in the store if it was to be kept.
+    /// The image, the first of several. It is in the store if it was to be kept.
     pub image: ImageId,
+    /// The image for each platform, in the order in which they were asked for.
+    pub images: Vec<(Platform, ImageId)>,
+    /// The index of the images, if they are several.
+    pub index: Option<BlobDigest>,
     /// The manifest, where an output has one.
     pub manifest: Option<Descriptor>,
-    /// Uncompressed bytes of all layers.
+    /// Uncompressed bytes of all layers of all images.
     pub size: u64,
     /// Names that were given, in full.
     pub names: Vec<String>,
@@ -73,6 +77,8 @@ pub struct StepFailure {
     pub text: String,
     /// The instruction.
     pub span: Span,
+    /// For which platform it is, where the build is for several.
+    pub platform: Option<String>,
     /// The stage's name, or `stage-N`.
     pub stage: String,
     /// The instruction on one line.

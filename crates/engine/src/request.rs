@@ -287,8 +287,8 @@ pub struct BuildRequest {
     pub rerun_stages: Vec<String>,
     /// When bases are looked up in their registry.
     pub pull: PullPolicy,
-    /// The platform to build for; this machine's if none.
-    pub platform: Option<Platform>,
+    /// The platforms to build for, each once; this machine's if there are none.
+    pub platforms: Vec<Platform>,
     /// Labels that are set last.
     pub labels: Vec<(String, String)>,
     /// Network of the steps that don't say themselves.

@@ -1,4 +1,4 @@
-//! The hands of the solver: carries out the nodes of one plan, tells what happens, remembers what failed.
+//! The hands of the solver: carries out the nodes of the joined plans, tells what happens, remembers what failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,13 +6,14 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use stave_dockerfile::plan::{BuildPlan, Step};
 use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Keep;
 
-use crate::build::{BuildTarget, Report, Told, stage_name, steps_by_node};
+use crate::build::{BuildTarget, Report, Told, stage_name};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
@@ -82,16 +83,20 @@ impl<'a> Run<'a> {
             source,
             events,
             target,
-            steps: steps_by_node(target.plan),
+            steps: target.joined.steps_by_node(),
             told: Told::default(),
             outside: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
-            of_image: target.plan.history.iter().filter_map(|item| item.node).map(|node| maker(target, node)).collect(),
+            of_image: target.joined.layer_makers(),
             made,
         }
+    }
+
+    fn planned(&self, index: usize) -> &Step {
+        self.target.joined.steps[index].planned()
     }
 
     fn tell(&self, node: NodeId, event: impl Fn(StepId) -> Event) {
@@ -103,7 +108,7 @@ impl<'a> Run<'a> {
     /// Tells that a node and all below it need not run, each once, in the order of the file.
     fn tell_cached(&self, node: NodeId) {
         let mut told = lock(&self.told);
-        for node in self.target.plan.graph.reachable(node) {
+        for node in self.target.joined.graph.reachable(node) {
             if told.insert(node) {
                 let steps = self.steps.get(&node).map_or(0, Vec::len);
                 self.cached.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -118,7 +123,7 @@ impl<'a> Run<'a> {
     }
 
     fn digest(&self, node: NodeId) -> Result<TreeDigest, EngineError> {
-        let outside = match self.target.plan.graph.op(node) {
+        let outside = match self.target.joined.graph.op(node) {
             Op::Http(operation) => {
                 let (digest, file) = http::digest(self.engine, self.lease, operation, self.target.grants, self.events)?;
                 Outside::on_network(digest, file.map_or(Found::Nothing, Found::File))
@@ -142,7 +147,7 @@ impl<'a> Run<'a> {
         key: CacheKey,
         inputs: &[Snapshot],
     ) -> Result<Option<Snapshot>, EngineError> {
-        let op = self.target.plan.graph.op(node);
+        let op = self.target.joined.graph.op(node);
         if op.is_join() {
             return Ok(None);
         }
@@ -190,12 +195,11 @@ impl<'a> Run<'a> {
         inputs: &[Snapshot],
         result: &Snapshot,
     ) -> Result<(), EngineError> {
-        let title =
-            self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index].title);
+        let title = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.planned(index).title);
         let now = (self.engine.settings.now)();
         let record = CacheRecord {
             key: *key.as_bytes(),
-            op: *op_digest(self.target.plan.graph.op(node)).as_bytes(),
+            op: *op_digest(self.target.joined.graph.op(node)).as_bytes(),
             inputs: inputs.iter().map(|input| input.layers.to_vec()).collect(),
             selection,
             snapshot: result.layers.to_vec(),
@@ -218,7 +222,7 @@ impl<'a> Run<'a> {
         }
         self.engine.go_on()?;
         let started = Instant::now();
-        let op = self.target.plan.graph.op(node);
+        let op = self.target.joined.graph.op(node);
         if let Op::Image(image) = op {
             let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
             return Ok(Snapshot { layers });
@@ -266,12 +270,12 @@ impl<'a> Run<'a> {
         let (selections, found) =
             outside.map_or((Vec::new(), Found::Nothing), |outside| (outside.selections, outside.found));
         let sources = Sources { contexts: selections, trees: others.iter().map(|input| &*input.layers).collect() };
-        match self.target.plan.graph.op(node) {
+        match self.target.joined.graph.op(node) {
             Op::Exec(operation) => self.exec(node, operation, parent, sources, started),
             Op::Copy(operation) => {
                 // Without the cache, nothing of an earlier build may be in the result, not even a link.
                 let kept = u32::from(self.target.use_cache && !self.target.rerun.contains(&node));
-                let op = op_digest(self.target.plan.graph.op(node));
+                let op = op_digest(self.target.joined.graph.op(node));
                 let previous = lease.candidates(op.as_bytes(), kept).map_err(EngineError::from)?;
                 let remark = |text: &str| self.note(text);
                 Ok(copy::run(engine, lease, operation, &parent.layers, sources, previous.first(), &remark)?)
@@ -324,16 +328,16 @@ impl<'a> Run<'a> {
         Err(Box::new(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() }))
     }
 
-    /// Returns the time of each entry of the plan's history, in seconds since 1970: when its layer was made, and for an
+    /// Returns the time of each entry of a plan's history, in seconds since 1970: when its layer was made, and for an
     /// entry without a layer, when the one before it was.
-    pub(crate) fn times(&self, target: &Snapshot) -> Result<Vec<i64>, EngineError> {
-        let made = self.target.plan.history.iter().filter(|item| item.node.is_some()).count();
+    pub(crate) fn times(&self, plan: &BuildPlan, target: &Snapshot) -> Result<Vec<i64>, EngineError> {
+        let made = plan.history.iter().filter(|item| item.node.is_some()).count();
         let own = target.layers.len().saturating_sub(made);
         let mut created = self.engine.store.layers_created(&target.layers[own..])?.into_iter();
-        let base = self.target.plan.base.as_ref().and_then(|base| self.target.bases.created(base));
+        let base = plan.base.as_ref().and_then(|base| self.target.bases.created(base));
         let mut last = base.or(created.as_slice().first().copied()).unwrap_or_default();
         let mut times = Vec::new();
-        for item in &self.target.plan.history {
+        for item in &plan.history {
             if item.node.is_some() {
                 last = created.next().unwrap_or(last);
             }
@@ -350,13 +354,14 @@ impl<'a> Run<'a> {
     /// Returns the first command that wants what the caller has not allowed, and remembers why: what is known of earlier
     /// builds does not change what a build may do.
     pub(crate) fn forbidden(&self) -> Option<NodeId> {
-        let graph = &self.target.plan.graph;
-        let refused = graph.reachable(self.target.plan.target).into_iter().find_map(|node| match graph.op(node) {
-            Op::Exec(operation) => {
-                exec::refuse_what_is_not_allowed(operation, self.target.grants).err().map(|error| (node, error))
-            }
-            _ => None,
-        });
+        let graph = &self.target.joined.graph;
+        let refused =
+            graph.reachable_from(&self.target.joined.targets()).into_iter().find_map(|node| match graph.op(node) {
+                Op::Exec(operation) => {
+                    exec::refuse_what_is_not_allowed(operation, self.target.grants).err().map(|error| (node, error))
+                }
+                _ => None,
+            });
         let (node, error) = refused?;
         self.fail(node, error.into());
         Some(node)
@@ -364,7 +369,7 @@ impl<'a> Run<'a> {
 
     /// Returns why the build failed, of which `node` was the first sign.
     pub(crate) fn into_failure(self, node: NodeId) -> BuildFailure {
-        let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failure = lock(&self.failure).take();
         let Some((node, failure)) = failure else {
             return EngineError::request(format!("{node:?} failed without a cause"), None).into();
         };
@@ -372,16 +377,17 @@ impl<'a> Run<'a> {
             return BuildFailure::Interrupted;
         }
         // What is fetched for a step is no step of its own.
-        let graph = &self.target.plan.graph;
+        let graph = &self.target.joined.graph;
         let own = self.steps.get(&node).or_else(|| {
             self.steps.iter().find(|(above, _)| graph.reachable(**above).contains(&node)).map(|(_, steps)| steps)
         });
-        let step = own.and_then(|steps| steps.first()).map(|&index| &self.target.plan.steps[index]);
-        let span = step.map_or_else(|| self.target.plan.span(self.target.plan.graph.origin(node)), |step| step.span);
+        let step = own.and_then(|steps| steps.first()).map(|&index| self.planned(index));
+        let span = step.map_or_else(|| self.target.joined.span(node), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
             name: self.source.name.clone(),
             text: self.source.text.clone(),
             span,
+            platform: step.and_then(|step| self.target.joined.shown_platform(step)),
             stage: step.map(|step| stage_name(&step.stage)).unwrap_or_default(),
             title: step.map(|step| step.title.clone()).unwrap_or_default(),
             cause: failure.cause,
@@ -390,11 +396,6 @@ impl<'a> Run<'a> {
             took: failure.took,
         }))
     }
-}
-
-/// Returns the node that makes the highest layer of `node`.
-fn maker(target: BuildTarget<'_>, node: NodeId) -> NodeId {
-    if let Op::Merge(merge) = target.plan.graph.op(node) { merge.upper } else { node }
 }
 
 /// Returns what is read of the sources that are other snapshots, in the order of the operation's further inputs.

@@ -38,9 +38,13 @@ fn fields(event: &Event) -> Value {
     match event {
         Event::Planned { steps } => {
             let step = |line: &stave_engine::StepLine| {
-                json!({
+                let mut object = json!({
                     "step": line.step.0, "stage": line.stage, "number": line.number, "of": line.of, "title": line.title,
-                })
+                });
+                if let Some(platform) = &line.platform {
+                    object["platform"] = json!(platform);
+                }
+                object
             };
             json!({ "event": "planned", "steps": steps.iter().map(step).collect::<Vec<_>>() })
         }

@@ -112,8 +112,10 @@ fn show(mut screen: Box<dyn Screen>, events: &mpsc::Receiver<(Instant, Event)>) 
     drop(shown());
 }
 
-/// Returns `[stage 2/5] TITLE` on one line.
+/// Returns `[stage 2/5] TITLE` on one line, or `[linux/arm64 stage 2/5] TITLE` where there are several platforms.
 fn title(line: &stave_engine::StepLine) -> String {
     let words: Vec<&str> = line.title.split_whitespace().collect();
-    crate::render::printable(&format!("[{} {}/{}] {}", line.stage, line.number, line.of, words.join(" ")))
+    let platform = line.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
+    let place = format!("{platform}{} {}/{}", line.stage, line.number, line.of);
+    crate::render::printable(&format!("[{place}] {}", words.join(" ")))
 }

@@ -152,6 +152,7 @@ pub(super) mod tests {
     pub(in crate::progress) fn example() -> Vec<(u64, Event)> {
         let line = |step, number, title: &str| StepLine {
             step: StepId(step),
+            platform: None,
             stage: "builder".to_owned(),
             number,
             of: 3,

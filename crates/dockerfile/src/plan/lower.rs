@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stave_graph::remote::{file_name, redacted_text};
 use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
+use stave_oci::Platform;
 use stave_pattern::literal;
 
 use super::metadata;
@@ -12,7 +13,7 @@ use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
 use super::words::{body, word, words};
 use super::{BaseRequest, Facts, NamedContext, PlanOptions, Step, codes};
-use crate::ast::{Dockerfile, Instruction, InstructionKind};
+use crate::ast::{Dockerfile, Head, Instruction, InstructionKind};
 use crate::check;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
@@ -62,7 +63,7 @@ impl Lowering<'_> {
             if stage.node != before {
                 bytes += stage.variables.bytes();
                 let node = stage.linked.take().unwrap_or(stage.node);
-                self.step(index, node, &instruction.head.line, instruction.head.span);
+                self.step(index, &stage, node, &instruction.head);
             }
             if self.charge(bytes, instruction.head.keyword.span()).is_none() {
                 return;
@@ -92,10 +93,11 @@ impl Lowering<'_> {
         None
     }
 
-    fn step(&mut self, index: usize, node: NodeId, line: &Text, span: Span) {
-        let title = redacted_text(&line.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
+    fn step(&mut self, index: usize, stage: &Stage, node: NodeId, head: &Head) {
+        let title = redacted_text(&head.line.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
+        let (platform, makes_for) = (stage.platform.clone(), stage.makes_for(&self.options.platform));
         let stage = stages::label(self.file, index);
-        self.steps.push(Step { node, stage, number: 0, of: 0, title, span });
+        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span });
     }
 
     fn begin(&mut self, index: usize) -> Option<Stage> {
@@ -103,10 +105,11 @@ impl Lowering<'_> {
         let Base { place, platform, .. } = all.bases[index].as_ref()?;
         let written = &self.file.stages[index];
         let span = written.base.span();
+        let platform = platform.as_ref().unwrap_or(&self.options.platform);
         let stage = match place {
             Place::Scratch => {
                 let node = self.add(Op::Scratch, span);
-                return Some(Stage::from_scratch(node, &self.options.platform));
+                return Some(Stage::from_scratch(node, platform));
             }
             Place::Stage(earlier) => {
                 let mut child = self.done.get(earlier)?.child();
@@ -118,20 +121,19 @@ impl Lowering<'_> {
                 if !self.is_image(reference, span, index) {
                     return None;
                 }
-                let platform = platform.as_ref().unwrap_or(&self.options.platform).clone();
-                let request = BaseRequest { reference: reference.clone(), platform };
+                let request = BaseRequest { reference: reference.clone(), platform: platform.clone() };
                 self.image_stage(request, span)
             }
-            Place::Local(_) | Place::Git(_) | Place::Http(_) => self.context_stage(place, span),
+            Place::Local(_) | Place::Git(_) | Place::Http(_) => self.context_stage(place, platform, span),
         };
         if !matches!(self.graph.op(stage.node), Op::Scratch) {
-            self.step(index, stage.node, &written.head.line, written.head.span);
+            self.step(index, &stage, stage.node, &written.head);
         }
         Some(stage)
     }
 
     /// A stage that starts from the files of a named context.
-    fn context_stage(&mut self, place: &Place, span: Span) -> Stage {
+    fn context_stage(&mut self, place: &Place, platform: &Platform, span: Span) -> Stage {
         let node = match place {
             Place::Git(source) => self.git(source, span),
             Place::Http(url) => self.http_files(url, span),
@@ -140,7 +142,7 @@ impl Lowering<'_> {
             }
             Place::Scratch | Place::Stage(_) | Place::Image(_) => self.add(Op::Scratch, span),
         };
-        let mut stage = Stage::from_scratch(node, &self.options.platform);
+        let mut stage = Stage::from_scratch(node, platform);
         stage.record("FROM a named context".to_owned(), Some(node));
         stage
     }

@@ -23,6 +23,8 @@ pub(super) struct Stage {
     pub(super) node: NodeId,
     /// The copy of the last instruction, if its result is only merged into the files: what does the work.
     pub(super) linked: Option<NodeId>,
+    /// What its commands are made for.
+    pub(super) platform: Platform,
     /// The image's configuration.
     pub(super) config: ImageConfig,
     /// What words are expanded with and commands see: `ENV` and `ARG`.
@@ -68,8 +70,17 @@ impl Stage {
 
     fn start(node: NodeId, config: ImageConfig, platform: &Platform, base: Option<BaseRequest>) -> Self {
         let (args, history) = (Vec::new(), Vec::new());
-        let mut stage =
-            Self { node, linked: None, config, variables: Variables::none(), args, base, history, has_cmd: false };
+        let mut stage = Self {
+            node,
+            linked: None,
+            platform: platform.clone(),
+            config,
+            variables: Variables::none(),
+            args,
+            base,
+            history,
+            has_cmd: false,
+        };
         if stage.config.architecture.is_empty() || stage.config.os.is_empty() {
             let Platform { architecture, os, os_version, variant } = platform.clone();
             let config = &mut stage.config;
@@ -97,6 +108,14 @@ impl Stage {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.variables.set(name, value);
         }
+    }
+
+    /// Returns the platform that the stage makes something for, if that is not its own and an `ARG` has asked for it.
+    pub(super) fn makes_for(&self, target: &Platform) -> Option<Platform> {
+        let asked = ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"]
+            .into_iter()
+            .any(|name| self.variables.get(name).is_some());
+        (asked && *target != self.platform).then(|| target.clone())
     }
 
     /// Returns about how much memory a copy of the stage takes.

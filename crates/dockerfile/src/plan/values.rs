@@ -209,6 +209,10 @@ pub struct Step {
     pub number: usize,
     /// How many steps the stage has.
     pub of: usize,
+    /// The platform of its stage: the one that its commands are made for.
+    pub platform: Platform,
+    /// Another platform that its stage makes something for: the target's, where an `ARG` has asked for it.
+    pub makes_for: Option<Platform>,
     /// The instruction as it was written, on one line.
     pub title: String,
     /// Where it was written.

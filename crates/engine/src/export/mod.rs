@@ -3,10 +3,12 @@
 //! It builds nothing and names nothing in the store. An output appears under its name when it is complete.
 
 mod files;
+mod index;
 mod prepared;
 mod registry;
 mod sink;
 
+pub(crate) use index::unpacked_index;
 pub(crate) use prepared::{Prepared, unwritable};
 
 use stave_oci::Descriptor;

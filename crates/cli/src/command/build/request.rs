@@ -56,7 +56,7 @@ pub(super) fn request(
         use_cache: !args.no_cache,
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
-        platform: surroundings.platform(&args.platforms)?,
+        platforms: surroundings.platforms(&args.platforms)?,
         labels,
         network: args.network.into(),
         run: RunDefaults {

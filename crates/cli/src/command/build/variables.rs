@@ -50,8 +50,8 @@ impl<'a> Surroundings<'a> {
         self.text("BUILDX_METADATA_WARNINGS").is_some_and(|value| matches!(&*value, "1" | "true"))
     }
 
-    /// Returns the platform that was asked for, by option or else by `DOCKER_DEFAULT_PLATFORM`.
-    pub(super) fn platform(&self, given: &[String]) -> Result<Option<Platform>, Failure> {
+    /// Returns the platforms that were asked for, each once, by option or else by `DOCKER_DEFAULT_PLATFORM`.
+    pub(super) fn platforms(&self, given: &[String]) -> Result<Vec<Platform>, Failure> {
         let default = self.text("DOCKER_DEFAULT_PLATFORM");
         let (texts, source) = match default {
             Some(text) if given.is_empty() => (vec![text], "the variable DOCKER_DEFAULT_PLATFORM"),
@@ -72,7 +72,7 @@ impl<'a> Surroundings<'a> {
             let message = format!("{} are several platforms, which is not supported by stave yet", names.join(" and "));
             return Err(Failure::usage(message).with_hint("Build for one platform at a time."));
         }
-        Ok(platforms.pop())
+        Ok(platforms)
     }
 
     /// Returns the values of `ARG`s: those of the command line, of files, of the environment, and at last the proxies

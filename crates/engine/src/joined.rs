@@ -1,0 +1,211 @@
+//! The plans of one file for several platforms become one graph and one list of steps.
+//!
+//! What two plans have in common, a stage on `$BUILDPLATFORM` above all, is one node of the graph and one step of the
+//! list: it runs once, whatever the cache may do. It knows nothing of how a plan is made or carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stave_dockerfile::Span;
+use stave_dockerfile::plan::{BuildPlan, Step};
+use stave_graph::{Graph, NodeId, Op, Renamed};
+use stave_oci::Platform;
+
+use crate::build::stage_name;
+use crate::event::{StepId, StepLine};
+
+/// All that is to be carried out.
+pub(crate) struct Joined {
+    /// The operations of all plans.
+    pub(crate) graph: Graph,
+    /// The plans, in the order in which their platforms were asked for.
+    pub(crate) parts: Vec<Part>,
+    /// The steps of all plans, each once: those of the first plan in its order, then what others add.
+    pub(crate) steps: Vec<JoinedStep>,
+}
+
+/// The plan for one platform.
+pub(crate) struct Part {
+    /// Which.
+    pub(crate) platform: Platform,
+    /// The plan. Its nodes are those of its own graph.
+    pub(crate) plan: BuildPlan,
+    renamed: Renamed,
+}
+
+impl Part {
+    /// Returns the files of its image, as a node of the joined graph.
+    pub(crate) fn target(&self) -> NodeId {
+        self.renamed.node(self.plan.target)
+    }
+
+    /// Returns what makes each layer that its history speaks of, as nodes of the joined graph.
+    fn layers(&self) -> impl Iterator<Item = NodeId> {
+        self.plan.history.iter().filter_map(|item| item.node).map(|node| self.renamed.node(node))
+    }
+}
+
+/// A step of at least one plan.
+pub(crate) struct JoinedStep {
+    /// What it does, as a node of the joined graph.
+    pub(crate) node: NodeId,
+    /// The step as its plan has it, whose node is of the plan's own graph.
+    step: Step,
+}
+
+impl JoinedStep {
+    /// Returns the step as it was planned.
+    pub(crate) fn planned(&self) -> &Step {
+        &self.step
+    }
+
+    /// Whether this is the same step of another plan.
+    fn is(&self, node: NodeId, other: &Step) -> bool {
+        self.node == node && self.step.stage == other.stage && self.step.number == other.number
+    }
+}
+
+impl Joined {
+    /// Joins plans, of which there is at least one.
+    pub(crate) fn new(plans: Vec<(Platform, BuildPlan)>) -> Self {
+        assert!(!plans.is_empty(), "a build is for at least one platform");
+        let mut joined = Self { graph: Graph::new(), parts: Vec::new(), steps: Vec::new() };
+        for (platform, plan) in plans {
+            let renamed = joined.graph.absorb(&plan.graph);
+            for step in &plan.steps {
+                joined.step(renamed.node(step.node), step);
+            }
+            joined.parts.push(Part { platform, plan, renamed });
+        }
+        joined
+    }
+
+    fn step(&mut self, node: NodeId, step: &Step) {
+        match self.steps.iter_mut().find(|known| known.is(node, step)) {
+            // What is the same for two targets is made for neither of them.
+            Some(known) if known.step.makes_for != step.makes_for => known.step.makes_for = None,
+            Some(_) => {}
+            None => self.steps.push(JoinedStep { node, step: step.clone() }),
+        }
+    }
+
+    /// Returns what must have a result in the end, in the order of the plans.
+    pub(crate) fn targets(&self) -> Vec<NodeId> {
+        self.parts.iter().map(Part::target).collect()
+    }
+
+    /// Returns the steps as a person reads them: with their platform where there are several.
+    pub(crate) fn lines(&self) -> Vec<StepLine> {
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let line = |(index, JoinedStep { step, .. }): (usize, &JoinedStep)| StepLine {
+            step: StepId(number(index)),
+            platform: self.shown_platform(step),
+            stage: stage_name(&step.stage),
+            number: number(step.number),
+            of: number(step.of),
+            title: step.title.clone(),
+        };
+        self.steps.iter().enumerate().map(line).collect()
+    }
+
+    /// Returns for which platform a step is, where there are several: `linux/amd64`, or `linux/amd64->arm64` for what is
+    /// made on one platform for another one.
+    ///
+    /// Reference: BuildKit's `dockerfile2llb/convert.go`, names of vertices (G004 of the feature list).
+    pub(crate) fn shown_platform(&self, step: &Step) -> Option<String> {
+        let own = &step.platform;
+        (self.parts.len() > 1).then(|| match &step.makes_for {
+            None => own.to_string(),
+            Some(other) => {
+                let other = other.to_string();
+                format!("{own}->{}", other.strip_prefix(&format!("{}/", own.os)).unwrap_or(&other))
+            }
+        })
+    }
+
+    /// Returns the steps of each node, in the order of the list.
+    pub(crate) fn steps_by_node(&self) -> BTreeMap<NodeId, Vec<usize>> {
+        let mut steps: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            steps.entry(step.node).or_default().push(index);
+        }
+        steps
+    }
+
+    /// Returns the words of the file that a node was made for.
+    pub(crate) fn span(&self, node: NodeId) -> Span {
+        let span = |part: &Part| Some(part.plan.span(part.plan.graph.origin(part.renamed.earlier(node)?)));
+        self.parts.iter().find_map(span).expect("every node is one of a plan's")
+    }
+
+    /// Returns the nodes that make layers of the images.
+    pub(crate) fn layer_makers(&self) -> BTreeSet<NodeId> {
+        self.parts.iter().flat_map(Part::layers).map(|node| self.maker(node)).collect()
+    }
+
+    /// Returns the node that makes the highest layer of `node`.
+    fn maker(&self, node: NodeId) -> NodeId {
+        if let Op::Merge(merge) = self.graph.op(node) { merge.upper } else { node }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stave_dockerfile::parse;
+    use stave_dockerfile::plan::{Facts, Plan, PlanOptions, plan};
+
+    use super::*;
+
+    fn planned(text: &str, target: &str) -> (Platform, BuildPlan) {
+        let platform: Platform = target.parse().expect("a platform");
+        let options = PlanOptions {
+            build_platform: "linux/amd64".parse().expect("a platform"),
+            ..PlanOptions::new(platform.clone())
+        };
+        match plan(&parse(text).file, &options, &Facts::default()) {
+            (Plan::Ready(plan), _) => (platform, *plan),
+            (other, found) => panic!("{other:?} {found:?}"),
+        }
+    }
+
+    const CROSS: &str = "FROM --platform=$BUILDPLATFORM scratch AS build\nCOPY . /src\nARG TARGETARCH\n\
+                         RUN [\"/cc\"]\nFROM scratch\nCOPY --from=build /out /\n";
+
+    /// T81
+    #[test]
+    fn what_two_plans_have_in_common_is_one_step_and_the_rest_says_its_platform() {
+        let joined = Joined::new(vec![planned(CROSS, "linux/amd64"), planned(CROSS, "linux/arm64")]);
+        let lines: Vec<String> = joined
+            .lines()
+            .iter()
+            .map(|line| format!("{} {} {}", line.platform.as_deref().unwrap_or("-"), line.stage, line.title))
+            .collect();
+        let expected = [
+            "linux/amd64 build COPY . /src",
+            "linux/amd64 build RUN [\"/cc\"]",
+            "linux/amd64 stage-1 COPY --from=build /out /",
+            "linux/amd64->arm64 build RUN [\"/cc\"]",
+            "linux/arm64 stage-1 COPY --from=build /out /",
+        ];
+        assert_eq!(lines, expected);
+        let targets = joined.targets();
+        assert_eq!((targets.len(), targets[0] == targets[1]), (2, false));
+        assert_eq!(joined.layer_makers(), targets.into_iter().collect());
+    }
+
+    #[test]
+    fn one_plan_is_joined_to_itself_and_says_no_platform() {
+        let (platform, plan) = planned(CROSS, "linux/amd64");
+        let joined = Joined::new(vec![(platform, plan.clone())]);
+        assert_eq!((&joined.graph, joined.targets()), (&plan.graph, vec![plan.target]));
+        assert!(joined.lines().iter().all(|line| line.platform.is_none()));
+    }
+
+    #[test]
+    fn a_file_that_knows_no_platform_is_one_image_for_all() {
+        let text = "FROM scratch\nCOPY a /a\nCOPY --link b /b\n";
+        let joined = Joined::new(vec![planned(text, "linux/amd64"), planned(text, "linux/arm/v7")]);
+        let targets = joined.targets();
+        assert_eq!((joined.steps.len(), targets[0]), (2, targets[1]));
+        assert_eq!(joined.layer_makers().len(), 2);
+    }
+}
