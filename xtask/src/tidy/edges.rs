@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("http", &[], &[]),
     ("fetch", &["graph", "http", "oci"], &["testkit"]),
     ("registry", &["http", "oci"], &["testkit"]),
+    ("sbom", &["oci"], &[]),
     (
         "engine",
         &["dockerfile", "fetch", "graph", "http", "oci", "pattern", "registry", "sandbox", "solve", "store", "tree"],
