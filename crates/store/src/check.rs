@@ -411,8 +411,9 @@ impl Structure<'_> {
 }
 
 /// Tables, and what is true of a row that names something that is not there.
-const DANGLING: [(&str, &str); 8] = [
+const DANGLING: [(&str, &str); 9] = [
     ("tags", "image NOT IN (SELECT id FROM images)"),
+    ("indexes", "image NOT IN (SELECT id FROM images)"),
     ("image_layers", "image NOT IN (SELECT id FROM images)"),
     ("layer_tars", "layer NOT IN (SELECT id FROM layers)"),
     ("layer_forms", "digest NOT IN (SELECT digest FROM blobs)"),

@@ -11,7 +11,7 @@ use crate::error::{BUSY_SECONDS, StoreError};
 use crate::layout;
 
 /// `PRAGMA user_version` of the tables in `schema.sql`.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// One connection, used by one thread at a time.
 pub(crate) struct Database {

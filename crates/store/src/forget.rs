@@ -70,9 +70,11 @@ pub(crate) fn container(lease: &Lease, rows: &Rows<'_>, id: &ContainerId, lost: 
     lease.announce(rows, "container", &id.as_str())
 }
 
-/// Forgets an image and its names.
+/// Forgets an image and its names. A name that stands for it among others goes on without it.
 pub(crate) fn image(rows: &Rows<'_>, id: &ImageId) -> Result<(), StoreError> {
     let id = id.as_bytes();
+    let named = "DELETE FROM indexes WHERE image = ?1 OR reference IN (SELECT reference FROM tags WHERE image = ?1)";
+    rows.run(named, [id])?;
     rows.run("DELETE FROM tags WHERE image = ?1", [id])?;
     rows.run("DELETE FROM image_layers WHERE image = ?1", [id])?;
     rows.run("DELETE FROM images WHERE id = ?1", [id]).map(drop)

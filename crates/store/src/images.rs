@@ -7,6 +7,7 @@ use crate::database::{Durability, Rows};
 use crate::error::{BlobError, ImageError, StoreError};
 use crate::forget;
 use crate::id::LayerId;
+use crate::indexes;
 use crate::lease::Lease;
 use crate::record::{ImageLayer, ImageManifest, ImageRecord, NewImage, RemovedImage, Tag};
 use crate::reserve;
@@ -108,6 +109,30 @@ impl Store {
             .map_err(|source| ImageError::Config { id: *id, source })
     }
 
+    /// Gives what a name stands for another name: all images of an index.
+    pub fn tag_as(&self, source: &str, tag: &Tag) -> Result<(), ImageError> {
+        self.database().write(Durability::Lazy, |rows| {
+            let id = resolve(rows, source)?;
+            let named = match by_reference(rows, source)? {
+                Some((_, reference)) => Some(reference),
+                None if ImageId::from_hex(source.strip_prefix("sha256:").unwrap_or(source)) == Some(id) => None,
+                None => indexes::by_digest(rows, source)?,
+            };
+            if named.as_ref() == Some(&tag.reference) {
+                return Ok(());
+            }
+            put_tag(rows, &id, tag)?;
+            named.map_or(Ok(()), |named| indexes::copy(rows, &named, &tag.reference)).map_err(ImageError::from)
+        })
+    }
+
+    /// Notes under which digest a registry has what a name stands for, if it is a name.
+    pub fn set_repo_digest(&self, tag: &Tag) -> Result<(), StoreError> {
+        let digest = tag.repo_digest.as_ref().map(BlobDigest::as_bytes);
+        let update = "UPDATE tags SET repo_digest = ?2 WHERE reference = ?1";
+        self.database().write(Durability::Lazy, |rows| rows.run(update, params![tag.reference, digest]).map(drop))
+    }
+
     /// Gives an image a name. The image that had it loses it.
     pub fn tag(&self, id: &ImageId, tag: &Tag) -> Result<(), ImageError> {
         self.database().write(Durability::Lazy, |rows| {
@@ -126,7 +151,7 @@ impl Store {
         let remove = || self.database().write(Durability::Durable, |rows| remove(rows, text, force));
         let removed = reserve::or_use(self, remove)?;
         self.reach("image.removed");
-        if removed.deleted.is_some() {
+        if removed.deleted.is_some() || !removed.parts.is_empty() {
             reserve::or_use(self, || self.collect_garbage())?;
         }
         Ok(removed)
@@ -157,9 +182,11 @@ fn remove(rows: &Rows<'_>, text: &str, force: bool) -> Result<RemovedImage, Imag
                 false => ImageError::UsedByStopped { id, container },
             });
         }
-        if names.len() > 1 || !users.is_empty() {
+        if names.len() > 1 || !users.is_empty() || !indexes::names(rows, &id)?.is_empty() {
+            let parts = forget_parts(rows, &id, std::slice::from_ref(reference))?;
+            rows.run("DELETE FROM indexes WHERE reference = ?1", [reference])?;
             rows.run("DELETE FROM tags WHERE reference = ?1", [reference])?;
-            return Ok(RemovedImage { untagged: vec![reference.clone()], deleted: None });
+            return Ok(RemovedImage { untagged: vec![reference.clone()], deleted: None, parts });
         }
     } else {
         if names.len() > 1 && !force {
@@ -172,8 +199,18 @@ fn remove(rows: &Rows<'_>, text: &str, force: bool) -> Result<RemovedImage, Imag
             return Err(ImageError::UsedByStopped { id, container });
         }
     }
+    let parts = forget_parts(rows, &id, &names)?;
     forget::image(rows, &id)?;
-    Ok(RemovedImage { untagged: names, deleted: Some(id) })
+    Ok(RemovedImage { untagged: names, deleted: Some(id), parts })
+}
+
+/// Forgets the images for other platforms that only these names keep.
+fn forget_parts(rows: &Rows<'_>, id: &ImageId, names: &[String]) -> Result<Vec<ImageId>, StoreError> {
+    let parts: Vec<ImageId> = indexes::only_in(rows, names)?.into_iter().filter(|part| part != id).collect();
+    for part in &parts {
+        forget::image(rows, part)?;
+    }
+    Ok(parts)
 }
 
 fn names(rows: &Rows<'_>, id: &ImageId) -> Result<Vec<String>, StoreError> {
@@ -209,11 +246,12 @@ fn insert_image(rows: &Rows<'_>, id: &ImageId, image: &NewImage<'_>, boot: &str,
     Ok(())
 }
 
-fn put_tag(rows: &Rows<'_>, id: &ImageId, tag: &Tag) -> Result<(), StoreError> {
+pub(crate) fn put_tag(rows: &Rows<'_>, id: &ImageId, tag: &Tag) -> Result<(), StoreError> {
     let insert = "INSERT OR REPLACE INTO tags (reference, name, image, repo_digest) VALUES (?1, ?2, ?3, ?4)";
     let name = repository(&tag.reference);
     let repo_digest = tag.repo_digest.as_ref().map(BlobDigest::as_bytes);
-    rows.run(insert, params![tag.reference, name, id.as_bytes(), repo_digest]).map(drop)
+    rows.run(insert, params![tag.reference, name, id.as_bytes(), repo_digest])?;
+    rows.run("DELETE FROM indexes WHERE reference = ?1", [&tag.reference]).map(drop)
 }
 
 /// The part of a normalised reference before the tag and the digest.
@@ -240,7 +278,7 @@ fn key(reference: &Reference) -> String {
     }
 }
 
-fn by_reference(rows: &Rows<'_>, text: &str) -> Result<Option<(ImageId, String)>, StoreError> {
+pub(crate) fn by_reference(rows: &Rows<'_>, text: &str) -> Result<Option<(ImageId, String)>, StoreError> {
     let Ok(reference) = text.parse::<Reference>() else { return Ok(None) };
     let read = |row: &Row<'_>| Ok((ImageId::from(row.get::<_, [u8; 32]>(0)?), row.get::<_, String>(1)?));
     let named = "SELECT image, reference FROM tags WHERE reference = ?1";
@@ -252,7 +290,7 @@ fn by_reference(rows: &Rows<'_>, text: &str) -> Result<Option<(ImageId, String)>
     rows.one(pulled, params![reference.name(), digest.as_bytes()], read)
 }
 
-/// Finds an image by its full id, its name or the beginning of its id, in this order.
+/// Finds an image by its full id, its name, the beginning of the digest of an index or of its id, in this order.
 fn resolve(rows: &Rows<'_>, text: &str) -> Result<ImageId, ImageError> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     if let Some(id) = ImageId::from_hex(digits)
@@ -262,6 +300,11 @@ fn resolve(rows: &Rows<'_>, text: &str) -> Result<ImageId, ImageError> {
     }
     if let Some((id, _)) = by_reference(rows, text)? {
         return Ok(id);
+    }
+    if let Some(reference) = indexes::by_digest(rows, text)?
+        && let Some(index) = indexes::read(rows, &reference)?
+    {
+        return Ok(index.default);
     }
     let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     if !hexadecimal || !(2..64).contains(&digits.len()) {
@@ -279,7 +322,7 @@ fn resolve(rows: &Rows<'_>, text: &str) -> Result<ImageId, ImageError> {
     }
 }
 
-fn read(rows: &Rows<'_>, id: &ImageId) -> Result<Option<ImageRecord>, StoreError> {
+pub(crate) fn read(rows: &Rows<'_>, id: &ImageId) -> Result<Option<ImageRecord>, StoreError> {
     let query = "SELECT created, stored, bytes, manifest, manifest_type, source FROM images WHERE id = ?1";
     let image = rows.one(query, [id.as_bytes()], |row| {
         let digest = row.get::<_, Option<[u8; 32]>>(3)?.map(BlobDigest::from);

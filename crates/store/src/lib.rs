@@ -12,7 +12,7 @@
 //! 4. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
+//! `blobs`, `images`, `indexes`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
 
 mod blobs;
 mod builds;
@@ -25,6 +25,7 @@ mod error;
 mod forget;
 mod id;
 mod images;
+mod indexes;
 mod layers;
 pub mod layout;
 mod lease;
@@ -49,7 +50,7 @@ pub use lease::{Lease, WorkDir};
 pub use prune::{PruneOptions, Pruned};
 pub use record::{
     BuildRecord, BuildState, CacheLookup, CacheRecord, ContainerRecord, ContainerState, Eviction, ImageLayer,
-    ImageManifest, ImageRecord, LayerForm, Lost, NewContainer, NewImage, RemovedImage, Tag,
+    ImageManifest, ImageRecord, IndexRecord, LayerForm, Lost, NewContainer, NewImage, NewIndex, RemovedImage, Tag,
 };
 pub use store::{Clock, Failpoint, Store, StoreOptions};
 pub use usage::{Amount, Usage};

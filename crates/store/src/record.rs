@@ -89,6 +89,30 @@ impl ImageRecord {
     }
 }
 
+/// Several images, one for each platform, that are to have one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewIndex<'a> {
+    /// Digest of the document that lists them.
+    pub digest: BlobDigest,
+    /// What the name means where nobody asks for a platform; one of the images.
+    pub default: ImageId,
+    /// The images, in the order of the document, with their platforms as text: `linux/arm64`.
+    pub images: &'a [(String, ImageId)],
+}
+
+/// Several images under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexRecord {
+    /// The name, or the digest of what has none.
+    pub reference: String,
+    /// Digest of the document that lists the images.
+    pub digest: BlobDigest,
+    /// What the name means where nobody asks for a platform.
+    pub default: ImageId,
+    /// The images with their platforms.
+    pub images: Vec<(String, ImageId)>,
+}
+
 /// A name of an image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
@@ -105,6 +129,8 @@ pub struct RemovedImage {
     pub untagged: Vec<String>,
     /// The image, if it was deleted.
     pub deleted: Option<ImageId>,
+    /// The images for other platforms that were deleted with it.
+    pub parts: Vec<ImageId>,
 }
 
 /// The result of a step, under the key of everything that decided it.

@@ -70,6 +70,16 @@ CREATE TABLE tags (
 ) WITHOUT ROWID;
 CREATE INDEX tags_by_image ON tags (image);
 
+CREATE TABLE indexes (
+    reference TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    platform TEXT NOT NULL,
+    image BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (reference, position)
+) WITHOUT ROWID;
+CREATE INDEX indexes_by_image ON indexes (image);
+
 CREATE TABLE cache (
     key BLOB PRIMARY KEY,
     op BLOB NOT NULL,

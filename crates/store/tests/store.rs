@@ -20,7 +20,7 @@ fn a_new_store_is_private_and_clean() {
     let store = bench.open();
     let mode = std::fs::metadata(bench.root()).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
-    assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 1\n");
+    assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 2\n");
     assert_clean(&store);
 }
 
@@ -412,10 +412,10 @@ fn a_restart_drops_what_was_not_settled_and_says_so() {
 fn a_store_of_another_version_is_refused_with_the_way_out() {
     let bench = Bench::new();
     drop(bench.open());
-    std::fs::write(bench.root().join("version"), "stave store 2\n").expect("it is written");
+    std::fs::write(bench.root().join("version"), "stave store 3\n").expect("it is written");
     let error = bench.try_open("boot-1").expect_err("the version is unknown").to_string();
     assert!(
-        error.contains("`stave store 2`") && error.contains("`stave store 1`") && error.contains("--root"),
+        error.contains("`stave store 3`") && error.contains("`stave store 2`") && error.contains("--root"),
         "{error}"
     );
 }
