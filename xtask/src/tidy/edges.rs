@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("http", &[], &[]),
     ("fetch", &["graph", "http", "oci"], &["testkit"]),
     ("registry", &["http", "oci"], &["testkit"]),
+    ("policy", &["oci"], &[]),
     ("sbom", &["oci"], &[]),
     (
         "engine",

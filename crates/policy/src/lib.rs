@@ -1,0 +1,22 @@
+//! Decides which sources a build may use: turns a source as the Dockerfile names it into the source that is used
+//! instead, or into a refusal.
+//!
+//! It knows no registry, no file and no Dockerfile: a source is an identifier (`docker-image://...`, `https://...`) with
+//! attributes.
+//!
+//! Invariants:
+//! 1. An evaluation ends: rules that change a source again and again are an error after [`ROUNDS_MAX`] rounds.
+//! 2. A policy or a lock with anything in it that is not known is an error: a rule that is skipped allows what it was
+//!    written to forbid.
+//! 3. What a lock is written as is what it is read as, in one order whatever order it was made in.
+//!
+//! Read `source`, `policy`, `pattern`, `lock` in this order.
+
+mod lock;
+mod pattern;
+mod policy;
+mod source;
+
+pub use lock::{FileEntry, GitEntry, ImageEntry, ImagePin, Lock, LockError};
+pub use policy::{Policy, PolicyError, ROUNDS_MAX, Refusal, evaluate};
+pub use source::Source;
