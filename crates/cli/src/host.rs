@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
 use stave_engine::sandbox::{Launcher, SandboxError, Visitor};
-use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Settings};
+use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Registries, Settings};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -80,6 +80,32 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         ));
     }
     Ok(Host { engine, signals, ids_advice: map.advice() })
+}
+
+/// Registries, and what the user does to stop what is done there. No store is opened and no namespace entered: files of
+/// the user are written as the user.
+pub(crate) struct Remote {
+    pub(crate) registries: Registries,
+    pub(crate) cancel: Cancel,
+    signals: Received,
+}
+
+impl Remote {
+    /// Reads the configuration of registries.
+    pub(crate) fn open() -> Result<Self, Failure> {
+        let cancel = Cancel::new();
+        let signals = signals::watch(cancel.clone())
+            .map_err(|error| Failure::environment(&error).within("cannot watch for signals"))?;
+        Ok(Self { registries: Registries::open(&registries(), &cancel)?, cancel, signals })
+    }
+
+    /// Ends a command whose work may have been interrupted: what counts then is the signal.
+    pub(crate) fn settled<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        match (result, self.signals.first()) {
+            (Err(_), Some(signal)) if self.cancel.is_cancelled() => Err(Failure::interrupted(signal)),
+            (result, _) => result,
+        }
+    }
 }
 
 /// Raises this process's limit of open files as far as it may: copies of several stages at once keep their layers open.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
+use stave_registry::RegistryError;
 use stave_store::{ContainerError, ImageError};
 
 /// An operation that failed. The text is a fragment; causes follow by `source`.
@@ -133,6 +134,17 @@ impl EngineError {
             }
             Self::Registry(error) if error.lacks_tls() => {
                 Some("A registry without TLS has to be declared `insecure` in registries.conf.".to_owned())
+            }
+            Self::Registry(RegistryError::Denied { origin, with_credentials, .. }) => {
+                let registry = origin.authority();
+                let registry = if registry.ends_with("docker.io") { "" } else { &registry };
+                let login = format!("stave login {registry}");
+                let login = login.trim_end();
+                Some(if *with_credentials {
+                    format!("Log in as somebody who may with `{login}`, or check the image's name.")
+                } else {
+                    format!("If it is private, log in with `{login}`.")
+                })
             }
             _ => None,
         }

@@ -36,6 +36,7 @@ mod measure;
 mod net;
 mod outcome;
 mod outside;
+mod registries;
 mod remote;
 mod request;
 mod run;
@@ -56,6 +57,7 @@ pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
+pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, FilesKind,
     Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy, SecretSource,
@@ -64,7 +66,7 @@ pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;
 pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
-pub use stave_registry::Environment;
+pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;
 pub use stave_store::ContainerState;

@@ -23,6 +23,9 @@ use stave_http::{Authorization, Patience, Payload, Reply, Request, Retry};
 /// The token server that belongs to a registry of another name.
 const KNOWN_PAIRS: &[(&str, &str)] = &[("registry-1.docker.io", "auth.docker.io")];
 
+/// What token servers know stave as.
+const CLIENT_ID: &str = "stave";
+
 /// What a repository's requests carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
@@ -44,6 +47,8 @@ pub(crate) struct Repository<'c> {
     push: bool,
     /// Other repositories of the registry that the same requests read from: a mount does.
     sources: Vec<String>,
+    /// Credentials that are not those of the configuration: somebody logs in.
+    given: Option<Credential>,
 }
 
 impl<'c> Repository<'c> {
@@ -51,12 +56,25 @@ impl<'c> Repository<'c> {
     pub(crate) fn open(client: &'c Client, place: &Place, push: bool) -> Result<Self, Failure> {
         let insecure = |origin: &Origin| place.insecure || origin.is_loopback();
         let origin = client.origin(&place.host, place.insecure)?;
-        Ok(Self { client, place: place.clone(), insecure: insecure(&origin), origin, push, sources: Vec::new() })
+        Ok(Self {
+            client,
+            place: place.clone(),
+            insecure: insecure(&origin),
+            origin,
+            push,
+            sources: Vec::new(),
+            given: None,
+        })
     }
 
     /// The same repository for requests that also read from `sources`.
     pub(crate) fn reading_from(&self, sources: impl IntoIterator<Item = String>) -> Self {
         Self { sources: sources.into_iter().collect(), ..self.clone() }
+    }
+
+    /// The same place for somebody who shows these credentials.
+    pub(crate) fn with_credential(&self, credential: &Credential) -> Self {
+        Self { given: Some(credential.clone()), ..self.clone() }
     }
 
     pub(crate) fn url(&self, tail: &str) -> Url {
@@ -119,6 +137,9 @@ impl<'c> Repository<'c> {
     }
 
     fn credential(&self) -> Result<Option<Credential>, RegistryError> {
+        if self.given.is_some() {
+            return Ok(self.given.clone());
+        }
         let Client { config, cancel, .. } = self.client;
         credentials::find(&config.environment, cancel, &self.place.host, &self.place.repository).map_err(|source| {
             match source {
@@ -146,9 +167,7 @@ impl<'c> Repository<'c> {
         if self.grant().is_some_and(|grant| Some(&grant) != refused) {
             return Ok(());
         }
-        let values = reply.headers.get_all("www-authenticate");
-        let challenge = challenge::parse(values.iter().map(ureq::http::HeaderValue::as_bytes))
-            .map_err(|source| RegistryError::Challenge { origin: Box::new(self.origin.clone()), source })?;
+        let challenge = self.challenge(reply)?;
         let credential = self.credential()?;
         let grant = match (challenge, credential) {
             (_, Some(Credential::Registry(token))) => self.bound(format!("Bearer {}", token.expose()), None),
@@ -157,7 +176,7 @@ impl<'c> Repository<'c> {
             }
             (Challenge::Basic, _) => return Err(self.denied(crate::error::ServerMessage::default())?.into()),
             (Challenge::Bearer { realm, service, scope }, credential) => {
-                self.token(&realm, &service, &scope, credential.as_ref())?
+                self.token(&realm, &service, &scope, credential.as_ref())?.0
             }
         };
         self.client.grants.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key(), grant);
@@ -168,13 +187,58 @@ impl<'c> Repository<'c> {
         Grant { authorization: Authorization { origin: self.origin.clone(), value: Secret::new(value) }, ends }
     }
 
+    /// Finds out what proves `credential` to the registry's root, and what to keep of it: an identity token, if the
+    /// token server gives one in exchange.
+    ///
+    /// Errors: the registry refuses it.
+    pub(crate) fn log_in(&self, credential: &Credential) -> Result<Credential, Failure> {
+        let http = &self.client.http;
+        let root = |authorization| {
+            let mut request = Request::new(Method::GET, Url::new(self.origin.clone(), "/v2/"));
+            (request.authorization, request.insecure) = (authorization, self.insecure);
+            http.send(request)
+        };
+        let reply = root(None)?;
+        match reply.status {
+            // There is nobody to check it.
+            200 => return Ok(credential.clone()),
+            401 => {}
+            _ => return Err(http.status_failure(reply).into()),
+        }
+        let (grant, keep) = match (self.challenge(&reply)?, credential) {
+            (Challenge::Basic, Credential::Password { username, password }) => {
+                (self.bound(basic(username, password), None), None)
+            }
+            (Challenge::Basic, Credential::Identity(token) | Credential::Registry(token)) => {
+                (self.bound(format!("Bearer {}", token.expose()), None), None)
+            }
+            (Challenge::Bearer { realm, service, scope }, credential) => {
+                let (grant, refresh) = self.token(&realm, &service, &scope, Some(credential))?;
+                (grant, refresh.map(Credential::Identity))
+            }
+        };
+        let mut reply = root(Some(grant.authorization))?;
+        match reply.status {
+            200 => Ok(keep.unwrap_or_else(|| credential.clone())),
+            401 | 403 => Err(self.denied(http.message(&mut reply))?.into()),
+            _ => Err(http.status_failure(reply).into()),
+        }
+    }
+
+    fn challenge(&self, reply: &Reply) -> Result<Challenge, RegistryError> {
+        let values = reply.headers.get_all("www-authenticate");
+        challenge::parse(values.iter().map(ureq::http::HeaderValue::as_bytes))
+            .map_err(|source| RegistryError::Challenge { origin: Box::new(self.origin.clone()), source })
+    }
+
+    /// Returns the token, and the one to ask for the next with, if the token server gave such.
     fn token(
         &self,
         realm: &str,
         service: &str,
         scope: &str,
         credential: Option<&Credential>,
-    ) -> Result<Grant, Failure> {
+    ) -> Result<(Grant, Option<Secret<String>>), Failure> {
         let url = self.realm(realm, credential.is_some())?;
         let mut patience = self.patience();
         let mut reply = loop {
@@ -209,13 +273,18 @@ impl<'c> Repository<'c> {
         }
         // Used for nine tenths of its life, so that it does not end on the way.
         let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(60).clamp(10, 24 * 3600)) * 9 / 10;
-        Ok(self.bound(format!("Bearer {token}"), Some(self.client.clock.now() + lifetime)))
+        let refresh = answer.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
+        Ok((self.bound(format!("Bearer {token}"), Some(self.client.clock.now() + lifetime)), refresh))
     }
 
     /// Returns the scopes to ask a token for: what we need, and what the registry asked for if that is something else.
     fn scopes(&self, asked: &str) -> Vec<String> {
         let own = format!("repository:{}:", self.place.repository);
-        let mut scopes = vec![format!("{own}{}", if self.push { "pull,push" } else { "pull" })];
+        let mut scopes = Vec::new();
+        // Whoever logs in asks for nothing but to be known.
+        if self.given.is_none() {
+            scopes.push(format!("{own}{}", if self.push { "pull,push" } else { "pull" }));
+        }
         let read = |source: &String| format!("repository:{source}:pull");
         scopes.extend(self.sources.iter().map(read));
         // A registry may ask for several at once, separated by blanks.
@@ -261,7 +330,7 @@ impl<'c> Repository<'c> {
             self.client.config.registries.is_insecure(&url.origin().authority())
         };
         if let Some(Credential::Identity(token)) = credential {
-            let mut form = "grant_type=refresh_token&client_id=stave".to_owned();
+            let mut form = format!("grant_type=refresh_token&client_id={CLIENT_ID}");
             let scopes = scopes.join(" ");
             for (name, value) in [("service", service), ("scope", &scopes), ("refresh_token", token.expose())] {
                 form.push('&');
@@ -283,6 +352,9 @@ impl<'c> Repository<'c> {
             request.url = request.url.with_query("account", username);
             let value = Secret::new(basic(username, password));
             request.authorization = Some(Authorization { origin: url.origin().clone(), value });
+            if self.given.is_some() {
+                request.url = request.url.with_query("client_id", CLIENT_ID).with_query("offline_token", "true");
+            }
         }
         request.insecure = insecure;
         TokenRequest::Get(request)
@@ -298,6 +370,7 @@ enum TokenRequest {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
 

@@ -58,8 +58,16 @@ pub enum RegistryError {
         /// What the server said about it.
         message: ServerMessage,
     },
-    /// The user's credentials could not be read.
-    #[error("cannot read the credentials for `{registry}`")]
+    /// Somebody wanted to log in, and is not let.
+    #[error("{origin} does not accept this user name and password{message}")]
+    Login {
+        /// The registry.
+        origin: Box<Origin>,
+        /// What the server said about it.
+        message: ServerMessage,
+    },
+    /// The user's credentials could not be read or kept.
+    #[error("cannot use the credentials for `{registry}`")]
     Credentials {
         /// The registry.
         registry: String,

@@ -21,6 +21,7 @@ pub mod config;
 pub mod error;
 mod failure;
 pub mod limits;
+mod login;
 mod message;
 mod pages;
 mod pull;
@@ -31,7 +32,10 @@ mod seen;
 mod slots;
 
 pub use client::{BlobSink, Client, FoundManifest, OpenBlob, PushImage, PushIndex, PushProgress, Resolved, Source};
+pub use config::logins::Kept;
 pub use config::{Config, ConfigError, Environment};
 pub use error::RegistryError;
 pub use limits::Limits;
+pub use login::{LoggedIn, LoggedOut, registry_name};
+pub use stave_http::Secret;
 pub use stave_http::{Cancel, Clock, SystemClock};

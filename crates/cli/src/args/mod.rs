@@ -9,6 +9,7 @@ mod call;
 mod container;
 mod image;
 mod normalise;
+mod registry;
 mod store;
 mod usage;
 
@@ -28,6 +29,7 @@ pub(crate) use container::{
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{CheckArgs, CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
 pub(crate) use usage::UsageError;
 
@@ -94,6 +96,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     Pull(PullArgs),
     Push(PushArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Save(SaveArgs),
     Load(LoadArgs),
     /// Check, prune or measure the store

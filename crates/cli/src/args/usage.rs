@@ -114,8 +114,6 @@ const COMMANDS_NOT_YET: &[&str] = &[
     "import",
     "info",
     "kill",
-    "login",
-    "logout",
     "logs",
     "manifest",
     "network",

@@ -6,6 +6,7 @@ mod container;
 mod image;
 mod inspect;
 mod lists;
+mod login;
 mod own;
 mod transfer;
 
@@ -48,6 +49,8 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Inspect(args) => inspect::inspect(&args, context),
         Command::Pull(args) => transfer::pull(&args, context),
         Command::Push(args) => transfer::push(&args, context),
+        Command::Login(args) => login::log_in(args),
+        Command::Logout(args) => login::log_out(&args),
         Command::Save(args) => transfer::save(&args, context),
         Command::Load(args) => transfer::load(&args, context),
         Command::Store(command) => own::store(&command, context),

@@ -22,6 +22,7 @@ mod mounts;
 mod options;
 mod pattern;
 mod reference;
+mod registries;
 mod remote;
 mod reproducible;
 mod rootless;

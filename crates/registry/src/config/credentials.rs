@@ -4,21 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use serde::Deserialize;
 
+use super::helper::Helper;
 use super::{Environment, read_optional};
-use crate::limits;
 use stave_http::Cancel;
 use stave_http::Secret;
-
-/// How often a wait for a helper looks whether it has ended.
-const HELPER_TICK: Duration = Duration::from_millis(5);
 
 /// What proves who the user is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +60,17 @@ pub enum CredentialError {
         /// The entry.
         entry: String,
     },
+    /// A file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// There is no place for the file.
+    #[error("there is no place for credentials: neither HOME nor DOCKER_CONFIG is set")]
+    NoPlace,
     /// The helper's name could lead out of the search path.
     #[error("`{0}` is not the name of a credential helper")]
     HelperName(String),
@@ -120,11 +126,21 @@ pub(crate) fn find(
     host: &str,
     repository: &str,
 ) -> Result<Option<Credential>, CredentialError> {
+    Ok(locate(environment, cancel, host, repository)?.map(|(credential, _)| credential))
+}
+
+/// Returns the same, and the file or variable that says so.
+pub(crate) fn locate(
+    environment: &Environment,
+    cancel: &Cancel,
+    host: &str,
+    repository: &str,
+) -> Result<Option<(Credential, String)>, CredentialError> {
     let search = Search { helpers: environment.path.as_deref(), cancel, host, repository };
     if let Some(text) = environment.docker_auth_config.as_deref().filter(|text| !text.trim().is_empty()) {
         let file = parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
         if let Some(found) = search.find_in(&file, "DOCKER_AUTH_CONFIG")? {
-            return Ok(Some(found));
+            return Ok(Some((found, "DOCKER_AUTH_CONFIG".to_owned())));
         }
     }
     for (path, required) in files(environment) {
@@ -137,7 +153,7 @@ pub(crate) fn find(
         };
         let name = path.display().to_string();
         if let Some(found) = search.find_in(&parse(&name, &bytes)?, &name)? {
-            return Ok(Some(found));
+            return Ok(Some((found, name)));
         }
     }
     Ok(None)
@@ -158,6 +174,11 @@ fn files(environment: &Environment) -> Vec<(PathBuf, bool)> {
         add(environment.home.clone(), ".docker/config.json");
     }
     files
+}
+
+/// Whether a file would be understood when credentials are looked for.
+pub(super) fn check(name: &str, bytes: &[u8]) -> Result<(), CredentialError> {
+    parse(name, bytes).map(drop)
 }
 
 fn parse(name: &str, bytes: &[u8]) -> Result<AuthFile, CredentialError> {
@@ -197,65 +218,15 @@ impl Search<'_> {
         decode(entry).map_err(|()| CredentialError::Encoding { source_name: name.to_owned(), entry: key.to_owned() })
     }
 
-    /// Asks `docker-credential-<helper>` for the credentials.
+    /// Asks a helper for the credentials.
     fn ask(&self, helper: &str) -> Result<Option<Credential>, CredentialError> {
-        let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if helper.is_empty() || !helper.bytes().all(safe) {
-            return Err(CredentialError::HelperName(helper.to_owned()));
-        }
-        let name = format!("docker-credential-{helper}");
-        let folders = self.helpers.map(std::env::split_paths).into_iter().flatten();
-        let program = folders.map(|folder| folder.join(&name)).find(|path| is_program(path));
-        let program = program.ok_or_else(|| CredentialError::HelperMissing(name.clone()))?;
-        let (output, status) =
-            self.run(&program).map_err(|source| CredentialError::HelperRun { name: name.clone(), source })?;
-        if !status.success() {
-            // The protocol's only word for "nothing known" is this message, on standard output.
-            if String::from_utf8_lossy(&output).contains("credentials not found") {
-                return Ok(None);
-            }
-            return Err(CredentialError::HelperFailed { name, status: status.to_string() });
-        }
-        let answer: HelperAnswer = serde_json::from_slice(&output).map_err(|_| CredentialError::HelperOutput(name))?;
-        let password = Secret::new(answer.secret);
-        if answer.username == "<token>" {
-            return Ok(Some(Credential::Identity(password)));
-        }
-        Ok(Some(Credential::Password { username: answer.username, password }))
+        Helper { search: self.helpers, cancel: self.cancel }.get(helper, server_key(self.host))
     }
+}
 
-    /// Runs a helper to its end, or ends it when its time is over or somebody asks for an end.
-    fn run(&self, program: &Path) -> io::Result<(Vec<u8>, ExitStatus)> {
-        let mut command = Command::new(program);
-        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.envs(self.helpers.map(|search| ("PATH", search)));
-        let mut child = command.spawn()?;
-        let server = if canonical(self.host) == "docker.io" { DOCKER_HUB_KEY } else { self.host };
-        // A helper that ends without reading gives EPIPE here and says the rest with its exit status. So short a
-        // text always fits into the pipe.
-        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(server.as_bytes()));
-        let stdout = child.stdout.take().expect("it was asked for");
-        let reader = std::thread::spawn(move || {
-            let mut output = Vec::new();
-            stdout.take(limits::HELPER_BYTES_MAX).read_to_end(&mut output).map(|_| output)
-        });
-        let end = Instant::now() + limits::HELPER_TIME_MAX;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if self.cancel.wait(HELPER_TICK) || Instant::now() >= end {
-                child.kill()?;
-                child.wait()?;
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not end in time"));
-            }
-        };
-        let output = reader.join().expect("reading does not panic")?;
-        match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok((output, status)),
-        }
-    }
+/// Returns what Docker's files and helpers call a registry.
+pub(crate) fn server_key(host: &str) -> &str {
+    if canonical(host) == "docker.io" { DOCKER_HUB_KEY } else { host }
 }
 
 /// Returns the entry of the longest key that covers the repository: `host/team/app`, `host/team`, `host`.
@@ -275,7 +246,7 @@ fn entry_for<'a>(auths: &'a BTreeMap<String, Entry>, host: &str, repository: &st
 
 /// Returns the registry that a key of Docker's means: `https://host/v1/`, `http://host`, `host`; for a key that
 /// means a part of a registry, nothing that any registry is called.
-fn host_of(key: &str) -> &str {
+pub(crate) fn host_of(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     match bare.split_once('/') {
         Some((host, "" | "v1" | "v1/" | "v2" | "v2/")) => canonical(host),
@@ -286,7 +257,7 @@ fn host_of(key: &str) -> &str {
 }
 
 /// Docker Hub has several names.
-fn canonical(host: &str) -> &str {
+pub(crate) fn canonical(host: &str) -> &str {
     match host {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
         other => other,
@@ -313,18 +284,6 @@ fn decode(entry: &Entry) -> Result<Option<Credential>, ()> {
     }
     let password = Secret::new(password.trim_end_matches('\0').to_owned());
     Ok(Some(Credential::Password { username: username.to_owned(), password }))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
-    username: String,
-    secret: String,
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

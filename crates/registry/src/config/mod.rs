@@ -3,6 +3,8 @@
 //! Nothing is read from the process's environment: [`Environment`] brings it in.
 
 pub mod credentials;
+mod helper;
+pub mod logins;
 pub mod registries;
 
 use std::ffi::OsString;

@@ -1,0 +1,36 @@
+//! What is done at registries alone, without a store: logging in and out.
+
+use stave_registry::{Client, Config, Environment, Limits, LoggedIn, LoggedOut, Secret};
+
+use crate::cancel::Cancel;
+use crate::error::EngineError;
+
+/// The registries that the caller's configuration leads to.
+pub struct Registries {
+    client: Client,
+}
+
+impl Registries {
+    /// Reads the configuration that `environment` leads to. Everything that is done ends when `cancel` says so.
+    ///
+    /// Errors: the configuration cannot be used.
+    pub fn open(environment: &Environment, cancel: &Cancel) -> Result<Self, EngineError> {
+        let config = Config::load(environment)?;
+        Ok(Self { client: Client::new(config, Limits::default()).with_cancel(cancel.transfers()) })
+    }
+
+    /// Tries a name and a password at a registry and keeps them if it accepts them.
+    pub fn log_in(&self, registry: &str, username: &str, password: String) -> Result<LoggedIn, EngineError> {
+        Ok(self.client.log_in(registry, username, Secret::new(password))?)
+    }
+
+    /// Forgets the name and the password for a registry.
+    pub fn log_out(&self, registry: &str) -> Result<LoggedOut, EngineError> {
+        Ok(self.client.log_out(registry)?)
+    }
+
+    /// Returns the name under which the user is logged in to a registry, if that is known.
+    pub fn user_of(&self, registry: &str) -> Result<Option<String>, EngineError> {
+        Ok(self.client.user_of(registry)?)
+    }
+}
