@@ -25,9 +25,9 @@ fn whoever_is_logged_in_may_push_and_after_logging_out_no_more() {
     for token in [false, true] {
         let registry = LoopbackRegistry::start();
         if token {
-            registry.require_token("me", "s3cret:x")
+            registry.require_token("me", "s3cret:x");
         } else {
-            registry.require_password("me", "s3cret:x")
+            registry.require_password("me", "s3cret:x");
         }
         let host = registry.host();
         let name = format!("{host}/app:1");
