@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference};
-use stave_registry::{OpenBlob, PushImage, PushProgress};
+use stave_registry::{OpenBlob, PushImage};
 use stave_store::{ImageRecord, Lease, Tag};
 
 use crate::base::seconds;
@@ -15,6 +15,7 @@ use crate::export::Prepared;
 use crate::finish::ReadyImage;
 use crate::forms::PackedLayer;
 use crate::inspect;
+use crate::push::Sent;
 use crate::request::ImageForm;
 use crate::task::Task;
 
@@ -168,18 +169,30 @@ impl Engine {
         Ok(Pulled { id: remote.id, digest, fresh: !before })
     }
 
+    /// Returns the names of the store's images that differ from `name` in nothing but the tag.
+    pub fn tags_here(&self, name: &Reference) -> Result<Vec<Reference>, EngineError> {
+        let mut found: Vec<Reference> = self.store.images()?.iter().flat_map(names).collect();
+        found.retain(|known| known.name() == name.name());
+        found.sort();
+        Ok(found)
+    }
+
+    /// Returns the names of the images in the registry that differ from `name` in nothing but the tag.
+    pub fn tags_there(&self, name: &Reference) -> Result<Vec<Reference>, EngineError> {
+        let tags = self.client()?.tags(name)?;
+        Ok(tags.into_iter().map(|tag| Reference { tag: Some(tag), digest: None, ..name.clone() }).collect())
+    }
+
     /// Sends an image to the registry that its name says. Returns its manifest.
     pub fn push(&self, reference: &Reference, events: &(dyn Fn(Event) + Sync)) -> Result<Descriptor, EngineError> {
         let lease = self.lease()?;
         let record = lease.resolve_image(&reference.to_string())?;
         let image = self.push_image(&lease, &record, events)?;
         let task = Task::start(events, format!("push {reference}"));
-        let progress = |_: &Descriptor, progress: PushProgress| {
-            if let PushProgress::Sent(bytes) = progress {
-                task.progress(bytes, None);
-            }
-        };
-        let digest = self.client()?.push(reference, &image, &progress)?;
+        let sent = Sent::default();
+        let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
+        let client = self.pusher(&lease, std::slice::from_ref(reference))?;
+        let digest = client.push(reference, &image, &progress)?;
         self.store.tag(&record.id, &Tag::new(reference, Some(digest)))?;
         self.store.settle()?;
         let size = u64::try_from(image.manifest_bytes.len()).expect("a length is a u64");

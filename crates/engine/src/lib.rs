@@ -36,6 +36,7 @@ mod measure;
 mod net;
 mod outcome;
 mod outside;
+mod push;
 mod registries;
 mod remote;
 mod request;

@@ -134,6 +134,9 @@ pub(crate) struct HistoryArgs {
 /// Fetch an image from a registry
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
+    /// Fetch all images of the repository, whatever their tags
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -148,6 +151,9 @@ pub(crate) struct PullArgs {
 /// Send an image to a registry
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
+    /// Send all images of the repository, whatever their tags
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -95,8 +95,8 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("images", &["--tree"]),
     ("inspect", &["--size", "-s"]),
     ("rmi save load history", &["--platform"]),
-    ("pull", &["--all-tags", "--disable-content-trust", "-a"]),
-    ("push", &["--all-tags", "--disable-content-trust", "-a", "--platform"]),
+    ("pull", &["--disable-content-trust"]),
+    ("push", &["--disable-content-trust", "--platform"]),
 ];
 
 /// Commands of Docker's that stave does not have yet. Table.

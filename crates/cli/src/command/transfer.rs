@@ -4,30 +4,56 @@ use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use stave_oci::Reference;
+
 use super::{Context, settled};
 use crate::args::{LoadArgs, PullArgs, PushArgs, SaveArgs};
 use crate::failure::{self, Failure};
-use crate::host::Processes;
+use crate::host::{Host, Processes};
 use crate::output;
 
 pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    refuse_one_of_all(args.all_tags, &args.image)?;
     let host = context.host(Processes::Some)?;
+    let names = if args.all_tags {
+        settled(&host, host.engine.tags_there(&args.image).map_err(Failure::from))?
+    } else {
+        vec![args.image.clone()]
+    };
+    for name in &names {
+        pull_one(&host, name, args, context)?;
+    }
+    if names.is_empty() {
+        return Err(Failure::failed(format!("the registry has no tag of `{}`", args.image.familiar_name())));
+    }
+    Ok(0)
+}
+
+fn pull_one(host: &Host, name: &Reference, args: &PullArgs, context: &Context<'_>) -> Result<(), Failure> {
     let display = context.display(args.quiet);
-    let pulled = host.engine.pull(&args.image, args.platform.as_ref(), &|event| display.report(event));
+    let pulled = host.engine.pull(name, args.platform.as_ref(), &|event| display.report(event));
     display.finish();
-    let pulled = settled(&host, pulled.map_err(Failure::from))?;
+    let pulled = settled(host, pulled.map_err(Failure::from))?;
     let mut lines = Vec::new();
     if !args.quiet {
         let status = if pulled.fresh { "Downloaded newer image for" } else { "Image is up to date for" };
         lines.push(format!("Digest: {}", pulled.digest));
-        lines.push(format!("Status: {status} {}", familiar(&args.image)));
+        lines.push(format!("Status: {status} {}", familiar(name)));
     }
-    lines.push(args.image.to_string());
-    output::lines(&lines)?;
-    Ok(0)
+    lines.push(name.to_string());
+    output::lines(&lines)
 }
 
-fn familiar(name: &stave_oci::Reference) -> String {
+/// All images of a repository are not one of them.
+fn refuse_one_of_all(all: bool, name: &Reference) -> Result<(), Failure> {
+    if all && (name.tag.is_some() || name.digest.is_some()) {
+        return Err(Failure::usage("`--all-tags` and a name with a tag or a digest cannot be used together")
+            .with_hint(&format!("Name the repository alone: `{}`.", name.familiar_name())));
+    }
+    Ok(())
+}
+
+fn familiar(name: &Reference) -> String {
     match (name.effective_tag(), name.digest) {
         (Some(tag), _) => format!("{}:{tag}", name.familiar_name()),
         (None, Some(digest)) => format!("{}@{digest}", name.familiar_name()),
@@ -36,15 +62,23 @@ fn familiar(name: &stave_oci::Reference) -> String {
 }
 
 pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    refuse_one_of_all(args.all_tags, &args.image)?;
     let host = context.host(Processes::Some)?;
-    let display = context.display(args.quiet);
-    let pushed = host.engine.push(&args.image, &|event| display.report(event));
-    display.finish();
-    let digest = settled(&host, pushed.map_err(Failure::from))?.digest;
-    if args.quiet {
-        output::text(&format!("{}\n", args.image))?;
-    } else {
-        output::text(&format!("{}: digest: {digest}\n", args.image.effective_tag().unwrap_or_default()))?;
+    let names = if args.all_tags { host.engine.tags_here(&args.image)? } else { vec![args.image.clone()] };
+    for name in &names {
+        let display = context.display(args.quiet);
+        let pushed = host.engine.push(name, &|event| display.report(event));
+        display.finish();
+        let digest = settled(&host, pushed.map_err(Failure::from))?.digest;
+        if args.quiet {
+            output::text(&format!("{name}\n"))?;
+        } else {
+            output::text(&format!("{}: digest: {digest}\n", name.effective_tag().unwrap_or_default()))?;
+        }
+    }
+    if names.is_empty() {
+        return Err(Failure::failed(format!("no image here has a tag of `{}`", args.image.familiar_name()))
+            .with_hint("See `stave images` for those that there are."));
     }
     Ok(0)
 }

@@ -162,3 +162,48 @@ fn a_terminal_shows_no_password_and_is_itself_again_after_ctrl_c() {
     }
     assert!(config(&bench).contains(&host));
 }
+
+/// I029.
+#[test]
+fn all_tags_of_a_repository_go_and_come_at_once() {
+    let registry = LoopbackRegistry::start();
+    let host = registry.host();
+    let bench = with_image(&format!("{host}/team/app:1"));
+    for other in ["team/app:2", "team/app-2:3", "app:4"] {
+        bench.run(["tag", &format!("{host}/team/app:1"), &format!("{host}/{other}")]).success();
+    }
+    let all = format!("{host}/team/app");
+    let out = bench.run(["push", "-a", &all]).success().out();
+    let tags: Vec<&str> = out.lines().map(|line| line.split(':').next().expect("there is a first part")).collect();
+    assert_eq!(tags, ["1", "2"]);
+    assert!(registry.manifest("team/app", "2").is_some() && registry.manifest("team/app-2", "3").is_none());
+    bench.run(["push", "-a", &format!("{all}:1")]).exit(2).complains("Name the repository alone");
+    bench.run(["push", "-a", &format!("{host}/none")]).exit(1).complains("no image here has a tag of");
+
+    let other = Bench::new();
+    let out = other.run(["pull", "-q", "--all-tags", &all]).success().out();
+    assert_eq!(out, format!("{all}:1\n{all}:2\n"));
+    other.run(["pull", "-a", &format!("{host}/none")]).exit(1).complains("the registry has no tag of");
+}
+
+/// F032: what the base's repository has is mounted, not sent.
+#[test]
+fn the_layers_of_a_base_from_the_same_registry_are_never_sent() {
+    let registry = LoopbackRegistry::start();
+    let host = registry.host();
+    let base = format!("{host}/library/base:1");
+    let bench = with_image(&base);
+    bench.run(["push", &base]).success();
+    let (bench, name) = (Bench::new(), format!("{host}/team/app:1"));
+    bench.file("Dockerfile", format!("FROM {base}\nCOPY b /b\n")).file("b", "2");
+    bench.run(["build", "-q", "-t", &name, "."]).success();
+    drop(registry.take_log());
+    bench.run(["push", &name]).success();
+    let log = registry.take_log();
+    let uploads = log.iter().filter(|line| line.starts_with("PUT /v2/team/app/blobs/uploads/")).count();
+    assert_eq!(uploads, 2, "the new layer and the configuration: {log:?}");
+    // The same again costs questions, and no byte.
+    bench.run(["push", &name]).success();
+    let log = registry.take_log();
+    assert!(log.iter().all(|line| line.starts_with("HEAD ")), "{log:?}");
+}

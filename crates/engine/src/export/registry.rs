@@ -1,13 +1,13 @@
 //! A prepared image goes to registries.
 
 use stave_oci::{BlobDigest, Descriptor, ImageId, Reference};
-use stave_registry::PushProgress;
 use stave_store::{Lease, Tag};
 
 use super::Prepared;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::push::Sent;
 use crate::task::Task;
 
 /// Sends the image to each of the registries that `names` say. Returns its manifest.
@@ -21,14 +21,11 @@ pub(super) fn push(
     events: Report<'_>,
 ) -> Result<Descriptor, EngineError> {
     let image = prepared.push_image(engine, lease)?;
-    let client = engine.client()?;
+    let client = engine.pusher(lease, names)?;
     for name in names {
         let task = Task::start(events, format!("push {name}"));
-        let progress = |_: &Descriptor, progress: PushProgress| {
-            if let PushProgress::Sent(bytes) = progress {
-                task.progress(bytes, None);
-            }
-        };
+        let sent = Sent::default();
+        let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
         let digest = client.push(name, &image, &progress)?;
         note_digest(engine, id, name, digest)?;
     }
