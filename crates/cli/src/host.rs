@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
 use stave_engine::sandbox::{Launcher, SandboxError, Visitor};
+use stave_engine::store::SizeLimit;
 use stave_engine::{Cancel, Engine, Environment, HttpEnvironment, JOBS, Registries, Settings};
 
 use crate::args::Global;
@@ -68,6 +69,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         ssh_agent: path_variable("SSH_AUTH_SOCK"),
         resolv_conf: "/etc/resolv.conf".into(),
         now,
+        store_limit: store_limit()?,
         cancel,
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
@@ -149,6 +151,14 @@ pub(crate) fn store_root(global: &Global) -> Result<PathBuf, Failure> {
         }
     };
     std::path::absolute(&root).map_err(|error| Failure::environment(&error).within("cannot find the current directory"))
+}
+
+/// Returns the limit of the store's size that the caller gives, if it does.
+fn store_limit() -> Result<SizeLimit, Failure> {
+    let Some(text) = text_variable("STAVE_STORE_LIMIT") else { return Ok(SizeLimit::Recorded) };
+    let limit = crate::args::size_limit(&text)
+        .map_err(|error| Failure::usage(format!("the variable STAVE_STORE_LIMIT: {error}")))?;
+    Ok(SizeLimit::Given(limit.0))
 }
 
 /// Returns a variable that is set.

@@ -43,10 +43,11 @@ impl Engine {
     pub fn build(&self, request: BuildRequest, events: &(dyn Fn(Event) + Sync)) -> Result<BuildOutcome, BuildFailure> {
         let lease = self.lease()?;
         let result = self.build_under(&lease, request, events);
-        match result {
-            // Whatever failed because of it, the cause is that the caller wanted an end.
-            Err(_) if self.cancel().is_cancelled() => Err(BuildFailure::Interrupted),
-            result => result,
+        match (result, self.store.over_limit()) {
+            // Whatever failed because of it, the cause is that the store is full, or that the caller wanted an end.
+            (Err(_), Some(full)) => Err(EngineError::from(full).into()),
+            (Err(_), None) if self.cancel().is_cancelled() => Err(BuildFailure::Interrupted),
+            (result, _) => result,
         }
     }
 

@@ -7,7 +7,7 @@ use stave_fetch::Fetcher;
 use stave_oci::Platform;
 use stave_registry::{Client, Config, Environment, Limits};
 use stave_sandbox::{Launcher, SandboxError, Visitor};
-use stave_store::{Lease, Store, StoreOptions};
+use stave_store::{Lease, SizeLimit, Store, StoreOptions};
 use stave_tree::{Dir, LayerFormat};
 
 use crate::cancel::Cancel;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// The clock, in seconds since 1970.
     pub now: fn() -> i64,
+    /// The most that the store may take.
+    pub store_limit: SizeLimit,
     /// Ends everything when it is set.
     pub cancel: Cancel,
     /// Processors that this process may use.
@@ -55,7 +57,13 @@ impl Engine {
     /// Opens the store, and makes one if there is none.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
         let now = settings.now;
-        let options = StoreOptions::new(settings.boot_id.clone(), Arc::new(now));
+        let cancel = settings.cancel.clone();
+        let options = StoreOptions {
+            limit: settings.store_limit,
+            // Whatever grows into the limit ends; the store's error says why.
+            on_full: Some(Arc::new(move || cancel.cancel())),
+            ..StoreOptions::new(settings.boot_id.clone(), Arc::new(now))
+        };
         let store = Store::open(&settings.root, options)?;
         let engine = Self { settings, store, client: OnceLock::new(), fetcher: OnceLock::new() };
         engine.settle_what_is_old()?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
 use stave_registry::RegistryError;
-use stave_store::{ContainerError, ImageError};
+use stave_store::{ContainerError, ImageError, StoreError};
 
 /// An operation that failed. The text is a fragment; causes follow by `source`.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +127,11 @@ impl EngineError {
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
+            Self::Store(StoreError::Limit { .. }) => Some(
+                "`stave store limit` raises it, `stave store usage` shows what takes space, and `stave rmi` and `stave rm` \
+                 free it."
+                    .to_owned(),
+            ),
             Self::Git(error) => error.hint().map(str::to_owned),
             Self::Fetch(FetchError::Http(HttpError::Status { status: 401 | 403, url, .. })) => {
                 let host = url.origin().authority();

@@ -71,3 +71,4 @@ pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;
 pub use stave_store::ContainerState;
+pub use upkeep::ImageFilter;

@@ -1,6 +1,8 @@
 //! Keeping the store well: checking all that it has, and having it on the disk.
 
-use stave_store::{CheckOptions, CheckReport, LayerId, Lost};
+use std::collections::BTreeMap;
+
+use stave_store::{CheckOptions, CheckReport, ContainerState, ImageRecord, LayerId, Lost, PruneOptions, Pruned};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -32,5 +34,56 @@ impl Engine {
             self.store.acknowledge_lost()?;
         }
         Ok(lost)
+    }
+}
+
+/// Which images and containers `prune` looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageFilter {
+    /// Only what was made before this time, in seconds since 1970.
+    pub until: Option<i64>,
+    /// Labels that it must have, each `name` or `name=value`.
+    pub labels: Vec<String>,
+    /// Labels that it must not have.
+    pub labels_not: Vec<String>,
+    /// Also images that have names.
+    pub with_names: bool,
+}
+
+impl ImageFilter {
+    fn accepts(&self, created: Option<i64>, labels: &BTreeMap<String, String>) -> bool {
+        let has = |wanted: &String| match wanted.split_once('=') {
+            Some((name, value)) => labels.get(name).is_some_and(|found| found == value),
+            None => labels.contains_key(wanted),
+        };
+        self.until.is_none_or(|until| created.is_some_and(|created| created < until))
+            && self.labels.iter().all(has)
+            && !self.labels_not.iter().any(has)
+    }
+}
+
+impl Engine {
+    /// Removes the images that no container was made from, those without names or, with `all`, the others too.
+    pub fn prune_images(&self, all: bool, filter: &ImageFilter) -> Result<Pruned, EngineError> {
+        let accepts = |image: &ImageRecord| {
+            // An image whose labels cannot be read is not one that was asked for.
+            self.image_config(&image.id)
+                .is_ok_and(|config| filter.accepts(image.created.or(Some(image.stored)), &config.config.labels))
+        };
+        let options = PruneOptions { all, images_only: true, image_filter: Some(&accepts), ..PruneOptions::default() };
+        Ok(self.store.prune(&options)?)
+    }
+
+    /// Removes the containers that do not run. Returns their names.
+    pub fn prune_containers(&self, filter: &ImageFilter) -> Result<Vec<String>, EngineError> {
+        let mut removed = Vec::new();
+        for container in self.containers()? {
+            let runs = matches!(container.state, ContainerState::Running { .. });
+            if !runs && filter.accepts(Some(container.created), &container.labels) {
+                self.remove_container(&container.id, false)?;
+                removed.push(container.name);
+            }
+        }
+        Ok(removed)
     }
 }

@@ -14,6 +14,9 @@ use crate::layout;
 use crate::lease::Lease;
 use crate::store::{Store, make_private_dir};
 
+/// Bytes for which room is made at once, of a blob whose size is not known. A small one has no more than it takes.
+const ROOM_BYTES: u64 = 1 << 20;
+
 /// What is known of a blob before its bytes come.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobExpectation {
@@ -47,6 +50,8 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     written: u64,
+    /// Bytes up to which room was made, where the size is not known.
+    roomy: u64,
     expected: BlobExpectation,
 }
 
@@ -57,7 +62,12 @@ impl Lease {
         let path = self.store().path(&format!("{parent}/{number}.blob"));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::io("create", &path, error))?;
-        Ok(BlobWriter { lease: self.clone(), path, file, hasher: Hasher::new(), written: 0, expected })
+        let writer =
+            BlobWriter { lease: self.clone(), path, file, hasher: Hasher::new(), written: 0, roomy: 0, expected };
+        if let Some(size) = expected.size {
+            self.store().reserve(&writer.file, size)?;
+        }
+        Ok(writer)
     }
 
     /// Stores bytes that are in memory.
@@ -66,7 +76,7 @@ impl Lease {
         if self.blob(&digest)?.is_some() {
             return Ok(digest);
         }
-        let mut writer = self.blob_writer(BlobExpectation::none())?;
+        let mut writer = self.blob_writer(BlobExpectation::exactly(digest, bytes.len() as u64))?;
         writer.write_all(bytes).map_err(|error| StoreError::io("write", &writer.path, error))?;
         writer.commit().map(|(digest, _)| digest)
     }
@@ -87,6 +97,7 @@ impl BlobWriter {
     /// Forgets what was written, for a transfer that has to begin again.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         let path = &self.path;
+        self.roomy = 0;
         self.file.set_len(0).map_err(|error| StoreError::io("truncate", path, error))?;
         self.file.rewind().map_err(|error| StoreError::io("rewind", path, error))?;
         self.hasher = Hasher::new();
@@ -144,6 +155,10 @@ impl Write for BlobWriter {
         let after = self.written.saturating_add(bytes.len() as u64);
         if after > limit {
             return Err(io::Error::other(BlobError::TooLong { limit }));
+        }
+        if self.expected.size.is_none() && after > self.roomy {
+            self.lease.store().make_room(ROOM_BYTES.max(bytes.len() as u64)).map_err(io::Error::other)?;
+            self.roomy = self.written.saturating_add(ROOM_BYTES.max(bytes.len() as u64));
         }
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);

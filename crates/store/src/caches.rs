@@ -119,12 +119,17 @@ impl Store {
         Ok(CacheAnswer::Held(CacheMount { directory, _lock: lock }))
     }
 
-    /// Removes the caches that nobody uses and nobody has used since `before`, the oldest first; no more than `limit`.
-    /// Returns how many.
-    pub(crate) fn prune_caches(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+    /// Removes the caches that nobody uses and nobody has used since `before`, the oldest first; no more than `limit`, and
+    /// only those whose directories are `chosen`. Returns how many.
+    pub(crate) fn prune_caches(
+        &self,
+        before: i64,
+        limit: usize,
+        chosen: &dyn Fn(&str) -> bool,
+    ) -> Result<u64, StoreError> {
         let mut idle = Vec::new();
         for name in self.caches()? {
-            let Some(name) = CacheName::parse(&name) else { continue };
+            let Some(name) = CacheName::parse(&name).filter(|_| chosen(&name)) else { continue };
             // One that is removed meanwhile is as good as used.
             if let Ok(metadata) = self.path(&format!("{}/lock", name.directory())).symlink_metadata() {
                 idle.push((metadata.mtime(), name));

@@ -30,6 +30,19 @@ pub enum StoreError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// What is to be written would pass the limit that the store has, and nothing is left that could be given up.
+    #[error(
+        "the store would pass its limit of {}: it takes {}, {} more are needed, and nothing is left that no image, \
+         container or running build needs", megabytes(*limit), megabytes(*used), megabytes(*needed)
+    )]
+    Limit {
+        /// The most that it may take, in bytes.
+        limit: u64,
+        /// What it takes.
+        used: u64,
+        /// What was to be written, or has to be free before work of unknown size begins.
+        needed: u64,
+    },
     /// The database refused a statement.
     #[error("cannot use the store's database `{}`", path.display())]
     Database {
@@ -110,6 +123,11 @@ pub enum StoreError {
         /// What is wrong.
         detail: String,
     },
+}
+
+/// Bytes as people say them.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 /// Seconds that a process waits for another one's transaction.

@@ -18,6 +18,9 @@ impl Lease {
     /// published the same in the meantime, that layer is returned and this directory deleted.
     pub fn publish_layer(&self, mut work: WorkDir, unpacked_from: Option<DiffId>) -> Result<LayerId, StoreError> {
         let store = self.store();
+        if let Some(error) = store.over_limit() {
+            return Err(error);
+        }
         let id = self.next_layer();
         let existing = store.database().write(Durability::Lazy, |rows| {
             let existing = self.pin_unpacked(rows, unpacked_from)?;

@@ -51,6 +51,11 @@ pub(crate) const ROOT_NAMES: [&str; 14] = [
     CONTEXT,
 ];
 
+/// Whether a name in the root is of a file of the index.
+pub(crate) fn is_index(name: &str) -> bool {
+    name.starts_with(DATABASE) || name == RESERVE || name == VERSION_FILE
+}
+
 /// A layer's own directory: `layers/<id>`. Beside `diff` there is room for what describes it.
 #[must_use]
 pub fn layer_dir(id: LayerId) -> String {

@@ -22,6 +22,7 @@ use crate::database::{Durability, Rows};
 use crate::error::StoreError;
 use crate::id::{LayerId, random_bytes};
 use crate::layout;
+use crate::limit::Gauge;
 use crate::recover::{self, Deletion};
 use crate::reserve;
 use crate::store::{Store, make_private_dir};
@@ -40,6 +41,8 @@ struct Held {
     /// keeps about them lies together.
     layers: AtomicU64,
     tidier: Mutex<Option<Tidier>>,
+    /// Looks at what grows, if there is a limit.
+    gauge: Mutex<Option<Gauge>>,
 }
 
 /// Deletes what steps leave behind, beside the steps that follow.
@@ -71,6 +74,9 @@ impl fmt::Debug for Lease {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(gauge) = self.gauge.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            gauge.end();
+        }
         if let Some(Tidier { paths, thread }) = self.tidier.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             drop(paths);
             drop(thread.join());
@@ -104,6 +110,7 @@ impl Store {
                     works: AtomicU64::new(0),
                     layers: AtomicU64::new(u64::from_le_bytes(random_bytes()?)),
                     tidier: Mutex::new(None),
+                    gauge: Mutex::new(None),
                 })));
             }
         }
@@ -128,6 +135,14 @@ impl Lease {
         Ok((directory, self.0.works.fetch_add(1, Ordering::Relaxed)))
     }
 
+    pub(crate) fn start_gauge(&self) -> Result<(), StoreError> {
+        let mut gauge = self.0.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        if gauge.is_none() {
+            *gauge = Gauge::start(&self.0.store)?;
+        }
+        Ok(())
+    }
+
     /// Returns an id for a layer that is about to be made.
     pub(crate) fn next_layer(&self) -> LayerId {
         LayerId::new(self.0.layers.fetch_add(1, Ordering::Relaxed))
@@ -144,6 +159,8 @@ impl Lease {
     }
 
     fn make_work_dir(&self, overlay: bool) -> Result<WorkDir, StoreError> {
+        self.0.store.make_headroom()?;
+        self.start_gauge()?;
         let (parent, number) = self.next_work()?;
         let work = WorkDir { lease: self.clone(), parent, number, overlay, published: false };
         let diff = work.path().join("diff");

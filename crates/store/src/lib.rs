@@ -9,10 +9,12 @@
 //!    or lies in its own `tmp/<owner>`, and the next process that opens the store removes it.
 //! 2. What a living lease has pinned is not removed.
 //! 3. What was not on the disk when the machine stopped is not in the store when it is back.
-//! 4. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
+//! 4. Nothing is written beyond the size limit, if there is one: room is made first, or the write fails.
+//! 5. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `indexes`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `prune`, `check` in this order.
+//! `blobs`, `images`, `indexes`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
+//! `limit`, `check` in this order.
 
 mod blobs;
 mod builds;
@@ -29,9 +31,11 @@ mod indexes;
 mod layers;
 pub mod layout;
 mod lease;
+mod limit;
 mod name;
 mod prune;
 mod record;
+mod records;
 mod recover;
 mod reserve;
 mod settle;
@@ -47,10 +51,12 @@ pub use error::{BlobError, ContainerError, ImageError, StoreError};
 pub use id::{BuildId, ContainerId, LayerId};
 pub use images::CONFIG_BYTES_MAX;
 pub use lease::{Lease, WorkDir};
+pub use limit::{OnFull, SizeLimit};
 pub use prune::{PruneOptions, Pruned};
 pub use record::{
     BuildRecord, BuildState, CacheLookup, CacheRecord, ContainerRecord, ContainerState, Eviction, ImageLayer,
     ImageManifest, ImageRecord, IndexRecord, LayerForm, Lost, NewContainer, NewImage, NewIndex, RemovedImage, Tag,
 };
+pub use records::{DiskRecord, RecordKind};
 pub use store::{Clock, Failpoint, Store, StoreOptions};
 pub use usage::{Amount, Usage};

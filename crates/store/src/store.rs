@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::layout;
+use crate::limit::{Ledger, OnFull, SizeLimit};
 use crate::{recover, reserve, stubs, trash};
 
 /// Returns the time as seconds since 1970.
@@ -29,6 +30,10 @@ pub struct StoreOptions {
     pub boot_id: String,
     /// The clock of all times in the store.
     pub clock: Clock,
+    /// The most that the store may take.
+    pub limit: SizeLimit,
+    /// Told when something grows into the limit: what grows has to end.
+    pub on_full: Option<OnFull>,
     /// None but in tests.
     pub failpoint: Option<Failpoint>,
 }
@@ -37,7 +42,7 @@ impl StoreOptions {
     /// Returns the options that everything but a fault test needs.
     #[must_use]
     pub fn new(boot_id: impl Into<String>, clock: Clock) -> Self {
-        Self { boot_id: boot_id.into(), clock, failpoint: None }
+        Self { boot_id: boot_id.into(), clock, limit: SizeLimit::default(), on_full: None, failpoint: None }
     }
 }
 
@@ -56,6 +61,7 @@ struct Inner {
     directory: File,
     database: Database,
     options: StoreOptions,
+    ledger: Ledger,
     /// Deletes what a dead process left, beside the work of this one.
     sweeper: Mutex<Option<JoinHandle<()>>>,
 }
@@ -85,7 +91,14 @@ impl Store {
             None => initialise(&root, &directory)?,
         }
         let database = Database::open(root.join(layout::DATABASE))?;
-        let store = Self(Arc::new(Inner { root, directory, database, options, sweeper: Mutex::new(None) }));
+        let store = Self(Arc::new(Inner {
+            root,
+            directory,
+            database,
+            options,
+            ledger: Ledger::default(),
+            sweeper: Mutex::new(None),
+        }));
         reserve::or_use(&store, || recover::after_restart(&store).and_then(|()| recover::dead_owners(&store)))?;
         reserve::fill_again(store.root());
         store.sweep_in_background()?;
@@ -128,6 +141,20 @@ impl Store {
 
     pub(crate) fn directory(&self) -> &File {
         &self.0.directory
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    pub(crate) fn given_limit(&self) -> SizeLimit {
+        self.0.options.limit
+    }
+
+    pub(crate) fn tell_full(&self) {
+        if let Some(on_full) = &self.0.options.on_full {
+            on_full();
+        }
     }
 
     pub(crate) fn now(&self) -> i64 {

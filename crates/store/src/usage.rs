@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::StoreError;
+use crate::id::LayerId;
 use crate::layout;
 use crate::store::{Store, names};
 
@@ -40,7 +41,7 @@ pub struct Usage {
     pub reclaimable: Amount,
     /// Work in progress and what waits to be deleted.
     pub temporary: Amount,
-    /// The database and what is remembered about contexts.
+    /// The database, what is remembered about contexts, and the directories that hold everything else.
     pub index: Amount,
 }
 
@@ -54,20 +55,21 @@ impl Usage {
     }
 }
 
-/// Layers that no image, container or lease needs.
-const CACHED_ONLY: &str = "
-    SELECT id FROM layers AS layer
-    WHERE NOT EXISTS (SELECT 1 FROM image_layers WHERE layer = layer.id)
-      AND NOT EXISTS (SELECT 1 FROM image_layers WHERE diff_id = layer.diff_id)
-      AND NOT EXISTS (SELECT 1 FROM container_layers WHERE layer = layer.id)
-      AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 'layer' AND id = layer.id)";
+/// Layers, and whether an image, a container or a lease needs them.
+const LAYERS: &str = "
+    SELECT id,
+        EXISTS (SELECT 1 FROM image_layers WHERE layer = layers.id)
+        OR EXISTS (SELECT 1 FROM image_layers WHERE diff_id = layers.diff_id)
+        OR EXISTS (SELECT 1 FROM container_layers WHERE layer = layers.id)
+        OR EXISTS (SELECT 1 FROM pins WHERE kind = 'layer' AND id = layers.id) AS needed
+    FROM layers ORDER BY needed DESC, id";
 
 impl Store {
     /// Measures everything. Files that other processes delete meanwhile are not counted.
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut seen = Seen::default();
         let mut usage = Usage::default();
-        let (counts, cached) = self.database().snapshot(|rows| {
+        let (counts, layers) = self.database().snapshot(|rows| {
             let count = |query| Ok::<u64, StoreError>(rows.one(query, [], |row| row.get(0))?.unwrap_or(0));
             let counts = [
                 count("SELECT count(*) FROM images")?,
@@ -75,17 +77,24 @@ impl Store {
                 count("SELECT count(*) FROM builds")?,
                 count("SELECT count(*) FROM blobs")?,
             ];
-            let cached = rows.all(CACHED_ONLY, [], |row| row.get(0).map(crate::id::LayerId::from_row))?;
-            Ok::<_, StoreError>((counts, cached.into_iter().map(|id| id.to_string()).collect::<HashSet<_>>()))
+            let layers =
+                rows.all(LAYERS, [], |row| Ok((LayerId::from_row(row.get(0)?).to_string(), row.get::<_, bool>(1)?)))?;
+            Ok::<_, StoreError>((counts, layers))
         })?;
         usage.images.count = counts[0];
         usage.cache_records.count = counts[1];
-        for name in names(&self.path(layout::LAYERS))? {
-            let bytes = seen.tree(&self.path(layout::LAYERS).join(&name))?;
+        // A file that a needed layer shares with one of the cache is not freed with the cache: needed ones come first.
+        for (name, needed) in &layers {
+            let bytes = seen.tree(&self.path(layout::LAYERS).join(name))?;
             usage.layers.add(bytes);
-            if cached.contains(&name) {
+            if !needed {
                 usage.reclaimable.add(bytes);
             }
+        }
+        // Those that are being published or deleted.
+        let known: HashSet<&str> = layers.iter().map(|(name, _)| name.as_str()).collect();
+        for name in names(&self.path(layout::LAYERS))?.iter().filter(|name| !known.contains(name.as_str())) {
+            usage.temporary.add(seen.tree(&self.path(layout::LAYERS).join(name))?);
         }
         for name in names(&self.path(layout::CONTAINERS))? {
             usage.containers.add(seen.tree(&self.path(layout::CONTAINERS).join(&name))?);
@@ -100,13 +109,25 @@ impl Store {
         }
         usage.builds = Amount { count: counts[2], bytes: seen.tree(&self.path(layout::LOGS))? };
         usage.blobs = Amount { count: counts[3], bytes: seen.tree(&self.path("blobs"))? };
-        for name in
-            layout::ROOT_NAMES.iter().filter(|name| name.starts_with(layout::DATABASE) || **name == layout::RESERVE)
-        {
-            usage.index.bytes += seen.tree(&self.path(name))?;
-        }
-        usage.index.bytes += seen.tree(&self.path(layout::CONTEXT))?;
+        usage.index.bytes = self.index_bytes(&mut seen, &[])?;
         Ok(usage)
+    }
+
+    /// The database, the memory of contexts, the constant files, and the directories that hold everything else. What is
+    /// in the directories `counted` was counted before.
+    pub(crate) fn index_bytes(&self, seen: &mut Seen, counted: &[&str]) -> Result<u64, StoreError> {
+        let mut bytes = seen.one(self.root())?;
+        for name in names(self.root())? {
+            bytes += match name.as_str() {
+                layout::TMP | layout::TRASH | layout::LAYERS | layout::CONTAINERS | layout::CACHES => {
+                    seen.one(&self.path(&name))?
+                }
+                layout::LOGS | "blobs" => 0,
+                name if counted.contains(&name) => seen.one(&self.path(name))?,
+                _ => seen.tree(&self.path(&name))?,
+            };
+        }
+        Ok(bytes)
     }
 }
 
@@ -124,10 +145,22 @@ pub(crate) fn tree_bytes(path: &Path) -> Result<u64, StoreError> {
 
 /// The files with several links that were counted.
 #[derive(Default)]
-struct Seen(HashSet<(u64, u64)>);
+pub(crate) struct Seen(HashSet<(u64, u64)>);
+
+impl From<HashSet<(u64, u64)>> for Seen {
+    fn from(seen: HashSet<(u64, u64)>) -> Self {
+        Self(seen)
+    }
+}
 
 impl Seen {
-    fn tree(&mut self, root: &Path) -> Result<u64, StoreError> {
+    /// Returns the bytes of one file or directory, without what is in it; nothing if it is not there.
+    pub(crate) fn one(&mut self, path: &Path) -> Result<u64, StoreError> {
+        Ok(gone_is_none(path.symlink_metadata(), path)?.map_or(0, |metadata| self.file(&metadata)))
+    }
+
+    /// Returns the bytes of everything below a path that was not counted before.
+    pub(crate) fn tree(&mut self, root: &Path) -> Result<u64, StoreError> {
         let mut bytes = 0;
         let mut waiting = vec![root.to_owned()];
         while let Some(path) = waiting.pop() {

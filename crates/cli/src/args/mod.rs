@@ -7,6 +7,7 @@
 mod build;
 mod call;
 mod container;
+mod filter;
 mod image;
 mod normalise;
 mod registry;
@@ -26,11 +27,15 @@ pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
 };
+pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use registry::{LoginArgs, LogoutArgs};
-pub(crate) use store::{CheckArgs, CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
+pub(crate) use store::{
+    CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
+    VersionArgs, size_limit,
+};
 pub(crate) use usage::UsageError;
 
 /// The whole command line.

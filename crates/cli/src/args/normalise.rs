@@ -12,13 +12,18 @@ use super::usage::UsageError;
 /// Docker's two-word commands, and the words that stand for them here.
 const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("builder", "build", &["build"]),
+    ("builder", "du", &["store", "usage", "--by=record"]),
+    ("builder", "prune", &["store", "prune", "--only=cache"]),
     ("buildx", "build", &["build"]),
+    ("buildx", "du", &["store", "usage", "--by=record"]),
+    ("buildx", "prune", &["store", "prune", "--only=cache"]),
     ("image", "build", &["build"]),
     ("image", "history", &["history"]),
     ("image", "inspect", &["inspect", "--type=image"]),
     ("image", "list", &["images"]),
     ("image", "load", &["load"]),
     ("image", "ls", &["images"]),
+    ("image", "prune", &["store", "prune", "--only=images"]),
     ("image", "pull", &["pull"]),
     ("image", "push", &["push"]),
     ("image", "remove", &["rmi"]),
@@ -31,10 +36,13 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("container", "list", &["ps"]),
     ("container", "ls", &["ps"]),
     ("container", "ps", &["ps"]),
+    ("container", "prune", &["store", "prune", "--only=containers"]),
     ("container", "remove", &["rm"]),
     ("container", "rm", &["rm"]),
     ("container", "run", &["run"]),
     ("container", "start", &["start"]),
+    ("system", "df", &["store", "usage", "--by=use"]),
+    ("system", "prune", &["store", "prune", "--only=containers", "--only=images", "--only=cache"]),
 ];
 
 /// Returns where the command is among `arguments`: after the program's name and the global flags.

@@ -75,7 +75,10 @@ fn noun_forms_are_the_plain_commands() {
     assert!(matches!(parsed("docker --root /x container rm a"), Command::Rm(_)));
     let Command::Inspect(args) = parsed("docker image inspect -f x a") else { panic!("not an inspect") };
     assert_eq!(args.kind, Some(ObjectType::Image));
-    assert_eq!(refused("docker image prune").0, 2);
+    let Command::Store(StoreCommand::Prune(args)) = parsed("docker image prune -af") else { panic!("not a prune") };
+    assert!(args.all && args.only == [PruneKind::Images]);
+    assert!(matches!(parsed("docker buildx du --verbose"), Command::Store(StoreCommand::Usage(_))));
+    assert_eq!(refused("docker image sign").0, 2);
     assert_eq!(refused("docker image --help").0, 0);
 }
 

@@ -8,7 +8,11 @@ mod inspect;
 mod lists;
 mod login;
 mod own;
+mod records;
+mod store;
 mod transfer;
+
+use stave_engine::EngineError;
 
 use crate::args::{Command, Global, ProgressMode};
 use crate::failure::Failure;
@@ -53,7 +57,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Logout(args) => login::log_out(&args),
         Command::Save(args) => transfer::save(&args, context),
         Command::Load(args) => transfer::load(&args, context),
-        Command::Store(command) => own::store(&command, context),
+        Command::Store(command) => store::store(&command, context),
         Command::Doctor(args) => own::doctor(&args),
         Command::Version(args) => own::version(&args),
         Command::Completions(args) => own::completions(&args),
@@ -64,6 +68,10 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
 /// is told what to do about it.
 fn settled<T>(host: &Host, result: Result<T, Failure>) -> Result<T, Failure> {
     match (result, host.signals.first()) {
+        (Err(_), None) if host.engine.cancel().is_cancelled() && host.engine.store().over_limit().is_some() => {
+            let error = host.engine.store().over_limit().expect("it was asked");
+            Err(Failure::from(EngineError::from(error)))
+        }
         (Err(_), Some(signal)) if host.engine.cancel().is_cancelled() => Err(Failure::interrupted(signal)),
         (Err(failure), _) => Err(failure.with_ids_advice(host.ids_advice.as_deref())),
         (Ok(value), _) => Ok(value),

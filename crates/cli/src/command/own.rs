@@ -1,94 +1,14 @@
-//! `store`, `doctor`, `version`, `completions`: what is about stave itself.
+//! `doctor`, `version`, `completions`: what is about stave itself.
 
 use serde_json::{Value, json};
 use stave_engine::sandbox::probe::{Finding, State, probe};
-use stave_engine::store::{Amount, PruneOptions};
-use stave_engine::{EngineError, store::Usage};
 use stave_oci::Platform;
 
-use super::Context;
-use crate::args::{CheckArgs, CompletionsArgs, DoctorArgs, PruneArgs, StoreCommand, UsageArgs, VersionArgs};
+use crate::args::{CompletionsArgs, DoctorArgs, VersionArgs};
 use crate::failure::{self, Failure};
-use crate::host::Processes;
+use crate::output;
 use crate::table::{Column, Format, column};
 use crate::template::Template;
-use crate::{human, output};
-
-pub(super) fn store(command: &StoreCommand, context: &Context<'_>) -> Result<u8, Failure> {
-    match command {
-        StoreCommand::Check(args) => check(args, context),
-        StoreCommand::Prune(args) => prune(args, context),
-        StoreCommand::Usage(args) => usage(args, context),
-    }
-}
-
-fn check(args: &CheckArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let host = context.host(Processes::None)?;
-    let report = host.engine.check(args.repair)?;
-    let lost = report.lost.iter().map(|lost| format!("lost when the machine stopped: {} `{}`", lost.kind, lost.name));
-    let mut lines: Vec<String> = lost.collect();
-    lines.extend(report.problems.iter().map(|problem| format!("problem: {problem}")));
-    let counts = format!(
-        "{} images, {} layers, {} blobs, {} containers",
-        report.images, report.layers, report.blobs, report.containers
-    );
-    lines.push(match report.problems.len() {
-        0 => format!("{counts}: no problems"),
-        1 => format!("{counts}: 1 problem"),
-        count => format!("{counts}: {count} problems"),
-    });
-    output::lines(&lines)?;
-    Ok(if report.is_clean() { 0 } else { failure::ENVIRONMENT })
-}
-
-fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let host = context.host(Processes::None)?;
-    let options = PruneOptions { all: args.all, ..PruneOptions::default() };
-    let pruned = host.engine.store().prune(&options).map_err(EngineError::from)?;
-    host.engine.settle()?;
-    let mut lines: Vec<String> = pruned.untagged.iter().map(|name| format!("untagged: {name}")).collect();
-    lines.extend(pruned.images.iter().map(|id| format!("deleted: {id}")));
-    lines.push(format!(
-        "{} cached steps, {} cache mounts, {} layers, {} blobs",
-        pruned.cache_records, pruned.cache_mounts, pruned.layers, pruned.blobs
-    ));
-    lines.push(format!("Total reclaimed space: {}", human::size(pruned.bytes)));
-    output::lines(&lines)?;
-    Ok(0)
-}
-
-fn usage(args: &UsageArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    const COLUMNS: &[Column] = &[column("Kind", "KIND"), column("Count", "COUNT"), column("Size", "SIZE")];
-    const HEADS: &[Column] =
-        &[column("Kind", "KIND"), column("Count", "COUNT"), column("Size", "SIZE"), column("Bytes", "BYTES")];
-    let format = Format::parse(args.format.as_deref(), COLUMNS)?;
-    let usage = context.host(Processes::None)?.engine.store().usage().map_err(EngineError::from)?;
-    output::text(&format.render(&usage_rows(&usage), HEADS)?)?;
-    Ok(0)
-}
-
-fn usage_rows(usage: &Usage) -> Vec<Value> {
-    let row = |kind: &str, amount: Amount| json!({ "Kind": kind, "Count": amount.count, "Size": human::size(amount.bytes), "Bytes": amount.bytes });
-    let total = Amount { count: 0, bytes: usage.total_bytes() };
-    let mut rows = vec![
-        row("images", usage.images),
-        row("layers", usage.layers),
-        row("blobs", usage.blobs),
-        row("containers", usage.containers),
-        row("cached steps", usage.cache_records),
-        row("cache mounts", usage.cache_mounts),
-        row("builds", usage.builds),
-        row("temporary", usage.temporary),
-        row("index", usage.index),
-        row("total", total),
-        row("only for the cache", usage.reclaimable),
-    ];
-    // Images and cached steps have no bytes of their own, and a total of counts means nothing.
-    for (at, field) in [(0, "Size"), (4, "Size"), (9, "Count")] {
-        rows[at][field] = json!("");
-    }
-    rows
-}
 
 pub(super) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
     let findings = probe();

@@ -14,6 +14,7 @@ mod differential;
 mod errors;
 mod faults;
 mod grants;
+mod hygiene;
 mod ignored;
 mod images;
 mod interop;

@@ -21,6 +21,7 @@ use super::CallArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
+pub(in crate::args) use value::bytes;
 pub(crate) use value::{ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg, truth};
 
 /// Build an image from a Dockerfile

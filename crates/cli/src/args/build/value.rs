@@ -65,7 +65,7 @@ const ULIMITS: &[&str] = &[
 ];
 
 /// Reads `name=soft[:hard]`; without a hard limit it is the soft one, and -1 is no limit.
-pub(super) fn ulimit(text: &str) -> Result<Ulimit, String> {
+pub(in crate::args) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let (name, limits) = text.split_once('=').ok_or("expected `NAME=SOFT[:HARD]`")?;
     if !ULIMITS.contains(&name) {
         return Err(format!("no limit is named `{name}`: expected one of {}", ULIMITS.join(", ")));
@@ -85,7 +85,7 @@ pub(super) fn ulimit(text: &str) -> Result<Ulimit, String> {
 /// Reads a number of bytes with an optional unit: `64m`, `1.5g`, `65536`, `128MiB`. Units are powers of 1024.
 ///
 /// Reference: docker/go-units, `RAMInBytes`.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
+pub(in crate::args) fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no size: expected a number with `b`, `k`, `m`, `g` or `t`, like `64m`");
     let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
