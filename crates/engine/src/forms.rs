@@ -8,12 +8,12 @@ use std::thread;
 
 use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, media_type};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
-use stave_tree::pack::{GzipWriter, pack_layer};
+use stave_tree::pack::{GzipWriter, Mark, Resumable, pack_layer, pack_layer_resumed};
 
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::measure::Measure;
+use crate::measure::{MarkedMeasure, Measure};
 use crate::task::Task;
 
 /// Level of the gzip forms that stave makes. Part of the bytes, so part of the form's parameters.
@@ -41,6 +41,16 @@ impl<W: Write> Write for While<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+impl<W: Resumable> Resumable for While<'_, W> {
+    fn resume(&mut self, prefix: &[u8; 32]) -> Option<u64> {
+        if (self.go_on)() { self.out.resume(prefix) } else { None }
+    }
+
+    fn pass(&mut self, mark: &Mark) -> io::Result<()> {
+        self.out.pass(mark)
     }
 }
 
@@ -108,10 +118,14 @@ impl Engine {
         if let Some(known) = self.known_tar(layer, epoch)? {
             return Ok(known);
         }
-        let mut out = While { out: Measure::default(), go_on };
-        self.pack(layer, epoch, &mut out)?;
-        let (diff_id, bytes) = out.out.finish();
-        self.store.set_layer_tar(layer, epoch, &diff_id, bytes)?;
+        // What cannot be looked up is hashed.
+        let known = |prefix: &[u8; 32]| self.store.tar_mark(prefix).ok().flatten();
+        let mut out = While { out: MarkedMeasure::new(&known), go_on };
+        let directory = self.store_dir(&self.store.layer_rel_path(layer))?;
+        pack_layer_resumed(&directory, self.format(), epoch, &mut out)
+            .map_err(|source| EngineError::tree(format!("cannot pack layer {layer}"), source))?;
+        let (diff_id, bytes, marks) = out.out.finish();
+        self.store.set_layer_tar(layer, epoch, &diff_id, bytes, &marks)?;
         Ok(PackedLayer { layer, diff_id, bytes })
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest as _, Sha256};
 
 /// What is wrong with a text that should be a digest.
@@ -68,6 +69,19 @@ impl Hasher {
     /// Adds `bytes` to what is digested.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// Returns what [`Hasher::resume`] goes on from: the same as having added everything that was added here.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// Returns a hasher that goes on from a state, or nothing if the bytes are not one.
+    #[must_use]
+    pub fn resume(state: &[u8]) -> Option<Self> {
+        let state = SerializedState::<Sha256>::try_from(state).ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
     }
 
     /// Returns the digest of everything added, as the kind of digest that the caller asks for.
@@ -203,6 +217,19 @@ mod tests {
         assert_eq!(BlobDigest::of(b"").to_string(), expected);
         assert_eq!(expected.parse(), Ok(BlobDigest::of(b"")));
         assert_eq!(Hasher::new().finish::<DiffId>().to_string(), expected);
+    }
+
+    #[test]
+    fn a_hasher_goes_on_from_where_another_was() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for split in [0, 1, 63, 64, 65, 512, 1000] {
+            let mut first = Hasher::new();
+            first.update(&bytes[..split]);
+            let mut second = Hasher::resume(&first.state()).expect("it is a state");
+            second.update(&bytes[split..]);
+            assert_eq!(second.finish::<DiffId>(), DiffId::of(&bytes), "{split}");
+        }
+        assert!(Hasher::resume(b"").is_none() && Hasher::resume(&[0; 40]).is_none());
     }
 
     #[test]

@@ -411,11 +411,12 @@ impl Structure<'_> {
 }
 
 /// Tables, and what is true of a row that names something that is not there.
-const DANGLING: [(&str, &str); 9] = [
+const DANGLING: [(&str, &str); 10] = [
     ("tags", "image NOT IN (SELECT id FROM images)"),
     ("indexes", "image NOT IN (SELECT id FROM images)"),
     ("image_layers", "image NOT IN (SELECT id FROM images)"),
     ("layer_tars", "layer NOT IN (SELECT id FROM layers)"),
+    ("tar_marks", "layer NOT IN (SELECT id FROM layers)"),
     ("layer_forms", "digest NOT IN (SELECT digest FROM blobs)"),
     ("cache_layers", "layer NOT IN (SELECT id FROM layers) OR key NOT IN (SELECT key FROM cache WHERE gone IS NULL)"),
     ("container_layers", "layer NOT IN (SELECT id FROM layers) OR container NOT IN (SELECT id FROM containers)"),

@@ -37,6 +37,8 @@ pub(crate) fn layer(lease: &Lease, rows: &Rows<'_>, id: LayerId, reason: Evictio
     }
     rows.run("UPDATE image_layers SET layer = NULL WHERE layer = ?1", [row])?;
     rows.run("DELETE FROM layer_tars WHERE layer = ?1", [row])?;
+    // Its files' inodes may be others' from now on, and the marks speak of inodes.
+    rows.run("DELETE FROM tar_marks WHERE layer = ?1", [row])?;
     rows.run("DELETE FROM pins WHERE kind = 'layer' AND id = ?1", [row])?;
     rows.run("DELETE FROM layers WHERE id = ?1", [row])?;
     lease.announce(rows, "layer", &row)

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::id::LayerId;
 use crate::layout;
 use crate::lease::{Lease, WorkDir};
-use crate::record::LayerForm;
+use crate::record::{LayerForm, TarMark};
 use crate::store::Store;
 
 impl Lease {
@@ -130,17 +130,31 @@ impl Store {
         })
     }
 
-    /// Remembers the digest and the length of a layer's tar.
+    /// Returns what is known of a tar that begins with `prefix`, as long as a layer with that beginning is there.
+    pub fn tar_mark(&self, prefix: &[u8; 32]) -> Result<Option<TarMark>, StoreError> {
+        self.database().read(|rows| {
+            let query = "SELECT bytes, state FROM tar_marks WHERE prefix = ?1 LIMIT 1";
+            rows.one(query, [prefix], |row| Ok(TarMark { prefix: *prefix, bytes: row.get(0)?, state: row.get(1)? }))
+        })
+    }
+
+    /// Remembers the digest and the length of a layer's tar, and the marks on the way to it.
     pub fn set_layer_tar(
         &self,
         layer: LayerId,
         epoch: Option<i64>,
         diff_id: &DiffId,
         bytes: u64,
+        marks: &[TarMark],
     ) -> Result<(), StoreError> {
         self.of_layer(layer, |rows| {
             let insert = "INSERT OR REPLACE INTO layer_tars (layer, epoch, diff_id, bytes) VALUES (?1, ?2, ?3, ?4)";
-            rows.run(insert, params![layer.to_row(), epoch_text(epoch), diff_id.as_bytes(), bytes])
+            let changed = rows.run(insert, params![layer.to_row(), epoch_text(epoch), diff_id.as_bytes(), bytes])?;
+            let insert = "INSERT OR REPLACE INTO tar_marks (prefix, layer, bytes, state) VALUES (?1, ?2, ?3, ?4)";
+            for mark in marks {
+                rows.run(insert, params![mark.prefix, layer.to_row(), mark.bytes, mark.state])?;
+            }
+            Ok(changed)
         })
     }
 

@@ -56,6 +56,7 @@ pub use prune::{PruneOptions, Pruned};
 pub use record::{
     BuildRecord, BuildState, CacheLookup, CacheRecord, ContainerRecord, ContainerState, Eviction, ImageLayer,
     ImageManifest, ImageRecord, IndexRecord, LayerForm, Lost, NewContainer, NewImage, NewIndex, RemovedImage, Tag,
+    TarMark,
 };
 pub use records::{DiskRecord, RecordKind};
 pub use store::{Clock, Failpoint, Store, StoreOptions};

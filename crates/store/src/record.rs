@@ -4,6 +4,17 @@ use stave_oci::{BlobDigest, Compression, DiffId, ImageId, TreeDigest};
 
 use crate::id::{BuildId, ContainerId, LayerId};
 
+/// A place in the tars of layers that begin alike, from which the digest of one can be continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TarMark {
+    /// What stands for all that comes before it.
+    pub prefix: [u8; 32],
+    /// Bytes of the tar before it.
+    pub bytes: u64,
+    /// The digest's state there.
+    pub state: Vec<u8>,
+}
+
 /// One way in which a layer's tar exists as a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerForm {

@@ -23,6 +23,15 @@ CREATE TABLE layer_tars (
 ) WITHOUT ROWID;
 CREATE INDEX layer_tars_by_diff_id ON layer_tars (diff_id);
 
+CREATE TABLE tar_marks (
+    prefix BLOB NOT NULL,
+    layer INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (prefix, layer)
+) WITHOUT ROWID;
+CREATE INDEX tar_marks_by_layer ON tar_marks (layer);
+
 CREATE TABLE blobs (
     digest BLOB PRIMARY KEY,
     bytes INTEGER NOT NULL,

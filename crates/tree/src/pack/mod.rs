@@ -6,6 +6,7 @@
 mod ahead;
 mod compress;
 mod header;
+mod resume;
 mod walk;
 
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use crate::merged::LayerFormat;
 use crate::scan::{Everything, ScanError, Scanner};
 
 pub use compress::{GzipWriter, ZstdWriter};
+pub use resume::{Mark, Resumable};
 
 /// A tree that cannot be packed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,17 @@ pub fn pack_layer(
     out: &mut dyn Write,
 ) -> Result<Packed, PackError> {
     walk::Packer::new(layer, Some(format), epoch, out).contents(b"", b"")
+}
+
+/// Writes what [`pack_layer`] writes, to a reader that may know how it begins. Of the files of what it knows nothing is
+/// read but their attributes: a layer most of whose files are links into an earlier one differs from it late.
+pub fn pack_layer_resumed(
+    layer: &Dir,
+    format: LayerFormat,
+    epoch: Option<i64>,
+    out: &mut dyn Resumable,
+) -> Result<Packed, PackError> {
+    walk::Packer::resumed(layer, format, epoch, out).contents(b"", b"")
 }
 
 /// Writes the tar of what is at `path` of a tree, under `name`. If `name` is empty, `path` is a directory and its entries

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::ahead::Ahead;
 use super::header::Entry;
+use super::resume::{Held, Linked, Mark, Out, Resumable, Step, Trail};
 use super::{PackError, Packed};
 use crate::copy::split;
 use crate::dir::{Dir, Entry as DirEntry, Follow, Kind, Metadata, PathError, Xattr, join, list_xattrs, shown};
@@ -26,7 +27,9 @@ pub(super) struct Packer<'a> {
     epoch: Option<i64>,
     /// Set for files that somebody may be writing: what changes meanwhile is packed as it happens to be.
     live: bool,
-    out: Counted<'a>,
+    out: Out<'a>,
+    /// Bytes of the archive so far.
+    bytes: u64,
     buffer: Vec<u8>,
     /// The first name of each inode that has several.
     names: HashMap<(u64, u64), Vec<u8>>,
@@ -34,18 +37,6 @@ pub(super) struct Packer<'a> {
     ahead: Ahead,
     /// A file was read that shows the disk to be slow; the rest of its directory is to be read ahead.
     turned_slow: bool,
-}
-
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    bytes: u64,
-}
-
-impl Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(PackError::Write)
-    }
 }
 
 /// A directory that is being written.
@@ -82,13 +73,22 @@ impl Level {
 
 impl<'a> Packer<'a> {
     pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: &'a mut dyn Write) -> Self {
-        let out = Counted { out, bytes: 0 };
+        Self::to(root, layer, epoch, Out::Whole(out))
+    }
+
+    /// The same for the archive of a layer, for a receiver that may know how it begins.
+    pub(super) fn resumed(root: &'a Dir, layer: LayerFormat, epoch: Option<i64>, out: &'a mut dyn Resumable) -> Self {
+        Self::to(root, Some(layer), epoch, Out::Resumed(out, Trail::default()))
+    }
+
+    fn to(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: Out<'a>) -> Self {
         Self {
             root,
             layer,
             epoch,
             live: false,
             out,
+            bytes: 0,
             buffer: vec![0; BUFFER_BYTES],
             names: HashMap::new(),
             entries: 0,
@@ -125,9 +125,41 @@ impl<'a> Packer<'a> {
     }
 
     fn end(mut self) -> Result<Packed, PackError> {
-        self.out.write(&[0; 2 * BLOCK_BYTES])?;
-        self.out.out.flush().map_err(PackError::Write)?;
-        Ok(Packed { bytes: self.out.bytes, entries: self.entries })
+        self.out.hold_no_more();
+        self.release()?;
+        self.emit(&[0; 2 * BLOCK_BYTES])?;
+        self.out.flush()?;
+        Ok(Packed { bytes: self.bytes, entries: self.entries })
+    }
+
+    /// Writes what was held for a receiver who turned out not to know it.
+    fn release(&mut self) -> Result<(), PackError> {
+        for held in self.out.released() {
+            match held {
+                Held::Blocks(blocks) => self.emit(&blocks)?,
+                Held::File(Linked { path, name, listed, .. }) => {
+                    let (parent, last) = split(&path);
+                    let parent = self.root.open_dir_no_links(parent)?;
+                    self.file_now(&parent, last, &listed, &path, &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Comes to a mark, where one is worth while.
+    fn mark(&mut self) -> Result<(), PackError> {
+        match self.out.mark() {
+            Step::On => Ok(()),
+            Step::Resumed { bytes } => {
+                self.bytes = bytes;
+                Ok(())
+            }
+            Step::Pass { prefix } => {
+                self.release()?;
+                self.out.pass(&Mark { prefix, bytes: self.bytes })
+            }
+        }
     }
 
     /// Writes all below the directory `path`. Only one directory is open at a time, however deep the tree is.
@@ -145,6 +177,7 @@ impl<'a> Packer<'a> {
             }
             if child.metadata.kind != Kind::Directory {
                 self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
+                self.mark()?;
                 if std::mem::take(&mut self.turned_slow) {
                     level.read_ahead(self.root)?;
                 }
@@ -239,9 +272,15 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// Writes an entry that is only a header.
     fn write(&mut self, blocks: &[u8]) -> Result<(), PackError> {
         self.entries += 1;
-        self.out.write(blocks)
+        if self.out.header(blocks) { Ok(()) } else { self.emit(blocks) }
+    }
+
+    fn emit(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.bytes += bytes.len() as u64;
+        self.out.raw(bytes)
     }
 
     fn whiteout(&mut self, name: &[u8]) -> Result<(), PackError> {
@@ -250,6 +289,27 @@ impl<'a> Packer<'a> {
     }
 
     fn file(&mut self, dir: &Dir, last: &[u8], listed: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+        self.entries += 1;
+        if self.out.is_resumed() {
+            let seconds = self.entry(listed).seconds;
+            let linked = Linked { path: path.to_vec(), name: name.to_vec(), listed: *listed, seconds };
+            if self.out.file(&linked) {
+                return Ok(());
+            }
+            self.release()?;
+        }
+        self.file_now(dir, last, listed, path, name)
+    }
+
+    /// Writes the header and the content of a file, which has to stay what it was.
+    fn file_now(
+        &mut self,
+        dir: &Dir,
+        last: &[u8],
+        listed: &Metadata,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<(), PackError> {
         let started = Instant::now();
         let mut file = dir.open_file_here(last)?;
         let examined = |file: &File| match rustix::fs::fstat(file) {
@@ -265,7 +325,7 @@ impl<'a> Packer<'a> {
         let xattrs = representable(xattrs, path)?;
         let entry = Entry { path: name, type_flag: b'0', size: before.size, xattrs: &xattrs, ..self.entry(&before) };
         let blocks = entry.blocks();
-        self.write(&blocks)?;
+        self.emit(&blocks)?;
         self.content(&mut file, before.size, path)?;
         self.turned_slow |= self.ahead.read(before.size, started.elapsed());
         if !self.live && !examined(&file)?.has_content_of(&before) {
@@ -282,12 +342,14 @@ impl<'a> Packer<'a> {
                 // It has become shorter; its size is in the archive already.
                 Ok(0) if self.live => {
                     self.buffer[..wanted].fill(0);
-                    self.out.write(&self.buffer[..wanted])?;
+                    self.bytes += wanted as u64;
+                    self.out.raw(&self.buffer[..wanted])?;
                     left -= wanted as u64;
                 }
                 Ok(0) => return Err(PackError::Changed(shown(path))),
                 Ok(length) => {
-                    self.out.write(&self.buffer[..length])?;
+                    self.bytes += length as u64;
+                    self.out.raw(&self.buffer[..length])?;
                     left -= length as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -295,7 +357,7 @@ impl<'a> Packer<'a> {
             }
         }
         let padding = usize::try_from(size.wrapping_neg() % BLOCK_BYTES as u64).expect("less than a block");
-        self.out.write(&[0; BLOCK_BYTES][..padding])
+        self.emit(&[0; BLOCK_BYTES][..padding])
     }
 }
 

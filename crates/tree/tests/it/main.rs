@@ -6,6 +6,7 @@ mod archive;
 mod copy;
 mod namespace;
 mod pack;
+mod resume;
 mod select;
 mod support;
 mod unpack;
