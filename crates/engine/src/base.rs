@@ -243,6 +243,17 @@ impl Engine {
         let form = forms.first().ok_or_else(|| {
             EngineError::request(format!("layer {diff_id} is not in the store"), Some("Pull or load the image again."))
         })?;
+        self.unpack_form(lease, form, below, events)
+    }
+
+    /// Unpacks the blob of a layer, which lies on `below`, and checks that it is that layer.
+    pub(crate) fn unpack_form(
+        &self,
+        lease: &Lease,
+        form: &LayerForm,
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Result<LayerId, EngineError> {
         let unpacked = self.unpack_blob(lease, form, events)?;
         self.publish_unpacked(lease, unpacked, below)
     }

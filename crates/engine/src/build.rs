@@ -15,6 +15,7 @@ use stave_store::{BuildId, BuildState, Lease};
 
 use crate::ahead::{self, Progress};
 use crate::base::{Bases, KnownBase};
+use crate::caches::{self, Imports, Solved};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
@@ -59,7 +60,9 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
-        let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, source_date_epoch, .. } = request;
+        let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, caches, source_date_epoch, .. } =
+            request;
+        let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
@@ -84,16 +87,27 @@ impl Engine {
             build: &entry,
             grants: &request.grants,
             source_date_epoch,
+            imports: &imports,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
+            let solved = Solved {
+                graph: &joined.graph,
+                targets: &joined.targets(),
+                selections: &finished.selections,
+                title: &|node| joined.title(node),
+                epoch: source_date_epoch,
+                imports: &imports,
+            };
             let mut images = Vec::new();
             for (part, finished) in joined.parts.iter().zip(&finished.parts) {
-                let image = finish::compose_image(self, &part.plan, &bases, finished, source_date_epoch, events)?;
+                let mut image = finish::compose_image(self, &part.plan, &bases, finished, source_date_epoch, events)?;
+                caches::carry(self, lease, &solved, &caches.to, &mut image, events)?;
                 images.push(BuiltImage { platform: part.platform.clone(), image });
             }
             let built = Built { images, names: tags };
             let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
+            caches::export(self, lease, &solved, (&caches.to, &joined.parts[0].platform), events)?;
             Ok(BuildOutcome {
                 image: built.images[0].image.composed.id,
                 images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
@@ -159,7 +173,7 @@ impl Engine {
                         parts.push(FinishedPart { snapshot, times });
                     }
                     let (steps_run, steps_cached) = run.counts();
-                    Ok(Finished { parts, steps_run, steps_cached })
+                    Ok(Finished { parts, steps_run, steps_cached, selections: run.into_selections() })
                 }
                 Outcome::Failed { node } => Err(run.into_failure(node)),
             }
@@ -196,6 +210,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) grants: &'a Grants,
     /// The latest time that a file in a layer may have.
     pub(crate) source_date_epoch: Option<i64>,
+    /// What other machines have made.
+    pub(crate) imports: &'a Imports,
 }
 
 /// Ended builds that the history keeps.

@@ -3,6 +3,7 @@
 //! It knows no store and no clock: the times of the steps come with the layers.
 
 use jiff::Timestamp;
+use stave_cache::format::INLINE_FIELD;
 use stave_dockerfile::plan::BuildPlan;
 use stave_oci::{DiffId, History, ImageConfig, ImageId};
 
@@ -37,6 +38,8 @@ pub(crate) fn compose(
     times: &[Timestamp],
 ) -> Composed {
     let mut config = plan.config.clone();
+    // What a base carries is about the base's steps.
+    config.other.remove(INLINE_FIELD);
     config.history = base.map(|base| base.history.clone()).unwrap_or_default();
     for (item, time) in plan.history.iter().zip(times) {
         config.history.push(History {

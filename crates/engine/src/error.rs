@@ -64,6 +64,9 @@ pub enum EngineError {
     /// A registry failed or refused.
     #[error(transparent)]
     Registry(#[from] stave_registry::RegistryError),
+    /// A cache of other machines could not be read or written.
+    #[error(transparent)]
+    Cache(#[from] stave_cache::CacheError),
     /// A file on the network could not be fetched.
     #[error(transparent)]
     Fetch(#[from] stave_fetch::FetchError),

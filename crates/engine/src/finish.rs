@@ -1,7 +1,10 @@
 //! The end of a build: a snapshot becomes an image in the store, or an output.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use stave_dockerfile::plan::BuildPlan;
+use stave_graph::{NodeId, TreeDigest};
 use stave_oci::{Descriptor, ImageConfig, Platform, Reference};
 use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
 
@@ -22,6 +25,8 @@ pub(crate) struct Finished {
     pub(crate) parts: Vec<FinishedPart>,
     pub(crate) steps_run: u32,
     pub(crate) steps_cached: u32,
+    /// What was read outside the graph, by node.
+    pub(crate) selections: BTreeMap<NodeId, TreeDigest>,
 }
 
 /// What the schedule left for one platform.

@@ -131,6 +131,12 @@ impl Joined {
         steps
     }
 
+    /// Returns what the first step of a node is called; nothing if it is none of the file's.
+    pub(crate) fn title(&self, node: NodeId) -> String {
+        let step = self.steps.iter().find(|step| step.node == node);
+        step.map(|step| step.step.title.clone()).unwrap_or_default()
+    }
+
     /// Returns the words of the file that a node was made for.
     pub(crate) fn span(&self, node: NodeId) -> Span {
         let span = |part: &Part| Some(part.plan.span(part.plan.graph.origin(part.renamed.earlier(node)?)));

@@ -15,6 +15,7 @@ mod ahead;
 mod archive;
 mod base;
 mod build;
+mod caches;
 mod cancel;
 mod check;
 mod compose;
@@ -49,6 +50,7 @@ mod steps;
 mod task;
 mod upkeep;
 
+pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};
 pub use confined::JOBS;

@@ -10,6 +10,7 @@ use stave_graph::remote::{AddressPlace, GitAddressError, is_http, parse_git, red
 use stave_graph::{GitSource, Network};
 use stave_oci::{BlobDigest, Compression, Platform, Reference};
 
+use crate::caches::Caches;
 use crate::error::EngineError;
 
 /// Where the files that `COPY` reads come from.
@@ -301,6 +302,8 @@ pub struct BuildRequest {
     pub keep: bool,
     /// What to write.
     pub outputs: Vec<Output>,
+    /// The caches of other machines.
+    pub caches: Caches,
     /// Seconds since 1970 to which the times of new files, the configuration and the history are clamped.
     pub source_date_epoch: Option<i64>,
 }

@@ -14,6 +14,7 @@ use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Keep;
 
 use crate::build::{BuildTarget, Report, Told, stage_name};
+use crate::caches;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, StepId, Stream};
@@ -40,6 +41,8 @@ pub(crate) struct Run<'a> {
     steps: BTreeMap<NodeId, Vec<usize>>,
     told: Told,
     outside: Mutex<BTreeMap<NodeId, Outside>>,
+    /// The digests of it, which remain when it is used up.
+    selections: Mutex<BTreeMap<NodeId, TreeDigest>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
     stopping: AtomicBool,
     ran: AtomicU32,
@@ -86,6 +89,7 @@ impl<'a> Run<'a> {
             steps: target.joined.steps_by_node(),
             told: Told::default(),
             outside: Mutex::default(),
+            selections: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
@@ -136,6 +140,7 @@ impl<'a> Run<'a> {
             op => read_contexts(self.source, op)?,
         };
         let digest = outside.digest;
+        lock(&self.selections).insert(node, digest);
         lock(&self.outside).insert(node, outside);
         Ok(digest)
     }
@@ -163,7 +168,50 @@ impl<'a> Run<'a> {
             self.record(node, key, selection, inputs, &result)?;
             return Ok(Some(result));
         }
-        Ok(None)
+        self.import_content(node, key, (selection, inputs))
+    }
+
+    /// Looks in the caches of other machines for a result under the key, and fetches it. It cannot be used if it is not
+    /// what it says.
+    fn import(&self, node: NodeId, key: CacheKey) -> Result<Option<Snapshot>, EngineError> {
+        let imports = self.target.imports;
+        let Some(hit) = imports.find(&key, self.events) else { return Ok(None) };
+        let Some(layers) = imports.fetch(self.engine, self.lease, &hit, self.events) else { return Ok(None) };
+        let result = Snapshot { layers: layers.into() };
+        let selection = lock(&self.selections).get(&node).copied();
+        self.record(node, key, selection, &[], &result)?;
+        Ok(Some(result))
+    }
+
+    /// Looks there again, for one that answered late, and then for a result on inputs with the same content.
+    fn import_content(
+        &self,
+        node: NodeId,
+        key: CacheKey,
+        (selection, inputs): (Option<TreeDigest>, &[Snapshot]),
+    ) -> Result<Option<Snapshot>, EngineError> {
+        let (imports, graph) = (self.target.imports, &self.target.joined.graph);
+        if imports.is_empty() {
+            return Ok(None);
+        }
+        let late = if self.above_rerun(node) { None } else { self.import(node, key)? };
+        let [parent] = inputs else { return Ok(late) };
+        if late.is_some() || !imports.knows_op(&op_digest(graph.op(node)).to_string(), self.events) {
+            return Ok(late);
+        }
+        let digest = caches::content(self.engine, graph, node, selection.as_ref(), &parent.layers)?;
+        let Some(hit) = digest.and_then(|digest| imports.find_digest(&digest, self.events)) else { return Ok(None) };
+        let layer = imports.fetch_top(self.engine, self.lease, &hit, &parent.layers, self.events);
+        let Some(layer) = layer else { return Ok(None) };
+        let result = parent.with(layer);
+        self.record(node, key, selection, inputs, &result)?;
+        Ok(Some(result))
+    }
+
+    /// Whether a node depends on one that is to be executed again: its key would find what was made from the earlier one.
+    fn above_rerun(&self, node: NodeId) -> bool {
+        !self.target.rerun.is_empty()
+            && self.target.joined.graph.reachable(node).iter().any(|input| self.target.rerun.contains(input))
     }
 
     fn same_inputs(&self, op: &Op, inputs: &[Snapshot], earlier: &[Vec<LayerId>]) -> Result<bool, EngineError> {
@@ -367,6 +415,11 @@ impl<'a> Run<'a> {
         Some(node)
     }
 
+    /// Returns the digests of what was read outside the graph.
+    pub(crate) fn into_selections(self) -> BTreeMap<NodeId, TreeDigest> {
+        self.selections.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns why the build failed, of which `node` was the first sign.
     pub(crate) fn into_failure(self, node: NodeId) -> BuildFailure {
         let failure = lock(&self.failure).take();
@@ -424,20 +477,29 @@ impl Worker<Snapshot> for Run<'_> {
                 Ok(result) => Answer::Executed { node, result },
                 Err(failure) => self.fail(node, failure),
             },
-            Action::LookUp { node, .. } | Action::Cancel { node } => Answer::Failed { node },
+            // What is here was looked up before.
+            Action::LookUp { node, key } => match self.import(node, key) {
+                Ok(Some(result)) => Answer::KeyHit { node, result },
+                Ok(None) => Answer::KeyMissed { node },
+                Err(error) => self.fail(node, error.into()),
+            },
+            Action::Cancel { node } => Answer::Failed { node },
         }
     }
 
-    fn look_up(&self, action: Action<Snapshot>) -> Answer<Snapshot> {
+    fn look_up(&self, action: Action<Snapshot>) -> Result<Answer<Snapshot>, Action<Snapshot>> {
         let Action::LookUp { node, key } = action else {
             unreachable!("the schedule calls this for look-ups only");
         };
         match self.lease.lookup(key.as_bytes()) {
             Ok(CacheLookup::Hit(record)) => {
-                Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() } }
+                Ok(Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() } })
             }
-            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) => Answer::KeyMissed { node },
-            Err(error) => self.fail(node, EngineError::from(error).into()),
+            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) if self.target.imports.is_empty() => {
+                Ok(Answer::KeyMissed { node })
+            }
+            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) => Err(action),
+            Err(error) => Ok(self.fail(node, EngineError::from(error).into())),
         }
     }
 

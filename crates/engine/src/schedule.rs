@@ -12,11 +12,11 @@ use stave_solve::{Action, Event, Options, Outcome, Solver, Status};
 
 /// Does the work behind the solver's actions. All methods but [`Worker::look_up`] are called from threads of their own.
 pub(crate) trait Worker<R>: Sync {
-    /// Answers `Digest`, `LookUpContent` and `Execute`, and remembers why if the answer is `Failed`.
+    /// Answers everything but `Cancel`, and remembers why if the answer is `Failed`.
     fn perform(&self, action: Action<R>) -> Event<R>;
 
-    /// Answers `LookUp`, which never waits.
-    fn look_up(&self, action: Action<R>) -> Event<R>;
+    /// Answers a `LookUp` at once, or hands it back: then it is performed.
+    fn look_up(&self, action: Action<R>) -> Result<Event<R>, Action<R>>;
 
     /// Ends everything that runs: a node has failed, and its build with it.
     fn stop(&self);
@@ -39,15 +39,23 @@ where
     thread::scope(|scope| {
         loop {
             while let Some(action) = queue.pop_front() {
-                match action {
-                    Action::LookUp { .. } => queue.extend(answer(&mut solver, worker.look_up(action), worker)),
-                    Action::Cancel { .. } => worker.stop(),
-                    Action::Digest { .. } | Action::LookUpContent { .. } | Action::Execute { .. } => {
-                        let answers = answers.clone();
-                        // The receiver lives until every action is answered, so sending cannot fail.
-                        scope.spawn(move || drop(answers.send(worker.perform(action))));
+                let waits = match action {
+                    Action::LookUp { .. } => match worker.look_up(action) {
+                        Ok(event) => {
+                            queue.extend(answer(&mut solver, event, worker));
+                            continue;
+                        }
+                        Err(action) => action,
+                    },
+                    Action::Cancel { .. } => {
+                        worker.stop();
+                        continue;
                     }
-                }
+                    Action::Digest { .. } | Action::LookUpContent { .. } | Action::Execute { .. } => action,
+                };
+                let answers = answers.clone();
+                // The receiver lives until every action is answered, so sending cannot fail.
+                scope.spawn(move || drop(answers.send(worker.perform(waits))));
             }
             if let Some(outcome) = solver.outcome() {
                 break outcome;

@@ -24,6 +24,7 @@ pub mod limits;
 mod login;
 mod message;
 mod pages;
+mod parts;
 mod pull;
 mod push;
 pub mod range;

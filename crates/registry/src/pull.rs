@@ -74,7 +74,7 @@ impl Client {
         unreachable!("the last place is the registry itself")
     }
 
-    fn named(&self, repository: &Repository<'_>, reference: &Reference) -> Result<Fetched, RegistryError> {
+    pub(crate) fn named(&self, repository: &Repository<'_>, reference: &Reference) -> Result<Fetched, RegistryError> {
         let name = reference.to_string();
         let fetched = match (reference.digest, reference.effective_tag()) {
             (Some(digest), _) => fetch(repository, &name, &digest.to_string(), Some(digest))?,

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
-    AllowArg, Answer, BuildArgs, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind, ProgressMode,
-    SecretArg, SecretPlace, SshArg, VariableArg, truth,
+    AllowArg, Answer, BuildArgs, CacheArg, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind,
+    ProgressMode, SecretArg, SecretPlace, SshArg, VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{

@@ -25,6 +25,7 @@ mod pattern;
 mod reference;
 mod registries;
 mod remote;
+mod remote_cache;
 mod reproducible;
 mod rootless;
 mod run;

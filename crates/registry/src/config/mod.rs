@@ -103,6 +103,11 @@ impl Config {
         self.registries.meanings(text)
     }
 
+    /// Has the certificate of `host` (perhaps with a port) not count, and TLS be no must there.
+    pub fn allow_insecure(&mut self, host: &str) {
+        self.registries.allow_insecure(host);
+    }
+
     /// Returns what was read and ignored: one sentence for each setting that stave does not know.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

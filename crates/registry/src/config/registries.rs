@@ -248,6 +248,20 @@ impl Registries {
             .map_or_else(|| Ok(Place::new(&name, false, false)), |registry| registry.own_place(&name))
     }
 
+    /// Declares `host` (perhaps with a port), and all that is configured below it, insecure.
+    pub(crate) fn allow_insecure(&mut self, host: &str) {
+        if self.matching(host).is_none() {
+            let (prefix, location) = (host.to_owned(), host.to_owned());
+            let mirrors = Vec::new();
+            let own = Registry { prefix, location, insecure: true, blocked: false, mirrors, file: PathBuf::new() };
+            self.known.push(own);
+        }
+        for registry in &mut self.known {
+            registry.insecure |=
+                registry.matched(host).is_some() || registry.prefix.split('/').next().is_some_and(|own| own == host);
+        }
+    }
+
     /// Whether `host` (perhaps with a port) was declared insecure by itself.
     pub(crate) fn is_insecure(&self, host: &str) -> bool {
         self.matching(host).is_some_and(|registry| registry.insecure)

@@ -3,6 +3,7 @@
 //! Turns words into typed values, and knows nothing of what is done with them. Read this file, then `elsewhere` for
 //! the options that stave does not have; the other modules are the grammars of single values.
 
+mod cache;
 mod csv;
 mod elsewhere;
 mod grant;
@@ -11,6 +12,7 @@ mod table;
 mod value;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -18,6 +20,7 @@ use stave_engine::Ulimit;
 use stave_oci::Reference;
 
 use super::CallArg;
+pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
@@ -58,6 +61,17 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages, whatever the cache holds
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+    /// Use what other machines have put into a cache: a registry's `NAME`, or `type=registry|local,...`;
+    /// may be given several times
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_from: Vec<CacheArg>,
+    /// Put the results of this build into a cache for other machines: `type=registry|local|inline,...`;
+    /// may be given several times
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_to: Vec<CacheArg>,
+    /// Use nothing of `--cache-from` that is older, as in `24h`; `0s` uses nothing of it
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    pub(crate) cache_ttl: Option<Duration>,
     /// Ask the registry for the base images even if they are here already; or `missing`, `never`
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub(crate) pull: Option<PullArg>,

@@ -17,18 +17,6 @@ pub(crate) const TABLE: &[Row] = &[
         answers: &[(Any, NotYet("A `LABEL`, or `--label`, is kept in the image's configuration."))],
     },
     Row {
-        features: "B021",
-        flags: &["--cache-from"],
-        takes: Value("type=registry,ref=example.com/cache"),
-        answers: &[(Any, NotYet("The cache of this machine is always used; leave the option out."))],
-    },
-    Row {
-        features: "B022",
-        flags: &["--cache-to"],
-        takes: Value("type=inline"),
-        answers: &[(Any, NotYet("The cache of this machine is always filled; leave the option out."))],
-    },
-    Row {
         features: "B026",
         flags: &["--attest"],
         takes: Value("type=provenance"),
@@ -500,12 +488,6 @@ pub(crate) const TABLE: &[Row] = &[
             (Of(&["true"]), So("only stages that the result needs are built")),
             (Any, Refused("Build another stage by its name, with `--target`.")),
         ],
-    },
-    Row {
-        features: "D014",
-        flags: &["--cache-ttl"],
-        takes: Value("24h"),
-        answers: &[(Any, Refused("`stave store prune` removes what was not used for a time."))],
     },
     Row {
         features: "C020",

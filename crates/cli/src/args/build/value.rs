@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use stave_engine::{PullPolicy, Ulimit};
@@ -41,6 +42,14 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| format!("`{text}` is no address: expected IPv4, IPv6 or `{HOST_GATEWAY}`"))
+}
+
+/// Reads a time as Go writes one: `24h`, `1h30m`, `0s`, or just `0`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    stave_engine::parse_duration(text).ok_or_else(|| format!("`{text}` is no time, like `24h`"))
 }
 
 /// Limits that `--ulimit` knows. Table.

@@ -3,6 +3,7 @@
 //! Read this file, then `request`, then `grants`, `variables` and `vcs`, which look things up for it.
 
 mod agent;
+mod caches;
 mod grants;
 mod request;
 mod variables;

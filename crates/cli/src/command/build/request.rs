@@ -11,6 +11,7 @@ use stave_engine::{
 use stave_oci::{Compression, Reference};
 
 use super::agent::KeyAgent;
+use super::caches::caches;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, vcs};
 use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
@@ -45,6 +46,7 @@ pub(super) fn request(
         }
         outputs.push(Output::Registry { names: tags.clone(), form: ImageForm::default() });
     }
+    let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl)?;
     let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
@@ -68,6 +70,7 @@ pub(super) fn request(
         grants,
         keep,
         outputs,
+        caches,
     };
     Ok((request, agents))
 }

@@ -1,0 +1,188 @@
+//! A cache in a registry: the catalog is a manifest under a tag, or is carried by an image.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use stave_oci::{BlobDigest, Descriptor, Platform, Reference};
+use stave_registry::{
+    BlobSink, Cancel, Client, Config, Environment, FoundManifest, Limits, PushImage, RegistryError, Source,
+};
+
+use super::{Backend, Blob, Commit, Version};
+use crate::catalog::Catalog;
+use crate::document::{self, Document, Form};
+use crate::error::CacheError;
+use crate::limits;
+
+/// Images of an index that are looked at for a cache in them.
+const IMAGES_MAX: usize = 16;
+
+/// No confirmation waits longer than this for what others may be writing at the same time.
+const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A cache in a registry.
+pub struct RegistryCache {
+    name: String,
+    client: Client,
+    reference: Reference,
+    form: Form,
+    platform: Platform,
+    /// Whether it is written to: then it is read where it is written, and not from mirrors.
+    to_write: bool,
+    source: Mutex<Option<Source>>,
+    /// How long it took from reading to writing.
+    window: Mutex<(Option<Instant>, Duration)>,
+}
+
+impl RegistryCache {
+    /// Returns the cache that `reference` names. Nothing is asked for yet.
+    ///
+    /// # Errors
+    /// If the registries' configuration cannot be read.
+    pub fn new(
+        reference: Reference,
+        insecure: bool,
+        (form, platform, to_write): (Form, Platform, bool),
+        environment: &Environment,
+        cancel: Cancel,
+    ) -> Result<Self, CacheError> {
+        let mut config = Config::load(environment)?;
+        if insecure {
+            let name = reference.name();
+            config.allow_insecure(name.split('/').next().unwrap_or_default());
+        }
+        let client = Client::new(config, Limits::default()).with_cancel(cancel);
+        let name = reference.to_string();
+        let window = Mutex::new((None, Duration::ZERO));
+        Ok(Self { name, client, reference, form, platform, to_write, source: Mutex::default(), window })
+    }
+
+    fn format(&self, source: crate::catalog::FormatError) -> CacheError {
+        CacheError::Format { place: self.name.clone(), source }
+    }
+
+    fn small(&self, source: &Source, blob: &Descriptor) -> Result<Vec<u8>, CacheError> {
+        if blob.size > limits::CONFIG_BYTES_MAX {
+            let (what, limit) = ("bytes of configuration", limits::CONFIG_BYTES_MAX);
+            let too_many = crate::catalog::FormatError::TooMany {
+                what,
+                count: usize::try_from(blob.size).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            };
+            return Err(self.format(too_many));
+        }
+        let mut bytes = Vec::new();
+        self.client.fetch_part(source, blob, &mut bytes, &|_| ())?;
+        Ok(bytes)
+    }
+
+    fn find(&self, reference: &Reference) -> Result<FoundManifest, RegistryError> {
+        if self.to_write { self.client.manifest_to_push(reference) } else { self.client.manifest(reference) }
+    }
+
+    fn read(&self, found: &FoundManifest, depth: u32) -> Result<Catalog, CacheError> {
+        let document = document::parse(&found.bytes, &self.platform).map_err(|source| self.format(source))?;
+        match document {
+            Document::Cache { config, layers } => {
+                let bytes = self.small(&found.source, &config)?;
+                let config = serde_json::from_slice(&bytes).map_err(|source| self.format(source.into()))?;
+                Catalog::read(&config, &layers).map_err(|source| self.format(source))
+            }
+            Document::Image { config, layers } => {
+                let bytes = self.small(&found.source, &config)?;
+                let carried = document::read_inline(&bytes, &layers).map_err(|source| self.format(source))?;
+                Ok(carried.unwrap_or_default())
+            }
+            Document::Images(images) => {
+                let mut all = Catalog::default();
+                for image in images.iter().take(if depth == 0 { IMAGES_MAX } else { 0 }) {
+                    let reference = Reference { digest: Some(image.digest), ..self.reference.clone() };
+                    let image = self.find(&reference)?;
+                    all.merge(&self.read(&image, depth + 1)?);
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    fn window(&self) -> std::sync::MutexGuard<'_, (Option<Instant>, Duration)> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn there(&self) -> Result<Option<BlobDigest>, CacheError> {
+        match self.find(&self.reference) {
+            Ok(found) => Ok(Some(found.digest)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Backend for RegistryCache {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load(&self) -> Result<(Catalog, Version), CacheError> {
+        self.window().0 = Some(Instant::now());
+        let found = match self.find(&self.reference) {
+            Ok(found) => found,
+            Err(RegistryError::NotFound { .. }) => return Err(CacheError::Missing(self.name.clone())),
+            Err(error) => return Err(error.into()),
+        };
+        let catalog = self.read(&found, 0)?;
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.source);
+        Ok((catalog, Version(Some(found.digest.to_string()))))
+    }
+
+    fn fetch(
+        &self,
+        blob: &Descriptor,
+        sink: &mut dyn BlobSink,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), CacheError> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let source = source.ok_or_else(|| CacheError::Missing(self.name.clone()))?;
+        Ok(self.client.fetch_part(&source, blob, sink, progress)?)
+    }
+
+    fn has(&self, blob: &Descriptor) -> Result<bool, CacheError> {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        source.map_or(Ok(false), |source| Ok(self.client.has_part(&source, blob)?))
+    }
+
+    fn send(&self, blobs: Vec<Blob>) -> Result<(), CacheError> {
+        // The manifest that a push ends with comes when the catalog is known.
+        let blobs: Vec<_> = blobs.into_iter().map(|blob| (blob.descriptor, blob.open)).collect();
+        Ok(self.client.send_parts(&self.reference, &blobs, &|_, _| ())?)
+    }
+
+    fn commit(&self, catalog: &Catalog, version: &Version) -> Result<Commit, CacheError> {
+        let written = document::write(catalog, self.form);
+        let config = written.config;
+        let open = move || -> std::io::Result<Box<dyn std::io::Read + Send>> {
+            Ok(Box::new(std::io::Cursor::new(config.clone())))
+        };
+        let push = PushImage {
+            manifest_bytes: written.manifest,
+            media_type: written.media_type,
+            blobs: vec![(written.config_descriptor, Box::new(open))],
+        };
+        // The protocol has no way to write only if nothing has changed: looking again as late as possible leaves a short
+        // moment, and `confirm` looks behind it.
+        if !version.is_any() && self.there()?.map(|digest| digest.to_string()) != version.0 {
+            return Ok(Commit::Conflict);
+        }
+        self.client.push(&self.reference, &push, &|_, _| ())?;
+        let mut window = self.window();
+        window.1 = window.0.map(|since| since.elapsed()).unwrap_or_default();
+        Ok(Commit::Done)
+    }
+
+    fn confirm(&self, catalog: &Catalog) -> Result<bool, CacheError> {
+        let wait = (self.window().1 * 3).clamp(Duration::from_millis(20), CONFIRM_WAIT_MAX);
+        std::thread::sleep(wait);
+        let (there, _) = self.load()?;
+        Ok(there.has_all_of(catalog))
+    }
+}

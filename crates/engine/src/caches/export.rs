@@ -1,0 +1,335 @@
+//! Writing: what a solved build knows becomes records, and their layers become blobs.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use stave_cache::format::RecordNote;
+use stave_cache::{Backend, Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, publish};
+use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest};
+use stave_oci::{BlobDigest, Compression, DiffId, Platform, media_type};
+use stave_registry::OpenBlob;
+use stave_store::{BlobExpectation, CacheLookup, CacheRecord, LayerId, Lease};
+
+use super::{Content, Imports, content_digest, key_digest, open};
+use crate::base::Sink;
+use crate::build::Report;
+use crate::compose::Composed;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::finish::ReadyImage;
+use crate::forms::PackedLayer;
+use crate::task::Task;
+
+/// A build whose targets have results.
+pub(crate) struct Solved<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) targets: &'a [NodeId],
+    /// What was read outside the graph, by node.
+    pub(crate) selections: &'a BTreeMap<NodeId, TreeDigest>,
+    /// What a node is called, for people.
+    pub(crate) title: &'a dyn Fn(NodeId) -> String,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) imports: &'a Imports,
+}
+
+/// A result, and where its layers are.
+struct Known {
+    digest: BlobDigest,
+    inputs: Vec<BlobDigest>,
+    layers: Layers,
+    created: Option<i64>,
+    note: RecordNote,
+}
+
+enum Layers {
+    /// In the store.
+    Here(Vec<PackedLayer>),
+    /// In a cache that was imported, and not here.
+    There(Vec<Layer>, Arc<dyn Backend>),
+}
+
+/// Adds what the build knows to each of the caches that `specs` name.
+///
+/// # Errors
+/// The first cache that cannot be written and whose errors are not to be ignored.
+pub(crate) fn export(
+    engine: &Engine,
+    lease: &Lease,
+    solved: &Solved<'_>,
+    (specs, platform): (&[ExportSpec], &Platform),
+    events: Report<'_>,
+) -> Result<(), EngineError> {
+    for spec in specs.iter().filter(|spec| !matches!(spec.place, Place::Inline)) {
+        engine.go_on()?;
+        let task = Task::start(events, format!("export cache to {}", spec.place));
+        let written = write(engine, lease, solved, (spec, platform), events);
+        drop(task);
+        match written {
+            Err(error) if spec.ignore_error && !engine.cancel().is_cancelled() => {
+                let mut text = error.to_string();
+                let mut cause = std::error::Error::source(&error);
+                while let Some(source) = cause {
+                    text = format!("{text}: {source}");
+                    cause = source.source();
+                }
+                events(Event::Notice { message: format!("the cache `{}` was not written: {text}", spec.place) });
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn write(
+    engine: &Engine,
+    lease: &Lease,
+    solved: &Solved<'_>,
+    (spec, platform): (&ExportSpec, &Platform),
+    events: Report<'_>,
+) -> Result<(), EngineError> {
+    let backend = open(engine, &spec.place, Some(spec), platform)?;
+    let known = known(engine, lease, solved, spec.mode, events)?;
+    let mut catalog = Catalog::default();
+    let mut blobs: BTreeMap<DiffId, (Layer, OpenBlob)> = BTreeMap::new();
+    for Known { digest, inputs, layers, created, note } in known {
+        engine.go_on()?;
+        let mut described = Vec::new();
+        match layers {
+            Layers::Here(layers) => {
+                for packed in layers {
+                    let (layer, _) = match blobs.entry(packed.diff_id) {
+                        Entry::Occupied(made) => made.into_mut(),
+                        Entry::Vacant(none) => none.insert(blob(engine, lease, packed, (solved.epoch, spec), events)?),
+                    };
+                    described.push(layer.clone());
+                }
+            }
+            Layers::There(layers, from) => {
+                for layer in layers {
+                    let carried = || (layer.clone(), carried(lease, &layer, &from));
+                    described.push(blobs.entry(layer.diff_id).or_insert_with(carried).0.clone());
+                }
+            }
+        }
+        catalog.add(NewRecord { digest, inputs, layers: described, created, note });
+    }
+    let blobs = blobs.into_values().map(|(layer, open)| Blob { descriptor: layer.descriptor(), open }).collect();
+    Ok(publish(&*backend, &catalog, blobs, (engine.settings.now)())?)
+}
+
+/// Returns a layer's blob, made if there is none yet.
+fn blob(
+    engine: &Engine,
+    lease: &Lease,
+    packed: PackedLayer,
+    (epoch, spec): (Option<i64>, &ExportSpec),
+    events: Report<'_>,
+) -> Result<(Layer, OpenBlob), EngineError> {
+    let made = engine.layer_blob(lease, packed, epoch, compression(spec)?, events)?;
+    if lease.blob(&made.descriptor.digest)?.is_none() {
+        let mut writer = lease.blob_writer(BlobExpectation::exactly(made.descriptor.digest, made.descriptor.size))?;
+        engine.with_blob(&made, epoch, |bytes| io::copy(bytes, &mut writer).map(drop))?;
+        writer.commit()?;
+    }
+    let (descriptor, open) = engine.stored(made.descriptor);
+    let layer = Layer {
+        blob: descriptor.digest,
+        size: descriptor.size,
+        media_type: descriptor.media_type,
+        diff_id: packed.diff_id,
+        created: engine.store.layers_created(&[packed.layer])?.first().copied(),
+        bytes: packed.bytes,
+    };
+    Ok((layer, open))
+}
+
+fn compression(spec: &ExportSpec) -> Result<Compression, EngineError> {
+    let refused = |what: &str| {
+        EngineError::request(
+            format!("`{what}` of a cache is not supported yet"),
+            Some("Leave it out: layers are compressed with gzip."),
+        )
+    };
+    match (spec.compressed.kind, spec.compressed.level, spec.compressed.force) {
+        (LayerKind::Gzip, None, false) => Ok(Compression::Gzip),
+        (LayerKind::Uncompressed, None, false) => Ok(Compression::None),
+        (LayerKind::Zstd, ..) => Err(refused("compression=zstd")),
+        (LayerKind::Estargz, ..) => Err(refused("compression=estargz")),
+        (_, Some(_), _) => Err(refused("compression-level")),
+        (_, _, true) => Err(refused("force-compression")),
+    }
+}
+
+/// Returns what opens the blob of a layer that another cache has: it is fetched only if somebody wants its bytes.
+fn carried(lease: &Lease, layer: &Layer, from: &Arc<dyn Backend>) -> OpenBlob {
+    let (lease, layer, from) = (lease.clone(), layer.clone(), Arc::clone(from));
+    Box::new(move || {
+        if lease.blob(&layer.blob).map_err(io::Error::other)?.is_none() {
+            let expected = BlobExpectation::exactly(layer.blob, layer.size);
+            let mut sink = Sink(lease.blob_writer(expected).map_err(io::Error::other)?);
+            from.fetch(&layer.descriptor(), &mut sink, &|_| ()).map_err(io::Error::other)?;
+            sink.0.commit().map_err(io::Error::other)?;
+        }
+        let file = lease.store().open_blob(&layer.blob).map_err(io::Error::other)?;
+        Ok(Box::new(file) as Box<dyn io::Read + Send>)
+    })
+}
+
+/// Has an image carry the records of its own layers in its configuration, if one of `specs` says so.
+///
+/// # Errors
+/// A record that cannot be read.
+pub(crate) fn carry(
+    engine: &Engine,
+    lease: &Lease,
+    solved: &Solved<'_>,
+    specs: &[ExportSpec],
+    image: &mut ReadyImage,
+    events: Report<'_>,
+) -> Result<(), EngineError> {
+    if !specs.iter().any(|spec| matches!(spec.place, Place::Inline)) {
+        return Ok(());
+    }
+    // What the layers' blobs will be is decided when they are written out; an image knows its layers by their tars.
+    let stand_in = |diff_id: &DiffId| BlobDigest::from(*diff_id.as_bytes());
+    let mut catalog = Catalog::default();
+    for Known { digest, inputs, layers, created, note } in known(engine, lease, solved, Mode::Min, events)? {
+        let Layers::Here(layers) = layers else { continue };
+        let layers = layers.iter().map(|packed| Layer {
+            blob: stand_in(&packed.diff_id),
+            size: 0,
+            media_type: media_type::OCI_LAYER.to_owned(),
+            diff_id: packed.diff_id,
+            created: None,
+            bytes: packed.bytes,
+        });
+        // When it was exported would make each build's image another one.
+        let note = RecordNote { used: 0, ..note };
+        catalog.add(NewRecord { digest, inputs, layers: layers.collect(), created, note });
+    }
+    let layers: Vec<BlobDigest> = image.layers.iter().map(|layer| stand_in(&layer.diff_id)).collect();
+    if let Some((field, value)) = document::write_inline(&catalog, &layers) {
+        let mut config = image.composed.config.clone();
+        config.other.insert(field.to_owned(), value.into());
+        image.composed = Composed::new(config);
+    }
+    Ok(())
+}
+
+/// Returns what is known of the build's steps, inputs first.
+fn known(
+    engine: &Engine,
+    lease: &Lease,
+    solved: &Solved<'_>,
+    mode: Mode,
+    events: Report<'_>,
+) -> Result<Vec<Known>, EngineError> {
+    let graph = solved.graph;
+    let mut keys: BTreeMap<NodeId, CacheKey> = BTreeMap::new();
+    let reachable: BTreeSet<NodeId> = solved.targets.iter().flat_map(|target| graph.reachable(*target)).collect();
+    let chain: BTreeSet<NodeId> = solved.targets.iter().flat_map(|target| chain(graph, *target)).collect();
+    let mut found = Vec::new();
+    let used = (engine.settings.now)();
+    // A node's inputs have lower numbers than itself.
+    for node in reachable {
+        let op = graph.op(node);
+        let inputs: Vec<CacheKey> = op.inputs().filter_map(|input| keys.get(&input).copied()).collect();
+        let selection = solved.selections.get(&node);
+        if op.reads_outside() && selection.is_none() {
+            continue;
+        }
+        let key = cache_key(op, &inputs, selection);
+        keys.insert(node, key);
+        if op.is_source() || mode == Mode::Min && !chain.contains(&node) {
+            continue;
+        }
+        let digest = key_digest(&key);
+        let note = RecordNote { op: op_digest(op).to_string(), title: (solved.title)(node), used };
+        let inputs = inputs.iter().map(key_digest).collect();
+        match lease.lookup(key.as_bytes())? {
+            CacheLookup::Hit(record) if !record.snapshot.is_empty() => {
+                let layers = engine.packed(&record.snapshot, solved.epoch)?;
+                let created =
+                    record.snapshot.last().map_or(Ok(Vec::new()), |top| engine.store.layers_created(&[*top]))?;
+                let created = created.first().copied();
+                if let Some(digest) = content_of(engine, solved, node, &record)? {
+                    let (layers, note) = (Layers::Here(layers.clone()), note.clone());
+                    found.push(Known { digest, inputs: Vec::new(), layers, created, note });
+                }
+                found.push(Known { digest, inputs, layers: Layers::Here(layers), created, note });
+            }
+            _ => {
+                let Some(hit) = solved.imports.find(&key, events) else { continue };
+                let (created, from) = (hit.created, hit.backend());
+                found.push(Known { digest, inputs, layers: Layers::There(hit.layers, from), created, note });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the nodes whose layers are in the result of `target`.
+fn chain(graph: &Graph, target: NodeId) -> BTreeSet<NodeId> {
+    let (mut chain, mut open) = (BTreeSet::new(), vec![target]);
+    while let Some(node) = open.pop() {
+        if chain.insert(node) {
+            match graph.op(node) {
+                Op::Merge(_) => open.extend(graph.op(node).inputs()),
+                op => open.extend(op.inputs().next()),
+            }
+        }
+    }
+    chain
+}
+
+/// Returns the digest by which a step is found whose inputs have the same content, of steps that read their parent alone.
+fn content_of(
+    engine: &Engine,
+    solved: &Solved<'_>,
+    node: NodeId,
+    record: &CacheRecord,
+) -> Result<Option<BlobDigest>, EngineError> {
+    let Some((_, parent)) = record.snapshot.split_last() else { return Ok(None) };
+    content(engine, solved.graph, node, solved.selections.get(&node), parent)
+}
+
+/// The same for a step that is to be looked up, on `parent`.
+///
+/// Errors: a layer cannot be read.
+pub(crate) fn content(
+    engine: &Engine,
+    graph: &Graph,
+    node: NodeId,
+    selection: Option<&TreeDigest>,
+    parent: &[LayerId],
+) -> Result<Option<BlobDigest>, EngineError> {
+    let op = graph.op(node);
+    let mut inputs = op.inputs();
+    let (Some(input), None) = (inputs.next(), inputs.next()) else { return Ok(None) };
+    let base = base_of(graph, input);
+    if op.is_join() || base.len() > parent.len() {
+        return Ok(None);
+    }
+    let mut layers: Vec<Content> = base.iter().copied().map(Content::Tar).collect();
+    for layer in &parent[base.len()..] {
+        layers.push(Content::Files(engine.layer_content(*layer)?));
+    }
+    Ok(Some(content_digest(&op_digest(op), selection, &layers)))
+}
+
+/// Returns the layers of the image at the bottom of a node's chain.
+fn base_of(graph: &Graph, node: NodeId) -> &[DiffId] {
+    let mut node = node;
+    loop {
+        match graph.op(node) {
+            Op::Image(image) => return &image.diff_ids,
+            op => match op.inputs().next() {
+                Some(input) => node = input,
+                None => return &[],
+            },
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Reading: catalogs come in beside the build, and results are fetched when a look-up finds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use stave_cache::{Backend, CacheError, Catalog, ImportSpec, Layer};
+use stave_oci::{BlobDigest, Compression, DiffId, Platform};
+use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
+
+use super::{Caches, key_digest, open};
+use crate::base::{ORIGINAL, Sink, short};
+use crate::build::Report;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::Event;
+use crate::task::Task;
+use stave_graph::CacheKey;
+
+/// How many blobs of one result are fetched at once.
+const TRANSFERS_MAX: usize = 4;
+
+/// The caches that a build reads.
+#[derive(Default)]
+pub(crate) struct Imports {
+    sources: Vec<Source>,
+    /// Results that are older are not used, in seconds since 1970.
+    since: Option<i64>,
+    /// Records with a layer that is not there, or is not what it should be.
+    lost: Mutex<BTreeSet<BlobDigest>>,
+    /// Held while a layer is fetched: steps that have it in common wait for one transfer.
+    fetching: Mutex<BTreeMap<DiffId, Arc<Mutex<()>>>>,
+    told: Mutex<BTreeSet<String>>,
+    /// When a look-up first needed them: from then on is counted how long they may be waited for.
+    needed: OnceLock<Instant>,
+}
+
+struct Source {
+    spec: ImportSpec,
+    name: String,
+    state: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Loading,
+    Ready(Ready),
+    Failed(String),
+}
+
+#[derive(Clone)]
+struct Ready {
+    backend: Arc<dyn Backend>,
+    catalog: Arc<Catalog>,
+}
+
+/// A result that a cache has.
+#[derive(Clone)]
+pub(crate) struct Hit {
+    digest: BlobDigest,
+    backend: Arc<dyn Backend>,
+    /// Lowest first.
+    pub(crate) layers: Vec<Layer>,
+    /// When it was made, in seconds since 1970.
+    pub(crate) created: Option<i64>,
+}
+
+impl Hit {
+    /// Opens one of its layers, wherever the cache is.
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+impl Imports {
+    /// Begins to read what the caches have, beside whatever the build does meanwhile.
+    ///
+    /// The threads belong to nobody: a build that needs nothing of them ends without waiting for them.
+    pub(crate) fn start(engine: &Engine, caches: Option<&Caches>, platform: &Platform) -> Self {
+        let Some(caches) = caches else { return Self::default() };
+        let none = caches.ttl == Some(Duration::ZERO);
+        let sources = caches.from.iter().filter(|_| !none).map(|spec| {
+            let spec = spec.clone();
+            let name = spec.place.to_string();
+            let state = Arc::new(Shared::default());
+            match open(engine, &spec.place, None, platform) {
+                Ok(backend) => {
+                    let (shared, backend) = (Arc::clone(&state), Arc::from(backend));
+                    let started = thread::Builder::new().name("cache".to_owned()).spawn(move || load(&shared, backend));
+                    if let Err(error) = started {
+                        state.set(State::Failed(error.to_string()));
+                    }
+                }
+                Err(error) => state.set(State::Failed(with_causes(&error))),
+            }
+            Source { spec, name, state }
+        });
+        let age = caches.ttl.and_then(|age| i64::try_from(age.as_secs()).ok());
+        let since = age.map(|age| (engine.settings.now)() - age);
+        Self { sources: sources.collect(), since, ..Self::default() }
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Returns what the caches have that have answered by now, or do so soon.
+    fn ready<'a>(&'a self, events: Report<'a>) -> impl Iterator<Item = Ready> + 'a {
+        self.sources.iter().filter_map(move |source| {
+            let problem = match source.wait(*self.needed.get_or_init(Instant::now) + source.spec.wait) {
+                Ok(ready) => return Some(ready),
+                Err(problem) => problem,
+            };
+            if lock(&self.told).insert(source.name.clone()) {
+                let message = format!("the cache `{}` is not used: {problem}", source.name);
+                events(Event::Notice { message });
+            }
+            None
+        })
+    }
+
+    /// Looks a result up by the step's own key.
+    pub(crate) fn find(&self, key: &CacheKey, events: Report<'_>) -> Option<Hit> {
+        self.find_digest(&key_digest(key), events)
+    }
+
+    /// Looks a result up by the digest of a record.
+    pub(crate) fn find_digest(&self, digest: &BlobDigest, events: Report<'_>) -> Option<Hit> {
+        if self.sources.is_empty() || lock(&self.lost).contains(digest) {
+            return None;
+        }
+        self.ready(events).find_map(|Ready { backend, catalog }| {
+            let (layers, created) = catalog.find(digest)?;
+            if self.since.is_some_and(|since| created.is_none_or(|created| created < since)) {
+                return None;
+            }
+            let layers = layers.into_iter().cloned().collect();
+            Some(Hit { digest: *digest, backend, layers, created })
+        })
+    }
+
+    /// Whether any cache has a result of the instruction with this identity, so that a look-up by content may succeed.
+    pub(crate) fn knows_op(&self, op: &str, events: Report<'_>) -> bool {
+        self.ready(events).any(|ready| ready.catalog.has_op(op))
+    }
+
+    /// Fetches the layers of a result that are not here, and returns all of them. Nothing if one is not what the cache
+    /// says: then its step just runs.
+    pub(crate) fn fetch(&self, engine: &Engine, lease: &Lease, hit: &Hit, events: Report<'_>) -> Option<Vec<LayerId>> {
+        self.try_fetch(engine, lease, hit, &[], events)
+    }
+
+    /// The same for the highest layer alone, which is put on `below`.
+    pub(crate) fn fetch_top(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        hit: &Hit,
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Option<LayerId> {
+        let top = Hit { layers: vec![hit.layers.last()?.clone()], ..hit.clone() };
+        self.try_fetch(engine, lease, &top, below, events)?.pop()
+    }
+
+    fn try_fetch(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        hit: &Hit,
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Option<Vec<LayerId>> {
+        match self.layers(engine, lease, hit, below, events) {
+            Ok(layers) => Some(layers),
+            Err(error) => {
+                lock(&self.lost).insert(hit.digest);
+                if !engine.cancel().is_cancelled() {
+                    let (name, error) = (hit.backend.name(), with_causes(&error));
+                    let message = format!("a result of the cache `{name}` is not used: {error}");
+                    events(Event::Notice { message });
+                }
+                None
+            }
+        }
+    }
+
+    fn layers(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        hit: &Hit,
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Result<Vec<LayerId>, EngineError> {
+        self.prefetch(engine, lease, hit, events)?;
+        let mut layers = below.to_vec();
+        for layer in &hit.layers {
+            engine.go_on()?;
+            layers.push(self.layer(engine, lease, (hit, layer), &layers, events)?);
+        }
+        Ok(layers.split_off(below.len()))
+    }
+
+    /// Fetches the blobs that are not here, several at once.
+    fn prefetch(&self, engine: &Engine, lease: &Lease, hit: &Hit, events: Report<'_>) -> Result<(), EngineError> {
+        let mut wanted = Vec::new();
+        for layer in &hit.layers {
+            if lease.layer_by_diff_id(&layer.diff_id)?.is_none() && lease.blob(&layer.blob)?.is_none() {
+                wanted.push(layer);
+            }
+        }
+        if wanted.len() < 2 {
+            return Ok(());
+        }
+        let next = Mutex::new(wanted.into_iter());
+        let work = || -> Result<(), EngineError> {
+            loop {
+                let Some(layer) = lock(&next).next() else { return Ok(()) };
+                let turn = self.turn(layer.diff_id);
+                let _turn = lock(&turn);
+                fetch(engine, lease, hit, layer, events)?;
+            }
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..TRANSFERS_MAX).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a transfer does not panic"))
+        })
+    }
+
+    fn turn(&self, diff_id: DiffId) -> Arc<Mutex<()>> {
+        Arc::clone(lock(&self.fetching).entry(diff_id).or_default())
+    }
+
+    /// Returns one layer, which lies on `below`: the one that is here, else the one that the cache has, checked.
+    fn layer(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        (hit, layer): (&Hit, &Layer),
+        below: &[LayerId],
+        events: Report<'_>,
+    ) -> Result<LayerId, EngineError> {
+        let turn = self.turn(layer.diff_id);
+        let _turn = lock(&turn);
+        if let Some(known) = lease.layer_by_diff_id(&layer.diff_id)? {
+            return Ok(known);
+        }
+        if !lease.layer_forms(&layer.diff_id)?.is_empty() {
+            return engine.unpack_known(lease, layer.diff_id, below, events);
+        }
+        fetch(engine, lease, hit, layer, events)?;
+        let compression = Compression::of_media_type(&layer.media_type).ok_or_else(|| {
+            EngineError::request(format!("layer {} has the unknown type `{}`", layer.blob, layer.media_type), None)
+        })?;
+        let form = LayerForm {
+            diff_id: layer.diff_id,
+            compression,
+            parameters: ORIGINAL.to_owned(),
+            digest: layer.blob,
+            size: layer.size,
+            media_type: layer.media_type.clone(),
+        };
+        let id = engine.unpack_form(lease, &form, below, events)?;
+        // Only now it is known that the blob is that layer.
+        lease.set_layer_form(&form)?;
+        Ok(id)
+    }
+}
+
+/// Has the blob of a layer in the store, whatever it takes; it is checked on its way.
+fn fetch(engine: &Engine, lease: &Lease, hit: &Hit, layer: &Layer, events: Report<'_>) -> Result<(), EngineError> {
+    if lease.blob(&layer.blob)?.is_some() {
+        return Ok(());
+    }
+    engine.go_on()?;
+    let task = Task::start(events, format!("fetch {} from {}", short(&layer.diff_id), hit.backend.name()));
+    let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(layer.blob, layer.size))?);
+    let progress = |done| task.progress(done, Some(layer.size));
+    hit.backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;
+    sink.0.commit()?;
+    Ok(())
+}
+
+fn load(shared: &Shared, backend: Arc<dyn Backend>) {
+    let state = match backend.load() {
+        Ok((catalog, _)) => State::Ready(Ready { backend, catalog: Arc::new(catalog) }),
+        Err(CacheError::Missing(_)) => State::Failed("there is none yet".to_owned()),
+        Err(error) => State::Failed(with_causes(&error)),
+    };
+    shared.set(state);
+}
+
+impl Shared {
+    fn set(&self, state: State) {
+        *lock(&self.state) = state;
+        self.changed.notify_all();
+    }
+}
+
+impl Source {
+    /// Waits for the catalog as long as a build may.
+    fn wait(&self, deadline: Instant) -> Result<Ready, String> {
+        let mut state = lock(&self.state.state);
+        loop {
+            match &*state {
+                State::Ready(ready) => return Ok(ready.clone()),
+                State::Failed(problem) => return Err(problem.clone()),
+                State::Loading => {}
+            }
+            let Some(rest) = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) else {
+                return Err(format!("it did not say within {} ms what it has", self.spec.wait.as_millis()));
+            };
+            state = self.state.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
