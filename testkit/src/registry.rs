@@ -133,6 +133,13 @@ impl LoopbackRegistry {
         self
     }
 
+    /// Serves these bytes as a blob of the repository.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn put_blob(&self, repository: &str, bytes: &[u8]) -> &Self {
+        self.content().put_blob(repository, &BlobDigest::of(bytes).to_string(), bytes.to_vec());
+        self
+    }
+
     /// From now on serves `bytes` where the blob `digest` is asked for.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn replace_blob(&self, digest: &BlobDigest, bytes: Vec<u8>) -> &Self {
@@ -293,10 +300,11 @@ impl Content {
             if wanted.as_deref().is_some_and(|wanted| artifact != Some(wanted)) {
                 continue;
             }
-            found.push(serde_json::json!({
-                "mediaType": kind, "digest": reference, "size": bytes.len(),
-                "artifactType": artifact, "annotations": document["annotations"],
-            }));
+            let mut entry = serde_json::json!({ "mediaType": kind, "digest": reference, "size": bytes.len(), "artifactType": artifact });
+            if document["annotations"].is_object() {
+                entry["annotations"] = document["annotations"].clone();
+            }
+            found.push(entry);
         }
         let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found });
         let answer = Response::body(200, media_type::OCI_INDEX, index.to_string());

@@ -6,8 +6,13 @@ use crate::failure::Failure;
 
 /// Writes text to standard output. A reader that has gone ends the command without a word.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// The same with bytes that need not be text.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| Failure::environment(&error).within("cannot write to standard output"))
 }

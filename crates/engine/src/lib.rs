@@ -29,6 +29,7 @@ mod export;
 mod finish;
 mod forms;
 mod images;
+mod imagetools;
 mod inspect;
 mod joined;
 mod layout;
@@ -59,6 +60,7 @@ pub use engine::{Engine, Settings};
 pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
+pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use registries::Registries;
 pub use request::{

@@ -1,4 +1,6 @@
-//! What is done at registries alone, without a store: logging in and out.
+//! What is done at registries alone, without a store: logging in and out, and in [`crate::imagetools`] merging and looking.
+
+use std::sync::Arc;
 
 use stave_registry::{Client, Config, Environment, Limits, LoggedIn, LoggedOut, Secret};
 
@@ -7,7 +9,7 @@ use crate::error::EngineError;
 
 /// The registries that the caller's configuration leads to.
 pub struct Registries {
-    client: Client,
+    pub(crate) client: Arc<Client>,
 }
 
 impl Registries {
@@ -16,7 +18,7 @@ impl Registries {
     /// Errors: the configuration cannot be used.
     pub fn open(environment: &Environment, cancel: &Cancel) -> Result<Self, EngineError> {
         let config = Config::load(environment)?;
-        Ok(Self { client: Client::new(config, Limits::default()).with_cancel(cancel.transfers()) })
+        Ok(Self { client: Arc::new(Client::new(config, Limits::default()).with_cancel(cancel.transfers())) })
     }
 
     /// Tries a name and a password at a registry and keeps them if it accepts them.

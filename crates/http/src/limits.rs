@@ -56,7 +56,7 @@ pub struct Limits {
     pub retry_after_max: Duration,
     /// Blobs that one push sends at the same time.
     pub uploads_parallel_max: usize,
-    /// Bodies of blobs that move from or to one server at the same time, whatever they belong to.
+    /// Bodies of blobs that move from one server at the same time, whatever they belong to; as many may move to it.
     pub transfers_per_server_max: usize,
 }
 

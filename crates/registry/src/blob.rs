@@ -12,6 +12,7 @@ use crate::error::{HttpError, RegistryError, SizeSeen};
 use crate::failure::Failure;
 use crate::pull;
 use crate::range;
+use crate::slots::Way;
 use stave_http::url::Url;
 use stave_http::{Reply, Request, Retry};
 
@@ -132,7 +133,7 @@ impl<'a, 'c> Transfer<'a, 'c> {
         if self.offset > 0 && self.whole {
             self.restart()?;
         }
-        let _slot = self.repository.slot()?;
+        let _slot = self.repository.slot(Way::From)?;
         let mut request = Request::new(Method::GET, self.repository.url(&format!("blobs/{}", self.blob.digest)));
         if self.offset > 0 {
             request.headers.push(("range", format!("bytes={}-", self.offset)));

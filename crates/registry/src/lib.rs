@@ -18,6 +18,7 @@ mod blob;
 pub mod challenge;
 mod client;
 pub mod config;
+mod copy;
 pub mod error;
 mod failure;
 pub mod limits;

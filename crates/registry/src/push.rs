@@ -15,13 +15,14 @@ use crate::client::{Client, OpenBlob, PushImage, PushIndex, PushProgress};
 use crate::error::{HttpError, RedirectError, RegistryError};
 use crate::failure::Failure;
 use crate::limits;
+use crate::slots::Way;
 use stave_http::url::{Scheme, Url};
 use stave_http::{Payload, Reply, Request, Retry};
 
 type Progress<'a> = &'a (dyn Fn(&Descriptor, PushProgress) + Sync);
 
 /// A manifest or an index on its way, and the name that it gets.
-struct Named<'a> {
+pub(crate) struct Named<'a> {
     target: String,
     bytes: &'a [u8],
     media_type: &'a str,
@@ -29,7 +30,7 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn by_digest(bytes: &'a [u8], media_type: &'a str) -> Self {
+    pub(crate) fn by_digest(bytes: &'a [u8], media_type: &'a str) -> Self {
         let digest = BlobDigest::of(bytes);
         Self { target: digest.to_string(), bytes, media_type, digest }
     }
@@ -37,7 +38,7 @@ impl<'a> Named<'a> {
     /// The one that gets the tag of `reference`; its digest, if that has no tag.
     ///
     /// Errors: `reference` has another digest.
-    fn as_said(reference: &Reference, bytes: &'a [u8], media_type: &'a str) -> Result<Self, RegistryError> {
+    pub(crate) fn as_said(reference: &Reference, bytes: &'a [u8], media_type: &'a str) -> Result<Self, RegistryError> {
         let named = Self::by_digest(bytes, media_type);
         if reference.digest.is_some_and(|expected| expected != named.digest) {
             return Err(RegistryError::PushDigest { reference: reference.to_string(), actual: named.digest });
@@ -91,7 +92,7 @@ impl Client {
 }
 
 /// Sends the blobs of `images` and then, in their order, the manifests. Returns the digest of the last.
-fn push_parts(
+pub(crate) fn push_parts(
     repository: &Repository<'_>,
     images: &[PushImage],
     manifests: &[Named<'_>],
@@ -258,7 +259,7 @@ impl Upload<'_> {
     }
 
     fn put(&self, url: Url) -> Result<(), Failure> {
-        let _slot = self.repository.slot()?;
+        let _slot = self.repository.slot(Way::To)?;
         let unreadable = |source| RegistryError::Source { digest: self.blob.digest, source };
         let inner = (self.open)().map_err(unreadable)?;
         let mut source = Source { upload: self, inner, sent: 0, error: None };

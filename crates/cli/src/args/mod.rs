@@ -9,6 +9,7 @@ mod call;
 mod container;
 mod filter;
 mod image;
+mod imagetools;
 mod normalise;
 mod registry;
 mod store;
@@ -31,6 +32,7 @@ pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     Pull(PullArgs),
     Push(PushArgs),
+    /// Merge, copy and show images of registries
+    #[command(subcommand, after_help = imagetools::IMAGETOOLS_EXAMPLES, args_override_self = true)]
+    Imagetools(ImagetoolsCommand),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Save(SaveArgs),

@@ -17,6 +17,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("buildx", "build", &["build"]),
     ("buildx", "du", &["store", "usage", "--by=record"]),
     ("buildx", "prune", &["store", "prune", "--only=cache"]),
+    ("buildx", "imagetools", &["imagetools"]),
     ("image", "build", &["build"]),
     ("image", "history", &["history"]),
     ("image", "inspect", &["inspect", "--type=image"]),

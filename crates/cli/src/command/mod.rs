@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod container;
 mod image;
+mod imagetools;
 mod inspect;
 mod lists;
 mod login;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Inspect(args) => inspect::inspect(&args, context),
         Command::Pull(args) => transfer::pull(&args, context),
         Command::Push(args) => transfer::push(&args, context),
+        Command::Imagetools(command) => imagetools::imagetools(command, context),
         Command::Login(args) => login::log_in(args),
         Command::Logout(args) => login::log_out(&args),
         Command::Save(args) => transfer::save(&args, context),

@@ -151,7 +151,8 @@ fn fields_of(mut value: Value, term: &Term) -> Result<Value, TemplateError> {
     for name in &term.fields {
         value = match value {
             Value::Object(mut fields) => {
-                let Some(field) = fields.swap_remove(name) else {
+                let key = if fields.contains_key(name) { Some(name.clone()) } else { key_of(&fields, name) };
+                let Some(field) = key.and_then(|key| fields.swap_remove(&key)) else {
                     let known: Vec<&str> = sorted(&fields).map(|(key, _)| key).take(40).collect();
                     let message = format!("there is no field `{name}` here, only {}", known.join(", "));
                     return Err(TemplateError::new(term.place, message));
@@ -165,6 +166,19 @@ fn fields_of(mut value: Value, term: &Term) -> Result<Value, TemplateError> {
         };
     }
     Ok(value)
+}
+
+/// Returns the key that a field of Go's name has in JSON documents of the image formats: `mediaType` of `MediaType`,
+/// `diff_ids` of `DiffIDs`, `os.version` of `OSVersion`.
+fn key_of(fields: &serde_json::Map<String, Value>, name: &str) -> Option<String> {
+    let letters = |text: &str| -> String {
+        text.chars().filter(|letter| !matches!(letter, '_' | '.')).map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    if !name.starts_with(|first: char| first.is_ascii_uppercase()) {
+        return None;
+    }
+    let lower = |key: &&String| key.starts_with(|first: char| first.is_ascii_lowercase());
+    fields.keys().filter(lower).find(|key| letters(key) == letters(name)).cloned()
 }
 
 fn sorted(fields: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {

@@ -92,3 +92,13 @@ fn no_text_makes_it_panic() {
         }
     }
 }
+
+/// H042: a field has Go's name, and `json` prints the document's.
+#[test]
+fn fields_of_image_documents_have_gos_names() {
+    let data = json!({ "Manifest": { "mediaType": "x", "rootfs": { "diff_ids": ["d"] }, "os.version": "10" } });
+    let shown = |text: &str| Template::parse(text).expect("it is a template").render(&data).expect("it has the fields");
+    assert_eq!(shown("{{.Manifest.MediaType}} {{.Manifest.RootFS.DiffIDs}} {{.Manifest.OSVersion}}"), "x [d] 10");
+    assert_eq!(shown("{{json .Manifest.RootFS}}"), r#"{"diff_ids":["d"]}"#);
+    assert!(Template::parse("{{.Manifest.mediatype}}").expect("it is one").render(&data).is_err());
+}

@@ -17,6 +17,7 @@ mod grants;
 mod hygiene;
 mod ignored;
 mod images;
+mod imagetools;
 mod interop;
 mod language;
 mod mounts;

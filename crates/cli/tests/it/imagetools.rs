@@ -1,0 +1,283 @@
+//! `imagetools`: images of registries merged, copied and shown. H041, H042.
+
+use serde_json::{Value, json};
+use stave_testkit::{Bench, LoopbackRegistry};
+use std::fs;
+
+/// Pushes an image for each of these platforms as `HOST/REPOSITORY:ARCH`, each with a layer of its own.
+fn push_each(bench: &Bench, registry: &LoopbackRegistry, repository: &str, platforms: &[&str]) {
+    for platform in platforms {
+        let tag = platform.rsplit('/').next().expect("there is a last part");
+        let name = format!("{}/{repository}:{tag}", registry.host());
+        bench.file("Dockerfile", "FROM scratch\nCOPY a /a\n").file("a", platform);
+        bench.run(["build", "-q", "--platform", platform, "-t", &name, "."]).success();
+        bench.run(["push", "-q", &name]).success();
+    }
+    drop(registry.take_log());
+}
+
+fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("it is JSON")
+}
+
+fn index(registry: &LoopbackRegistry, repository: &str, tag: &str) -> Value {
+    json_of(&registry.manifest(repository, tag).expect("the tag is there"))
+}
+
+fn platforms(index: &Value) -> Vec<String> {
+    let entries = index["manifests"].as_array().expect("it is an index");
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    entries
+        .iter()
+        .map(|entry| format!("{}/{}", text(&entry["platform"]["os"]), text(&entry["platform"]["architecture"])))
+        .collect()
+}
+
+#[test]
+fn images_of_several_platforms_become_one_index_without_moving_a_blob() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "team/app", &["linux/amd64", "linux/arm64"]);
+    let (amd, arm) = (format!("{host}/team/app:amd64"), format!("{host}/team/app:arm64"));
+    let target = format!("{host}/team/app:1");
+    let out = bench.run(["imagetools", "create", "--progress=quiet", "-t", &target, &amd, &arm]).success().line();
+    let merged = index(&registry, "team/app", "1");
+    assert_eq!(platforms(&merged), ["linux/amd64", "linux/arm64"]);
+    assert_eq!(merged["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert!(out.starts_with(&format!("{target}@sha256:")), "{out}");
+    let log = registry.take_log();
+    assert!(!log.iter().any(|line| line.contains("uploads")), "{log:?}");
+
+    // The same as docker spells it, to another repository: blobs are mounted.
+    let other = format!("{host}/release/app:1");
+    bench.run(["buildx", "imagetools", "create", "--progress=quiet", "-t", &other, &target]).success();
+    assert_eq!(
+        registry.manifest("release/app", "1"),
+        registry.manifest("team/app", "1"),
+        "one index is copied as it is"
+    );
+    let log = registry.take_log();
+    assert!(!log.iter().any(|line| line.starts_with("PUT") && line.contains("uploads")), "{log:?}");
+
+    // And both platforms can be pulled from there.
+    let other_bench = Bench::new();
+    for (platform, architecture) in [("linux/amd64", "amd64"), ("linux/arm64", "arm64")] {
+        other_bench.run(["pull", "-q", "--platform", platform, &other]).success();
+        let found = other_bench.run(["inspect", "-f", "{{.Architecture}}", &other]).success().line();
+        assert_eq!(found, architecture);
+    }
+}
+
+#[test]
+fn an_index_grows_by_what_is_appended_and_shrinks_to_the_platforms_asked_for() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64", "linux/arm64", "linux/riscv64"]);
+    let name = |tag: &str| format!("{host}/app:{tag}");
+    let create = |args: &[&str]| {
+        let mut all = vec!["imagetools", "create", "--progress=quiet"];
+        all.extend(args);
+        bench.run(all)
+    };
+    create(&["-t", &name("1"), &name("amd64"), &name("arm64")]).success();
+    create(&["--append", "-t", &name("1"), &name("riscv64")]).success();
+    assert_eq!(platforms(&index(&registry, "app", "1")), ["linux/amd64", "linux/arm64", "linux/riscv64"]);
+    create(&["-p", "linux/riscv64,linux/amd64", "-t", &name("2"), "-t", &name("3"), &name("1")]).success();
+    assert_eq!(platforms(&index(&registry, "app", "2")), ["linux/amd64", "linux/riscv64"]);
+    assert_eq!(registry.manifest("app", "2"), registry.manifest("app", "3"));
+    create(&["-p", "linux/s390x", "-t", &name("4"), &name("1")])
+        .exit(2)
+        .complains("none of the images is for linux/s390x");
+    // What comes twice is there once.
+    create(&["-t", &name("5"), &name("1"), &name("amd64")]).success();
+    assert_eq!(platforms(&index(&registry, "app", "5")).len(), 3);
+    // One image alone becomes an index, or is copied as it is.
+    create(&["-t", &name("6"), &name("amd64")]).success();
+    assert_eq!(platforms(&index(&registry, "app", "6")), ["linux/amd64"]);
+    create(&["--prefer-index=false", "-t", &name("7"), &name("amd64")]).success();
+    assert_eq!(registry.manifest("app", "7"), registry.manifest("app", "amd64"));
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_remarks_and_metadata_are_written() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64", "linux/arm64"]);
+    let (amd, arm, target) = (format!("{host}/app:amd64"), format!("{host}/app:arm64"), format!("{host}/app:1"));
+    let remarks = [
+        "--annotation",
+        "index:org.opencontainers.image.title=x=y",
+        "--annotation",
+        "manifest-descriptor[linux/arm64]:note=arm",
+    ];
+    let with = |args: &[&str]| {
+        let mut all = vec!["imagetools", "create", "--progress=quiet"];
+        all.extend(args);
+        all.extend(remarks);
+        all.extend([amd.as_str(), &arm]);
+        bench.run(all)
+    };
+    let dry = json_of(with(&["--dry-run"]).success().out().as_bytes());
+    assert_eq!(dry["annotations"], json!({ "org.opencontainers.image.title": "x=y" }));
+    assert_eq!(
+        (&dry["manifests"][0]["annotations"], &dry["manifests"][1]["annotations"]),
+        (&Value::Null, &json!({ "note": "arm" }))
+    );
+    assert!(!registry.take_log().iter().any(|line| line.starts_with("PUT") || line.starts_with("POST")));
+    with(&["-t", &target, "--metadata-file", "meta.json"]).success();
+    let sent = registry.manifest("app", "1").expect("it was sent");
+    assert_eq!(json_of(&sent), dry);
+    let metadata = json_of(&fs::read(bench.work().join("meta.json")).expect("it was written"));
+    let digest = stave_oci::BlobDigest::of(&sent).to_string();
+    assert_eq!((&metadata["containerimage.digest"], &metadata["image.name"]), (&json!(digest), &json!(target)));
+    assert_eq!(metadata["containerimage.descriptor"]["size"], sent.len());
+    bench.run(["imagetools", "create", "-t", &target, "--annotation", "a=b", &amd]).exit(2).complains("`index:`");
+    bench.run(["imagetools", "create", &amd]).exit(2).complains("Give it one with `--tag`.");
+    bench.run(["imagetools", "create", "-t", &target]).exit(2).complains("there is nothing to merge");
+}
+
+#[test]
+fn sources_are_read_from_files_and_by_digest() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64", "linux/arm64"]);
+    let digest =
+        |tag: &str| stave_oci::BlobDigest::of(&registry.manifest("app", tag).expect("it is there")).to_string();
+    let described = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest("amd64"), "size": 1,
+        "platform": { "os": "linux", "architecture": "amd64", "os.version": "7" }, "annotations": { "a": "b" },
+    });
+    bench.file("one.json", described.to_string()).file("two", format!("{}\n", digest("arm64")));
+    let target = format!("{host}/app:1");
+    bench.run(["imagetools", "create", "--progress=quiet", "-t", &target, "-f", "one.json", "-f", "two"]).success();
+    let merged = index(&registry, "app", "1");
+    assert_eq!(platforms(&merged), ["linux/amd64", "linux/arm64"]);
+    assert_eq!(
+        (&merged["manifests"][0]["annotations"], &merged["manifests"][0]["platform"]["os.version"]),
+        (&json!({ "a": "b" }), &json!("7"))
+    );
+    assert_ne!(merged["manifests"][0]["size"], 1, "a size is what it is");
+    bench.run(["imagetools", "create", "-t", &target, "-f", "none"]).exit(3).complains("cannot read `none`");
+    bench.file("bad", "{");
+    bench.run(["imagetools", "create", "-t", &target, "-f", "bad"]).exit(2).complains("this is no descriptor");
+}
+
+#[test]
+fn images_go_to_another_registry_whole() {
+    let (from, to) = (LoopbackRegistry::start(), LoopbackRegistry::start());
+    let bench = Bench::new();
+    push_each(&bench, &from, "app", &["linux/amd64", "linux/arm64"]);
+    let (source, target) = (format!("{}/app:both", from.host()), format!("{}/mirror/app:1", to.host()));
+    let tag = |name: &str| format!("{}/app:{name}", from.host());
+    bench.run(["imagetools", "create", "--progress=quiet", "-t", &source, &tag("amd64"), &tag("arm64")]).success();
+    bench.run(["imagetools", "create", "--progress=quiet", "-t", &target, &source]).success();
+    drop(from);
+    let other = Bench::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        other.run(["pull", "-q", "--platform", platform, &target]).success();
+    }
+}
+
+#[test]
+fn inspect_shows_what_the_registry_has() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64", "linux/arm64"]);
+    let name = format!("{host}/app:1");
+    let (amd, arm) = (format!("{host}/app:amd64"), format!("{host}/app:arm64"));
+    bench
+        .run(["imagetools", "create", "-t", &name, "--annotation", "manifest-descriptor[linux/arm64]:k=v", &amd, &arm])
+        .success();
+    let bytes = registry.manifest("app", "1").expect("it is there");
+    let digest = stave_oci::BlobDigest::of(&bytes);
+    let of = |tag: &str| stave_oci::BlobDigest::of(&registry.manifest("app", tag).expect("it is there"));
+    let expected = format!(
+        "Name:      {name}\nMediaType: application/vnd.oci.image.index.v1+json\nDigest:    {digest}\n           \nManifests: \n  \
+         Name:      {host}/app@{}\n  MediaType: application/vnd.oci.image.manifest.v1+json\n  Platform:  linux/amd64\n             \n  \
+         Name:        {host}/app@{}\n  MediaType:   application/vnd.oci.image.manifest.v1+json\n  Platform:    linux/arm64\n  \
+         Annotations: \n    k: v\n",
+        of("amd64"),
+        of("arm64")
+    );
+    assert_eq!(bench.run(["imagetools", "inspect", &name]).success().out(), expected);
+    assert_eq!(bench.run(["imagetools", "inspect", "--raw", &name]).success().out().into_bytes(), bytes);
+    let shown =
+        |format: &str, name: &str| bench.run(["imagetools", "inspect", "--format", format, name]).success().line();
+    assert_eq!(
+        shown("{{.Name}} {{.Manifest.Digest}} {{.Manifest.MediaType}}", &amd),
+        format!("{amd} {} application/vnd.oci.image.manifest.v1+json", of("amd64"))
+    );
+    assert_eq!(shown("{{(index .Manifest.Manifests 1).Platform.Architecture}}", &name), "arm64");
+    assert_eq!(shown("{{.Image.Architecture}}", &arm), "arm64");
+    assert_eq!(
+        shown("{{range $p, $i := .Image}}{{$p}}={{$i.architecture}},{{end}}", &name),
+        "linux/amd64=amd64,linux/arm64=arm64,"
+    );
+    let manifest = json_of(shown("{{json .Manifest}}", &name).as_bytes());
+    assert_eq!((&manifest["digest"], &manifest["size"]), (&json!(digest), &json!(bytes.len())));
+    assert_eq!(manifest["manifests"].as_array().map(Vec::len), Some(2));
+    bench.run(["imagetools", "inspect", &format!("{host}/app:none")]).exit(3).complains("does not exist at");
+    bench.run(["imagetools", "inspect", "--format", "{{", &name]).exit(2);
+}
+
+/// What is attested is found in an index, as BuildKit puts it there, and attached to an image.
+#[test]
+fn inspect_shows_provenance_and_sbom() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64"]);
+    let image = registry.manifest("app", "amd64").expect("it is there");
+    let image_digest = stave_oci::BlobDigest::of(&image);
+    let attest = |kind: &str, predicate: Value, subject: bool| {
+        let statement =
+            json!({ "_type": "https://in-toto.io/Statement/v1", "predicateType": kind, "predicate": predicate });
+        let (statement, config) = (statement.to_string().into_bytes(), b"{}".to_vec());
+        let blob = |bytes: &[u8]| {
+            let digest = stave_oci::BlobDigest::of(bytes);
+            registry.put_blob("app", bytes);
+            json!({ "mediaType": "application/vnd.in-toto+json", "digest": digest, "size": bytes.len() })
+        };
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": blob(&config), "layers": [blob(&statement)],
+        });
+        if subject {
+            manifest["subject"] = json!({ "mediaType": "x/y", "digest": image_digest, "size": image.len() });
+        }
+        let bytes = manifest.to_string().into_bytes();
+        registry.put_manifest(
+            "app",
+            &stave_oci::BlobDigest::of(&bytes).to_string(),
+            "application/vnd.oci.image.manifest.v1+json",
+            &bytes,
+        );
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": stave_oci::BlobDigest::of(&bytes), "size": bytes.len(),
+            "platform": { "os": "unknown", "architecture": "unknown" },
+            "annotations": { "vnd.docker.reference.digest": image_digest, "vnd.docker.reference.type": "attestation-manifest" },
+        })
+    };
+    let in_index = attest("https://slsa.dev/provenance/v1", json!({ "builder": "b" }), false);
+    attest("https://spdx.dev/Document", json!({ "name": "n" }), true);
+    let merged = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            { "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image_digest, "size": image.len(),
+              "platform": { "os": "linux", "architecture": "amd64" } },
+            in_index,
+        ],
+    });
+    registry.put_manifest("app", "1", "application/vnd.oci.image.index.v1+json", merged.to_string().as_bytes());
+    let name = format!("{host}/app:1");
+    let shown =
+        |format: &str, name: &str| bench.run(["imagetools", "inspect", "--format", format, name]).success().line();
+    assert_eq!(
+        shown("{{json .Provenance}} {{json .SBOM}}", &name),
+        r#"{"linux/amd64":{"SLSA":{"builder":"b"}}} {"linux/amd64":{"SPDX":{"name":"n"}}}"#
+    );
+    assert_eq!(shown("{{json .SBOM.SPDX}}", &format!("{host}/app:amd64")), r#"{"name":"n"}"#);
+    // Attestations go with the platforms that are taken.
+    let target = format!("{host}/app:2");
+    bench.run(["imagetools", "create", "--progress=quiet", "-p", "linux/amd64", "-t", &target, &name]).success();
+    assert_eq!(index(&registry, "app", "2")["manifests"].as_array().map(Vec::len), Some(2));
+}
