@@ -8,7 +8,7 @@ use std::thread;
 
 use stave_dockerfile::plan::BaseRequest;
 use stave_graph::Image;
-use stave_oci::{Compression, Descriptor, DiffId, ImageConfig, ImageId, Platform, Reference};
+use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, ImageConfig, ImageId, Platform, Reference};
 use stave_registry::{BlobSink, Resolved};
 use stave_store::{
     BlobExpectation, BlobWriter, ImageError, ImageLayer, ImageManifest, ImageRecord, LayerForm, LayerId, Lease,
@@ -33,12 +33,20 @@ pub(crate) struct KnownBase {
     pub(crate) config: ImageConfig,
     /// Where its layers are, if they are not in the store.
     remote: Option<Remote>,
+    /// Under which digest a registry had what is in the store now.
+    known_as: Option<BlobDigest>,
 }
 
 impl KnownBase {
     /// A base that the store has.
     pub(crate) fn in_store(id: ImageId, config: ImageConfig) -> Self {
-        Self { id, config, remote: None }
+        Self { id, config, remote: None, known_as: None }
+    }
+
+    /// Returns the digest by which a registry has it: that of its index, if it is one of several; nothing if none has.
+    pub(crate) fn digest(&self) -> Option<BlobDigest> {
+        let resolved = self.remote.as_ref().map(|remote| &remote.resolved);
+        resolved.map_or(self.known_as, |resolved| Some(resolved.index_digest.unwrap_or(resolved.digest)))
     }
 }
 
@@ -84,6 +92,11 @@ impl Bases {
         self.0.get(request)
     }
 
+    /// Returns all that were asked for, and what they are.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&BaseRequest, &KnownBase)> {
+        self.0.iter()
+    }
+
     /// Returns when a base says that it was made, in seconds since 1970.
     pub(crate) fn created(&self, request: &BaseRequest) -> Option<i64> {
         self.get(request)?.config.created.as_deref().and_then(seconds)
@@ -109,7 +122,9 @@ impl Engine {
             if let Some((record, config)) = self.local(lease, &reference)?
                 && config.platform().runs_on(&request.platform)
             {
-                return Ok(KnownBase { id: record.id, config, remote: None });
+                let name = reference.to_string();
+                let known_as = record.tags.iter().find(|tag| tag.reference == name).and_then(|tag| tag.repo_digest);
+                return Ok(KnownBase { id: record.id, config, remote: None, known_as: known_as.or(reference.digest) });
             }
         }
         if pull == PullPolicy::Never {
@@ -118,7 +133,15 @@ impl Engine {
         }
         // The image that a build makes is for its base's platform, and a check says so.
         let remote = self.search(&request.reference, &request.platform, OtherPlatform::Accepted, events)?;
-        Ok(KnownBase { id: remote.id, config: remote.config.clone(), remote: Some(remote) })
+        Ok(KnownBase { id: remote.id, config: remote.config.clone(), remote: Some(remote), known_as: None })
+    }
+
+    /// Returns the image of the store with this id as a base.
+    ///
+    /// Errors: the store does not have it.
+    pub(crate) fn stored_base(&self, lease: &Lease, id: &ImageId) -> Result<KnownBase, EngineError> {
+        let record = lease.resolve_image(&id.to_string())?;
+        Ok(KnownBase::in_store(record.id, self.image_config(&record.id)?))
     }
 
     /// Returns the image that a reference names in the store, if it does.

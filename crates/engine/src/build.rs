@@ -23,6 +23,7 @@ use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
 use crate::joined::Joined;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, Grants, PullPolicy};
+use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
@@ -60,15 +61,16 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
-        let BuildRequest { context, contexts, dockerfile, tags, keep, outputs, caches, source_date_epoch, .. } =
+        let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, source_date_epoch, .. } =
             request;
+        request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);
         }
-        let mut planning = Planning { engine: self, lease, source: &source, events, bases: Bases::default() };
+        let mut planning = Planning::new((self, lease), &source, &request.rules, events);
         let plans = planning.plans(&options, request.pull)?;
         let bases = planning.bases;
         let joined = Joined::new(platforms.into_iter().zip(plans).collect());
@@ -220,22 +222,33 @@ const BUILDS_KEPT: usize = 100;
 const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
 
 /// Everything that a plan is made from, and the bases found so far.
-struct Planning<'a> {
+pub(crate) struct Planning<'a> {
     engine: &'a Engine,
     lease: &'a Lease,
     source: &'a Source,
+    rules: &'a SourceRules,
     events: Report<'a>,
-    bases: Bases,
+    pub(crate) bases: Bases,
 }
 
-impl Planning<'_> {
+impl<'a> Planning<'a> {
+    pub(crate) fn new(
+        (engine, lease): (&'a Engine, &'a Lease),
+        source: &'a Source,
+        rules: &'a SourceRules,
+        events: Report<'a>,
+    ) -> Self {
+        Self { engine, lease, source, rules, events, bases: Bases::default() }
+    }
+
     /// Plans for each platform, finds the bases that the plans ask for, and plans again, until nothing is missing.
     ///
     /// What is to be said about the file is said once, whichever of the plans says it.
-    fn plans(&mut self, options: &[PlanOptions], pull: PullPolicy) -> Result<Vec<BuildPlan>, BuildFailure> {
+    pub(crate) fn plans(&mut self, options: &[PlanOptions], pull: PullPolicy) -> Result<Vec<BuildPlan>, BuildFailure> {
         let parsed = parse(&self.source.text);
         let file: Dockerfile = parsed.file;
         let mut facts = Facts { ignored: self.source.ignored.clone(), ..Facts::default() };
+        let mut settled = BTreeSet::new();
         loop {
             let (mut plans, mut needed, mut told) = (Vec::new(), Vec::new(), parsed.diagnostics.clone());
             for options in options {
@@ -254,12 +267,38 @@ impl Planning<'_> {
                     }
                 }
             }
-            if needed.is_empty() {
+            if needed.is_empty() && self.settle(&plans, &mut settled, &mut facts)? {
                 self.tell(&file, &options[0], told)?;
                 return Ok(plans);
             }
             self.find_bases(&file, &needed, pull, &mut facts)?;
         }
+    }
+
+    /// Asks the rules about what the plans read of the network. Returns whether the plans are as they should be; if not,
+    /// `facts` say what is to be read instead.
+    fn settle(&self, plans: &[BuildPlan], settled: &mut BTreeSet<Op>, facts: &mut Facts) -> Result<bool, BuildFailure> {
+        let (before, mut objections) = (facts.replaced.len(), Vec::new());
+        for plan in plans {
+            for node in plan.graph.reachable(plan.target) {
+                let operation = plan.graph.op(node);
+                if !matches!(operation, Op::Http(_) | Op::Git(_)) || !settled.insert(operation.clone()) {
+                    continue;
+                }
+                match self.rules.operation(operation) {
+                    Ok(same) if same == *operation => {}
+                    Ok(other) => {
+                        settled.insert(other.clone());
+                        facts.replaced.insert(operation.clone(), other);
+                    }
+                    Err(objection) => add_new(&mut objections, vec![objection.at(plan.span(plan.graph.origin(node)))]),
+                }
+            }
+        }
+        if !objections.is_empty() {
+            return Err(self.invalid(objections));
+        }
+        Ok(facts.replaced.len() == before)
     }
 
     fn invalid(&self, diagnostics: Vec<Diagnostic>) -> BuildFailure {
@@ -292,13 +331,23 @@ impl Planning<'_> {
         pull: PullPolicy,
         facts: &mut Facts,
     ) -> Result<(), BuildFailure> {
+        let (mut meant, mut objections) = (Vec::new(), Vec::new());
+        for (request, span) in requests {
+            match self.rules.image(request) {
+                Ok(image) => meant.push((request, span, image)),
+                Err(objection) => objections.push(objection.at(*span)),
+            }
+        }
+        if !objections.is_empty() {
+            return Err(self.invalid(objections));
+        }
         let found = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for (request, span) in requests {
+            for (request, span, image) in meant {
                 let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
                 let named = &self.source.named;
                 scope.spawn(move || {
-                    let base = named.find_base(engine, lease, request, pull, events);
+                    let base = named.find_meant(engine, lease, (request, image), pull, events);
                     found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((request, *span, base));
                 });
             }

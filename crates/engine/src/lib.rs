@@ -33,6 +33,7 @@ mod imagetools;
 mod inspect;
 mod joined;
 mod layout;
+mod lock;
 mod log;
 mod measure;
 mod net;
@@ -42,6 +43,7 @@ mod push;
 mod registries;
 mod remote;
 mod request;
+mod rules;
 mod run;
 mod save;
 mod schedule;
@@ -67,10 +69,12 @@ pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, FilesKind,
     Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy, SecretSource,
 };
+pub use rules::SourceRules;
 pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;
 pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
+pub use stave_policy::{Lock, LockError, Policy, PolicyError};
 pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;

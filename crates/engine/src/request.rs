@@ -12,6 +12,7 @@ use stave_oci::{BlobDigest, Compression, Platform, Reference};
 
 use crate::caches::Caches;
 use crate::error::EngineError;
+use crate::rules::SourceRules;
 
 /// Where the files that `COPY` reads come from.
 pub enum ContextSource {
@@ -298,6 +299,8 @@ pub struct BuildRequest {
     pub run: RunDefaults,
     /// What of the caller's the steps may use.
     pub grants: Grants,
+    /// What is said beforehand about the sources.
+    pub rules: SourceRules,
     /// Whether the image is kept in the store.
     pub keep: bool,
     /// What to write.

@@ -22,6 +22,7 @@ use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::remote::{Wanted, shown};
 use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
+use crate::rules::Meant;
 
 /// The Dockerfile and the contexts of one build.
 pub(crate) struct Source {
@@ -59,6 +60,28 @@ impl Named {
         match self.layouts.get(&request.reference) {
             Some(layout) => engine.layout_base(lease, layout, &request.platform, events),
             None => engine.find_base(lease, request, pull, events),
+        }
+    }
+}
+
+impl Named {
+    /// Finds the image that is meant by a base's name.
+    pub(crate) fn find_meant(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        (request, image): (&BaseRequest, Meant),
+        pull: PullPolicy,
+        events: Report<'_>,
+    ) -> Result<KnownBase, EngineError> {
+        let so = |reference: String| BaseRequest { reference, platform: request.platform.clone() };
+        match image {
+            // What has this digest cannot be another one by now.
+            Meant::Digest(name) if pull == PullPolicy::Always => {
+                self.find_base(engine, lease, &so(name), PullPolicy::Missing, events)
+            }
+            Meant::Name(name) | Meant::Digest(name) => self.find_base(engine, lease, &so(name), pull, events),
+            Meant::Stored(id) => engine.stored_base(lease, &id),
         }
     }
 }

@@ -10,6 +10,7 @@ mod container;
 mod filter;
 mod image;
 mod imagetools;
+mod lock;
 mod normalise;
 mod registry;
 mod store;
@@ -22,7 +23,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind,
-    ProgressMode, SecretArg, SecretPlace, SshArg, VariableArg, truth,
+    ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
@@ -33,6 +34,7 @@ pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
+pub(crate) use lock::LockArgs;
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -90,6 +92,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
+    Lock(Box<LockArgs>),
     Run(RunArgs),
     Create(CreateArgs),
     Start(StartArgs),

@@ -41,6 +41,7 @@ impl Context<'_> {
 pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
         Command::Build(args) => build::build(*args, context),
+        Command::Lock(args) => build::lock(*args, context),
         Command::Run(args) => container::run(args, context),
         Command::Create(args) => container::create(args, context),
         Command::Start(args) => container::start(&args, context),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use stave_testkit::Bench;
 
 /// Codes whose examples would not fit on a page, and why.
-const WITHOUT_EXAMPLE: [(&str, &str); 6] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 8] = [
     ("D005", "It takes a line of more than 65,535 bytes."),
     ("D012", "It takes a registry that does not have the image; the hint names the stage that is nearly meant."),
     ("D046", "It takes a file of more than 16 MiB."),
@@ -17,6 +17,8 @@ const WITHOUT_EXAMPLE: [(&str, &str); 6] = [
     ),
     ("D119", "The parser says so first, as D016."),
     ("D121", "It takes more than 4,096 stages, or variables of many megabytes."),
+    ("D127", "It takes a file of `--source-policy-file`; the message names the rule."),
+    ("D128", "It takes `--locked`; the message names the source, and `stave lock` adds it to the lock."),
 ];
 
 /// What is on the command line beside the file.

@@ -35,6 +35,8 @@ codes! {
     ADDRESS = "D124": "The address of a git repository cannot be used.";
     CHECKSUM = "D125": "A checksum cannot be used: it is malformed, or there is nothing that it could be of.";
     ARG_OVER_ENV = "D126": "An `ARG` has the name of an `ENV`: commands see the argument, the image keeps the environment.";
+    POLICY = "D127": "A source policy denies a source, or makes of it what it cannot be.";
+    NOT_LOCKED = "D128": "The build is to be made from the lock alone, and a source is not in it.";
 }
 
 #[cfg(test)]

@@ -239,6 +239,7 @@ impl Lowering<'_> {
     pub(super) fn add(&mut self, op: Op, span: Span) -> NodeId {
         let origin = u32::try_from(self.origins.len()).expect("a file has fewer than 2^32 instructions");
         self.origins.push(span);
+        let op = self.facts.replaced.get(&op).cloned().unwrap_or(op);
         self.graph.add(op, Origin(origin))
     }
 

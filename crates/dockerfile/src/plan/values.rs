@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stave_graph::{ContextId, GitSource, Graph, Network, NodeId, Origin, Ulimit};
+use stave_graph::{ContextId, GitSource, Graph, Network, NodeId, Op, Origin, Ulimit};
 use stave_oci::{ImageConfig, ImageId, Platform, Reference};
 use stave_pattern::IgnoreFile;
 
@@ -121,6 +121,8 @@ pub struct Facts {
     pub absent: BTreeSet<BaseRequest>,
     /// What the context leaves out.
     pub ignored: Option<Ignored>,
+    /// Operations that read the network, and what is done in the place of each.
+    pub replaced: BTreeMap<Op, Op>,
 }
 
 /// The ignore file of a context.

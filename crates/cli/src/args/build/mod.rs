@@ -8,6 +8,7 @@ mod csv;
 mod elsewhere;
 mod grant;
 mod output;
+mod supply;
 mod table;
 mod value;
 
@@ -24,6 +25,7 @@ pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
+pub(crate) use supply::SupplyArgs;
 pub(in crate::args) use value::bytes;
 pub(crate) use value::{ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg, truth};
 
@@ -141,6 +143,8 @@ pub(crate) struct BuildArgs {
     /// `,format=json` is for programs, `,ignorestatus` exits with 0 whatever a check finds
     #[arg(long, value_name = "METHOD", alias = "print")]
     pub(crate) call: Option<CallArg>,
+    #[command(flatten)]
+    pub(crate) supply: SupplyArgs,
     #[command(flatten)]
     pub(crate) elsewhere: Elsewhere,
 }

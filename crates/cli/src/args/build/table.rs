@@ -52,19 +52,18 @@ pub(crate) const TABLE: &[Row] = &[
         answers: &[(Any, NotYet("Write an archive with `-o type=oci,dest=FILE`, and scan that."))],
     },
     Row {
-        features: "B031",
+        features: "B031, E016, E017, E018",
         flags: &["--policy"],
         takes: Value("filename=x.rego"),
         answers: &[
-            (Of(&["disabled=true"]), So("no policy is evaluated")),
-            (Any, NotYet("Pin bases by digest in the Dockerfile: `FROM name@sha256:...`.")),
+            (Of(&["disabled=true"]), So("no policy of Rego is evaluated")),
+            (
+                Any,
+                Refused(
+                    "Policies in Rego are not evaluated; write rules for `--source-policy-file`, or pin all sources with `stave lock` and `--locked`.",
+                ),
+            ),
         ],
-    },
-    Row {
-        features: "B056",
-        flags: &["--source-policy-file"],
-        takes: Value("policy.json"),
-        answers: &[(Any, NotYet("Pin bases by digest in the Dockerfile: `FROM name@sha256:...`."))],
     },
     Row {
         features: "B036",

@@ -5,7 +5,9 @@
 mod agent;
 mod caches;
 mod grants;
+mod lock;
 mod request;
+mod supply;
 mod variables;
 mod vcs;
 
@@ -25,6 +27,8 @@ use crate::progress::Display;
 use crate::{output, render};
 use variables::Surroundings;
 
+pub(super) use lock::lock;
+
 pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let surroundings = Surroundings::new(&raw_variable);
     let mut notes = answers(&args)?;
@@ -35,6 +39,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
+    let is_locked = args.supply.locked.is_some();
     // The agents end when this function does.
     let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
     report.prepare()?;
@@ -51,7 +56,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         }
         display.report(event);
     });
-    let result = result.map_err(Failure::from);
+    let result = result.map_err(|failure| supply::advised(failure, is_locked));
     display.finish();
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some((name, text, found)) = &findings

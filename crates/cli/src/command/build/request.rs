@@ -13,7 +13,7 @@ use stave_oci::{Compression, Reference};
 use super::agent::KeyAgent;
 use super::caches::caches;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
-use super::{grants, vcs};
+use super::{grants, supply, vcs};
 use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
 use crate::failure::Failure;
 use crate::output;
@@ -26,6 +26,7 @@ pub(super) fn request(
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
     let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
+    let rules = supply::rules(&args.supply, &args.context, surroundings)?;
     let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
@@ -68,6 +69,7 @@ pub(super) fn request(
             cgroup_parent: args.cgroup_parent.filter(|parent| !parent.is_empty()),
         },
         grants,
+        rules,
         keep,
         outputs,
         caches,
