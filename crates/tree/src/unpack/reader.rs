@@ -360,7 +360,12 @@ impl<R: Read> TarReader<R> {
 
     fn skip_content(&mut self) -> Result<(), UnpackError> {
         self.read_content(|_| Ok(()))?;
-        self.content = std::mem::take(&mut self.padding);
+        let padding = std::mem::take(&mut self.padding);
+        // Some writers (`umoci insert`) end the stream after the last byte of the last file. Nothing is missing.
+        if padding > 0 && self.input.fill_buf().map_err(UnpackError::Read)?.is_empty() {
+            return Ok(());
+        }
+        self.content = padding;
         self.read_content(|_| Ok(()))
     }
 

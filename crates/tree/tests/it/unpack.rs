@@ -10,7 +10,7 @@ use stave_tree::{
 };
 
 use crate::archive::{Raw, pax, tar};
-use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root, layers};
+use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root, layers, show};
 
 fn apply(into: &Dir, archive: &[u8]) -> Result<stave_tree::Applied, UnpackError> {
     apply_layer(archive, into, format(), &Limits::default())
@@ -453,6 +453,23 @@ fn added_archives_are_known_by_their_bytes() {
     let base = truncated.tree("base", "");
     let error = add(&truncated, &base, &gzip[..gzip.len() - 20], "/d/", None);
     assert!(error.is_err(), "a broken archive is no file to be copied");
+}
+
+/// `umoci insert` writes such layers.
+#[test]
+fn an_archive_may_end_where_the_last_file_does() {
+    let whole = tar("f a = 0123456789");
+    let header = 512;
+    let apply = |archive: &[u8]| {
+        let scratch = Scratch::new();
+        let layer = scratch.tree("layer", "");
+        apply_layer(archive, &layer, format(), &Limits::default()).map(|_| show(&layer))
+    };
+    let expected = apply(&whole).expect("it is whole");
+    assert_eq!(apply(&whole[..header + 10]).expect("nothing is missing"), expected);
+    for length in [header - 1, header, header + 9, header + 11] {
+        assert!(apply(&whole[..length]).is_err(), "{length} bytes");
+    }
 }
 
 /// CVE-2021-20291: an error, within a moment.
