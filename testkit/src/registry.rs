@@ -5,7 +5,7 @@
 
 use crate::http::{Request, Response, Server};
 use crate::image::Image;
-use stave_oci::{BlobDigest, media_type};
+use stave_oci::{BlobDigest, Descriptor, media_type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
@@ -124,6 +124,21 @@ impl LoopbackRegistry {
         content.put_manifest(repository, tag, media_type::OCI_MANIFEST, &image.manifest_bytes());
         drop(content);
         self
+    }
+
+    /// Serves images as one index `repository:tag`, each for the platform of its configuration.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn put_index(&self, repository: &str, tag: &str, images: &[&Image]) -> &Self {
+        let mut manifests = Vec::new();
+        for image in images {
+            let manifest = crate::image::blob(media_type::OCI_MANIFEST, image.manifest_bytes());
+            self.put(repository, &manifest.descriptor.digest.to_string(), image);
+            manifests.push(Descriptor { platform: Some(image.config.platform()), ..manifest.descriptor });
+        }
+        let index = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests,
+        });
+        self.put_manifest(repository, tag, media_type::OCI_INDEX, index.to_string().as_bytes())
     }
 
     /// Serves these bytes as the manifest `repository:tag`, whatever they are.

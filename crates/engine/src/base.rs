@@ -21,6 +21,7 @@ use crate::confined::{self, Unpacked};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::platforms::part;
 use crate::request::PullPolicy;
 use crate::task::Task;
 
@@ -119,7 +120,7 @@ impl Engine {
     ) -> Result<KnownBase, EngineError> {
         if pull != PullPolicy::Always {
             let reference: Reference = request.reference.parse().map_err(unusable_name)?;
-            if let Some((record, config)) = self.local(lease, &reference)?
+            if let Some((record, config)) = self.local(lease, &reference, &request.platform)?
                 && config.platform().runs_on(&request.platform)
             {
                 let name = reference.to_string();
@@ -144,13 +145,18 @@ impl Engine {
         Ok(KnownBase::in_store(record.id, self.image_config(&record.id)?))
     }
 
-    /// Returns the image that a reference names in the store, if it does.
+    /// Returns the image that a reference names in the store, if it does: of several, the one for `platform`.
     pub(crate) fn local(
         &self,
         lease: &Lease,
         reference: &Reference,
+        platform: &Platform,
     ) -> Result<Option<(ImageRecord, ImageConfig)>, EngineError> {
-        let record = match lease.resolve_image(&reference.to_string()) {
+        let named = match self.store.find_index(&reference.to_string())? {
+            Some(index) => part(&index, platform).map(|id| id.to_string()),
+            None => None,
+        };
+        let record = match lease.resolve_image(&named.unwrap_or_else(|| reference.to_string())) {
             Ok(record) => record,
             Err(ImageError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -436,8 +442,9 @@ impl Engine {
             }),
         };
         let repo_digest = resolved.index_digest.unwrap_or(resolved.digest);
-        lease.put_image(&image, &[Tag::new(&remote.reference, Some(repo_digest))])?;
-        Ok(())
+        let id = lease.put_image(&image, &[])?;
+        let tag = Tag::new(&remote.reference, Some(repo_digest));
+        self.name_pulled(lease, (id, remote.config.platform()), &tag, resolved.index_digest)
     }
 
     /// Returns the configuration of an image of the store.

@@ -9,7 +9,7 @@ use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_graph::{NodeId, Op};
-use stave_oci::{BlobDigest, Platform, Reference};
+use stave_oci::{Platform, Reference};
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
@@ -19,6 +19,7 @@ use crate::caches::{self, Imports, Solved};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
 use crate::joined::Joined;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
@@ -113,7 +114,7 @@ impl Engine {
             Ok(BuildOutcome {
                 image: built.images[0].image.composed.id,
                 images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
-                index: built.index().map(|bytes| BlobDigest::of(&bytes)),
+                index: built.index().map(|bytes| index_descriptor(&bytes)),
                 manifest,
                 size: built.images.iter().map(|one| one.image.size()).sum(),
                 names: built.names.iter().map(Reference::to_string).collect(),

@@ -189,19 +189,16 @@ impl Engine {
     ) -> Result<(stave_oci::ImageId, ImageConfig), EngineError> {
         let here = match pull {
             PullPolicy::Always => None,
-            PullPolicy::Missing | PullPolicy::Never => match lease.resolve_image(name) {
+            PullPolicy::Missing | PullPolicy::Never => match self.image_for_platform(lease, name, Some(platform)) {
                 Ok(record) => Some(record),
-                Err(stave_store::ImageError::NotFound(_)) if pull == PullPolicy::Missing => None,
-                Err(error) => return Err(error.into()),
+                Err(EngineError::Image(stave_store::ImageError::NotFound(_))) if pull == PullPolicy::Missing => None,
+                // A registry may have it for the platform that is missing here.
+                Err(_) if pull == PullPolicy::Missing && self.is_from_registry(name) => None,
+                Err(error) => return Err(error),
             },
         };
         if let Some(record) = here {
-            let config = self.image_config(&record.id)?;
-            if !config.platform().runs_on(platform) {
-                let (found, wanted) = (config.platform().to_string(), platform.to_string());
-                return Err(EngineError::Platform { image: name.to_owned(), found, wanted });
-            }
-            return Ok((record.id, config));
+            return Ok((record.id, self.image_config(&record.id)?));
         }
         let remote = self.find_remote(name, platform, events)?;
         self.pull_image(lease, &remote, events)?;

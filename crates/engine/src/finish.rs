@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use stave_dockerfile::plan::BuildPlan;
 use stave_graph::{NodeId, TreeDigest};
-use stave_oci::{Descriptor, ImageConfig, Platform, Reference};
+use stave_oci::{BlobDigest, Descriptor, ImageConfig, Platform, Reference};
 use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
 
 use crate::base::Bases;
@@ -107,9 +107,7 @@ pub(crate) fn deliver(
     events: Report<'_>,
 ) -> Result<Option<Descriptor>, EngineError> {
     if keep {
-        for image in &built.images {
-            store(engine, lease, &image.image, &built.names)?;
-        }
+        keep_built(engine, lease, built)?;
     }
     let mut manifest = None;
     for output in outputs {
@@ -137,6 +135,19 @@ fn ready(
     Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, epoch })
 }
 
+/// Stores what was built under its names.
+fn keep_built(engine: &Engine, lease: &Lease, built: &Built) -> Result<(), EngineError> {
+    let Some(index) = built.index() else {
+        return built.images.iter().try_for_each(|one| store(engine, lease, &one.image, &built.names));
+    };
+    for one in &built.images {
+        store(engine, lease, &one.image, &[])?;
+    }
+    let images: Vec<_> = built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect();
+    let tags: Vec<Tag> = built.names.iter().map(|name| Tag::new(name, None)).collect();
+    engine.name_index(lease, BlobDigest::of(&index), &images, &tags)
+}
+
 fn store(engine: &Engine, lease: &Lease, ready: &ReadyImage, tags: &[Reference]) -> Result<(), EngineError> {
     let composed = &ready.composed;
     let image = NewImage {
@@ -161,6 +172,11 @@ fn store(engine: &Engine, lease: &Lease, ready: &ReadyImage, tags: &[Reference])
 /// Whether the store has the image under all these names already.
 fn unchanged(engine: &Engine, composed: &Composed, tags: &[Tag]) -> Result<bool, EngineError> {
     let Some(record) = engine.store.image(&composed.id)? else { return Ok(false) };
+    for tag in tags {
+        if engine.store.find_index(&tag.reference)?.is_some() {
+            return Ok(false);
+        }
+    }
     Ok(record.snapshot().is_some()
         && tags.iter().all(|tag| record.tags.iter().any(|there| there.reference == tag.reference)))
 }

@@ -11,13 +11,12 @@ use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::export::Prepared;
+use crate::export::{Prepared, Pushed, send};
 use crate::finish::ReadyImage;
 use crate::forms::PackedLayer;
 use crate::inspect;
-use crate::push::Sent;
+use crate::platforms::{platforms, push_index};
 use crate::request::ImageForm;
-use crate::task::Task;
 
 /// An image as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +71,17 @@ pub struct Pulled {
 }
 
 impl Engine {
-    /// Returns all images, the latest first.
-    pub fn images(&self) -> Result<Vec<ImageSummary>, EngineError> {
+    /// Returns all images, the latest first. Of those that share their names, one for each platform, only the one for
+    /// this machine is among them, unless `all` are wanted.
+    pub fn images(&self, all: bool) -> Result<Vec<ImageSummary>, EngineError> {
         let containers = self.store.containers()?;
-        let records = self.store.images()?;
+        let mut records = self.store.images()?;
+        let parts = self.store.parts()?;
+        records.retain(|record| all || !parts.contains_key(&record.id));
+        for record in &mut records {
+            let shared = parts.get(&record.id).into_iter().flatten();
+            record.tags.extend(shared.map(|name| Tag { reference: name.clone(), repo_digest: None }));
+        }
         let summary = |record: &ImageRecord| ImageSummary {
             id: record.id,
             names: names(record),
@@ -89,21 +95,20 @@ impl Engine {
 
     /// Gives an image another name.
     pub fn tag(&self, source: &str, target: &Reference) -> Result<(), EngineError> {
-        let lease = self.lease()?;
-        let record = lease.resolve_image(source)?;
-        Ok(self.store.tag(&record.id, &Tag::new(target, None))?)
+        Ok(self.store.tag_as(source, &Tag::new(target, None))?)
     }
 
     /// Removes a name, or an image with its last name.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<Removed>, EngineError> {
         let removed = self.store.remove_image(name, force)?;
         let untagged = removed.untagged.iter().map(|name| Removed::Untagged(familiar_text(name)));
-        Ok(untagged.chain(removed.deleted.map(Removed::Deleted)).collect())
+        let deleted = removed.deleted.into_iter().chain(removed.parts).map(Removed::Deleted);
+        Ok(untagged.chain(deleted).collect())
     }
 
     /// Describes an image as `docker inspect` does.
-    pub fn inspect_image(&self, name: &str) -> Result<Value, EngineError> {
-        let record = self.store.find_image(name)?;
+    pub fn inspect_image(&self, name: &str, platform: Option<&Platform>) -> Result<Value, EngineError> {
+        let record = self.image_for_platform(&self.lease()?, name, platform)?;
         let config = self.image_config(&record.id)?;
         let (names, digests) = (names(&record), digests(&record));
         let facts =
@@ -112,8 +117,8 @@ impl Engine {
     }
 
     /// Returns the history of an image, newest line first.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryLine>, EngineError> {
-        let record = self.store.find_image(name)?;
+    pub fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryLine>, EngineError> {
+        let record = self.image_for_platform(&self.lease()?, name, platform)?;
         let config = self.image_config(&record.id)?;
         let mut sizes = Vec::new();
         for layer in &record.layers {
@@ -183,20 +188,35 @@ impl Engine {
         Ok(tags.into_iter().map(|tag| Reference { tag: Some(tag), digest: None, ..name.clone() }).collect())
     }
 
-    /// Sends an image to the registry that its name says. Returns its manifest.
-    pub fn push(&self, reference: &Reference, events: &(dyn Fn(Event) + Sync)) -> Result<Descriptor, EngineError> {
+    /// Sends what a name stands for to the registry that it says: an image, or the images for several platforms with an
+    /// index of them; with a platform, the one image for it. Returns the manifest or the index.
+    pub fn push(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Descriptor, EngineError> {
         let lease = self.lease()?;
-        let record = lease.resolve_image(&reference.to_string())?;
-        let image = self.push_image(&lease, &record, events)?;
-        let task = Task::start(events, format!("push {reference}"));
-        let sent = Sent::default();
-        let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
-        let client = self.pusher(&lease, std::slice::from_ref(reference))?;
-        let digest = client.push(reference, &image, &progress)?;
-        self.store.tag(&record.id, &Tag::new(reference, Some(digest)))?;
+        let text = reference.to_string();
+        let index = if platform.is_none() { self.store.find_index(&text)? } else { None };
+        let pushed = if let Some(index) = &index {
+            let mut images = Vec::new();
+            for (platform, id) in platforms(index) {
+                let record = lease.resolve_image(&id.to_string())?;
+                images.push((platform, self.push_image(&lease, &record, events)?));
+            }
+            Pushed::Index(push_index(images))
+        } else {
+            let record = self.image_for_platform(&lease, &text, platform)?;
+            Pushed::Image(self.push_image(&lease, &record, events)?)
+        };
+        send(self, &lease, reference, &pushed, events)?;
+        let descriptor = pushed.descriptor();
+        if platform.is_none() {
+            self.store.set_repo_digest(&Tag::new(reference, Some(descriptor.digest)))?;
+        }
         self.store.settle()?;
-        let size = u64::try_from(image.manifest_bytes.len()).expect("a length is a u64");
-        Ok(Descriptor::new(&image.media_type, digest, size))
+        Ok(descriptor)
     }
 
     /// Returns an image with the manifest that it was pulled with, or a new one.

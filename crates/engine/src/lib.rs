@@ -9,7 +9,7 @@
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `joined`, `run`, `steps`, `finish`,
-//! `forms`, `export/`, `check`, then `base`, `images`, `save` and `container` in this order.
+//! `forms`, `export/`, `check`, then `base`, `images`, `platforms`, `save` and `container` in this order.
 
 mod ahead;
 mod archive;
@@ -39,6 +39,7 @@ mod measure;
 mod net;
 mod outcome;
 mod outside;
+mod platforms;
 mod push;
 mod registries;
 mod remote;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stave_dockerfile::{Diagnostic, Span};
-use stave_oci::{BlobDigest, Descriptor, ImageId, Platform};
+use stave_oci::{Descriptor, ImageId, Platform};
 
 use crate::error::EngineError;
 
@@ -15,9 +15,9 @@ pub struct BuildOutcome {
     pub image: ImageId,
     /// The image for each platform, in the order in which they were asked for.
     pub images: Vec<(Platform, ImageId)>,
-    /// The index of the images, if they are several.
-    pub index: Option<BlobDigest>,
-    /// The manifest, where an output has one.
+    /// The index by which the store knows the images, if they are several.
+    pub index: Option<Descriptor>,
+    /// The manifest or the index, where an output has one.
     pub manifest: Option<Descriptor>,
     /// Uncompressed bytes of all layers of all images.
     pub size: u64,
@@ -27,6 +27,21 @@ pub struct BuildOutcome {
     pub steps_run: u32,
     /// Steps whose results were known.
     pub steps_cached: u32,
+}
+
+impl BuildOutcome {
+    /// Returns what names the result: the image's id, or of several images the digest of their index where an output has
+    /// one, or the store.
+    ///
+    /// Reference: K019 of the feature list: what buildx writes into `--iidfile`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match (&self.index, &self.manifest) {
+            (None, _) => self.image.to_string(),
+            (Some(_), Some(pushed)) => pushed.digest.to_string(),
+            (Some(index), None) => index.digest.to_string(),
+        }
+    }
 }
 
 /// A build that did not succeed.

@@ -50,16 +50,18 @@ pub(crate) struct Found {
 }
 
 impl Engine {
-    /// Writes images, each given by name or id, as one archive.
+    /// Writes images, each given by name or id, as one archive: of several platforms the one asked for, or this
+    /// machine's.
     pub fn save(
         &self,
-        names: &[String],
+        (names, platform): (&[String], Option<&Platform>),
         out: &mut dyn Write,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<(), EngineError> {
         let lease = self.lease()?;
         // Everything that can be refused is refused before the first byte.
-        let records = names.iter().map(|name| lease.resolve_image(name)).collect::<Result<Vec<_>, _>>()?;
+        let records =
+            names.iter().map(|name| self.image_for_platform(&lease, name, platform)).collect::<Result<Vec<_>, _>>()?;
         let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
         let mut archived: Vec<ArchivedImage> = Vec::new();
         for (name, record) in names.iter().zip(records) {
@@ -256,10 +258,12 @@ fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32
             Err(EngineError::request("the indexes of the archive are nested too deep", None))
         }
         Document::Index(index) => {
-            let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|offered| offered.runs_on(platform));
-            let entry = index.manifests.iter().find(fits).ok_or_else(|| {
-                EngineError::request(format!("an index of the archive has no image for {platform}"), None)
-            })?;
+            // One that says nothing of a platform is for all.
+            let offered = |entry: &Descriptor| entry.platform.clone().unwrap_or_else(|| platform.clone());
+            let entry =
+                platform.best_of(index.manifests.iter().map(|entry| (offered(entry), entry))).ok_or_else(|| {
+                    EngineError::request(format!("an index of the archive has no image for {platform}"), None)
+                })?;
             manifest(root, entry, platform, depth + 1)
         }
     }

@@ -53,11 +53,61 @@ impl Platform {
         Self { architecture: architecture.to_owned(), os, os_version: None, variant: variant.map(str::to_owned) }
     }
 
-    /// Whether an image made for `self` runs on `host` as it is.
+    /// Returns the platform as its parts are written in one way only: `linux/arm64` for `linux/arm64/v8`.
+    #[must_use]
+    pub fn normal(&self) -> Self {
+        let normal = Self::normalised(&self.os, &self.architecture, self.variant.as_deref());
+        Self { os_version: self.os_version.clone(), ..normal }
+    }
+
+    /// Whether an image made for `self` runs on `host` as it is: a processor runs what was made for those before it.
     #[must_use]
     pub fn runs_on(&self, host: &Self) -> bool {
-        let normal = Self::normalised(&self.os, &self.architecture, self.variant.as_deref());
-        normal.os == host.os && normal.architecture == host.architecture && normal.variant == host.variant
+        self.fitness(host).is_some()
+    }
+
+    /// Returns the best of `offered` for `self`: what was made for it, or for the latest of those before it.
+    ///
+    /// Reference: containerd's `platforms.OnlyStrict`.
+    pub fn best_of<T>(&self, offered: impl IntoIterator<Item = (Self, T)>) -> Option<T> {
+        let mut best: Option<(u8, T)> = None;
+        for (platform, value) in offered {
+            let Some(fitness) = platform.fitness(self) else { continue };
+            // Of equal ones the first.
+            if best.as_ref().is_none_or(|(known, _)| *known < fitness) {
+                best = Some((fitness, value));
+            }
+        }
+        best.map(|(_, value)| value)
+    }
+
+    /// Returns how well what was made for `self` uses `host`, if it runs there.
+    fn fitness(&self, host: &Self) -> Option<u8> {
+        let (normal, host) = (self.normal(), host.normal());
+        let same_os = normal.os == host.os
+            && (self.os_version.is_none() || host.os_version.is_none() || self.os_version == host.os_version);
+        if !same_os || normal.architecture != host.architecture {
+            return None;
+        }
+        if normal.variant == host.variant {
+            return Some(u8::MAX);
+        }
+        let level = |platform: &Self| match (platform.architecture.as_str(), platform.variant.as_deref()) {
+            ("amd64", None) => Some(1),
+            ("arm64", None) => Some(8),
+            ("amd64" | "arm" | "arm64", Some(variant)) => variant.strip_prefix('v')?.parse::<u8>().ok(),
+            _ => None,
+        };
+        let (own, most) = (level(&normal)?, level(&host)?);
+        (own < most).then_some(own)
+    }
+
+    /// Takes the version of an operating system out of `windows(10.0.17763)`.
+    fn os_and_version(os: &str) -> (&str, Option<&str>) {
+        match os.strip_suffix(')').and_then(|os| os.split_once('(')) {
+            Some((os, version)) => (os, Some(version).filter(|version| !version.is_empty())),
+            None => (os, None),
+        }
     }
 }
 
@@ -73,23 +123,32 @@ impl FromStr for Platform {
         if text == "local" {
             return Ok(Self::host());
         }
-        let parts: Vec<&str> = text.split('/').collect();
+        let (first, rest) = text.split_once('/').map_or((text, None), |(first, rest)| (first, Some(rest)));
+        let (first, os_version) = if rest.is_some() { Self::os_and_version(first) } else { (first, None) };
+        if os_version.is_some_and(|version| !allowed(&version)) {
+            return Err(PlatformError(text.to_owned()));
+        }
+        let parts: Vec<&str> =
+            std::iter::once(first).chain(rest.into_iter().flat_map(|rest| rest.split('/'))).collect();
         if !parts.iter().all(allowed) {
             return Err(PlatformError(text.to_owned()));
         }
-        match parts.as_slice() {
+        let platform = match parts.as_slice() {
             ["linux"] => Ok(Self { os: "linux".to_owned(), ..Self::host() }),
             [architecture] => Ok(Self::normalised("linux", architecture, None)),
             [os, architecture] => Ok(Self::normalised(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::normalised(os, architecture, Some(variant))),
             _ => Err(PlatformError(text.to_owned())),
-        }
+        }?;
+        Ok(Self { os_version: os_version.map(str::to_owned), ..platform })
     }
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        write!(formatter, "{}", self.os)?;
+        self.os_version.as_ref().map_or(Ok(()), |version| write!(formatter, "({version})"))?;
+        write!(formatter, "/{}", self.architecture)?;
         self.variant.as_ref().map_or(Ok(()), |variant| write!(formatter, "/{variant}"))
     }
 }
@@ -97,6 +156,56 @@ impl fmt::Display for Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect(text)
+    }
+
+    /// H002
+    #[test]
+    fn platforms_are_normalised_and_keep_what_tells_them_apart() {
+        let parsed = |text: &str| platform(text).to_string();
+        for (text, expected) in [
+            ("linux/amd64/v2", "linux/amd64/v2"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("x86_64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("arm64", "linux/arm64"),
+            ("armhf", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("i386", "linux/386"),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
+            ("windows(10.0.17763)/x86_64/v1", "windows(10.0.17763)/amd64"),
+        ] {
+            assert_eq!(parsed(text), expected, "{text}");
+        }
+        assert_eq!(platform("windows(10.0.17763)/amd64").os_version.as_deref(), Some("10.0.17763"));
+        for text in ["windows(10.0/amd64", "windows()/amd64/", "windows(a b)/amd64", "(1)/amd64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_processor_runs_what_was_made_for_those_before_it_and_the_latest_is_chosen() {
+        for (made_for, host, runs) in [
+            ("linux/amd64", "linux/amd64/v3", true),
+            ("linux/amd64/v3", "linux/amd64/v2", false),
+            ("linux/arm/v6", "linux/arm/v7", true),
+            ("linux/arm/v7", "linux/arm/v6", false),
+            ("linux/arm/v7", "linux/arm64", false),
+            ("linux/amd64", "linux/arm64", false),
+            ("windows(1)/amd64", "windows(2)/amd64", false),
+            ("windows/amd64", "windows(2)/amd64", true),
+        ] {
+            assert_eq!(platform(made_for).runs_on(&platform(host)), runs, "{made_for} on {host}");
+        }
+        let offered = ["linux/arm64", "linux/amd64", "linux/amd64/v2", "linux/amd64/v4"];
+        let best = |wanted: &str| platform(wanted).best_of(offered.map(|text| (platform(text), text)));
+        assert_eq!(best("linux/amd64/v3"), Some("linux/amd64/v2"));
+        assert_eq!(best("linux/amd64"), Some("linux/amd64"));
+        assert_eq!(best("linux/arm64/v9"), Some("linux/arm64"));
+        assert_eq!(best("linux/s390x"), None);
+    }
 
     #[test]
     fn names_of_one_platform_are_one_value() {

@@ -238,10 +238,10 @@ fn check_descriptor(
     Ok(())
 }
 
-/// Returns the manifest of an index that is for `wanted`; where several are, the first.
+/// Returns the manifest of an index that is best for `wanted`; of equal ones the first.
 fn choose<'i>(index: &'i Index, wanted: &Platform, name: &str) -> Result<&'i Descriptor, RegistryError> {
-    let of = |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.runs_on(wanted));
-    if let Some(found) = index.manifests.iter().find(of) {
+    let offered = index.manifests.iter().filter_map(|entry| Some((entry.platform.clone()?, entry)));
+    if let Some(found) = wanted.best_of(offered) {
         return Ok(found);
     }
     // An index of one manifest that says nothing of platforms leaves no choice.

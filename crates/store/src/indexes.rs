@@ -3,7 +3,9 @@
 //! Such a name is a row of `tags`, whose image is the one for this machine, and rows of `indexes`, one for each platform.
 //! Whoever asks for no platform needs to know nothing of it.
 
-use rusqlite::params;
+use std::collections::BTreeMap;
+
+use rusqlite::{Row, params};
 use stave_oci::{BlobDigest, ImageId};
 
 use crate::database::{Durability, Rows};
@@ -51,10 +53,16 @@ impl Store {
         })
     }
 
-    /// Returns all images that are only parts of others' names: those for other platforms.
-    pub fn parts(&self) -> Result<Vec<ImageId>, StoreError> {
-        let query = "SELECT DISTINCT image FROM indexes WHERE image NOT IN (SELECT image FROM tags)";
-        self.database().read(|rows| rows.all(query, [], |row| row.get::<_, [u8; 32]>(0).map(ImageId::from)))
+    /// Returns all images that share each of their names with the one for this machine, with these names.
+    pub fn parts(&self) -> Result<BTreeMap<ImageId, Vec<String>>, StoreError> {
+        let query = "SELECT DISTINCT image, reference FROM indexes WHERE image NOT IN (SELECT image FROM tags) \
+                     AND reference IN (SELECT reference FROM tags) ORDER BY reference";
+        let read = |row: &Row<'_>| Ok((ImageId::from(row.get::<_, [u8; 32]>(0)?), row.get::<_, String>(1)?));
+        let mut parts: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
+        for (id, reference) in self.database().read(|rows| rows.all(query, [], read))? {
+            parts.entry(id).or_default().push(reference);
+        }
+        Ok(parts)
     }
 }
 

@@ -34,7 +34,7 @@ fn a_name_may_stand_for_an_image_of_several_platforms() {
         assert_eq!((index.digest, index.default, index.images.len()), (digest, ids[0], 2), "{text}");
         assert_eq!(store.find_image(text).expect("there").id, ids[0], "{text}");
     }
-    assert_eq!(store.parts().expect("it answers"), [ids[1]]);
+    assert_eq!(store.parts().expect("it answers"), [(ids[1], vec!["docker.io/library/a:latest".to_owned()])].into());
 
     store.tag_as("a", &tag("b")).expect("it is named");
     assert_eq!(store.remove_image("a", false).expect("removed").deleted, None, "`b` still stands for both");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use stave_oci::Reference;
+use stave_oci::{Platform, Reference};
 
 /// List images
 #[derive(Debug, Args)]
@@ -19,9 +19,9 @@ Examples:
 Filters: reference (a pattern like `me/*:1.*`), dangling (true, false).
 Fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Containers .SharedSize .UniqueSize")]
 pub(crate) struct ImagesArgs {
-    /// Show all images; stave stores no intermediate ones, so none is hidden
-    #[arg(short = 'a', long = "all")]
-    pub(crate) _all: bool,
+    /// Show all images, also those for other platforms that share their names with this machine's
+    #[arg(short, long)]
+    pub(crate) all: bool,
     /// Print only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -92,6 +92,9 @@ pub(crate) struct InspectArgs {
     /// Print by a template, or `json` for one line of JSON
     #[arg(short, long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+    /// Of an image for several platforms, show the one for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
     /// Look only for this kind of thing
     #[arg(long = "type", value_name = "KIND")]
     pub(crate) kind: Option<ObjectType>,
@@ -126,6 +129,9 @@ pub(crate) struct HistoryArgs {
     /// Print only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Of an image for several platforms, show the one for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
     /// The image, by name or id
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
@@ -140,9 +146,9 @@ pub(crate) struct PullArgs {
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// The platform; this machine's is the only one yet
+    /// For which platform; this machine's without
     #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<stave_oci::Platform>,
+    pub(crate) platform: Option<Platform>,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     pub(crate) image: Reference,
@@ -157,6 +163,9 @@ pub(crate) struct PushArgs {
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Of an image for several platforms, send only the one for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
     /// Name of the image, which also says where it goes
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) image: Reference,
@@ -172,6 +181,9 @@ pub(crate) struct SaveArgs {
     /// The archive [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Of images for several platforms, write the ones for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
     /// Images, by name or id
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,

@@ -94,9 +94,8 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("ps", &["--last", "--latest", "--size", "-l", "-n", "-s"]),
     ("images", &["--tree"]),
     ("inspect", &["--size", "-s"]),
-    ("rmi save load history", &["--platform"]),
-    ("pull", &["--disable-content-trust"]),
-    ("push", &["--disable-content-trust", "--platform"]),
+    ("rmi load", &["--platform"]),
+    ("pull push", &["--disable-content-trust"]),
 ];
 
 /// Commands of Docker's that stave does not have yet. Table.

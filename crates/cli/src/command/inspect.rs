@@ -21,7 +21,7 @@ pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<u8, F
     let host = context.host(Processes::None)?;
     let (mut found, mut code) = (Vec::new(), 0);
     for name in &args.names {
-        if let Some(value) = find(&host.engine, name, args.kind)? {
+        if let Some(value) = find(&host.engine, name, args)? {
             found.push(value);
             continue;
         }
@@ -45,7 +45,8 @@ pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<u8, F
 }
 
 /// Looks for a container, then for an image.
-fn find(engine: &Engine, name: &str, kind: Option<ObjectType>) -> Result<Option<Value>, Failure> {
+fn find(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Option<Value>, Failure> {
+    let kind = args.kind;
     if kind != Some(ObjectType::Image) {
         match engine.inspect_container(name) {
             Err(EngineError::Container(ContainerError::NotFound(_))) => {}
@@ -53,7 +54,7 @@ fn find(engine: &Engine, name: &str, kind: Option<ObjectType>) -> Result<Option<
         }
     }
     if kind != Some(ObjectType::Container) {
-        match engine.inspect_image(name) {
+        match engine.inspect_image(name, args.platform.as_ref()) {
             Err(EngineError::Image(ImageError::NotFound(_))) => {}
             found => return Ok(found.map(Some)?),
         }

@@ -87,7 +87,7 @@ pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> Result<u8, Fai
         }
     }
     wanted.repository.clone_from(&args.repository);
-    let images = context.host(Processes::None)?.engine.images()?;
+    let images = context.host(Processes::None)?.engine.images(args.all)?;
     let now = host::now();
     let rows: Vec<Value> = images.iter().flat_map(|image| image_rows(image, args, &wanted, now)).collect();
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, IMAGE_COLUMNS)? })?;
@@ -243,7 +243,7 @@ fn container_row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Valu
 pub(super) fn history(args: &HistoryArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
     let format = Format::parse(args.format.as_deref(), &only(HISTORY_COLUMNS, &fields))?;
-    let lines = context.host(Processes::None)?.engine.history(&args.image)?;
+    let lines = context.host(Processes::None)?.engine.history(&args.image, args.platform.as_ref())?;
     let now = host::now();
     let rows: Vec<Value> = lines.iter().map(|line| history_row(line, args, now)).collect();
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, HISTORY_COLUMNS)? })?;

@@ -165,7 +165,7 @@ fn usage(args: &UsageArgs, context: &Context<'_>) -> Result<u8, Failure> {
                 output::text(&records_text(args, &records)?)?;
                 return Ok(0);
             }
-            let images = host.engine.images()?;
+            let images = host.engine.images(true)?;
             let active = images.iter().filter(|image| image.containers > 0).count();
             let rows = records::uses(&records, (images.len(), active));
             Format::parse(args.format.as_deref(), USES)?.render(&rows, USES)?

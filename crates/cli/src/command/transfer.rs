@@ -67,7 +67,7 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure
     let names = if args.all_tags { host.engine.tags_here(&args.image)? } else { vec![args.image.clone()] };
     for name in &names {
         let display = context.display(args.quiet);
-        let pushed = host.engine.push(name, &|event| display.report(event));
+        let pushed = host.engine.push(name, args.platform.as_ref(), &|event| display.report(event));
         display.finish();
         let digest = settled(&host, pushed.map_err(Failure::from))?.digest;
         if args.quiet {
@@ -89,11 +89,12 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure
     }
     let host = context.host(Processes::Some)?;
     let display = context.display(false);
+    let images = (args.images.as_slice(), args.platform.as_ref());
     let report = |event| display.report(event);
     let result = match &args.output {
-        None => host.engine.save(&args.images, &mut std::io::stdout().lock(), &report).map_err(Failure::from),
+        None => host.engine.save(images, &mut std::io::stdout().lock(), &report).map_err(Failure::from),
         Some(path) => NewFile::create(path).and_then(|mut file| {
-            host.engine.save(&args.images, &mut file.file, &report)?;
+            host.engine.save(images, &mut file.file, &report)?;
             file.keep()
         }),
     };

@@ -24,6 +24,7 @@ mod lock;
 mod mounts;
 mod options;
 mod pattern;
+mod platforms;
 mod policy;
 mod reference;
 mod registries;

@@ -172,11 +172,6 @@ const MISTAKES: &[(&[&str], &str)] = &[
              hint: Name it with `-t REGISTRY/NAME:TAG`.\n",
     ),
     (
-        &["--platform", "linux/amd64,linux/arm64"],
-        "error: `linux/amd64` and `linux/arm64` are several platforms, which is not supported by stave yet\n\
-             hint: Build for one platform at a time.\n",
-    ),
-    (
         &["--secret", "id=a,src=nowhere"],
         "error: cannot read the secret `a` from `nowhere`: No such file or directory (os error 2)\n\
              hint: Say where it is: `--secret id=ID,src=FILE` or `--secret id=ID,env=VARIABLE`.\n",

@@ -9,7 +9,7 @@ use crate::finish::{BuiltImage, ReadyImage};
 /// Returns the index of the manifests of several platforms, in the order given.
 ///
 /// Reference: OCI image-spec 1.1, `image-index.md`.
-pub(super) fn index(manifests: &[(&Platform, Descriptor)]) -> Vec<u8> {
+pub(crate) fn index_bytes(manifests: &[(&Platform, Descriptor)]) -> Vec<u8> {
     let one = |(platform, descriptor): &(&Platform, Descriptor)| Descriptor {
         platform: Some((*platform).clone()),
         ..descriptor.clone()
@@ -23,6 +23,11 @@ pub(super) fn index(manifests: &[(&Platform, Descriptor)]) -> Vec<u8> {
     serde_json::to_vec(&index).expect("an index has only text keys")
 }
 
+/// Returns what names an index.
+pub(crate) fn index_descriptor(bytes: &[u8]) -> Descriptor {
+    Descriptor::new(media_type::OCI_INDEX, BlobDigest::of(bytes), bytes.len() as u64)
+}
+
 /// Returns the index by which the store knows several images, which names layers that are not compressed: it can be made
 /// without reading any of them, and is the same whatever the images are written out as.
 pub(crate) fn unpacked_index(images: &[BuiltImage]) -> Vec<u8> {
@@ -33,7 +38,7 @@ pub(crate) fn unpacked_index(images: &[BuiltImage]) -> Vec<u8> {
             (platform, Descriptor::new(media_type::OCI_MANIFEST, BlobDigest::of(&bytes), bytes.len() as u64))
         })
         .collect();
-    index(&manifests)
+    index_bytes(&manifests)
 }
 
 fn unpacked_manifest(image: &ReadyImage) -> Vec<u8> {

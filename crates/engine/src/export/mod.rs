@@ -8,8 +8,9 @@ mod prepared;
 mod registry;
 mod sink;
 
-pub(crate) use index::unpacked_index;
+pub(crate) use index::{index_bytes, index_descriptor, unpacked_index};
 pub(crate) use prepared::{Prepared, unwritable};
+pub(crate) use registry::{Pushed, send};
 
 use stave_oci::Descriptor;
 use stave_store::Lease;
@@ -50,11 +51,7 @@ pub(crate) fn write(
         Output::Archive { kind, form, dest } => {
             into(dest, events, |sink| archive(engine, lease, built, (kind, form), sink, events).map(Some))
         }
-        Output::Registry { names, form } => {
-            let image = &only(built)?.image;
-            let prepared = Prepared::new(engine, lease, image, form, events)?;
-            registry::push(engine, lease, (&image.composed.id, &prepared), &names, events).map(Some)
-        }
+        Output::Registry { names, form } => registry::push(engine, lease, built, (&names, form), events).map(Some),
     }
 }
 

@@ -1,42 +1,101 @@
-//! A prepared image goes to registries.
+//! What was built goes to registries: one image as it is, several with an index of them.
 
-use stave_oci::{BlobDigest, Descriptor, ImageId, Reference};
+use stave_oci::{BlobDigest, Descriptor, Reference};
+use stave_registry::{PushImage, PushIndex};
 use stave_store::{Lease, Tag};
 
 use super::Prepared;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::finish::Built;
+use crate::platforms::{descriptor, push_index};
 use crate::push::Sent;
+use crate::request::ImageForm;
 use crate::task::Task;
 
-/// Sends the image to each of the registries that `names` say. Returns its manifest.
+/// What is pushed.
+pub(crate) enum Pushed {
+    /// An image for one platform.
+    Image(PushImage),
+    /// Images for several platforms.
+    Index(PushIndex),
+}
+
+/// Sends the images to each of the registries that `names` say. Returns what they are named by there: a manifest or an
+/// index.
 ///
 /// Errors: no names; a registry does not take it.
 pub(super) fn push(
     engine: &Engine,
     lease: &Lease,
-    (id, prepared): (&ImageId, &Prepared),
-    names: &[Reference],
+    built: &Built,
+    (names, form): (&[Reference], ImageForm),
     events: Report<'_>,
 ) -> Result<Descriptor, EngineError> {
-    let image = prepared.push_image(engine, lease)?;
-    let client = engine.pusher(lease, names)?;
-    for name in names {
-        let task = Task::start(events, format!("push {name}"));
-        let sent = Sent::default();
-        let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
-        let digest = client.push(name, &image, &progress)?;
-        note_digest(engine, id, name, digest)?;
+    let mut images = Vec::new();
+    for one in &built.images {
+        let prepared = Prepared::new(engine, lease, &one.image, form, events)?;
+        images.push((one.platform.clone(), prepared.push_image(engine, lease)?));
     }
-    Ok(prepared.descriptor())
+    let pushed = match <[_; 1]>::try_from(images) {
+        Ok([(_, image)]) => Pushed::Image(image),
+        Err(images) => Pushed::Index(push_index(images)),
+    };
+    for name in names {
+        send(engine, lease, name, &pushed, events)?;
+        note_digest(engine, built, name, pushed.descriptor().digest)?;
+    }
+    Ok(pushed.descriptor())
 }
 
-/// Notes under which digest the registry has the image, if the store has it under that name.
-fn note_digest(engine: &Engine, id: &ImageId, name: &Reference, digest: BlobDigest) -> Result<(), EngineError> {
+impl Pushed {
+    /// Returns what names it in a registry.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Image(image) => {
+                let bytes = &image.manifest_bytes;
+                Descriptor::new(&image.media_type, BlobDigest::of(bytes), bytes.len() as u64)
+            }
+            Self::Index(index) => descriptor(index),
+        }
+    }
+}
+
+/// Sends what is pushed under one name.
+///
+/// Errors: the registry does not take it.
+pub(crate) fn send(
+    engine: &Engine,
+    lease: &Lease,
+    name: &Reference,
+    pushed: &Pushed,
+    events: Report<'_>,
+) -> Result<(), EngineError> {
+    let client = engine.pusher(lease, std::slice::from_ref(name))?;
+    let task = Task::start(events, format!("push {name}"));
+    let sent = Sent::default();
+    let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
+    match pushed {
+        Pushed::Image(image) => client.push(name, image, &progress)?,
+        Pushed::Index(index) => client.push_index(name, index, &progress)?,
+    };
+    Ok(())
+}
+
+/// Notes under which digest the registry has what was built, if the store has it under that name.
+fn note_digest(engine: &Engine, built: &Built, name: &Reference, digest: BlobDigest) -> Result<(), EngineError> {
+    let Some(first) = built.images.first() else { return Ok(()) };
     let text = name.to_string();
-    if engine.store.image(id)?.is_some_and(|record| record.tags.iter().any(|tag| tag.reference == text)) {
-        engine.store.tag(id, &Tag::new(name, Some(digest)))?;
+    let is_named = match built.index() {
+        Some(bytes) => engine.store.find_index(&text)?.is_some_and(|known| known.digest == BlobDigest::of(&bytes)),
+        None => engine
+            .store
+            .image(&first.image.composed.id)?
+            .is_some_and(|record| record.tags.iter().any(|tag| tag.reference == text)),
+    };
+    if is_named {
+        engine.store.set_repo_digest(&Tag::new(name, Some(digest)))?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use stave_engine::{BuildOutcome, Event};
+use stave_oci::{ImageId, Platform};
 
 use super::{Context, check, settled};
 use crate::args::{Answer, BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
@@ -162,24 +163,28 @@ impl Report {
 
     fn write(&self, outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> Result<(), Failure> {
         if let Some(path) = &self.iidfile {
-            write_in_place(path, outcome.image.to_string().as_bytes())?;
+            write_in_place(path, outcome.id().as_bytes())?;
         }
         if let Some(path) = &self.iidfile_raw {
-            let id = outcome.image.to_string();
+            let id = outcome.id();
             write_in_place(path, id.strip_prefix("sha256:").unwrap_or(&id).as_bytes())?;
         }
         if let Some(path) = &self.metadata_file {
             write_in_place(path, metadata(outcome, warnings).as_bytes())?;
         }
         if self.quiet {
-            return output::text(&format!("{}\n", outcome.image));
+            return output::text(&format!("{}\n", outcome.id()));
         }
         if self.mode == ProgressMode::Rawjson {
             crate::print_error(&format!("{}\n", done_event(outcome)));
             return Ok(());
         }
         if self.mode != ProgressMode::Quiet {
-            let mut lines = vec![format!("image {}", outcome.image)];
+            let mut lines = match &outcome.index {
+                None => vec![format!("image {}", outcome.image)],
+                Some(_) => outcome.images.iter().map(|(platform, id)| format!("image {id} for {platform}")).collect(),
+            };
+            lines.extend(outcome.index.as_ref().map(|_| format!("index {}", outcome.id())));
             lines.extend(outcome.names.iter().map(|name| format!("named {name}")));
             lines.extend(self.written.iter().map(|path| format!("wrote {}", path.display())));
             crate::print_error(&(render::printable(&lines.join("\n")) + "\n"));
@@ -189,16 +194,25 @@ impl Report {
 }
 
 fn done_event(outcome: &BuildOutcome) -> serde_json::Value {
-    json!({
+    let mut object = json!({
         "event": "built", "image": outcome.image.to_string(), "names": outcome.names, "size": outcome.size,
         "ran": outcome.steps_run, "cached": outcome.steps_cached,
-    })
+    });
+    if outcome.index.is_some() {
+        let image = |(platform, id): &(Platform, ImageId)| json!({ "platform": platform.to_string(), "image": id });
+        object["images"] = outcome.images.iter().map(image).collect();
+        object["index"] = json!(outcome.id());
+    }
+    object
 }
 
 /// Returns the content of `--metadata-file`, with buildx's names.
 fn metadata(outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> String {
-    let mut object = json!({ "containerimage.config.digest": outcome.image.to_string() });
-    if let Some(manifest) = &outcome.manifest {
+    let mut object = json!({});
+    if outcome.index.is_none() {
+        object["containerimage.config.digest"] = json!(outcome.image.to_string());
+    }
+    if let Some(manifest) = outcome.manifest.as_ref().or(outcome.index.as_ref()) {
         object["containerimage.descriptor"] = json!(manifest);
         object["containerimage.digest"] = json!(manifest.digest.to_string());
     }

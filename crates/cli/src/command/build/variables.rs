@@ -67,11 +67,6 @@ impl<'a> Surroundings<'a> {
                 platforms.push(platform);
             }
         }
-        if platforms.len() > 1 {
-            let names: Vec<String> = platforms.iter().map(|platform| format!("`{platform}`")).collect();
-            let message = format!("{} are several platforms, which is not supported by stave yet", names.join(" and "));
-            return Err(Failure::usage(message).with_hint("Build for one platform at a time."));
-        }
         Ok(platforms)
     }
 
