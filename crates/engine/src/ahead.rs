@@ -3,10 +3,12 @@
 //! Turns layers into the digests of their tars, which the end of the build then finds in the store. Nothing depends on it:
 //! what it has not done, or could not do, is done and reported there.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
 use stave_store::LayerId;
+use stave_tree::Times;
 
 use crate::engine::Engine;
 
@@ -33,12 +35,14 @@ impl Progress {
 }
 
 /// Digests `layers` as they come, until the build has ended.
-pub(crate) fn digest(engine: &Engine, layers: &Receiver<LayerId>, epoch: Option<i64>, progress: &Progress) {
+pub(crate) fn digest(engine: &Engine, layers: &Receiver<LayerId>, times: &BTreeSet<Times>, progress: &Progress) {
     for layer in layers {
         if !progress.is(RUNNING) {
             break;
         }
-        // What fails is tried again at the end, and its error told there.
-        drop(engine.packed_layer_while(layer, epoch, &|| !progress.is(ABANDONED) && engine.go_on().is_ok()));
+        for times in times {
+            // What fails is tried again at the end, and its error told there.
+            drop(engine.packed_layer_while(layer, *times, &|| !progress.is(ABANDONED) && engine.go_on().is_ok()));
+        }
     }
 }

@@ -103,6 +103,11 @@ impl Bases {
         self.get(request)?.config.created.as_deref().and_then(seconds)
     }
 
+    /// Returns when the base with this id says that it was made, in seconds since 1970.
+    pub(crate) fn created_by_id(&self, id: ImageId) -> Option<i64> {
+        self.by_id(id)?.config.created.as_deref().and_then(seconds)
+    }
+
     fn by_id(&self, id: ImageId) -> Option<&KnownBase> {
         self.0.values().find(|base| base.id == id)
     }

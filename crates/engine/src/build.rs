@@ -17,11 +17,13 @@ use crate::ahead::{self, Progress};
 use crate::base::{Bases, KnownBase};
 use crate::caches::{self, Imports, Solved};
 use crate::engine::Engine;
+use crate::epoch::Epoch;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
 use crate::joined::Joined;
+use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::request::{BuildRequest, Grants, PullPolicy};
 use crate::rules::SourceRules;
@@ -62,8 +64,7 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
-        let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, source_date_epoch, .. } =
-            request;
+        let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, mut epoch, .. } = request;
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
@@ -71,6 +72,8 @@ impl Engine {
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);
         }
+        let asking = Asking { engine: self, lease, source: &source, grants: &request.grants, events };
+        asking.resolve(&mut epoch, &mut options)?;
         let mut planning = Planning::new((self, lease), &source, &request.rules, events);
         let plans = planning.plans(&options, request.pull)?;
         let bases = planning.bases;
@@ -82,6 +85,8 @@ impl Engine {
         }
         let rerun = rerun(&joined, &request.rerun_stages, events);
         let entry = lease.begin_build(&source.name).map_err(EngineError::from)?;
+        let epochs: Vec<Epoch> =
+            joined.parts.iter().map(|part| Epoch::of(&epoch, source.commit, &part.plan, &bases)).collect();
         let target = BuildTarget {
             joined: &joined,
             bases: &bases,
@@ -89,7 +94,7 @@ impl Engine {
             rerun: &rerun,
             build: &entry,
             grants: &request.grants,
-            source_date_epoch,
+            epochs: &epochs,
             imports: &imports,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
@@ -99,12 +104,12 @@ impl Engine {
                 targets: &joined.targets(),
                 selections: &finished.selections,
                 title: &|node| joined.title(node),
-                epoch: source_date_epoch,
+                times: epochs[0].files,
                 imports: &imports,
             };
             let mut images = Vec::new();
-            for (part, finished) in joined.parts.iter().zip(&finished.parts) {
-                let mut image = finish::compose_image(self, &part.plan, &bases, finished, source_date_epoch, events)?;
+            for ((part, finished), epoch) in joined.parts.iter().zip(&finished.parts).zip(&epochs) {
+                let mut image = finish::compose_image(self, &part.plan, &bases, finished, *epoch, events)?;
                 caches::carry(self, lease, &solved, &caches.to, &mut image, events)?;
                 images.push(BuiltImage { platform: part.platform.clone(), image });
             }
@@ -160,7 +165,9 @@ impl Engine {
             let (made, layers) = channel();
             // With one processor it would only be in the way of the steps.
             if self.settings.cpus > 1 {
-                scope.spawn(|| ahead::digest(self, &{ layers }, target.source_date_epoch, &progress));
+                let times = target.epochs.iter().map(|epoch| epoch.files).collect();
+                let progress = &progress;
+                scope.spawn(move || ahead::digest(self, &layers, &times, progress));
             }
             let run = Run::new(self, lease, source, *target, events, made);
             let outcome = match run.forbidden() {
@@ -211,8 +218,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) build: &'a BuildId,
     /// What of the caller's the steps may use.
     pub(crate) grants: &'a Grants,
-    /// The latest time that a file in a layer may have.
-    pub(crate) source_date_epoch: Option<i64>,
+    /// The times that the images get, in the order of the plans.
+    pub(crate) epochs: &'a [Epoch],
     /// What other machines have made.
     pub(crate) imports: &'a Imports,
 }

@@ -8,6 +8,7 @@
 use std::io::{self, Read, Write};
 use std::thread;
 
+use stave_tree::Times;
 use stave_tree::pack::{PackError, Packed, pack_live_tree, pack_tree};
 use stave_tree::{Dir, Follow, Kind, Limits, PathError, extract_archive};
 
@@ -146,8 +147,8 @@ fn find_source<'a>(from: &CopyFrom<'a>, follow: bool) -> Result<Source<'a>, Engi
 }
 
 /// Copies all that is in `from` into `into`; everything belongs to whoever runs this.
-pub(crate) fn copy_contents(engine: &Engine, from: &Dir, into: &Dir) -> Result<(), EngineError> {
-    transfer(engine, |out| pack_tree(from, b"", b"", None, out), into, false)
+pub(crate) fn copy_contents(engine: &Engine, from: &Dir, times: Times, into: &Dir) -> Result<(), EngineError> {
+    transfer(engine, |out| pack_tree(from, b"", b"", times, out), into, false)
 }
 
 fn transfer(

@@ -7,11 +7,13 @@ use stave_dockerfile::plan::BuildPlan;
 use stave_graph::{NodeId, TreeDigest};
 use stave_oci::{BlobDigest, Descriptor, ImageConfig, Platform, Reference};
 use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
+use stave_tree::Times;
 
 use crate::base::Bases;
 use crate::build::Report;
 use crate::compose::{Composed, LayerFacts, compose};
 use crate::engine::Engine;
+use crate::epoch::Epoch;
 use crate::error::EngineError;
 use crate::export;
 use crate::forms::PackedLayer;
@@ -41,7 +43,8 @@ pub(crate) struct FinishedPart {
 pub(crate) struct ReadyImage {
     pub(crate) composed: Composed,
     pub(crate) layers: Vec<PackedLayer>,
-    pub(crate) epoch: Option<i64>,
+    /// What becomes of the times of its files where they are written without layers.
+    pub(crate) files: Times,
 }
 
 impl ReadyImage {
@@ -85,13 +88,14 @@ pub(crate) fn compose_image(
     plan: &BuildPlan,
     bases: &Bases,
     finished: &FinishedPart,
-    epoch: Option<i64>,
+    epoch: Epoch,
     events: Report<'_>,
 ) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
         let _task = Task::start(events, "digest layers".to_owned());
-        engine.packed(&finished.snapshot.layers, epoch)?
+        let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
+        engine.packed(below, &finished.snapshot.layers, epoch.files)?
     };
     ready(plan, base, layers, &finished.times, epoch)
 }
@@ -123,16 +127,16 @@ fn ready(
     base: Option<&ImageConfig>,
     layers: Vec<PackedLayer>,
     times: &[i64],
-    epoch: Option<i64>,
+    epoch: Epoch,
 ) -> Result<ReadyImage, EngineError> {
     let timestamp = |seconds: &i64| {
-        let seconds = epoch.map_or(*seconds, |epoch| epoch.min(*seconds));
+        let seconds = epoch.created.unwrap_or(*seconds);
         Timestamp::from_second(seconds)
             .map_err(|source| EngineError::tree(format!("{seconds} seconds since 1970 is no time"), source))
     };
     let times = times.iter().map(timestamp).collect::<Result<Vec<_>, _>>()?;
     let facts: Vec<LayerFacts> = layers.iter().map(|layer| LayerFacts { diff_id: layer.diff_id }).collect();
-    Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, epoch })
+    Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, files: epoch.files })
 }
 
 /// Stores what was built under its names.

@@ -8,6 +8,7 @@ use std::thread;
 
 use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, media_type};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
+use stave_tree::Times;
 use stave_tree::pack::{GzipWriter, Mark, Resumable, pack_layer, pack_layer_resumed};
 
 use crate::build::Report;
@@ -26,6 +27,8 @@ pub(crate) struct PackedLayer {
     pub(crate) diff_id: DiffId,
     /// Bytes of the tar.
     pub(crate) bytes: u64,
+    /// What the times in it are.
+    pub(crate) times: Times,
 }
 
 /// A writer that fails as soon as `go_on` says no.
@@ -65,23 +68,36 @@ enum From {
     /// It is in the store.
     Store,
     /// It is the tar itself, packed anew.
-    Pack(LayerId),
+    Pack(PackedLayer),
 }
 
 impl Engine {
-    /// Returns what the tars of `layers` are, packing those that never were, on all processors.
-    pub(crate) fn packed(&self, layers: &[LayerId], epoch: Option<i64>) -> Result<Vec<PackedLayer>, EngineError> {
+    /// Returns what the tars of `layers` are, packing those that never were, on all processors. The lowest are those of a
+    /// base, whose tars are `base` and stay what they are.
+    pub(crate) fn packed(
+        &self,
+        base: &[DiffId],
+        layers: &[LayerId],
+        times: Times,
+    ) -> Result<Vec<PackedLayer>, EngineError> {
         let next = Mutex::new(0..layers.len());
         let done = Mutex::new(vec![None; layers.len()]);
         let work = || -> Result<(), EngineError> {
             loop {
                 let Some(index) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { return Ok(()) };
                 self.go_on()?;
-                let packed = self.packed_layer(layers[index], epoch)?;
+                let own = match base.get(index) {
+                    Some(diff_id) => self.tar_of(layers[index], diff_id)?,
+                    None => None,
+                };
+                let packed = match own {
+                    Some(packed) => packed,
+                    None => self.packed_layer_while(layers[index], times, &|| true)?,
+                };
                 done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(packed);
             }
         };
-        let unknown = layers.iter().filter(|layer| matches!(self.known_tar(**layer, epoch), Ok(None))).count();
+        let unknown = layers.iter().filter(|layer| matches!(self.known_tar(**layer, times), Ok(None))).count();
         if unknown < 2 {
             work()?;
         } else {
@@ -95,43 +111,52 @@ impl Engine {
         Ok(done.into_iter().flatten().collect())
     }
 
-    fn known_tar(&self, layer: LayerId, epoch: Option<i64>) -> Result<Option<PackedLayer>, EngineError> {
+    /// Returns how a layer gives the tar `diff_id`, if that is known.
+    pub(crate) fn tar_of(&self, layer: LayerId, diff_id: &DiffId) -> Result<Option<PackedLayer>, EngineError> {
+        if self.store.layer_source(layer)?.as_ref() == Some(diff_id) {
+            return self.known_tar(layer, Times::Real);
+        }
+        let mut packed = self.store.layers_that_pack_to(diff_id)?.into_iter().filter(|(id, _)| *id == layer);
+        match packed.find_map(|(_, text)| Times::from_text(&text)) {
+            Some(times) => self.known_tar(layer, times),
+            None => Ok(None),
+        }
+    }
+
+    fn known_tar(&self, layer: LayerId, times: Times) -> Result<Option<PackedLayer>, EngineError> {
         if let Some(diff_id) = self.store.layer_source(layer)? {
             let bytes = self.store.layer_source_bytes(layer)?.unwrap_or_default();
-            return Ok(Some(PackedLayer { layer, diff_id, bytes }));
+            // What was unpacked from it gives it again only as it is.
+            return Ok(Some(PackedLayer { layer, diff_id, bytes, times: Times::Real }));
         }
-        let tar = self.store.layer_tar(layer, epoch)?;
-        Ok(tar.map(|(diff_id, bytes)| PackedLayer { layer, diff_id, bytes }))
+        let tar = self.store.layer_tar(layer, &times.text())?;
+        Ok(tar.map(|(diff_id, bytes)| PackedLayer { layer, diff_id, bytes, times }))
     }
 
-    fn packed_layer(&self, layer: LayerId, epoch: Option<i64>) -> Result<PackedLayer, EngineError> {
-        self.packed_layer_while(layer, epoch, &|| true)
-    }
-
-    /// As [`Self::packed_layer`], but fails as soon as `go_on` says no.
+    /// Returns what the tar of `layer` is, packing it if it never was. Fails as soon as `go_on` says no.
     pub(crate) fn packed_layer_while(
         &self,
         layer: LayerId,
-        epoch: Option<i64>,
+        times: Times,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PackedLayer, EngineError> {
-        if let Some(known) = self.known_tar(layer, epoch)? {
+        if let Some(known) = self.known_tar(layer, times)? {
             return Ok(known);
         }
         // What cannot be looked up is hashed.
         let known = |prefix: &[u8; 32]| self.store.tar_mark(prefix).ok().flatten();
         let mut out = While { out: MarkedMeasure::new(&known), go_on };
         let directory = self.store_dir(&self.store.layer_rel_path(layer))?;
-        pack_layer_resumed(&directory, self.format(), epoch, &mut out)
+        pack_layer_resumed(&directory, self.format(), times, &mut out)
             .map_err(|source| EngineError::tree(format!("cannot pack layer {layer}"), source))?;
         let (diff_id, bytes, marks) = out.out.finish();
-        self.store.set_layer_tar(layer, epoch, &diff_id, bytes, &marks)?;
-        Ok(PackedLayer { layer, diff_id, bytes })
+        self.store.set_layer_tar(layer, &times.text(), &diff_id, bytes, &marks)?;
+        Ok(PackedLayer { layer, diff_id, bytes, times })
     }
 
-    pub(crate) fn pack(&self, layer: LayerId, epoch: Option<i64>, out: &mut dyn Write) -> Result<(), EngineError> {
+    pub(crate) fn pack(&self, layer: LayerId, times: Times, out: &mut dyn Write) -> Result<(), EngineError> {
         let directory = self.store_dir(&self.store.layer_rel_path(layer))?;
-        pack_layer(&directory, self.format(), epoch, out)
+        pack_layer(&directory, self.format(), times, out)
             .map_err(|source| EngineError::tree(format!("cannot pack layer {layer}"), source))?;
         Ok(())
     }
@@ -141,7 +166,6 @@ impl Engine {
         &self,
         lease: &Lease,
         packed: PackedLayer,
-        epoch: Option<i64>,
         wanted: Compression,
         events: Report<'_>,
     ) -> Result<LayerBlob, EngineError> {
@@ -156,25 +180,19 @@ impl Engine {
             // A tar's own digest is the layer's, by definition.
             let digest = BlobDigest::from(*packed.diff_id.as_bytes());
             let descriptor = Descriptor::new(media_type::OCI_LAYER, digest, packed.bytes);
-            return Ok(LayerBlob { descriptor, from: From::Pack(packed.layer) });
+            return Ok(LayerBlob { descriptor, from: From::Pack(packed) });
         }
-        let form = self.compress(lease, packed, epoch, events)?;
+        let form = self.compress(lease, packed, events)?;
         Ok(LayerBlob { descriptor: Descriptor::new(&form.media_type, form.digest, form.size), from: From::Store })
     }
 
-    fn compress(
-        &self,
-        lease: &Lease,
-        packed: PackedLayer,
-        epoch: Option<i64>,
-        events: Report<'_>,
-    ) -> Result<LayerForm, EngineError> {
+    fn compress(&self, lease: &Lease, packed: PackedLayer, events: Report<'_>) -> Result<LayerForm, EngineError> {
         let _task = Task::start(events, format!("compress {}", crate::base::short(&packed.diff_id)));
         let failed = |source| EngineError::io("compress", packed.diff_id.to_string(), source);
         let mut writer = lease.blob_writer(BlobExpectation::none())?;
         let mut gzip = GzipWriter::new(&mut writer, GZIP_LEVEL, self.settings.cpus);
         let mut measured = Tee { measure: Measure::default(), out: &mut gzip };
-        self.pack(packed.layer, epoch, &mut measured)?;
+        self.pack(packed.layer, packed.times, &mut measured)?;
         let (diff_id, _) = measured.measure.finish();
         gzip.finish().map_err(failed)?;
         if diff_id != packed.diff_id {
@@ -199,18 +217,17 @@ impl Engine {
     pub(crate) fn with_blob(
         &self,
         blob: &LayerBlob,
-        epoch: Option<i64>,
         read: impl FnOnce(&mut dyn Read) -> io::Result<()>,
     ) -> Result<(), EngineError> {
         let name = blob.descriptor.digest.to_string();
         let failed = |source| EngineError::io("write out blob", &name, source);
         match blob.from {
             From::Store => read(&mut self.store.open_blob(&blob.descriptor.digest)?).map_err(failed),
-            From::Pack(layer) => {
+            From::Pack(PackedLayer { layer, times, .. }) => {
                 let (mut reader, mut writer) = io::pipe().map_err(failed)?;
                 thread::scope(|scope| {
                     let sender = scope.spawn(move || {
-                        let packed = self.pack(layer, epoch, &mut writer);
+                        let packed = self.pack(layer, times, &mut writer);
                         drop(writer);
                         packed
                     });

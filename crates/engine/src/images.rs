@@ -4,6 +4,7 @@ use serde_json::Value;
 use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference};
 use stave_registry::{OpenBlob, PushImage};
 use stave_store::{ImageRecord, Lease, Tag};
+use stave_tree::Times;
 
 use crate::base::seconds;
 use crate::build::Report;
@@ -150,8 +151,8 @@ impl Engine {
             return Ok(bytes);
         }
         let packed = self.store.layers_that_pack_to(&layer.diff_id)?;
-        for (id, epoch) in packed {
-            if let Some((_, bytes)) = self.store.layer_tar(id, epoch)? {
+        for (id, times) in packed {
+            if let Some((_, bytes)) = self.store.layer_tar(id, &times)? {
                 return Ok(bytes);
             }
         }
@@ -267,21 +268,24 @@ impl Engine {
         let bytes = self.store.image_config(&record.id)?;
         let config: ImageConfig = self.image_config(&record.id)?;
         let (mut layers, mut below) = (Vec::new(), Vec::new());
-        let mut epoch = None;
         for layer in &record.layers {
             let id = match layer.layer {
                 Some(id) => id,
                 None => self.unpack_known(lease, layer.diff_id, &below, events)?,
             };
             below.push(id);
-            let of_this = |(packed, _): &&(stave_store::LayerId, Option<i64>)| *packed == id;
-            let packed = self.store.layers_that_pack_to(&layer.diff_id)?;
-            if let Some((_, used)) = packed.iter().find(of_this) {
-                epoch = epoch.or(*used);
-            }
-            layers.push(PackedLayer { layer: id, diff_id: layer.diff_id, bytes: self.layer_bytes(layer)? });
+            let packed = match self.tar_of(id, &layer.diff_id)? {
+                Some(packed) => packed,
+                None => PackedLayer {
+                    layer: id,
+                    diff_id: layer.diff_id,
+                    bytes: self.layer_bytes(layer)?,
+                    times: Times::Real,
+                },
+            };
+            layers.push(packed);
         }
-        Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, epoch })
+        Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, files: Times::Real })
     }
 }
 

@@ -23,6 +23,7 @@ mod confined;
 mod container;
 mod copy_files;
 mod engine;
+mod epoch;
 mod error;
 mod event;
 mod export;
@@ -36,6 +37,7 @@ mod layout;
 mod lock;
 mod log;
 mod measure;
+mod named_epoch;
 mod net;
 mod outcome;
 mod outside;
@@ -67,8 +69,9 @@ pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manife
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use registries::Registries;
 pub use request::{
-    ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement, FilesKind,
-    Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy, SecretSource,
+    ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
+    EpochRequest, EpochSource, FilesKind, Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy,
+    SecretSource,
 };
 pub use rules::SourceRules;
 pub use save::Loaded;

@@ -188,7 +188,7 @@ impl Engine {
         Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
     }
 
-    /// Makes the files of a commit in the directory of `into`.
+    /// Makes the files of a commit in the directory of `into`, and returns when it was made, in seconds since 1970.
     pub(crate) fn check_out(
         &self,
         lease: &Lease,
@@ -196,13 +196,14 @@ impl Engine {
         resolved: &Resolved,
         into: &WorkDir,
         events: Report<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<i64, EngineError> {
         self.go_on()?;
         let title = format!("fetch {} of {}", &resolved.commit[..12], shown(&wanted.source.url));
         let _task = Task::start(events, title);
         let scratch = lease.work_dir()?;
-        self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
-        self.go_on()
+        let made = self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
+        self.go_on()?;
+        Ok(made)
     }
 
     fn git(&self, wanted: Wanted<'_>, scratch: &WorkDir) -> Result<Git, EngineError> {

@@ -307,8 +307,38 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// The caches of other machines.
     pub caches: Caches,
-    /// Seconds since 1970 to which the times of new files, the configuration and the history are clamped.
-    pub source_date_epoch: Option<i64>,
+    /// The times of what the build makes.
+    pub epoch: EpochRequest,
+}
+
+/// The times of what a build makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochRequest {
+    /// Where they come from.
+    pub source: EpochSource,
+    /// Whether files have them as well, or only the configuration and its history.
+    pub rewrite_files: bool,
+}
+
+impl Default for EpochRequest {
+    fn default() -> Self {
+        Self { source: EpochSource::Inputs, rewrite_files: true }
+    }
+}
+
+/// Where the times of what a build makes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EpochSource {
+    /// From what is built: the time of the context's commit, else that of the youngest base.
+    Inputs,
+    /// From the clock: they are what they really are.
+    Clock,
+    /// These seconds since 1970. What a context has that is older stays older.
+    Seconds(i64),
+    /// These seconds since 1970, which all that is new has, however old it is.
+    Exactly(i64),
+    /// From what this names: `context`, a named context, or a stage that fetches something.
+    Named(String),
 }
 
 /// When an image is looked up in its registry.

@@ -36,7 +36,7 @@ impl Engine {
         Ok(Layers::new(self.open_layers(layers)?, self.format()))
     }
 
-    fn open_layers(&self, layers: &[LayerId]) -> Result<Vec<Dir>, EngineError> {
+    pub(crate) fn open_layers(&self, layers: &[LayerId]) -> Result<Vec<Dir>, EngineError> {
         layers.iter().map(|layer| self.store_dir(&self.store.layer_rel_path(*layer))).collect()
     }
 

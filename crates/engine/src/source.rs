@@ -7,6 +7,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
+use stave_fetch::git::head_time;
 use stave_graph::{ContextId, GitSource};
 use stave_oci::BlobDigest;
 use stave_oci::digest::hex;
@@ -20,6 +21,7 @@ use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
+use crate::named_epoch::youngest_file;
 use crate::remote::{Wanted, shown};
 use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
 use crate::rules::Meant;
@@ -34,8 +36,22 @@ pub(crate) struct Source {
     pub(crate) ignored: Option<Ignored>,
     /// What names stand for.
     pub(crate) named: Named,
+    /// When the commit was made that the build context is, in seconds since 1970.
+    pub(crate) commit: Option<i64>,
+    /// What `SOURCE_DATE_EPOCH=context` means.
+    context_time: ContextTime,
     /// The build context, and after it the named directories.
     files: Vec<Files>,
+}
+
+/// Where the time of a context is, in seconds since 1970.
+enum ContextTime {
+    /// Nowhere.
+    None,
+    /// Here.
+    At(i64),
+    /// In the youngest of the files that came out of an archive, which are here.
+    InFiles(Dir),
 }
 
 /// What the names stand for that the caller gives.
@@ -101,6 +117,10 @@ struct Opened {
     /// The directory as the user gave it; none for what was unpacked.
     path: Option<PathBuf>,
     unpacked: Option<WorkDir>,
+    /// When the commit was made that it is a checkout of, if that is where it comes from.
+    commit: Option<i64>,
+    /// When it was changed last, if it is a file on the network and its server says so.
+    modified: Option<i64>,
     /// Whether it was an archive, whose owners count.
     is_archive: bool,
     /// The text and its name, where what should be the context was a Dockerfile.
@@ -155,15 +175,26 @@ impl Source {
                 root: open_context_dir(&path)?,
                 path: Some(path),
                 unpacked: None,
+                commit: None,
+                modified: None,
                 is_archive: false,
                 text: None,
             },
             ContextSource::Stream(stream) => open_stream(engine, lease, stream, "-")?,
             ContextSource::Git(source) => fetching.repository(&source)?,
             ContextSource::Url(url) => {
-                let content = fetching.file(&url)?;
-                open_stream(engine, lease, content, &shown(&url))?
+                let (content, modified) = fetching.file(&url)?;
+                Opened { modified, ..open_stream(engine, lease, content, &shown(&url))? }
             }
+        };
+        let context_time = match (opened.commit, opened.modified) {
+            (Some(time), _) | (None, Some(time)) => ContextTime::At(time),
+            (None, None) if opened.is_archive => ContextTime::InFiles(copy_of(&opened.root)?),
+            (None, None) => ContextTime::None,
+        };
+        let commit = match (&opened.path, opened.commit) {
+            (Some(path), _) => head_time(engine.settings.registries.path.as_deref(), path),
+            (None, commit) => commit,
         };
         let (name, bytes, beside) = read_dockerfile(&mut opened, given.dockerfile, fetching)?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -174,7 +205,16 @@ impl Source {
         let ignored = read_ignore(&opened, beside)?;
         let mut files = vec![Files::open(engine, opened, ignored.as_ref())?];
         let named = open_named(engine, given.contexts, &mut files)?;
-        Ok(Self { name, text, ignored, named, files })
+        Ok(Self { name, text, ignored, named, commit, context_time, files })
+    }
+
+    /// Returns when the build context was made, as far as it says so: a commit, a file on the network or an archive does.
+    pub(crate) fn context_time(&self) -> Result<Option<i64>, EngineError> {
+        match &self.context_time {
+            ContextTime::None => Ok(None),
+            ContextTime::At(seconds) => Ok(Some(*seconds)),
+            ContextTime::InFiles(root) => youngest_file(root),
+        }
     }
 
     /// Returns the files of a context that the plan knows.
@@ -216,7 +256,15 @@ fn open_named(
         let known = match source {
             NamedContextSource::Directory(path) => {
                 let root = open_named_dir(&name, &path)?;
-                let opened = Opened { root, path: Some(path), unpacked: None, is_archive: false, text: None };
+                let opened = Opened {
+                    root,
+                    path: Some(path),
+                    unpacked: None,
+                    commit: None,
+                    modified: None,
+                    is_archive: false,
+                    text: None,
+                };
                 let ignored = read_ignore(&opened, None)?;
                 files.push(Files::open(engine, opened, ignored.as_ref())?);
                 let number = u32::try_from(files.len() - 1).unwrap_or(u32::MAX);
@@ -237,6 +285,10 @@ fn open_named(
     Ok(named)
 }
 
+fn copy_of(root: &Dir) -> Result<Dir, EngineError> {
+    root.try_clone().map_err(|source| EngineError::tree("cannot open the context", source))
+}
+
 fn open_named_dir(name: &str, path: &Path) -> Result<Dir, EngineError> {
     let metadata = std::fs::metadata(path).map_err(|source| EngineError::io("open the named context", path, source))?;
     if !metadata.is_dir() {
@@ -252,18 +304,19 @@ impl Fetching<'_> {
         let wanted = Wanted { source, grants, by_caller: true };
         let resolved = engine.resolve_commit(lease, wanted, events)?;
         let work = lease.work_dir()?;
-        engine.check_out(lease, wanted, &resolved, &work, events)?;
+        let commit = Some(engine.check_out(lease, wanted, &resolved, &work, events)?);
         let root = engine.store_dir(&work.diff_rel_path())?;
-        Ok(Opened { root, path: None, unpacked: Some(work), is_archive: false, text: None })
+        Ok(Opened { root, path: None, unpacked: Some(work), commit, modified: None, is_archive: false, text: None })
     }
 
-    fn file(self, url: &str) -> Result<Box<dyn Read + Send>, EngineError> {
+    /// Returns the content of a file, and when it was changed last.
+    fn file(self, url: &str) -> Result<(Box<dyn Read + Send>, Option<i64>), EngineError> {
         let Self { engine, lease, grants, events } = self;
         let mut file = engine.examine_file(lease, url, grants, events)?;
         if lease.blob(&file.digest)?.is_none() {
             file = engine.fetch_file(lease, url, Some(file.digest), grants, events)?;
         }
-        Ok(Box::new(engine.store.open_blob(&file.digest)?))
+        Ok((Box::new(engine.store.open_blob(&file.digest)?), file.modified))
     }
 }
 
@@ -303,7 +356,15 @@ fn open_stream(
     if is_archive {
         let what = if name == "-" { "the context on standard input".to_owned() } else { format!("the context {name}") };
         confined::extract(engine, &root, &mut whole, &what)?;
-        return Ok(Opened { root, path: None, unpacked: Some(work), is_archive: true, text: None });
+        return Ok(Opened {
+            root,
+            path: None,
+            unpacked: Some(work),
+            commit: None,
+            modified: None,
+            is_archive: true,
+            text: None,
+        });
     }
     let mut text = Vec::new();
     whole
@@ -311,7 +372,15 @@ fn open_stream(
         .read_to_end(&mut text)
         .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
     check_size(name, text.len())?;
-    Ok(Opened { root, path: None, unpacked: Some(work), is_archive: false, text: Some((name.to_owned(), text)) })
+    Ok(Opened {
+        root,
+        path: None,
+        unpacked: Some(work),
+        commit: None,
+        modified: None,
+        is_archive: false,
+        text: Some((name.to_owned(), text)),
+    })
 }
 
 /// Enough to tell an archive from a text.
@@ -347,7 +416,7 @@ fn read_dockerfile(
             if let Some((name, _)) = &opened.text {
                 return Err(two_files(name, &shown));
             }
-            read_stream(fetching.file(&url)?, &shown, &shown)
+            read_stream(fetching.file(&url)?.0, &shown, &shown)
         }
         DockerfileSource::Path(path) if opened.text.is_some() => {
             let name = opened.text.as_ref().map_or("-", |(name, _)| name);

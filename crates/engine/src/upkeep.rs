@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use stave_store::{CheckOptions, CheckReport, ContainerState, ImageRecord, LayerId, Lost, PruneOptions, Pruned};
+use stave_tree::Times;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -12,9 +13,10 @@ impl Engine {
     /// Verifies the store: every blob's digest, every built layer's tar, every reference both ways. With `repair`, what
     /// nothing refers to is deleted and what is damaged is forgotten, so that it is fetched or built again.
     pub fn check(&self, repair: bool) -> Result<CheckReport, EngineError> {
-        let pack = |layer: LayerId, epoch: Option<i64>| {
+        let pack = |layer: LayerId, times: &str| {
             let mut measure = Measure::default();
-            self.pack(layer, epoch, &mut measure)?;
+            let times = Times::from_text(times).ok_or("the store does not know the times of its tar")?;
+            self.pack(layer, times, &mut measure)?;
             Ok(measure.finish().0)
         };
         let report = self.store.check(&CheckOptions { read_blobs: true, pack: Some(&pack), repair })?;

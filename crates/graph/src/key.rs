@@ -13,7 +13,7 @@ use crate::op::{Copy, CopySource, Git, Http, MakeDir, Merge, Op, Unpack};
 use crate::remote::{GitSource, GitTime, without_credentials};
 
 /// Version of the layout. Records of other versions simply miss.
-pub const KEY_SCHEMA: u32 = 2;
+pub const KEY_SCHEMA: u32 = 3;
 
 /// Identity of the result of an operation on given inputs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,8 +21,8 @@ use crate::record::{Eviction, Lost};
 use crate::recover;
 use crate::store::{Store, names};
 
-/// Packs a layer, with times clamped to the epoch, and returns the tar's digest.
-pub type PackedDigest<'a> = dyn Fn(LayerId, Option<i64>) -> Result<DiffId, Box<dyn Error + Send + Sync>> + 'a;
+/// Packs a layer, with the times that the text says, and returns the tar's digest.
+pub type PackedDigest<'a> = dyn Fn(LayerId, &str) -> Result<DiffId, Box<dyn Error + Send + Sync>> + 'a;
 
 /// How thorough a check is, and what it may change.
 #[derive(Clone, Copy, Default)]
@@ -216,17 +216,17 @@ impl Store {
         let query = "SELECT layer, epoch, diff_id FROM layer_tars ORDER BY layer, epoch";
         let tars = self.database().read(|rows| {
             rows.all(query, [], |row| {
-                let epoch: Option<i64> = row.get::<_, String>(1)?.parse().ok();
-                Ok((LayerId::from_row(row.get(0)?), epoch, DiffId::from(row.get::<_, [u8; 32]>(2)?)))
+                let times: String = row.get(1)?;
+                Ok((LayerId::from_row(row.get(0)?), times, DiffId::from(row.get::<_, [u8; 32]>(2)?)))
             })
         })?;
-        for (layer, epoch, expected) in tars {
+        for (layer, times, expected) in tars {
             match lease.pin_layers(&[layer]) {
                 Ok(()) => {}
                 Err(StoreError::NoLayer(_)) => continue,
                 Err(error) => return Err(error),
             }
-            let problem = match pack(layer, epoch) {
+            let problem = match pack(layer, &times) {
                 Ok(actual) if actual == expected => continue,
                 Ok(actual) => Problem::LayerDigest { layer, expected, actual },
                 Err(error) => Problem::Unreadable { what: format!("layer {layer}"), detail: chain(&*error) },

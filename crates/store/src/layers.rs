@@ -119,12 +119,12 @@ impl Store {
         layout::layer_diff(layer)
     }
 
-    /// Returns the digest and the length of a layer's tar, packed with times clamped to `epoch`, if it is known. A
+    /// Returns the digest and the length of a layer's tar, packed with these times, if it is known. A
     /// layer that was unpacked from a tar has that tar's digest only through [`Lease::layer_forms`].
-    pub fn layer_tar(&self, layer: LayerId, epoch: Option<i64>) -> Result<Option<(DiffId, u64)>, StoreError> {
+    pub fn layer_tar(&self, layer: LayerId, times: &str) -> Result<Option<(DiffId, u64)>, StoreError> {
         self.database().read(|rows| {
             let query = "SELECT diff_id, bytes FROM layer_tars WHERE layer = ?1 AND epoch = ?2";
-            rows.one(query, params![layer.to_row(), epoch_text(epoch)], |row| {
+            rows.one(query, params![layer.to_row(), times], |row| {
                 Ok((DiffId::from(row.get::<_, [u8; 32]>(0)?), row.get(1)?))
             })
         })
@@ -142,14 +142,14 @@ impl Store {
     pub fn set_layer_tar(
         &self,
         layer: LayerId,
-        epoch: Option<i64>,
+        times: &str,
         diff_id: &DiffId,
         bytes: u64,
         marks: &[TarMark],
     ) -> Result<(), StoreError> {
         self.of_layer(layer, |rows| {
             let insert = "INSERT OR REPLACE INTO layer_tars (layer, epoch, diff_id, bytes) VALUES (?1, ?2, ?3, ?4)";
-            let changed = rows.run(insert, params![layer.to_row(), epoch_text(epoch), diff_id.as_bytes(), bytes])?;
+            let changed = rows.run(insert, params![layer.to_row(), times, diff_id.as_bytes(), bytes])?;
             let insert = "INSERT OR REPLACE INTO tar_marks (prefix, layer, bytes, state) VALUES (?1, ?2, ?3, ?4)";
             for mark in marks {
                 rows.run(insert, params![mark.prefix, layer.to_row(), mark.bytes, mark.state])?;
@@ -158,11 +158,11 @@ impl Store {
         })
     }
 
-    /// Returns the layers, with their epochs, that give a tar of this digest when they are packed.
-    pub fn layers_that_pack_to(&self, diff_id: &DiffId) -> Result<Vec<(LayerId, Option<i64>)>, StoreError> {
+    /// Returns the layers, with the times that they have then, that give a tar of this digest when they are packed.
+    pub fn layers_that_pack_to(&self, diff_id: &DiffId) -> Result<Vec<(LayerId, String)>, StoreError> {
         self.database().read(|rows| {
             rows.all("SELECT layer, epoch FROM layer_tars WHERE diff_id = ?1", [diff_id.as_bytes()], |row| {
-                Ok((LayerId::from_row(row.get(0)?), row.get::<_, String>(1)?.parse().ok()))
+                Ok((LayerId::from_row(row.get(0)?), row.get(1)?))
             })
         })
     }
@@ -266,9 +266,4 @@ fn compression(name: &str) -> Result<Compression, StoreError> {
         .into_iter()
         .find(|&compression| compression_name(compression) == name)
         .ok_or_else(|| StoreError::Row { table: "layer_forms", detail: format!("compression `{name}`") })
-}
-
-/// NULL cannot be part of a key.
-fn epoch_text(epoch: Option<i64>) -> String {
-    epoch.map_or(String::new(), |epoch| epoch.to_string())
 }

@@ -95,17 +95,17 @@ fn what_is_known_about_a_layers_tar_is_kept_for_each_epoch() {
     let lease = store.lease().expect("a lease is given");
     let id = layer(&lease, "x");
     let (plain, clamped, tree) = (DiffId::of(b"plain"), DiffId::of(b"clamped"), TreeDigest::of(b"tree"));
-    store.set_layer_tar(id, None, &plain, 10, &[]).expect("it is recorded");
-    store.set_layer_tar(id, Some(0), &clamped, 20, &[]).expect("it is recorded");
+    store.set_layer_tar(id, "", &plain, 10, &[]).expect("it is recorded");
+    store.set_layer_tar(id, "0", &clamped, 20, &[]).expect("it is recorded");
     store.set_layer_tree_digest(id, &tree).expect("it is recorded");
-    assert_eq!(store.layer_tar(id, None).expect("the store answers"), Some((plain, 10)));
-    assert_eq!(store.layer_tar(id, Some(0)).expect("the store answers"), Some((clamped, 20)));
-    assert_eq!(store.layer_tar(id, Some(1)).expect("the store answers"), None);
+    assert_eq!(store.layer_tar(id, "").expect("the store answers"), Some((plain, 10)));
+    assert_eq!(store.layer_tar(id, "0").expect("the store answers"), Some((clamped, 20)));
+    assert_eq!(store.layer_tar(id, "1").expect("the store answers"), None);
     let mark = stave_store::TarMark { prefix: [7; 32], bytes: 5, state: vec![1, 2] };
-    store.set_layer_tar(id, Some(0), &clamped, 20, std::slice::from_ref(&mark)).expect("it is recorded");
+    store.set_layer_tar(id, "0", &clamped, 20, std::slice::from_ref(&mark)).expect("it is recorded");
     assert_eq!(store.tar_mark(&[7; 32]).expect("the store answers"), Some(mark));
     assert_eq!(store.tar_mark(&[8; 32]).expect("the store answers"), None);
-    assert_eq!(store.layers_that_pack_to(&clamped).expect("the store answers"), [(id, Some(0))]);
+    assert_eq!(store.layers_that_pack_to(&clamped).expect("the store answers"), [(id, "0".to_owned())]);
     assert_eq!(store.layer_tree_digest(id).expect("the layer is there"), Some(tree));
 }
 
@@ -117,7 +117,7 @@ fn a_mark_goes_with_its_layer() {
     let lease = store.lease().expect("a lease is given");
     let mark = stave_store::TarMark { prefix: [7; 32], bytes: 5, state: vec![1, 2] };
     let id = layer(&lease, "x");
-    store.set_layer_tar(id, None, &DiffId::of(b"tar"), 20, std::slice::from_ref(&mark)).expect("it is recorded");
+    store.set_layer_tar(id, "", &DiffId::of(b"tar"), 20, std::slice::from_ref(&mark)).expect("it is recorded");
     assert_eq!(store.tar_mark(&mark.prefix).expect("the store answers"), Some(mark.clone()));
     drop(lease);
     store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).expect("it is pruned");
@@ -556,11 +556,11 @@ fn a_deep_check_compares_what_layers_pack_to() {
     let lease = store.lease().expect("a lease is given");
     let (good, bad) = (layer(&lease, "good"), layer(&lease, "bad"));
     for id in [good, bad] {
-        store.set_layer_tar(id, Some(5), &DiffId::of(b"good"), 1, &[]).expect("it is recorded");
+        store.set_layer_tar(id, "5", &DiffId::of(b"good"), 1, &[]).expect("it is recorded");
         lease.record(&record(u8::from(id == good), &[id])).expect("it is recorded");
     }
-    let pack = |id, epoch| {
-        assert_eq!(epoch, Some(5));
+    let pack = |id: stave_store::LayerId, epoch: &str| {
+        assert_eq!(epoch, "5");
         Ok(DiffId::of(&std::fs::read(store.path_of(&store.layer_rel_path(id)).join("file"))?))
     };
     let options = CheckOptions { pack: Some(&pack), repair: true, ..CheckOptions::default() };

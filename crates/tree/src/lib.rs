@@ -20,10 +20,13 @@ mod layers;
 pub mod limits;
 pub mod memory;
 pub mod merged;
+pub mod normalise;
 pub mod pack;
 mod pool;
 pub mod scan;
 pub mod select;
+
+pub mod times;
 pub mod unpack;
 
 pub use copy::{CopyError, CopyManifest, CopyReport, CopyRequest, Previous, copy_into, make_dir};
@@ -32,7 +35,9 @@ pub use layers::Layers;
 pub use limits::Limits;
 pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
+pub use normalise::{Normalised, normalise_bytecode, normalise_layer};
 pub use pack::{GzipWriter, PackError, Packed, ZstdWriter, layer_digest, pack_layer, pack_live_tree, pack_tree};
 pub use scan::ScanError;
 pub use select::{Context, Keep, SelectError, Selection, Size, select, select_with};
+pub use times::{Origin, Times};
 pub use unpack::{Applied, UnpackError, adopt_directories, apply_layer, decompress, extract_archive, is_archive};

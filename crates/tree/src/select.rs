@@ -10,11 +10,12 @@ use stave_oci::TreeDigest;
 use stave_pattern::{Component, IgnoreFile, Malformed, Wildcard};
 
 use crate::digest::{Owners, tree_digest};
-use crate::dir::{Dir, Follow, Kind, Metadata, PathError, clean, join};
+use crate::dir::{Dir, Follow, Kind, Metadata, PathError, Time, clean, join};
 use crate::layers::{Layers, Located};
 use crate::memory::HashMemory;
 use crate::merged::OverlayError;
 use crate::scan::{Content, Everything, Filter, Node, ScanError, Scanner};
+use crate::times::Origin;
 
 /// A selection that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +116,8 @@ impl<F: Filter> Filter for Chosen<'_, F> {
 pub struct Selection {
     pub(crate) root: Dir,
     pub(crate) owners: Owners,
+    /// The files are a context's, and what times they have means nothing.
+    pub(crate) given: bool,
     /// Archives named as sources are unpacked.
     pub(crate) unpack: bool,
     pub(crate) sources: Vec<Source>,
@@ -124,7 +127,7 @@ pub struct Selection {
 
 impl Selection {
     fn new(root: Dir, owners: Owners) -> Self {
-        Self { root, owners, unpack: false, sources: Vec::new(), shared: BTreeSet::new() }
+        Self { root, owners, given: false, unpack: false, sources: Vec::new(), shared: BTreeSet::new() }
     }
 
     /// Returns the same, with archives that were named to be unpacked instead of copied.
@@ -132,6 +135,18 @@ impl Selection {
     pub fn unpacking(mut self, unpack: bool) -> Self {
         self.unpack = unpack;
         self
+    }
+
+    /// Returns the same, as files of which the times mean nothing.
+    #[must_use]
+    pub fn given(mut self) -> Self {
+        self.given = true;
+        self
+    }
+
+    /// Returns the time that the copy of a selected file has.
+    pub(crate) fn time(&self, metadata: &Metadata) -> Time {
+        if self.given { metadata.modified.marked(Origin::Given) } else { metadata.modified }
     }
 
     /// Tells whether nothing was selected: no file matched any of the wildcards.
@@ -293,7 +308,7 @@ impl Context {
             opaque_xattr: None,
             hides_whiteouts: false,
         };
-        let mut selection = crate::pool::run(|| select_by(&scanner, patterns, keep, self.owners))?;
+        let mut selection = crate::pool::run(|| select_by(&scanner, patterns, keep, self.owners))?.given();
         for source in &mut selection.sources {
             if source.path.is_empty() {
                 source.node.metadata.mode = 0o755;

@@ -97,7 +97,8 @@ impl Yard {
     pub fn stave(&self, case: &Case) -> Outcome {
         let tag = tag(case);
         let mut command = self.bench.other(&self.stave);
-        command.args(["build", "--progress=plain", "-t", &tag]);
+        // Times are compared too, and the others give those that files really have.
+        command.args(["build", "--progress=plain", "--timestamp=now", "-t", &tag]);
         let built = self.finish(command, case, &case.about.stave_args);
         self.outcome(case, &built, "ours", |archive| {
             let mut command = self.bench.other(&self.stave);

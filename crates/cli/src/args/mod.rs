@@ -23,7 +23,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind,
-    ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, VariableArg, truth,
+    ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, Timestamp, VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{

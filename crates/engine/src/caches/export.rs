@@ -11,6 +11,7 @@ use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest}
 use stave_oci::{BlobDigest, Compression, DiffId, Platform, media_type};
 use stave_registry::OpenBlob;
 use stave_store::{BlobExpectation, CacheLookup, CacheRecord, LayerId, Lease};
+use stave_tree::Times;
 
 use super::{Content, Imports, content_digest, key_digest, open};
 use crate::base::Sink;
@@ -31,7 +32,8 @@ pub(crate) struct Solved<'a> {
     pub(crate) selections: &'a BTreeMap<NodeId, TreeDigest>,
     /// What a node is called, for people.
     pub(crate) title: &'a dyn Fn(NodeId) -> String,
-    pub(crate) epoch: Option<i64>,
+    /// What becomes of the times of files.
+    pub(crate) times: Times,
     pub(crate) imports: &'a Imports,
 }
 
@@ -102,7 +104,7 @@ fn write(
                 for packed in layers {
                     let (layer, _) = match blobs.entry(packed.diff_id) {
                         Entry::Occupied(made) => made.into_mut(),
-                        Entry::Vacant(none) => none.insert(blob(engine, lease, packed, (solved.epoch, spec), events)?),
+                        Entry::Vacant(none) => none.insert(blob(engine, lease, packed, spec, events)?),
                     };
                     described.push(layer.clone());
                 }
@@ -125,13 +127,13 @@ fn blob(
     engine: &Engine,
     lease: &Lease,
     packed: PackedLayer,
-    (epoch, spec): (Option<i64>, &ExportSpec),
+    spec: &ExportSpec,
     events: Report<'_>,
 ) -> Result<(Layer, OpenBlob), EngineError> {
-    let made = engine.layer_blob(lease, packed, epoch, compression(spec)?, events)?;
+    let made = engine.layer_blob(lease, packed, compression(spec)?, events)?;
     if lease.blob(&made.descriptor.digest)?.is_none() {
         let mut writer = lease.blob_writer(BlobExpectation::exactly(made.descriptor.digest, made.descriptor.size))?;
-        engine.with_blob(&made, epoch, |bytes| io::copy(bytes, &mut writer).map(drop))?;
+        engine.with_blob(&made, |bytes| io::copy(bytes, &mut writer).map(drop))?;
         writer.commit()?;
     }
     let (descriptor, open) = engine.stored(made.descriptor);
@@ -251,7 +253,7 @@ fn known(
         let inputs = inputs.iter().map(key_digest).collect();
         match lease.lookup(key.as_bytes())? {
             CacheLookup::Hit(record) if !record.snapshot.is_empty() => {
-                let layers = engine.packed(&record.snapshot, solved.epoch)?;
+                let layers = engine.packed(&[], &record.snapshot, solved.times)?;
                 let created =
                     record.snapshot.last().map_or(Ok(Vec::new()), |top| engine.store.layers_created(&[*top]))?;
                 let created = created.first().copied();

@@ -37,7 +37,8 @@ pub(crate) fn write(
     match output {
         Output::Files { kind: FilesKind::Local, dest: Destination::Path(path) } => {
             let _task = Task::start(events, format!("write {}", path.display()));
-            files::local(engine, &only(built)?.image.layer_ids(), &path)?;
+            let image = &only(built)?.image;
+            files::local(engine, &image.layer_ids(), image.files, &path)?;
             Ok(None)
         }
         Output::Files { kind: FilesKind::Local, dest: Destination::Stream(_) } => Err(EngineError::request(
@@ -46,7 +47,7 @@ pub(crate) fn write(
         )),
         Output::Files { kind: FilesKind::Tar, dest } => into(dest, events, |sink| {
             let image = &only(built)?.image;
-            files::rootfs(engine, &image.layer_ids(), image.epoch, &mut sink.out).map(|()| None)
+            files::rootfs(engine, &image.layer_ids(), image.files, &mut sink.out).map(|()| None)
         }),
         Output::Archive { kind, form, dest } => {
             into(dest, events, |sink| archive(engine, lease, built, (kind, form), sink, events).map(Some))

@@ -25,7 +25,6 @@ pub(crate) struct Prepared {
     pub(crate) config: Vec<u8>,
     pub(crate) config_descriptor: Descriptor,
     pub(crate) layers: Vec<LayerBlob>,
-    epoch: Option<i64>,
 }
 
 impl Prepared {
@@ -40,7 +39,7 @@ impl Prepared {
         let layers = image
             .layers
             .iter()
-            .map(|layer| engine.layer_blob(lease, *layer, image.epoch, form.compression, events))
+            .map(|layer| engine.layer_blob(lease, *layer, form.compression, events))
             .collect::<Result<Vec<_>, _>>()?;
         let config = image.composed.bytes.clone();
         let config_descriptor = Descriptor::new(media_type::OCI_CONFIG, image.composed.id.into(), config.len() as u64);
@@ -53,7 +52,7 @@ impl Prepared {
         };
         let manifest = serde_json::to_vec(&manifest).expect("a manifest has only text keys");
         let manifest_type = media_type::OCI_MANIFEST.to_owned();
-        Ok(Self { manifest, manifest_type, config, config_descriptor, layers, epoch: image.epoch })
+        Ok(Self { manifest, manifest_type, config, config_descriptor, layers })
     }
 
     /// Returns the manifest's descriptor.
@@ -72,7 +71,7 @@ impl Prepared {
             engine.go_on()?;
             let Descriptor { digest, size, .. } = layer.descriptor;
             if !writer.has(&digest) {
-                engine.with_blob(layer, self.epoch, |bytes| writer.blob(digest, size, bytes))?;
+                engine.with_blob(layer, |bytes| writer.blob(digest, size, bytes))?;
             }
         }
         let manifest = self.descriptor();

@@ -11,6 +11,7 @@ use stave_tree::{
     CopyManifest, CopyReport, CopyRequest, Dir, Keep, Layers, Previous, Selection, copy_into, select, select_with,
 };
 
+use super::normalise::{Fresh, bytecode};
 use super::{Sources, like_parent, owner};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -52,6 +53,7 @@ pub(crate) fn run(
 ) -> Result<LayerId, EngineError> {
     let work = lease.work_dir()?;
     like_parent(engine, parent, &work)?;
+    let fresh = Fresh::open(engine, &work)?;
     let into = engine.store_dir(&work.diff_rel_path())?;
     let below = engine.layers(parent)?;
     let trees = sources.trees.iter().map(|layers| engine.layers(layers)).collect::<Result<Vec<_>, EngineError>>()?;
@@ -75,6 +77,11 @@ pub(crate) fn run(
     let report = copy_into(&request, &into)
         .map_err(|source| EngineError::tree(format!("cannot copy to `{}`", operation.dest), source))?;
     check_owners(&request, &report, note)?;
+    if report.unpacked {
+        fresh.finish(engine, parent)?;
+    } else {
+        bytecode(engine, &into, &report.bytecode, parent)?;
+    }
     engine.go_on()?;
     let manifest = work.path().join(MANIFEST_FILE);
     std::fs::write(&manifest, report.manifest.to_bytes())
@@ -140,7 +147,7 @@ fn selections(
             }
             CopySource::Inline { .. } => {
                 if let (Some(inline), Some(pattern)) = (inline, files.next()) {
-                    selections.push(select(&inline.tree, &[pattern.as_str()]).map_err(unselectable)?);
+                    selections.push(select(&inline.tree, &[pattern.as_str()]).map_err(unselectable)?.given());
                 }
             }
         }

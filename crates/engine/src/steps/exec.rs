@@ -10,6 +10,7 @@ use stave_store::{LayerId, Lease, WorkDir};
 
 use super::group::Group;
 use super::mounts::{self, Waiting};
+use super::normalise::Fresh;
 use super::{Sources, devices, like_parent};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -60,6 +61,7 @@ pub(crate) fn run(
     let group = exec.cgroup_parent.as_deref().map(Group::make).transpose()?;
     let work = lease.overlay_work_dir()?;
     like_parent(engine, parent, &work)?;
+    let fresh = Fresh::open(engine, &work)?;
     let mut spec = spec(engine, exec, parent, &work)?;
     spec.mounts = std::mem::take(&mut mounts.shown);
     spec.mounts.extend(devices.mounts);
@@ -94,7 +96,10 @@ pub(crate) fn run(
     mounts.end();
     engine.go_on()?;
     match exit {
-        Exit::Code(0) => Ok(Ran::Layer(lease.publish_layer(work, None)?)),
+        Exit::Code(0) => {
+            fresh.finish(engine, parent)?;
+            Ok(Ran::Layer(lease.publish_layer(work, None)?))
+        }
         failed @ (Exit::Code(_) | Exit::Signal { .. }) => Ok(Ran::Failed(failed)),
     }
 }

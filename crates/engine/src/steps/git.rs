@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::remote::Wanted;
 use crate::request::Grants;
+use crate::steps::normalise::Fresh;
 
 fn wanted<'a>(operation: &'a Git, grants: &'a Grants) -> Wanted<'a> {
     Wanted { source: &operation.source, grants, by_caller: false }
@@ -39,6 +40,8 @@ pub(crate) fn run(
         None => engine.resolve_commit(lease, wanted(operation, grants), events)?,
     };
     let work = lease.work_dir()?;
+    let fresh = Fresh::open(engine, &work)?;
     engine.check_out(lease, wanted(operation, grants), &resolved, &work, events)?;
+    fresh.finish(engine, &[])?;
     Ok(lease.publish_layer(work, None)?)
 }

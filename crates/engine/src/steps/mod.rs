@@ -11,6 +11,7 @@ mod group;
 pub(crate) mod http;
 pub(crate) mod make_dir;
 mod mounts;
+mod normalise;
 pub(crate) mod secret;
 mod ssh;
 

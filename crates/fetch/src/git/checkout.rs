@@ -11,12 +11,13 @@ use stave_graph::{GitSource, GitTime};
 use super::{Git, GitError, Resolved};
 
 impl Git {
-    /// Makes the files of `resolved` in `into`, an empty directory. They have the modes 644 and 755, the caller as
+    /// Makes the files of `resolved` in `into`, an empty directory, and returns when the commit was made, in seconds since
+    /// 1970. They have the modes 644 and 755, the caller as
     /// their owner, and there is no `.git` but where the source keeps it.
     ///
     /// # Errors
     /// If the commit cannot be fetched, or has no such directory.
-    pub fn checkout(&self, source: &GitSource, resolved: &Resolved, into: &Path) -> Result<(), GitError> {
+    pub fn checkout(&self, source: &GitSource, resolved: &Resolved, into: &Path) -> Result<i64, GitError> {
         let commit = resolved.commit.as_str();
         let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
         self.git("prepare", into, &["init", "-q", "--template=", "--initial-branch=main", format])?;
@@ -26,9 +27,10 @@ impl Git {
         if source.submodules && into.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
             self.fetch_submodules(into)?;
         }
+        let made = self.time_of(into, commit)?;
         let time = match source.mtime {
             GitTime::Checkout => None,
-            GitTime::Commit => Some(self.time_of(into, commit)?),
+            GitTime::Commit => Some(made),
         };
         if source.keep_git_dir && source.subdir.is_none() {
             forget_the_way(&into.join(".git"))?;
@@ -38,7 +40,8 @@ impl Git {
         if let Some(subdir) = &source.subdir {
             self.descend(into, subdir)?;
         }
-        settle(into, time)
+        settle(into, time)?;
+        Ok(made)
     }
 
     fn git(&self, action: &'static str, folder: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {

@@ -7,6 +7,7 @@
 mod access;
 mod checkout;
 mod command;
+mod head;
 mod resolve;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use access::{GitAccess, authorization};
 pub use command::Git;
+pub use head::head_time;
 pub use resolve::Resolved;
 
 /// The oldest `git` that is used: it can be told to read no configuration but ours.

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use super::place::{chown, set_best_effort};
 use super::{Copier, CopyError, lock, manifest};
 use crate::digest::Owners;
-use crate::dir::{Dir, Kind, Metadata, PathError, list_xattrs, shown};
+use crate::dir::{Dir, Kind, Metadata, PathError, Time, list_xattrs, shown};
 use crate::memory::FileDigest;
+use crate::normalise::is_bytecode;
 use crate::scan::Node;
 use crate::select::Selection;
 
@@ -48,8 +49,9 @@ impl Copier<'_> {
         let metadata = &node.metadata;
         let owner = self.owner(selection.owners, metadata.uid, metadata.gid);
         let mode = self.mode(metadata.mode, false);
-        let state = manifest::state(digest, mode, owner, metadata.modified);
-        if self.linked_from_previous(pair, node, mode, &state, target)? {
+        let modified = selection.time(metadata);
+        let state = manifest::state(digest, mode, owner, modified);
+        if self.linked_from_previous(pair, (node, mode, modified), &state, target)? {
             self.linked.fetch_add(1, Ordering::Relaxed);
         } else {
             self.regular(selection, pair, node, target)?;
@@ -61,8 +63,7 @@ impl Copier<'_> {
     fn linked_from_previous(
         &self,
         pair: &Pair<'_>,
-        node: &Node,
-        mode: u32,
+        (node, mode, modified): (&Node, u32, Time),
         state: &[u8; 32],
         target: &[u8],
     ) -> Result<bool, CopyError> {
@@ -75,7 +76,7 @@ impl Copier<'_> {
         let same = found.kind == Kind::File
             && found.size == node.metadata.size
             && found.mode == mode
-            && found.modified == node.metadata.modified;
+            && found.modified == modified;
         if !same {
             return Ok(false);
         }
@@ -115,6 +116,9 @@ impl Copier<'_> {
         self.set(selection, pair, &copy, node, &xattrs)
             .map_err(|source| PathError::io("set the attributes of", target, source))?;
         self.bytes.fetch_add(length, Ordering::Relaxed);
+        if is_bytecode(pair.to_name) {
+            lock(&self.bytecode).push(target.to_vec());
+        }
         Ok(())
     }
 
@@ -137,7 +141,7 @@ impl Copier<'_> {
         for xattr in xattrs {
             set_best_effort(copy, xattr)?;
         }
-        rustix::fs::futimens(copy, &metadata.modified.timestamps())
+        rustix::fs::futimens(copy, &selection.time(metadata).timestamps())
     }
 
     /// Copies a symbolic link as a link.
@@ -187,7 +191,12 @@ impl Copier<'_> {
         self.set_by_name(selection, pair, node, target)?;
         rustix::fs::chmodat(pair.to, pair.to_name, mode, AtFlags::empty())
             .and_then(|()| {
-                rustix::fs::utimensat(pair.to, pair.to_name, &metadata.modified.timestamps(), AtFlags::SYMLINK_NOFOLLOW)
+                rustix::fs::utimensat(
+                    pair.to,
+                    pair.to_name,
+                    &selection.time(metadata).timestamps(),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )
             })
             .map_err(|source| PathError::io("set the attributes of", target, source).into())
     }
@@ -207,7 +216,7 @@ impl Copier<'_> {
                 Err(source) => return Err(failed(source).into()),
             }
         }
-        let times = metadata.modified.timestamps();
+        let times = selection.time(metadata).timestamps();
         rustix::fs::utimensat(pair.to, pair.to_name, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|source| failed(source).into())
     }

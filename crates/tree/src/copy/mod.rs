@@ -12,7 +12,7 @@ mod unpack;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use stave_oci::ModeChange;
@@ -71,6 +71,10 @@ pub struct CopyReport {
     pub unmapped: u64,
     /// Device nodes that could not be made in this user namespace and are left out.
     pub devices_skipped: u64,
+    /// Files that may be Python's bytecode and were copied, for [`crate::normalise_bytecode`].
+    pub bytecode: Vec<Vec<u8>>,
+    /// Whether archives were unpacked: what came out of them is in no other list.
+    pub unpacked: bool,
     /// What is needed to link from this layer later. To be kept next to the layer.
     pub manifest: CopyManifest,
 }
@@ -162,6 +166,8 @@ struct Copier<'a> {
     previous: Option<manifest::Lookup<'a>>,
     deferred: Mutex<Vec<Deferred<'a>>>,
     copied: Mutex<CopyManifest>,
+    bytecode: Mutex<Vec<Vec<u8>>>,
+    unpacked: AtomicBool,
     files: AtomicU64,
     bytes: AtomicU64,
     linked: AtomicU64,
@@ -179,6 +185,8 @@ impl<'a> Copier<'a> {
             previous: request.previous.map(|previous| previous.manifest.lookup(previous.layer)),
             deferred: Mutex::default(),
             copied: Mutex::default(),
+            bytecode: Mutex::default(),
+            unpacked: AtomicBool::new(false),
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             linked: AtomicU64::new(0),
@@ -232,6 +240,7 @@ impl<'a> Copier<'a> {
     }
 
     fn count(&self, applied: &crate::unpack::Applied) {
+        self.unpacked.store(true, Ordering::Relaxed);
         self.files.fetch_add(applied.entries, Ordering::Relaxed);
         self.bytes.fetch_add(applied.bytes, Ordering::Relaxed);
         self.unmapped.fetch_add(applied.unmapped, Ordering::Relaxed);
@@ -242,12 +251,17 @@ impl<'a> Copier<'a> {
         self.places.finish()?;
         let mut manifest = self.copied.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         manifest.sort();
+        let mut bytecode = self.bytecode.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        bytecode.sort();
+        bytecode.dedup();
         Ok(CopyReport {
             files: self.files.into_inner(),
             bytes: self.bytes.into_inner(),
             linked: self.linked.into_inner(),
             unmapped: self.unmapped.into_inner() + self.places.unmapped.load(Ordering::Relaxed),
             devices_skipped: self.devices_skipped.into_inner(),
+            bytecode,
+            unpacked: self.unpacked.into_inner(),
             manifest,
         })
     }

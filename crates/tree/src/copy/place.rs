@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::{CopyError, lock, split};
 use crate::dir::{Dir, Kind, Metadata, PathError, Time, Xattr, clean, components, join, list_xattrs, set_xattr, shown};
 use crate::layers::{Layers, Stack};
+use crate::times::Origin;
 
 /// How a directory is set.
 #[derive(Debug, Clone)]
@@ -50,7 +51,7 @@ pub(crate) struct Places<'a> {
     below: Option<&'a Layers>,
     into: &'a Dir,
     /// Times of directories, set when nothing is written any more.
-    times: Mutex<BTreeMap<Vec<u8>, Time>>,
+    times: Mutex<BTreeMap<Vec<u8>, Option<Time>>>,
     pub(crate) unmapped: AtomicU64,
 }
 
@@ -175,9 +176,7 @@ impl<'a> Places<'a> {
         for xattr in &attributes.xattrs {
             set_best_effort(dir, xattr).map_err(failed)?;
         }
-        if let Some(modified) = attributes.modified {
-            lock(&self.times).insert(path.to_vec(), modified);
-        }
+        lock(&self.times).insert(path.to_vec(), attributes.modified);
         Ok(())
     }
 
@@ -188,6 +187,10 @@ impl<'a> Places<'a> {
                 // Something else has replaced it.
                 Err(error) if error.is_no_directory() => continue,
                 result => result?,
+            };
+            let time = match time {
+                Some(time) => time,
+                None => dir.own_metadata()?.modified.marked(Origin::Made),
             };
             rustix::fs::utimensat(&dir, c".", &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|source| PathError::io("set the time of", &path, source))?;

@@ -110,7 +110,7 @@ impl<'a> Copier<'a> {
             mode: self.mode(metadata.mode, true),
             owner: self.owner(selection.owners, metadata.uid, metadata.gid),
             xattrs,
-            modified: Some(metadata.modified),
+            modified: Some(selection.time(metadata)),
         })
     }
 

@@ -18,6 +18,7 @@ use crate::digest::{Owners, tree_digest};
 use crate::dir::{Dir, PathError};
 use crate::merged::LayerFormat;
 use crate::scan::{Everything, ScanError, Scanner};
+use crate::times::Times;
 
 pub use compress::{GzipWriter, ZstdWriter};
 pub use resume::{Mark, Resumable};
@@ -54,15 +55,9 @@ pub struct Packed {
     pub entries: u64,
 }
 
-/// Writes the tar of a layer, with whiteouts as images note them. Times newer than `epoch`, in seconds since 1970, are
-/// written as `epoch`.
-pub fn pack_layer(
-    layer: &Dir,
-    format: LayerFormat,
-    epoch: Option<i64>,
-    out: &mut dyn Write,
-) -> Result<Packed, PackError> {
-    walk::Packer::new(layer, Some(format), epoch, out).contents(b"", b"")
+/// Writes the tar of a layer, with whiteouts as images note them.
+pub fn pack_layer(layer: &Dir, format: LayerFormat, times: Times, out: &mut dyn Write) -> Result<Packed, PackError> {
+    walk::Packer::new(layer, Some(format), times, out).contents(b"", b"")
 }
 
 /// Writes what [`pack_layer`] writes, to a reader that may know how it begins. Of the files of what it knows nothing is
@@ -70,28 +65,22 @@ pub fn pack_layer(
 pub fn pack_layer_resumed(
     layer: &Dir,
     format: LayerFormat,
-    epoch: Option<i64>,
+    times: Times,
     out: &mut dyn Resumable,
 ) -> Result<Packed, PackError> {
-    walk::Packer::resumed(layer, format, epoch, out).contents(b"", b"")
+    walk::Packer::resumed(layer, format, times, out).contents(b"", b"")
 }
 
 /// Writes the tar of what is at `path` of a tree, under `name`. If `name` is empty, `path` is a directory and its entries
-/// are written without it. A link at the end of `path` is packed as a link. Times newer than `epoch` are written as `epoch`.
-pub fn pack_tree(
-    view: &Dir,
-    path: &[u8],
-    name: &[u8],
-    epoch: Option<i64>,
-    out: &mut dyn Write,
-) -> Result<Packed, PackError> {
-    pack_at(walk::Packer::new(view, None, epoch, out), view, path, name)
+/// are written without it. A link at the end of `path` is packed as a link.
+pub fn pack_tree(view: &Dir, path: &[u8], name: &[u8], times: Times, out: &mut dyn Write) -> Result<Packed, PackError> {
+    pack_at(walk::Packer::new(view, None, times, out), view, path, name)
 }
 
 /// Does what [`pack_tree`] does, for files that somebody may be writing: a file is packed with the size that it has when
 /// its turn comes, and one that is gone by then is left out.
 pub fn pack_live_tree(view: &Dir, path: &[u8], name: &[u8], out: &mut dyn Write) -> Result<Packed, PackError> {
-    pack_at(walk::Packer::new(view, None, None, out).live(), view, path, name)
+    pack_at(walk::Packer::new(view, None, Times::Real, out).live(), view, path, name)
 }
 
 fn pack_at(packer: walk::Packer<'_>, view: &Dir, path: &[u8], name: &[u8]) -> Result<Packed, PackError> {

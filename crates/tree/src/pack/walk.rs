@@ -15,6 +15,7 @@ use crate::dir::{Dir, Entry as DirEntry, Follow, Kind, Metadata, PathError, Xatt
 use crate::limits::DEPTH_MAX;
 use crate::merged::LayerFormat;
 use crate::scan::is_opaque;
+use crate::times::Times;
 use crate::unpack::BLOCK_BYTES;
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -24,7 +25,7 @@ pub(super) struct Packer<'a> {
     root: &'a Dir,
     /// Set for a layer: whiteouts and opaque directories mean something.
     layer: Option<LayerFormat>,
-    epoch: Option<i64>,
+    times: Times,
     /// Set for files that somebody may be writing: what changes meanwhile is packed as it happens to be.
     live: bool,
     out: Out<'a>,
@@ -72,20 +73,20 @@ impl Level {
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: &'a mut dyn Write) -> Self {
-        Self::to(root, layer, epoch, Out::Whole(out))
+    pub(super) fn new(root: &'a Dir, layer: Option<LayerFormat>, times: Times, out: &'a mut dyn Write) -> Self {
+        Self::to(root, layer, times, Out::Whole(out))
     }
 
     /// The same for the archive of a layer, for a receiver that may know how it begins.
-    pub(super) fn resumed(root: &'a Dir, layer: LayerFormat, epoch: Option<i64>, out: &'a mut dyn Resumable) -> Self {
-        Self::to(root, Some(layer), epoch, Out::Resumed(out, Trail::default()))
+    pub(super) fn resumed(root: &'a Dir, layer: LayerFormat, times: Times, out: &'a mut dyn Resumable) -> Self {
+        Self::to(root, Some(layer), times, Out::Resumed(out, Trail::default()))
     }
 
-    fn to(root: &'a Dir, layer: Option<LayerFormat>, epoch: Option<i64>, out: Out<'a>) -> Self {
+    fn to(root: &'a Dir, layer: Option<LayerFormat>, times: Times, out: Out<'a>) -> Self {
         Self {
             root,
             layer,
-            epoch,
+            times,
             live: false,
             out,
             bytes: 0,
@@ -262,12 +263,11 @@ impl<'a> Packer<'a> {
 
     /// Returns an entry with what all kinds take from the metadata.
     fn entry(&self, metadata: &Metadata) -> Entry<'static> {
-        let seconds = metadata.modified.seconds;
         Entry {
             mode: metadata.mode,
             uid: metadata.uid,
             gid: metadata.gid,
-            seconds: self.epoch.map_or(seconds, |epoch| seconds.min(epoch)),
+            seconds: self.times.of(metadata.modified),
             ..Entry::default()
         }
     }

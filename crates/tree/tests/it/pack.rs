@@ -12,7 +12,7 @@ use crate::support::{Scratch, assert_tree, format, in_user_namespace, is_root, o
 
 fn pack(layer: &Dir) -> Vec<u8> {
     let mut archive = Vec::new();
-    let packed = pack_layer(layer, format(), None, &mut archive).unwrap();
+    let packed = pack_layer(layer, format(), stave_tree::Times::Real, &mut archive).unwrap();
     assert_eq!(packed.bytes, archive.len() as u64);
     archive
 }
@@ -84,7 +84,7 @@ fn times_newer_than_the_epoch_are_the_epoch() {
     let old = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(5, 999));
     std::fs::File::open(scratch.path("layer/old")).unwrap().set_times(old).unwrap();
     let mut archive = Vec::new();
-    pack_layer(&layer, format(), Some(1000), &mut archive).unwrap();
+    pack_layer(&layer, format(), stave_tree::Times::Clamped(1000), &mut archive).unwrap();
     let mut reader = tar::Archive::new(&archive[..]);
     let times: Vec<u64> = reader.entries().unwrap().map(|entry| entry.unwrap().header().mtime().unwrap()).collect();
     assert_eq!(times, [1000, 5]);
@@ -94,7 +94,7 @@ fn times_newer_than_the_epoch_are_the_epoch() {
 fn names_that_would_delete_something_cannot_be_packed() {
     let scratch = Scratch::new();
     let layer = scratch.tree("layer", "d/.wh.x = 1");
-    let error = pack_layer(&layer, format(), None, &mut Vec::new()).unwrap_err();
+    let error = pack_layer(&layer, format(), stave_tree::Times::Real, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, PackError::ReservedName(_)), "{error}");
 }
 
@@ -120,7 +120,7 @@ fn a_tree_is_packed_under_a_name_or_by_its_contents() {
     let view = merged(&[&base, &layer], format()).unwrap();
     let pack = |path: &str, name: &str| {
         let mut archive = Vec::new();
-        pack_tree(&view, path.as_bytes(), name.as_bytes(), None, &mut archive).unwrap();
+        pack_tree(&view, path.as_bytes(), name.as_bytes(), stave_tree::Times::Real, &mut archive).unwrap();
         archive
     };
     assert_eq!(names(&pack("", "")), ["d/", "d/f", "d/new", "d/sub/", "d/sub/g", "link"]);
@@ -208,7 +208,7 @@ fn sizes_over_8_gib_are_written() {
     let layer = scratch.tree("layer", "");
     std::fs::File::create(scratch.path("layer/big")).unwrap().set_len(9 << 30).unwrap();
     let mut head = Head(Vec::new());
-    let error = pack_layer(&layer, format(), None, &mut head).unwrap_err();
+    let error = pack_layer(&layer, format(), stave_tree::Times::Real, &mut head).unwrap_err();
     assert!(matches!(error, PackError::Write(_)), "{error}");
     assert!(head.0.windows(15).any(|window| window == b"size=9663676416"));
 }
@@ -229,7 +229,7 @@ fn gnu_tar_reads_what_is_written() {
         format!("a/ 711 5:6\na/f 6755 {big}:4 = text\na/g == a/f\n{long}/{long} = long\nl -> {long}\np 600 pipe");
     let layer = scratch.tree("layer", &spec);
     let mut gzip = GzipWriter::new(Vec::new(), 6, 2);
-    pack_layer(&layer, format(), None, &mut gzip).unwrap();
+    pack_layer(&layer, format(), stave_tree::Times::Real, &mut gzip).unwrap();
     std::fs::write(scratch.path("layer.tar.gz"), gzip.finish().unwrap()).unwrap();
     let out = scratch.tree("out", "");
     let status =

@@ -47,9 +47,10 @@ impl Resumable for Memory {
 /// Packs `layer` for a receiver who knows `marks`. Returns it, its archive compared with that of a plain packing.
 fn resumed(layer: &Dir, marks: &BTreeMap<[u8; 32], Vec<u8>>) -> Memory {
     let mut whole = Vec::new();
-    let packed = pack_layer(layer, format(), Some(1_000), &mut whole).expect("it is packed");
+    let packed = pack_layer(layer, format(), stave_tree::Times::Clamped(1_000), &mut whole).expect("it is packed");
     let mut memory = Memory { marks: marks.clone(), ..Memory::default() };
-    let again = pack_layer_resumed(layer, format(), Some(1_000), &mut memory).expect("it is packed");
+    let again =
+        pack_layer_resumed(layer, format(), stave_tree::Times::Clamped(1_000), &mut memory).expect("it is packed");
     assert_eq!(again, packed);
     assert!(memory.bytes == whole, "both archives are the same");
     memory

@@ -27,7 +27,10 @@ pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
 pub(crate) use supply::SupplyArgs;
 pub(in crate::args) use value::bytes;
-pub(crate) use value::{ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, VariableArg, truth};
+pub(crate) use value::{
+    ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, Timestamp, VariableArg, truth,
+};
+use value::{boolean, timestamp};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
@@ -117,10 +120,19 @@ pub(crate) struct BuildArgs {
     /// Keep the image in the store, and send it to the registries that its names say
     #[arg(long)]
     pub(crate) push: bool,
-    /// Seconds since 1970 that no time in the image is younger than [default: the variable
-    /// `SOURCE_DATE_EPOCH`]
+    /// Seconds since 1970 that the image and what is new in it are from, or what has such a time: `context`, a named
+    /// context, or a stage that fetches something [default: the variable `SOURCE_DATE_EPOCH`, else the time of the
+    /// context's commit, else that of the youngest base]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) source_date_epoch: Option<String>,
+    /// Seconds since 1970 that all files of new layers have, however old they are; `now` for the times that things
+    /// really have
+    #[arg(long, value_name = "SECONDS", conflicts_with = "source_date_epoch", value_parser = timestamp)]
+    pub(crate) timestamp: Option<Timestamp>,
+    /// Whether files get the image's time, and not only its configuration
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "true", hide_default_value = true, value_parser = boolean)]
+    pub(crate) rewrite_timestamp: bool,
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) iidfile: Option<PathBuf>,

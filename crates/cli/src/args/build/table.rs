@@ -190,21 +190,6 @@ pub(crate) const TABLE: &[Row] = &[
         ],
     },
     Row {
-        features: "B062, J015",
-        flags: &["--timestamp"],
-        takes: Value("0"),
-        answers: &[(Any, NotYet("`--source-date-epoch SECONDS` makes no time younger than that."))],
-    },
-    Row {
-        features: "B062",
-        flags: &["--rewrite-timestamp"],
-        takes: Nothing,
-        answers: &[
-            (Of(&["true"]), So("with `--source-date-epoch`, files are never younger than that")),
-            (Any, Refused("Leave `--source-date-epoch` out to keep the times of files.")),
-        ],
-    },
-    Row {
         features: "B063, J016",
         flags: &["--created-annotation", "--identity-label", "--inherit-annotations"],
         takes: Nothing,

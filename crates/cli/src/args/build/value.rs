@@ -193,6 +193,31 @@ pub(crate) fn truth(text: &str) -> Option<bool> {
     }
 }
 
+/// Reads the value of a switch.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    truth(text).ok_or_else(|| "neither true nor false".to_owned())
+}
+
+/// `--timestamp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    /// The times that things really have.
+    Now,
+    /// Seconds since 1970.
+    Seconds(i64),
+}
+
+/// Reads `--timestamp`.
+pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    match text {
+        "now" => Ok(Timestamp::Now),
+        text => text
+            .parse()
+            .map(Timestamp::Seconds)
+            .map_err(|_| "expected a number of seconds since 1970, or `now`".to_owned()),
+    }
+}
+
 /// One `--build-arg`: a name, and its value unless that is the environment's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VariableArg {

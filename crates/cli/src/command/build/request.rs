@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    ArchiveKind, BuildRequest, ContextSource, Destination, DockerfileSource, FilesKind, ImageForm, NamedContextSource,
-    Output, PullPolicy, RunDefaults, Ulimit,
+    ArchiveKind, BuildRequest, ContextSource, Destination, DockerfileSource, EpochRequest, EpochSource, FilesKind,
+    ImageForm, NamedContextSource, Output, PullPolicy, RunDefaults, Ulimit,
 };
 use stave_oci::{Compression, Reference};
 
@@ -14,7 +14,7 @@ use super::agent::KeyAgent;
 use super::caches::caches;
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
-use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind};
+use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind, Timestamp};
 use crate::failure::Failure;
 use crate::output;
 
@@ -32,7 +32,12 @@ pub(super) fn request(
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
     }
-    let source_date_epoch = source_date_epoch(&build_args)?;
+    let source = match args.timestamp {
+        Some(Timestamp::Now) => EpochSource::Clock,
+        Some(Timestamp::Seconds(seconds)) => EpochSource::Exactly(seconds),
+        None => epoch_source(build_args.get(SOURCE_DATE_EPOCH).map(String::as_str))?,
+    };
+    let epoch = EpochRequest { source, rewrite_files: args.rewrite_timestamp };
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
     let mut tags = args.tags;
     tags.extend(args.outputs.iter().flat_map(|output| &output.names).cloned());
@@ -53,7 +58,7 @@ pub(super) fn request(
         contexts: contexts(args.contexts)?,
         dockerfile,
         tags,
-        source_date_epoch,
+        epoch,
         build_args,
         target: args.target.filter(|target| !target.is_empty()),
         use_cache: !args.no_cache,
@@ -167,12 +172,17 @@ fn contexts(given: Vec<ContextArg>) -> Result<BTreeMap<String, NamedContextSourc
     given.into_iter().map(|ContextArg { name, place }| Ok((name, source(place)?))).collect()
 }
 
-/// Returns the time that `SOURCE_DATE_EPOCH` names.
-fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
-    let Some(text) = build_args.get(SOURCE_DATE_EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
+/// Returns what `SOURCE_DATE_EPOCH` means; nothing and an empty text are the same.
+fn epoch_source(text: Option<&str>) -> Result<EpochSource, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(EpochSource::Inputs) };
+    let is_number = text.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match text.parse() {
-        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
-        _ => Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`, expected a number of seconds since 1970"))),
+        Ok(seconds) => Ok(EpochSource::Seconds(seconds)),
+        Err(_) if is_number || text.contains(char::is_whitespace) => {
+            Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`, expected a number of seconds since 1970"))
+                .with_hint("It may also name what has a time: `context`, a named context or a stage."))
+        }
+        Err(_) => Ok(EpochSource::Named(text.to_owned())),
     }
 }
 
