@@ -37,6 +37,10 @@ pub struct Response {
     pub cut_after: Option<usize>,
     /// Sends only this many bytes of the body and then nothing until the client goes: a fault.
     pub stall_after: Option<usize>,
+    /// Sends only this many bytes of the body and resets the connection: a fault.
+    pub reset_after: Option<usize>,
+    /// Says nothing at all and closes the connection: a fault.
+    pub silent: bool,
 }
 
 /// A running server. Ends when it is dropped.
@@ -66,7 +70,15 @@ impl Response {
     /// A response without a body.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut_after: None, stall_after: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            cut_after: None,
+            stall_after: None,
+            reset_after: None,
+            silent: false,
+        }
     }
 
     /// A response with a body of this type.
@@ -134,7 +146,14 @@ fn converse(connection: &TcpStream, handler: &dyn Fn(&Request) -> Response) -> i
     let mut writer = connection;
     while let Some(request) = read_request(&mut reader, &mut writer)? {
         let response = handler(&request);
+        if response.silent {
+            return connection.shutdown(std::net::Shutdown::Both);
+        }
         write_response(&mut writer, &request, &response)?;
+        if response.reset_after.is_some() {
+            // Whoever closes without lingering sends a reset; the connection closes with its last handle.
+            return Ok(rustix::net::sockopt::set_socket_linger(connection, Some(std::time::Duration::ZERO))?);
+        }
         if response.stall_after.is_some() {
             // Whatever else comes is not answered; the end of the connection is.
             return io::copy(&mut reader, &mut io::sink()).map(drop);
@@ -204,7 +223,12 @@ fn write_response(writer: &mut impl Write, request: &Request, response: &Respons
     head.push_str("\r\n");
     writer.write_all(head.as_bytes())?;
     if request.method != "HEAD" {
-        let end = response.cut_after.or(response.stall_after).unwrap_or(response.body.len()).min(response.body.len());
+        let end = response
+            .cut_after
+            .or(response.stall_after)
+            .or(response.reset_after)
+            .unwrap_or(response.body.len())
+            .min(response.body.len());
         writer.write_all(&response.body[..end])?;
     }
     writer.flush()

@@ -300,8 +300,7 @@ impl Engine {
         let what = format!("layer {}", short(&form.diff_id));
         let (actual, unpacked) = confined::unpack_layer(self, &into, &mut blob, &what)?;
         if actual != form.diff_id {
-            let message = format!("layer digest mismatch: expected {}, got {actual}", form.diff_id);
-            return Err(EngineError::request(message, None));
+            return Err(EngineError::LayerDigest { expected: form.diff_id, actual });
         }
         if unpacked.unmapped > 0 {
             let message = format!(

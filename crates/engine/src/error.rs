@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
+use stave_oci::DiffId;
 use stave_registry::RegistryError;
 use stave_store::{ContainerError, ImageError, StoreError};
 
@@ -42,6 +43,14 @@ pub enum EngineError {
         found: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// A layer's files are not those that the image's configuration says.
+    #[error("layer digest mismatch: expected {expected}, got {actual}")]
+    LayerDigest {
+        /// What the configuration says.
+        expected: DiffId,
+        /// What the layer has.
+        actual: DiffId,
     },
     /// Cancelled by the caller.
     #[error("interrupted")]

@@ -48,6 +48,7 @@ fn image() -> Arc<Image> {
     Arc::new(Image::new(&[noise(7, 100_000)]))
 }
 
+/// F5: 5xx.
 #[test]
 fn a_server_that_is_busy_is_asked_again() {
     let (bench, image) = (Bench::new(), image());
@@ -61,6 +62,7 @@ fn a_server_that_is_busy_is_asked_again() {
     assert_eq!(fetched.slept, [500, 1000]);
 }
 
+/// F5: 429, and dates of another decade.
 #[test]
 fn the_servers_own_wait_is_honoured_within_reason() {
     let (bench, image) = (Bench::new(), image());
@@ -75,6 +77,7 @@ fn the_servers_own_wait_is_honoured_within_reason() {
     assert_eq!(fetched.slept, [7000, 60_000, 2000]);
 }
 
+/// F5: 5xx for ever.
 #[test]
 fn patience_ends() {
     let (bench, image) = (Bench::new(), image());
@@ -100,6 +103,7 @@ fn a_refusal_is_final() {
     }
 }
 
+/// F5: truncated, RST.
 #[test]
 fn a_broken_transfer_goes_on_where_it_broke() {
     for end in [End::Cut(40_000), End::Reset(40_000)] {
@@ -121,6 +125,7 @@ fn a_broken_transfer_goes_on_where_it_broke() {
     }
 }
 
+/// F5: stall.
 #[test]
 fn a_stalled_transfer_goes_on_too() {
     let (mut bench, image) = (Bench::new(), image());
@@ -168,6 +173,7 @@ fn a_server_that_ignores_the_range_sends_the_whole_again() {
     assert_eq!(fetched.bytes, image.blobs[1]);
 }
 
+/// F5: bad 206.
 #[test]
 fn a_part_that_is_not_the_missing_one_is_refused() {
     let wrong: [fn(&[u8]) -> Answer; 5] = [
@@ -191,6 +197,7 @@ fn a_part_that_is_not_the_missing_one_is_refused() {
     }
 }
 
+/// F5: bad 206 with the right header.
 #[test]
 fn a_part_of_other_bytes_is_found_out_and_the_whole_fetched() {
     let (bench, image) = (Bench::new(), image());
@@ -337,6 +344,7 @@ fn cancelling_from_another_thread_wakes_a_blocked_read() {
     assert!(matches!(error, Err(RegistryError::Http(HttpError::Cancelled))), "{error:?}");
 }
 
+/// F5: Ctrl-C in a wait.
 #[test]
 fn cancelling_ends_a_wait_between_attempts() {
     let (bench, image) = (Bench::new(), image());
@@ -394,6 +402,7 @@ fn push(bench: &Bench, image: &Image, server: &Server) -> Result<Vec<PushProgres
     Ok(seen.into_inner().expect("no test thread panics"))
 }
 
+/// F5: lost 201.
 #[test]
 fn a_lost_confirmation_is_found_out() {
     let (bench, image) = (Bench::new(), image());
@@ -473,6 +482,7 @@ fn a_manifest_under_the_same_name_is_not_sent_again() {
     assert!(server.lines().iter().all(|line| line.starts_with("HEAD ")), "{:?}", server.lines());
 }
 
+/// F5: token expiry.
 #[test]
 fn a_token_that_ends_during_an_upload_is_replaced_and_the_upload_repeated() {
     let (mut bench, image) = (Bench::new(), image());
@@ -496,6 +506,7 @@ fn a_token_that_ends_during_an_upload_is_replaced_and_the_upload_repeated() {
     assert_eq!(lines.iter().filter(|line| line.starts_with("POST ")).count(), 3, "{lines:?}");
 }
 
+/// F5: token expiry.
 #[test]
 fn a_token_that_ended_is_replaced() {
     let (bench, image) = (Bench::new(), image());

@@ -52,6 +52,7 @@ fn saw_secret(server: &Server) -> bool {
     all.contains(AUTH) || all.contains("secret")
 }
 
+/// A18: realm hijack.
 #[test]
 fn a_token_server_on_another_host_gets_no_credentials_over_a_plain_connection() {
     let (bench, image) = (Bench::new(), image());
@@ -92,6 +93,7 @@ fn a_token_server_gets_the_credentials_of_its_registry() {
     assert!(!saw_secret(&server), "the registry sees tokens only");
 }
 
+/// A18: http downgrade of the realm.
 #[test]
 fn a_token_server_without_encryption_is_refused_even_without_credentials() {
     let (bench, image) = (Bench::new(), image());
@@ -129,6 +131,7 @@ fn refresh_tokens_are_posted_and_never_printed() {
     assert!(server.asked().iter().all(|asked| !asked.target.contains("fresh")));
 }
 
+/// A18: cross-host redirect.
 #[test]
 fn a_redirect_to_another_host_loses_the_credentials_for_good() {
     let (bench, image) = (Bench::new(), image());
@@ -163,6 +166,7 @@ fn a_redirect_to_another_host_loses_the_credentials_for_good() {
     assert!(saw_secret(&server) && !saw_secret(&cdn));
 }
 
+/// A18: a 401 from another host.
 #[test]
 fn another_hosts_demand_for_credentials_is_not_met() {
     let (bench, image) = (Bench::new(), image());
@@ -179,6 +183,7 @@ fn another_hosts_demand_for_credentials_is_not_met() {
     assert!(!saw_secret(&evil));
 }
 
+/// A18: http downgrade.
 #[test]
 fn a_redirect_away_from_encryption_is_refused() {
     let (bench, image) = (Bench::new(), image());
@@ -211,6 +216,7 @@ fn redirects_end() {
     }
 }
 
+/// A18: `Location`.
 #[test]
 fn an_upload_to_another_host_carries_no_credentials() {
     let (bench, image) = (Bench::new(), image());
@@ -233,6 +239,7 @@ fn an_upload_to_another_host_carries_no_credentials() {
     assert!(saw_secret(&server) && !saw_secret(&other));
 }
 
+/// A18: http downgrade of `Location`.
 #[test]
 fn an_upload_away_from_encryption_is_refused() {
     let (bench, image) = (Bench::new(), image());
@@ -294,6 +301,25 @@ fn certificates_are_checked() {
     pull(&bench, &other).unwrap_or_else(|error| panic!("{}", shown(&error)));
 }
 
+/// F5: a clock that is ten years off, in either direction.
+#[test]
+fn a_certificate_of_another_time_is_refused_once_and_the_clock_asked_about() {
+    for certificate in ["expired.crt", "future.crt"] {
+        let (bench, image) = (Bench::new(), image());
+        let server = Server::start_tls_as((certificate, "clock.key"), move |asked| registry(&image, asked));
+        let authority = std::fs::read_to_string(format!("{}/test_data/tls/clock-ca.crt", env!("CARGO_MANIFEST_DIR")));
+        bench.file("etc/ssl/certs/ca-certificates.crt", &authority.expect("the test certificates are there"));
+        let error = pull(&bench, &format!("registry.test:{}/app:1", server.port)).expect_err("it is not valid now");
+        let text = shown(&error);
+        assert!(
+            text.contains("TLS failed") && text.ends_with("(is this machine's clock right?)"),
+            "{certificate}: {text}"
+        );
+        assert_eq!(bench.clock.slept(), [] as [u64; 0], "asking again would not help");
+        assert!(server.asked().is_empty());
+    }
+}
+
 #[test]
 fn client_certificates_are_shown() {
     let (bench, image) = (Bench::new(), image());
@@ -331,6 +357,7 @@ fn layer(answer: impl Fn(&[u8]) -> Answer + Send + Sync + 'static) -> (Result<()
     (result, bytes, requests)
 }
 
+/// A19.
 #[test]
 fn a_flipped_byte_is_found() {
     let (result, bytes, requests) = layer(|blob| {
@@ -346,6 +373,7 @@ fn a_flipped_byte_is_found() {
     assert_eq!(requests, 1, "asking again would not help");
 }
 
+/// A19: short and long.
 #[test]
 fn a_blob_of_another_length_is_refused() {
     let (result, bytes, requests) = layer(|blob| Answer::new(200, [blob, b"\0"].concat()));
@@ -362,6 +390,7 @@ fn a_blob_of_another_length_is_refused() {
     assert!(bytes.is_empty());
 }
 
+/// A18: oversize; A19.
 #[test]
 fn an_endless_blob_is_cut_off() {
     let (result, bytes, _) = layer(|_| Answer::new(200, noise(1, 4_000_000)).without_length().ends(End::Whole));
@@ -385,6 +414,7 @@ fn good() -> String {
     String::from_utf8(image().manifest_bytes.clone()).expect("a manifest is text")
 }
 
+/// A18: manifest+index ambiguity, mediaType mismatch, duplicate keys.
 #[test]
 fn ambiguous_manifests_are_refused() {
     let oci = media_type::OCI_MANIFEST;
@@ -403,6 +433,7 @@ fn ambiguous_manifests_are_refused() {
     assert!(manifest("text/html", "<html>".into()).contains("manifest is not valid"));
 }
 
+/// A18: bad digest strings; A19: size −1.
 #[test]
 fn digests_and_sizes_that_are_none_are_refused() {
     let oci = media_type::OCI_MANIFEST;
@@ -416,12 +447,14 @@ fn digests_and_sizes_that_are_none_are_refused() {
     assert!(manifest(oci, huge).contains("image configuration at http://127.0.0.1:"), "{}", manifest(oci, good()));
 }
 
+/// A18: oversize.
 #[test]
 fn manifests_that_are_too_large_are_not_read() {
     let padded = good().replacen('{', &format!("{{\"x\":\"{}\",", "x".repeat(5 << 20)), 1);
     assert!(manifest(media_type::OCI_MANIFEST, padded).contains("more than the 4194304 bytes that are allowed"));
 }
 
+/// A18: foreign `urls`.
 #[test]
 fn layers_from_elsewhere_are_refused() {
     let oci = media_type::OCI_MANIFEST;
@@ -439,6 +472,7 @@ fn layers_from_elsewhere_are_refused() {
     assert!(manifest(oci, format!("{}\"layers\":{many}}}", &good()[..start])).contains("501 layers, and at most 500"));
 }
 
+/// A19: tag@digest.
 #[test]
 fn a_digest_in_the_name_is_the_only_one_accepted() {
     let (bench, image) = (Bench::new(), image());

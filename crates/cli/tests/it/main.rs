@@ -13,6 +13,7 @@ mod cp;
 mod differential;
 mod errors;
 mod faults;
+mod flaky;
 mod grants;
 mod hygiene;
 mod ignored;

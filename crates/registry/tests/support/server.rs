@@ -115,7 +115,13 @@ impl Server {
     /// A server for `registry.test` and its neighbours; with `clients`, only for those with a certificate.
     pub fn start_tls(clients: bool, script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        Self::start_with(listener, Some(Arc::new(tls(clients))), Box::new(script))
+        Self::start_with(listener, Some(Arc::new(tls(clients, ("server.crt", "server.key")))), Box::new(script))
+    }
+
+    /// A server for `registry.test` with another certificate of the test data, and its key.
+    pub fn start_tls_as(pair: (&str, &str), script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_with(listener, Some(Arc::new(tls(false, pair))), Box::new(script))
     }
 
     fn start_with(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, script: Box<Script>) -> Self {
@@ -149,12 +155,12 @@ impl Drop for Server {
     }
 }
 
-fn tls(clients: bool) -> rustls::ServerConfig {
+fn tls(clients: bool, (certificate, key): (&str, &str)) -> rustls::ServerConfig {
     let read = |name: &str| {
         std::fs::read(format!("{}/test_data/tls/{name}", env!("CARGO_MANIFEST_DIR"))).expect("the file is there")
     };
-    let certificate = CertificateDer::from_pem_slice(&read("server.crt")).expect("it is a certificate");
-    let key = PrivateKeyDer::from_pem_slice(&read("server.key")).expect("it is a key");
+    let certificate = CertificateDer::from_pem_slice(&read(certificate)).expect("it is a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&read(key)).expect("it is a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
