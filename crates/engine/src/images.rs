@@ -180,6 +180,8 @@ impl Engine {
         let mut found: Vec<Reference> = self.store.images()?.iter().flat_map(names).collect();
         found.retain(|known| known.name() == name.name());
         found.sort();
+        // Images for several platforms share a name.
+        found.dedup();
         Ok(found)
     }
 

@@ -534,3 +534,32 @@ fn a_token_that_ended_is_replaced() {
     client.resolve(&name, &amd64()).expect("another token is given");
     assert_eq!(tokens(), 2);
 }
+
+/// F027.
+#[test]
+fn no_more_bodies_move_at_once_than_the_limit_says() {
+    let mut bench = Bench::new();
+    bench.limits.transfers_per_server_max = 2;
+    let image = Arc::new(Image::new(&(0..8).map(|seed| noise(seed, 50_000)).collect::<Vec<_>>()));
+    let (for_server, now, most) = (image.clone(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (moving, seen) = (now.clone(), most.clone());
+    let server = Server::start(move |asked| {
+        let layer = asked.method == "GET" && asked.target.contains("/blobs/");
+        if layer {
+            seen.fetch_max(moving.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for everybody who may come to be here.
+            std::thread::sleep(Duration::from_millis(30));
+            moving.fetch_sub(1, Ordering::SeqCst);
+        }
+        registry(&for_server, asked)
+    });
+    let found = resolved(&bench, &server);
+    let client = bench.client();
+    std::thread::scope(|scope| {
+        for layer in &image.manifest.layers {
+            let (client, found) = (&client, &found);
+            scope.spawn(move || client.fetch_blob(found, layer, &mut Vec::new(), &|_| ()).expect("the layer is there"));
+        }
+    });
+    assert_eq!((most.load(Ordering::SeqCst), now.load(Ordering::SeqCst)), (2, 0));
+}

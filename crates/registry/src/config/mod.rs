@@ -71,9 +71,9 @@ impl Environment {
     ///
     /// Reference: containers-certs.d(5).
     pub(crate) fn certificates(&self) -> Vec<PathBuf> {
-        let user = self.config_home().map(|home| home.join("containers/certs.d"));
-        let etc = self.etc();
-        [user, Some(etc.join("containers/certs.d")), Some(etc.join("docker/certs.d"))].into_iter().flatten().collect()
+        let folders = ["containers/certs.d", "docker/certs.d"];
+        let user = self.config_home().into_iter().flat_map(|home| folders.map(|folder| home.join(folder)));
+        user.chain(folders.map(|folder| self.etc().join(folder))).collect()
     }
 }
 
