@@ -68,6 +68,7 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         registries: registries(),
         ssh_agent: path_variable("SSH_AUTH_SOCK"),
         resolv_conf: "/etc/resolv.conf".into(),
+        cdi_dirs: cdi_dirs(),
         now,
         store_limit: store_limit()?,
         cancel,
@@ -107,6 +108,14 @@ impl Remote {
             (Err(_), Some(signal)) if self.cancel.is_cancelled() => Err(Failure::interrupted(signal)),
             (result, _) => result,
         }
+    }
+}
+
+/// Returns where devices are described: `STAVE_CDI_DIRS`, as `PATH` is written, else the specification's places.
+fn cdi_dirs() -> Vec<PathBuf> {
+    match std::env::var_os("STAVE_CDI_DIRS") {
+        Some(dirs) => std::env::split_paths(&dirs).filter(|dir| !dir.as_os_str().is_empty()).collect(),
+        None => vec!["/etc/cdi".into(), "/var/run/cdi".into()],
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub ssh_agent: Option<PathBuf>,
     /// The host's resolver configuration, which steps with a network get: `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
+    /// Directories in which the host's administrator describes devices: `/etc/cdi`, `/var/run/cdi`.
+    pub cdi_dirs: Vec<PathBuf>,
     /// The clock, in seconds since 1970.
     pub now: fn() -> i64,
     /// The most that the store may take.

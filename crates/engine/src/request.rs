@@ -248,14 +248,16 @@ impl fmt::Debug for SecretSource {
 }
 
 /// What a step may be allowed beyond what every step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entitlement {
     /// `security.insecure`: `RUN --security=insecure`.
     SecurityInsecure,
     /// `network.host`: `RUN --network=host`.
     NetworkHost,
-    /// `device`: `RUN --device`.
+    /// `device`: `RUN --device` of any device.
     Device,
+    /// `device=NAME`: `RUN --device` of one device, or with a class alone of every device of that class.
+    OneDevice(String),
 }
 
 /// What of the caller's its steps may use. None of it is part of a cache key or a record.

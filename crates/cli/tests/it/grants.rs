@@ -174,6 +174,32 @@ fn what_is_allowed_is_given_to_the_step_that_asks() {
     assert_eq!(in_image(&bench, "cat /seen"), format!("{full}\nmounted\nCapEff:\t00000000a80425fb\nrefused\n"));
 }
 
+/// A163: a device that the host describes reaches the step that names it, if the caller allows that one, its class or all.
+#[test]
+fn a_described_device_reaches_the_step_that_names_it() {
+    let (Some(()), Some((mut bench, _registry))) = (stave_testkit::needs::root(), with_busybox()) else { return };
+    let dirs = bench.path("cdi");
+    std::fs::create_dir(&dirs).expect("a writable bench");
+    let spec = "cdiVersion: 0.6.0\nkind: vendor.com/tape\ndevices:\n- name: one\n  containerEdits:\n    env: [TAPE=one]\n    \
+                deviceNodes:\n    - {path: /dev/tape, hostPath: /dev/zero}\n";
+    std::fs::write(dirs.join("tape.yaml"), spec).expect("a writable bench");
+    bench.set("STAVE_CDI_DIRS", &dirs);
+    let dockerfile = "FROM busybox\nRUN --device=vendor.com/tape=one echo $TAPE $(head -c 2 /dev/tape | od -An -tx1) > /r\n\
+                      RUN test ! -e /dev/tape\n";
+    let refused = build(&bench, &[], dockerfile);
+    refused.exit(1).complains("`RUN --device=vendor.com/tape=one` is not allowed");
+    refused.complains("--allow device=vendor.com/tape=one");
+    build(&bench, &["--allow", "device=vendor.com/tape=two"], dockerfile).exit(1);
+    for allowed in ["device=vendor.com/tape=one", "device=vendor.com/tape", "device"] {
+        build(&bench, &["--no-cache", "--allow", allowed], dockerfile).success();
+        assert_eq!(in_image(&bench, "cat /r"), "one 00 00\n");
+    }
+    let missing = "FROM busybox\nRUN --device=vendor.com/tape=none,required true\n";
+    build(&bench, &["--allow", "device"], missing).exit(1).complains("there is no device `vendor.com/tape=none`");
+    let optional = "FROM busybox\nRUN --device=vendor.com/tape=none true\n";
+    build(&bench, &["--allow", "device"], optional).success();
+}
+
 /// T142 and T162: limits, sizes and names reach the step; they decide whether it runs again, addresses do not.
 #[test]
 fn limits_sizes_and_names_reach_every_step() {

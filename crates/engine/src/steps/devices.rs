@@ -3,7 +3,7 @@
 //! Reference: CNCF Container Device Interface 0.8.0, `SPEC.md`; BuildKit, `docs/cdi.md`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use stave_graph::Device;
@@ -11,8 +11,6 @@ use stave_sandbox::{MountSource, StepMount};
 
 use crate::error::EngineError;
 
-/// Where the host's administrator describes devices.
-const DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// Bytes of one description at most.
 const SPEC_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -65,12 +63,9 @@ struct Bind {
     options: Vec<String>,
 }
 
-/// Returns what the devices that a command names bring along. One that is not there is noted, or an error if it is required.
-pub(crate) fn find(devices: &[Device], note: &dyn Fn(&str)) -> Result<Devices, EngineError> {
-    find_in(&DIRECTORIES.map(Path::new), devices, note)
-}
-
-fn find_in(directories: &[&Path], devices: &[Device], note: &dyn Fn(&str)) -> Result<Devices, EngineError> {
+/// Returns what the devices that a command names bring along, as files of `directories` describe them. One that is not
+/// there is noted, or an error if it is required.
+pub(crate) fn find(directories: &[PathBuf], devices: &[Device], note: &dyn Fn(&str)) -> Result<Devices, EngineError> {
     let mut found = Devices::default();
     if devices.is_empty() {
         return Ok(found);
@@ -94,7 +89,8 @@ fn find_in(directories: &[&Path], devices: &[Device], note: &dyn Fn(&str)) -> Re
         match (is_there, device.required) {
             (true, _) => {}
             (false, true) => {
-                let hint = format!("Devices are described in files of `{}` or `{}`.", DIRECTORIES[0], DIRECTORIES[1]);
+                let places: Vec<String> = directories.iter().map(|place| format!("`{}`", place.display())).collect();
+                let hint = format!("Devices are described in files `*.json` and `*.yaml` of {}.", places.join(" or "));
                 return Err(EngineError::request(format!("there is no device `{}`", device.name), Some(&hint)));
             }
             (false, false) => note(&format!("there is no device `{}`, so the step runs without it", device.name)),
@@ -127,23 +123,45 @@ impl Devices {
     }
 }
 
-fn read(directories: &[&Path]) -> Result<Vec<Spec>, EngineError> {
+fn read(directories: &[PathBuf]) -> Result<Vec<Spec>, EngineError> {
     let mut specs = Vec::new();
     for directory in directories {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        for path in &paths {
+            let Some(format) = Format::of(path) else { continue };
             let failed = |source| EngineError::io("read the devices in", path, source);
             let length = path.metadata().map_err(failed)?.len();
             if length > SPEC_BYTES_MAX {
                 return Err(failed(std::io::Error::other(format!("it is longer than {SPEC_BYTES_MAX} bytes"))));
             }
             let text = std::fs::read(path).map_err(failed)?;
-            specs.push(serde_json::from_slice(&text).map_err(|error| failed(error.into()))?);
+            let spec = match format {
+                Format::Json => serde_json::from_slice(&text).map_err(std::io::Error::from),
+                Format::Yaml => serde_saphyr::from_slice(&text).map_err(std::io::Error::other),
+            };
+            specs.push(spec.map_err(failed)?);
         }
     }
     Ok(specs)
+}
+
+/// How a description is written.
+enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// Returns the format of the descriptions with such a name. Other files are none.
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "json" => Some(Self::Json),
+            "yaml" | "yml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +186,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         std::fs::write(directory.path().join("vendor1.json"), SPEC).expect("it can be written");
         let quiet = |_: &str| {};
-        let find = |devices: &[Device]| find_in(&[directory.path()], devices, &quiet);
+        let find = |devices: &[Device]| find(&[directory.path().to_owned()], devices, &quiet);
         let foo = find(&[device("vendor1.com/device=foo", true)]).expect("it is there");
         assert_eq!(foo.env, [("ALL".into(), "yes".into()), ("FOO".into(), "injected".into())]);
         assert_eq!(foo.mounts.len(), 1);
@@ -181,5 +199,20 @@ mod tests {
         let error = find(&[device("vendor1.com/device=none", true)]).expect_err("there is none");
         assert_eq!(error.to_string(), "there is no device `vendor1.com/device=none`");
         assert!(find(&[device("vendor2.com/device", false)]).expect("it is not needed").mounts.is_empty());
+    }
+    #[test]
+    fn a_description_may_be_yaml() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let spec = "cdiVersion: 0.6.0\nkind: vendor2.com/gpu\ndevices:\n- name: \"0\"\n  containerEdits:\n    env:\n    - \
+                    NO=off\n    deviceNodes:\n    - path: /dev/gpu0\n      hostPath: /dev/zero\n";
+        std::fs::write(directory.path().join("gpu.yaml"), spec).expect("it can be written");
+        std::fs::write(directory.path().join("README"), "no description").expect("it can be written");
+        let directories = [directory.path().to_owned()];
+        let found = find(&directories, &[device("vendor2.com/gpu=0", true)], &|_| {}).expect("it is there");
+        assert_eq!(found.env, [("NO".into(), "off".into())]);
+        assert!(matches!(&found.mounts[0].source, MountSource::Device { path } if path == "/dev/zero"));
+        std::fs::write(directory.path().join("wrong.yml"), "kind: [").expect("it can be written");
+        let error = find(&directories, &[device("vendor2.com/gpu=0", true)], &|_| {}).expect_err("one is wrong");
+        assert!(error.to_string().contains("wrong.yml"), "{error}");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn run(
     refuse_what_is_not_allowed(exec, grants)?;
     let waiting = Waiting { go_on: watch.go_on, note: watch.note };
     let mut mounts = mounts::prepare(engine, lease, exec, sources, grants, &waiting)?;
-    let devices = devices::find(&exec.devices, watch.note)?;
+    let devices = devices::find(&engine.settings.cdi_dirs, &exec.devices, watch.note)?;
     let group = exec.cgroup_parent.as_deref().map(Group::make).transpose()?;
     let work = lease.overlay_work_dir()?;
     like_parent(engine, parent, &work)?;
@@ -113,12 +113,23 @@ pub(crate) fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result
     let wanted = [
         (exec.wants_host_network, Entitlement::NetworkHost, "network.host", "`RUN --network=host`"),
         (insecure, Entitlement::SecurityInsecure, "security.insecure", "`RUN --security=insecure`"),
-        (!exec.devices.is_empty(), Entitlement::Device, "device", "`RUN --device`"),
     ];
+    let refused = |what: &str, name: &str| {
+        let hint = format!("Allow it with `--allow {name}`, if you trust the Dockerfile.");
+        EngineError::request(format!("{what} is not allowed"), Some(&hint))
+    };
     for (wants, entitlement, name, what) in wanted {
         if wants && !grants.entitlements.contains(&entitlement) {
-            let hint = format!("Allow it with `--allow {name}`, if you trust the Dockerfile.");
-            return Err(EngineError::request(format!("{what} is not allowed"), Some(&hint)));
+            return Err(refused(what, name));
+        }
+    }
+    for device in &exec.devices {
+        let class = device.name.split('=').next().unwrap_or_default();
+        let mut names = [device.name.as_str(), class].into_iter();
+        let is_named = names.any(|name| grants.entitlements.contains(&Entitlement::OneDevice(name.to_owned())));
+        if !is_named && !grants.entitlements.contains(&Entitlement::Device) {
+            let name = format!("device={}", device.name);
+            return Err(refused(&format!("`RUN --device={}`", device.name), &name));
         }
     }
     Ok(())

@@ -88,7 +88,7 @@ impl FromStr for SshArg {
 }
 
 /// One `--allow`: what steps may that ask for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AllowArg(pub(crate) Entitlement);
 
 impl FromStr for AllowArg {
@@ -99,10 +99,11 @@ impl FromStr for AllowArg {
             "security.insecure" => Ok(Self(Entitlement::SecurityInsecure)),
             "network.host" => Ok(Self(Entitlement::NetworkHost)),
             "device" => Ok(Self(Entitlement::Device)),
-            _ if text.starts_with("device=") => {
-                Err("a single device cannot be allowed yet: `device` allows all that steps ask for".to_owned())
-            }
-            _ => Err("expected `security.insecure`, `network.host` or `device`".to_owned()),
+            _ => match text.strip_prefix("device=") {
+                Some("") => Err("`device=` names no device: expected `device=VENDOR/CLASS=NAME`".to_owned()),
+                Some(name) => Ok(Self(Entitlement::OneDevice(name.to_owned()))),
+                None => Err("expected `security.insecure`, `network.host`, `device` or `device=NAME`".to_owned()),
+            },
         }
     }
 }

@@ -108,7 +108,7 @@ pub(crate) struct BuildArgs {
     /// SSH agent or keys for `RUN --mount=type=ssh`: `default`, or `ID=SOCKET`, or `ID=KEY,KEY`
     #[arg(long, value_name = "ID[=PATH,...]")]
     pub(crate) ssh: Vec<SshArg>,
-    /// What steps may that ask for it: `security.insecure`, `network.host`, `device`
+    /// What steps may that ask for it: `security.insecure`, `network.host`, `device`, `device=NAME`
     #[arg(long = "allow", value_name = "PRIVILEGE", value_delimiter = ',')]
     pub(crate) allowed: Vec<AllowArg>,
     /// Where the result goes instead of the store; may be given several times

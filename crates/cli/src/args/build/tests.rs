@@ -1,3 +1,5 @@
+//! What the options of `build` become, and that every option of other builders is answered.
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -166,10 +168,12 @@ fn named_contexts_say_what_they_are() {
 }
 
 #[test]
-fn what_is_allowed_is_one_of_three() {
+fn what_is_allowed_is_one_of_four() {
     assert_eq!("network.host".parse(), Ok(AllowArg(Entitlement::NetworkHost)));
     assert_eq!("security.insecure".parse(), Ok(AllowArg(Entitlement::SecurityInsecure)));
-    assert!(error::<AllowArg>("device=vendor.com/a=b").contains("a single device"));
+    let one = Entitlement::OneDevice("vendor.com/a=b".to_owned());
+    assert_eq!("device=vendor.com/a=b".parse(), Ok(AllowArg(one)));
+    assert!(error::<AllowArg>("device=").contains("names no device"));
     assert!(error::<AllowArg>("fs.read").contains("expected `security.insecure`"));
 }
 
