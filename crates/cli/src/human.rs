@@ -73,6 +73,15 @@ pub(crate) fn created_at(seconds: i64) -> String {
     )
 }
 
+/// Returns a time since 1970 in RFC 3339 with nanoseconds, as `docker logs -t` has it.
+pub(crate) fn rfc3339_nanos(time: Duration) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).map_or_else(
+        |_| "N/A".to_owned(),
+        |whole| format!("{}.{:09}Z", whole.to_string().trim_end_matches('Z'), time.subsec_nanos()),
+    )
+}
+
 /// Returns a time in seconds since 1970 in RFC 3339: `2026-01-02T03:04:05Z`.
 pub(crate) fn rfc3339(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "N/A".to_owned(), |time| time.to_string())

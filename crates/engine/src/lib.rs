@@ -60,7 +60,10 @@ pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, p
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};
 pub use confined::JOBS;
-pub use container::{ContainerExit, ContainerSummary, CopySource, CopyTarget};
+pub use container::{
+    Attached, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings, ContainerSummary, CopySource,
+    CopyTarget, ExecRequest, LogPiece, LogRequest, Started, signal_number,
+};
 pub use engine::{Engine, Settings};
 pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};

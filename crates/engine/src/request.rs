@@ -11,6 +11,7 @@ use stave_graph::{GitSource, Network};
 use stave_oci::{BlobDigest, Compression, Platform, Reference};
 
 use crate::caches::Caches;
+use crate::container::ContainerSettings;
 use crate::error::EngineError;
 use crate::rules::SourceRules;
 
@@ -378,6 +379,8 @@ pub struct ContainerRequest {
     pub network: Network,
     /// Whether the caller's standard input is connected.
     pub interactive: bool,
+    /// Everything else.
+    pub settings: ContainerSettings,
     /// When the image is pulled.
     pub pull: PullPolicy,
     /// The platform that the image must be for.

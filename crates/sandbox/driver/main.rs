@@ -200,6 +200,7 @@ fn spec(scenario: &Scenario, step: &Step, number: usize) -> StepSpec {
         mounts: step.mounts.clone(),
         security: step.security,
         limits: step.limits.clone(),
+        rights: stave_sandbox::Rights::default(),
         cgroup: None,
     }
 }

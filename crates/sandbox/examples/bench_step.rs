@@ -50,6 +50,7 @@ fn spec(base: &Path, number: usize, network: Network, userxattr: bool) -> std::i
         mounts: Vec::new(),
         security: Security::Sandbox,
         limits: Vec::new(),
+        rights: stave_sandbox::Rights::default(),
         cgroup: None,
     })
 }

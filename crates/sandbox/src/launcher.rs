@@ -4,6 +4,7 @@
 //! On `events` the zygote says that the child exists and how it ended, so a thread that waits reads its own socket
 //! and there is no dispatcher.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -12,8 +13,8 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::error::forgive;
 use crate::sys::{self, Forked};
-use crate::wire::{self, Event, ExitMessage, Report, Request, StepMessage};
-use crate::{Errno, Exit, Network, SandboxError, StepIo, StepSpec, job, zygote};
+use crate::wire::{self, Event, ExecMessage, ExitMessage, Report, Request, StepMessage};
+use crate::{Errno, ExecSpec, Exit, Network, SandboxError, StepIo, StepSpec, job, zygote};
 
 /// Longest answer of a confined job, in bytes.
 pub const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -84,24 +85,22 @@ impl Launcher {
         let request = Request::Step { own_network: spec.network == Network::None, own_cgroup: spec.cgroup.is_some() };
         let run = self.ask(request, &payload, &files)?;
         drop(streams);
-        let mut started = Started::default();
-        let outcome = started.follow(&run.reports);
-        let pidfd = run.child()?;
-        match outcome {
-            Ok(()) => Ok(Running {
-                pidfd,
-                events: run.events,
-                terminal: started.terminal,
-                listeners: started.listeners,
-                notes: started.notes,
-                waited: None.into(),
-            }),
-            Err(error) => {
-                // The child is about to end; only afterwards are its mounts gone.
-                run.exit()?;
-                Err(error)
-            }
-        }
+        running(run)
+    }
+
+    /// Starts a further process in the namespaces of a step of this launcher, as whose end it ends at the latest; returns
+    /// once its program runs.
+    pub fn exec(&self, step: BorrowedFd<'_>, spec: &ExecSpec, io: StepIo) -> Result<Running, SandboxError> {
+        let (terminal, streams) = match io {
+            StepIo::Streams { stdin, stdout, stderr } => (None, vec![stdin, stdout, stderr]),
+            StepIo::Terminal(size) => (Some(size), Vec::new()),
+        };
+        let message = ExecMessage { spec: Cow::Borrowed(spec), terminal };
+        let payload = serde_json::to_vec(&message).map_err(|error| protocol(&error.to_string()))?;
+        let files: Vec<_> = [step].into_iter().chain(streams.iter().map(AsFd::as_fd)).collect();
+        let run = self.ask(Request::Exec, &payload, &files)?;
+        drop(streams);
+        running(run)
     }
 
     /// Runs a job of the table given to [`Launcher::start`] in a process that has `files[0]` (a directory) as its
@@ -185,6 +184,28 @@ impl Run {
 
     fn exit(&self) -> Result<Exit, SandboxError> {
         exit(&self.events)
+    }
+}
+
+/// Follows a child until its program runs.
+fn running(run: Run) -> Result<Running, SandboxError> {
+    let mut started = Started::default();
+    let outcome = started.follow(&run.reports);
+    let pidfd = run.child()?;
+    match outcome {
+        Ok(()) => Ok(Running {
+            pidfd,
+            events: run.events,
+            terminal: started.terminal,
+            listeners: started.listeners,
+            notes: started.notes,
+            waited: None.into(),
+        }),
+        Err(error) => {
+            // The child is about to end; only afterwards are its mounts gone.
+            run.exit()?;
+            Err(error)
+        }
     }
 }
 

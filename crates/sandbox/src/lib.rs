@@ -13,7 +13,7 @@
 //!    and no filter (`volumes`).
 //! 4. What goes wrong in the child is the same [`SandboxError`] in the parent (`life`, `job`).
 //!
-//! Read `spec`, `launcher`, `zygote`, `step`, then the modules that `step` names.
+//! Read `spec`, `launcher`, `zygote`, `step`, then the modules that `step` names, and `exec`.
 
 pub mod error;
 pub mod launcher;
@@ -25,11 +25,12 @@ pub mod visit;
 pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{
-    Exit, MountSource, Network, ResourceLimit, RootFs, Scratch, Secret, Security, StepIo, StepMount, StepSpec,
-    WindowSize,
+    ExecSpec, Exit, MountSource, Network, ResourceLimit, Rights, RootFs, Scratch, Secret, Security, StepIo, StepMount,
+    StepSpec, WindowSize,
 };
 pub use visit::Visitor;
 
+mod exec;
 mod inside;
 mod job;
 mod kit;
@@ -47,5 +48,5 @@ mod stdio;
 mod step;
 mod sys;
 mod volumes;
-mod wire;
+pub mod wire;
 mod zygote;

@@ -9,7 +9,7 @@ use rustix::thread::{
 
 use crate::error::During;
 use crate::person::{Person, unmapped};
-use crate::{SandboxError, Security, sys};
+use crate::{Rights, SandboxError, Security, sys};
 
 /// BuildKit's fourteen: `CapBnd` is `00000000a80425fb`.
 pub(crate) const STEP: CapabilitySet = CapabilitySet::from_bits_retain(0xa804_25fb);
@@ -52,13 +52,19 @@ pub(crate) fn hold(kept: CapabilitySet) -> Result<(), SandboxError> {
 ///
 /// The filter is loaded while the process still has `CAP_SYS_ADMIN`, which needs no no-new-privileges: set-user-id
 /// programs work in a step.
-pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter], security: Security) -> Result<(), SandboxError> {
+pub(crate) fn drop_to(
+    person: &Person,
+    filter: &[libc::sock_filter],
+    security: Security,
+    rights: &Rights,
+) -> Result<(), SandboxError> {
     match security {
         Security::Sandbox => {
-            limit_to(STEP)?;
+            let kept = changed(rights)?;
+            limit_to(kept)?;
             sys::load_filter(filter).during("load", "the system call filter")?;
             become_person(person)?;
-            hold(if person.uid == 0 { STEP } else { CapabilitySet::empty() })
+            hold(if person.uid == 0 { kept } else { CapabilitySet::empty() })
         }
         Security::Insecure => {
             let own = capabilities(None).during("find", "the builder's capabilities")?.permitted;
@@ -67,6 +73,16 @@ pub(crate) fn drop_to(person: &Person, filter: &[libc::sock_filter], security: S
             pass_on(own)
         }
     }
+}
+
+/// Returns the fourteen with what was added and without what was taken away, as far as this process has it.
+fn changed(rights: &Rights) -> Result<CapabilitySet, SandboxError> {
+    let set = |numbers: &[u32]| {
+        let bits = numbers.iter().filter_map(|number| 1_u64.checked_shl(*number)).fold(0, std::ops::BitOr::bitor);
+        CapabilitySet::from_bits_retain(bits)
+    };
+    let own = capabilities(None).during("find", "the builder's capabilities")?.permitted;
+    Ok(STEP.union(set(&rights.added).intersection(own)).difference(set(&rights.dropped)))
 }
 
 /// Holds `kept`, and passes them on to whatever is executed, whoever it runs as.

@@ -46,6 +46,38 @@ pub enum Security {
     Insecure,
 }
 
+/// What a container may do more or less than every step.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rights {
+    /// Whether nobody may write to its layers. What is mounted into them is as it says itself.
+    pub read_only: bool,
+    /// Capabilities beside the fourteen, as numbers.
+    pub added: Vec<u32>,
+    /// Capabilities that it does not have, as numbers.
+    pub dropped: Vec<u32>,
+}
+
+/// A further process in the world of a step that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// Program and arguments, as in [`StepSpec::args`].
+    pub args: Vec<String>,
+    /// The whole environment, as in [`StepSpec::env`].
+    pub env: Vec<String>,
+    /// Absolute path in the root, which has to be there.
+    pub cwd: String,
+    /// `USER` text.
+    pub user: String,
+    /// Which network the step has.
+    pub network: Network,
+    /// How much the process may do.
+    pub security: Security,
+    /// What differs from that.
+    pub rights: Rights,
+    /// Limits that differ from the builder's.
+    pub limits: Vec<ResourceLimit>,
+}
+
 /// Something that is mounted into the step's root, beside what every step has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepMount {
@@ -172,6 +204,8 @@ pub struct StepSpec {
     pub mounts: Vec<StepMount>,
     /// How much it may do.
     pub security: Security,
+    /// What differs from the rights of a sandbox; an insecure step has all of them.
+    pub rights: Rights,
     /// Limits that differ from the builder's.
     pub limits: Vec<ResourceLimit>,
     /// The directory of a group of the unified cgroup hierarchy that the step starts in; the builder's own without.

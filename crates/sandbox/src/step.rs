@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno as Code;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
@@ -82,8 +82,13 @@ pub(crate) fn run(
         None => stdio::streams(&streams, &person)?,
     }
     limits::apply(&step.limits)?;
-    privileges::drop_to(&person, &kit.step_filter, step.security)?;
-    execute(kit, reports, &step, &person)
+    if step.rights.read_only {
+        let root = open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).during("open", "/")?;
+        sys::mount_setattr(&root, libc::MOUNT_ATTR_RDONLY, false).during("make read-only", "/")?;
+    }
+    privileges::drop_to(&person, &kit.step_filter, step.security, &step.rights)?;
+    let program = Program { args: &step.args, env: &step.env, terminal: step.terminal.is_some() };
+    execute(kit, reports, &program, &person)
 }
 
 /// What does not need the file system.
@@ -100,17 +105,24 @@ fn isolate(step: &StepMessage<'_>) -> Result<(), SandboxError> {
     rustix::system::sethostname(step.hostname.as_bytes()).during("set the host name", &step.hostname)
 }
 
-fn execute(
+/// What is executed.
+pub(crate) struct Program<'a> {
+    pub(crate) args: &'a [String],
+    pub(crate) env: &'a [String],
+    pub(crate) terminal: bool,
+}
+
+pub(crate) fn execute(
     kit: &Kit,
     reports: &OwnedFd,
-    step: &StepMessage<'_>,
+    program: &Program<'_>,
     person: &person::Person,
 ) -> Result<Infallible, SandboxError> {
-    let environment = program::environment(&step.env, person, step.terminal.is_some());
-    let path = program::find(&step.args, &environment)?;
+    let environment = program::environment(program.env, person, program.terminal);
+    let path = program::find(program.args, &environment)?;
     let arguments: Vec<CString> = [path.as_str()]
         .into_iter()
-        .chain(step.args.iter().map(String::as_str))
+        .chain(program.args.iter().map(String::as_str))
         .map(program::c_string)
         .collect::<Result<_, _>>()?;
     let environment: Vec<CString> =

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::rootfs::Layers;
-use crate::{Network, ResourceLimit, SandboxError, Security, StepMount, StepSpec, WindowSize};
+use crate::{ExecSpec, Network, ResourceLimit, Rights, SandboxError, Security, StepMount, StepSpec, WindowSize};
 
 /// Descriptors in one message at most.
 pub(crate) const FILES_MAX: usize = 32;
@@ -33,6 +33,9 @@ pub(crate) enum Request {
         /// Whether it has a cgroup of its own.
         own_cgroup: bool,
     },
+    /// Run the process in the payload in the namespaces of a step. Then come the step's pidfd and, without a terminal,
+    /// descriptors 0 to 2.
+    Exec,
     /// Run this job of the table with the payload as request. Then come the answer's file and the job's files.
     Job {
         /// Index in the table.
@@ -94,7 +97,15 @@ pub(crate) struct StepMessage<'a> {
     pub(crate) shm_bytes: u64,
     pub(crate) mounts: Cow<'a, [StepMount]>,
     pub(crate) security: Security,
+    pub(crate) rights: Cow<'a, Rights>,
     pub(crate) limits: Cow<'a, [ResourceLimit]>,
+    pub(crate) terminal: Option<WindowSize>,
+}
+
+/// [`ExecSpec`] on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExecMessage<'a> {
+    pub(crate) spec: Cow<'a, ExecSpec>,
     pub(crate) terminal: Option<WindowSize>,
 }
 
@@ -117,6 +128,7 @@ impl<'a> StepMessage<'a> {
             shm_bytes: spec.shm_bytes,
             mounts: Cow::Borrowed(&spec.mounts),
             security: spec.security,
+            rights: Cow::Borrowed(&spec.rights),
             limits: Cow::Borrowed(&spec.limits),
             terminal,
         }
@@ -145,7 +157,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Sends one message.
-pub(crate) fn send<M: Serialize>(socket: impl AsFd, message: &M, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+pub fn send<M: Serialize>(socket: impl AsFd, message: &M, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let bytes = serde_json::to_vec(message).map_err(|_| Errno::INVAL)?;
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(Errno::MSGSIZE);
@@ -164,19 +176,22 @@ pub(crate) fn send<M: Serialize>(socket: impl AsFd, message: &M, files: &[Borrow
 }
 
 /// One received message.
-pub(crate) struct Received {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) files: Vec<OwnedFd>,
+pub struct Received {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// The descriptors that came along.
+    pub files: Vec<OwnedFd>,
 }
 
 impl Received {
-    pub(crate) fn parse<M: DeserializeOwned>(&self) -> Result<M, SandboxError> {
+    /// Reads the message.
+    pub fn parse<M: DeserializeOwned>(&self) -> Result<M, SandboxError> {
         serde_json::from_slice(&self.bytes).map_err(|error| SandboxError::Protocol { detail: error.to_string() })
     }
 }
 
 /// Receives one message; `None` where the other end is closed.
-pub(crate) fn receive(socket: impl AsFd) -> Result<Option<Received>, Errno> {
+pub fn receive(socket: impl AsFd) -> Result<Option<Received>, Errno> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -206,14 +221,14 @@ pub(crate) fn receive(socket: impl AsFd) -> Result<Option<Received>, Errno> {
 }
 
 /// Puts `bytes` into a memory file.
-pub(crate) fn payload(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+pub fn payload(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     let file = std::fs::File::from(memfd_create(c"stave-payload", MemfdFlags::CLOEXEC)?);
     std::io::Write::write_all(&mut &file, bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(file.into())
 }
 
 /// Takes the bytes of a memory file out.
-pub(crate) fn unpack(file: OwnedFd) -> Result<Vec<u8>, Errno> {
+pub fn unpack(file: OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut file = std::fs::File::from(file);
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))

@@ -10,12 +10,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno as Code;
-use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::error::forgive;
 use crate::sys::{self, Forked};
 use crate::wire::{self, Event, ExitMessage, Received, Report, Request};
-use crate::{Job, SandboxError, job, kit::Kit, privileges, step};
+use crate::{Job, SandboxError, exec, job, kit::Kit, privileges, step};
 
 /// Exit status of a child that could not set itself up. Its report says why.
 const GAVE_UP: i32 = 70;
@@ -144,6 +145,7 @@ impl Zygote {
                 }
             }
             Request::Job { .. } => namespaces |= libc::CLONE_NEWNET,
+            Request::Exec => return self.start_beside(reports, payload, files),
         }
         let cgroup = cgroup.as_ref().map(AsFd::as_fd);
         let forked = match (sys::fork(namespaces, cgroup), request) {
@@ -165,6 +167,35 @@ impl Zygote {
         }
     }
 
+    /// Makes a child in the pid namespace of a step, whose end is then its end, too.
+    fn start_beside(
+        &mut self,
+        reports: &OwnedFd,
+        payload: OwnedFd,
+        files: Vec<OwnedFd>,
+    ) -> Result<OwnedFd, SandboxError> {
+        let failed = |action: &str, errno: Code| SandboxError::SetUp {
+            action: action.to_owned(),
+            target: "the container's processes".to_owned(),
+            errno: errno.into(),
+        };
+        let step = files.first().ok_or_else(|| SandboxError::Protocol { detail: "no step to join".to_owned() })?;
+        let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map_err(|errno| failed("find", errno))?;
+        move_into_thread_name_spaces(step.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .map_err(|errno| failed("join", errno))?;
+        let forked = sys::fork(0, None);
+        if let Ok(Forked::Child) = forked {
+            self.child(Request::Exec, reports, payload, files)
+        }
+        // What is made next is none of the step's.
+        move_into_thread_name_spaces(own.as_fd(), ThreadNameSpaceType::PROCESS_ID)
+            .map_err(|errno| failed("leave", errno))?;
+        match forked.map_err(|errno| failed("fork beside", errno))? {
+            Forked::Parent(pidfd) => Ok(pidfd),
+            Forked::Child => sys::exit_now(GAVE_UP),
+        }
+    }
+
     /// The rest of a child's life. Its copies of the zygote's other descriptors are closed, not dropped.
     fn child(&self, request: Request, reports: &OwnedFd, payload: OwnedFd, files: Vec<OwnedFd>) -> ! {
         let mut keep: Vec<_> = [0, 1, 2, reports.as_raw_fd(), payload.as_raw_fd()].to_vec();
@@ -181,6 +212,7 @@ impl Zygote {
             let kit = self.kit.as_ref().map_err(Clone::clone)?;
             match request {
                 Request::Step { .. } => step::run(kit, reports, payload, files),
+                Request::Exec => exec::run(kit, reports, payload, files),
                 Request::Job { index } => {
                     privileges::limit_to(privileges::STEP)?;
                     let job = self.jobs.get(index).ok_or(SandboxError::UnknownJob { name: index.to_string() })?;

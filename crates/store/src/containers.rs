@@ -61,6 +61,12 @@ impl Store {
         format!("{}/diff", layout::container_dir(id))
     }
 
+    /// Returns the path, below the store's root, of one of the files beside a container's own: its log, its socket.
+    #[must_use]
+    pub fn container_file_rel_path(&self, id: &ContainerId, name: &str) -> String {
+        format!("{}/{name}", layout::container_dir(id))
+    }
+
     /// Returns the path, below the store's root, of a container's overlay `workdir`.
     #[must_use]
     pub fn container_work_rel_path(&self, id: &ContainerId) -> String {
@@ -110,6 +116,22 @@ impl Store {
             }
         })?;
         if changed == 0 { Err(ContainerError::NotFound(id.to_owned())) } else { Ok(()) }
+    }
+
+    /// Gives a container another name.
+    pub fn rename_container(&self, id: &ContainerId, name: &str) -> Result<(), ContainerError> {
+        if !name::is_valid(name) {
+            return Err(ContainerError::BadName(name.to_owned()));
+        }
+        self.database().write(Durability::Lazy, |rows| {
+            if let Some(other) = by_name(rows, name)? {
+                return Err(ContainerError::NameTaken { name: name.to_owned(), id: other });
+            }
+            match rows.run("UPDATE containers SET name = ?2 WHERE id = ?1", params![id.as_str(), name])? {
+                0 => Err(ContainerError::NotFound(id.to_string())),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Removes a container and its files. A running one goes only with `force`: the caller has ended its processes.

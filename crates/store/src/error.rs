@@ -283,6 +283,9 @@ pub enum ContainerError {
     /// The name breaks the grammar.
     #[error("`{0}` is not a container name: expected a letter or digit, then at least one of `a-zA-Z0-9_.-`")]
     BadName(String),
+    /// It does not run.
+    #[error("container `{0}` is not running")]
+    NotRunning(String),
     /// It runs.
     #[error("container `{0}` is running: stop it first, or use force")]
     Running(String),

@@ -6,11 +6,22 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use stave_oci::Platform;
 
+use super::build::HostArg;
+use super::mount::{CapabilityArg, DeviceArg, MountArg, TmpfsArg, VolumeArg, added_capability, signal};
+
 /// Network of a container, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RunNetwork {
     Default,
     Host,
+    None,
+}
+
+/// Where a container's output is kept, as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogDriver {
+    JsonFile,
+    Local,
     None,
 }
 
@@ -24,6 +35,7 @@ pub(crate) enum PullWhen {
 
 /// What `run` and `create` have in common.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub(crate) struct ContainerOptions {
     /// Name of the container [default: one is made up]
     #[arg(long, value_name = "NAME")]
@@ -61,6 +73,87 @@ pub(crate) struct ContainerOptions {
     /// Keep standard input open
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Mount a file or directory of this machine, or, with only a path, keep what is there out of images
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    pub(crate) volumes: Vec<VolumeArg>,
+    /// Mount something: `type=bind,source=DIR,target=PATH[,readonly]` or `type=tmpfs,target=PATH[,tmpfs-size=BYTES]`
+    #[arg(long = "mount", value_name = "OPTIONS")]
+    pub(crate) mounts: Vec<MountArg>,
+    /// Mount an empty file system in memory
+    #[arg(long = "tmpfs", value_name = "PATH[:size=BYTES]")]
+    pub(crate) tmpfs: Vec<TmpfsArg>,
+    /// Give the container a device of this machine
+    #[arg(long = "device", value_name = "PATH[:TARGET]")]
+    pub(crate) devices: Vec<DeviceArg>,
+    /// Let nobody write to the container's own files
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Let the container do all that stave may do
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Add a capability, like `NET_ADMIN`
+    #[arg(long = "cap-add", value_name = "NAME", value_parser = added_capability)]
+    pub(crate) cap_add: Vec<CapabilityArg>,
+    /// Take a capability away, or ALL
+    #[arg(long = "cap-drop", value_name = "NAME")]
+    pub(crate) cap_drop: Vec<CapabilityArg>,
+    /// Limit a resource, like `nofile=1024:2048`
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = super::build::ulimit)]
+    pub(crate) ulimits: Vec<stave_engine::Ulimit>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", value_parser = super::build::bytes)]
+    pub(crate) shm_size: Option<u64>,
+    /// Add a name to /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    pub(crate) add_hosts: Vec<HostArg>,
+    /// Name server of the container
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
+    /// Domain in which names are looked for
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// Option of /etc/resolv.conf
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
+    /// Write the container's id to a file, which must not be there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// Read labels from a file, one `NAME=VALUE` a line
+    #[arg(long = "label-file", value_name = "FILE")]
+    pub(crate) label_files: Vec<PathBuf>,
+    /// Signal that asks the container to end
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    pub(crate) stop_signal: Option<i32>,
+    /// Seconds that it then has before it is killed
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) stop_timeout: Option<u64>,
+    /// Say that the container listens at a port; nothing depends on it
+    #[arg(long = "expose", value_name = "PORT[/PROTOCOL]")]
+    pub(crate) expose: Vec<String>,
+    /// Publish a port; with the host's network it is published already
+    #[arg(short, long = "publish", value_name = "[HOST:]PORT")]
+    pub(crate) publish: Vec<String>,
+    /// Whether what the container writes is kept for `logs`: `json-file`, `local` or `none`
+    #[arg(long, value_name = "DRIVER", value_enum, default_value = "json-file")]
+    pub(crate) log_driver: LogDriver,
+    /// What happens when it ends: `no` is all that there is without a daemon
+    #[arg(long = "restart", value_name = "POLICY", value_parser = ["no"])]
+    pub(crate) _restart: Option<String>,
+    /// Run no health checks; stave never does
+    #[arg(long = "no-healthcheck")]
+    pub(crate) _no_healthcheck: bool,
+    /// A remark, which `inspect` shows
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub(crate) annotations: Vec<String>,
+    /// Do not show the progress of a pull
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// The image, and the command that replaces its CMD
     #[arg(value_names = ["IMAGE", "COMMAND"], num_args = 1.., required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<String>,
@@ -75,14 +168,28 @@ Examples:
   stave run --rm alpine ls -l /               Flags after the image belong to the command
   stave run --rm -e url=http://host/ me/app   Set a variable
   stave run --name kept me/app                Keep the container: `stave cp kept:/file .`
+  stave run -it --rm alpine                   A shell
+  stave run --rm -v ./src:/src alpine ls /src Show it a directory of this machine
+  stave run -d --name job me/app              Leave it running: `stave logs -f job`, `stave stop job`
 
 Exits with the command's own code; 125 if stave could not start it, 126 if the command could not
 be executed, 127 if it was not found."
 )]
 pub(crate) struct RunArgs {
-    /// Remove the container when it ends
-    #[arg(long)]
-    pub(crate) rm: bool,
+    /// Leave the container running, and print its id
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Pass signals on to the command
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) sig_proxy: bool,
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
 }
@@ -104,8 +211,8 @@ pub(crate) struct CreateArgs {
 /// Start containers that exist
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without `-a` the command's output is not shown, and stave still waits for it to end: there is no
-daemon that could.")]
+Without `-a` the container is left running, and its output is in its log: `stave logs`. There is no
+daemon: a process of stave's own stays with each container, and ends with it.")]
 pub(crate) struct StartArgs {
     /// Show the output, and exit with the container's code
     #[arg(short, long)]
@@ -203,6 +310,7 @@ pub(crate) struct RmArgs {
 
 /// List containers
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[command(after_help = "\
 Examples:
   stave ps -a                                    All containers
@@ -210,12 +318,22 @@ Examples:
   stave ps -a --format '{{.Names}}: {{.Status}}'   Chosen fields
   stave ps -a --format json                      One JSON object a line
 
-Filters: id, name, status (created, running, exited), ancestor (image).
-Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Names .Labels .Networks")]
+Filters: id, name, status (created, running, exited), ancestor (image), exited (a code), label, before, since (a
+container).
+Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels .Networks .Mounts")]
 pub(crate) struct PsArgs {
     /// Show containers that do not run, too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Show the last few containers, whatever they do
+    #[arg(short = 'n', long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub(crate) last: Option<i64>,
+    /// Show the latest container, whatever it does
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// Show the size of each container's own files
+    #[arg(short, long)]
+    pub(crate) size: bool,
     /// Print only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -10,7 +10,9 @@ mod container;
 mod filter;
 mod image;
 mod imagetools;
+mod lifecycle;
 mod lock;
+mod mount;
 mod normalise;
 mod registry;
 mod store;
@@ -27,14 +29,18 @@ pub(crate) use build::{
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
-    ContainerOptions, CpArgs, CpEnd, CreateArgs, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
+    ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
 };
 pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
 pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
+pub(crate) use lifecycle::{
+    ExecArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs, SuperviseArgs, TopArgs, WaitArgs,
+};
 pub(crate) use lock::LockArgs;
+pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -96,6 +102,17 @@ pub(crate) enum Command {
     Run(RunArgs),
     Create(CreateArgs),
     Start(StartArgs),
+    Stop(StopArgs),
+    Restart(RestartArgs),
+    Kill(KillArgs),
+    Wait(WaitArgs),
+    Logs(LogsArgs),
+    Exec(ExecArgs),
+    Top(TopArgs),
+    Rename(RenameArgs),
+    /// Hold a container; started by stave itself
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
     Cp(CpArgs),
     Rm(RmArgs),
     Ps(PsArgs),

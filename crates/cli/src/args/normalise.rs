@@ -41,7 +41,15 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("container", "remove", &["rm"]),
     ("container", "rm", &["rm"]),
     ("container", "run", &["run"]),
+    ("container", "exec", &["exec"]),
+    ("container", "kill", &["kill"]),
+    ("container", "logs", &["logs"]),
+    ("container", "rename", &["rename"]),
+    ("container", "restart", &["restart"]),
     ("container", "start", &["start"]),
+    ("container", "stop", &["stop"]),
+    ("container", "top", &["top"]),
+    ("container", "wait", &["wait"]),
     ("system", "df", &["store", "usage", "--by=use"]),
     ("system", "prune", &["store", "prune", "--only=containers", "--only=images", "--only=cache"]),
 ];
@@ -85,7 +93,7 @@ pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, 
                 Ok(arguments)
             }
             None => Err(UsageError::usage(
-                format!("`{first} {verb}` is not supported by stave yet"),
+                format!("`{first} {verb}` is not supported"),
                 &format!("See `stave {first} --help` for what is."),
             )),
         },

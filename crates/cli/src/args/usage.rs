@@ -16,127 +16,122 @@ pub(crate) struct UsageError {
     pub(crate) code: u8,
 }
 
-/// Flags of Docker's that stave does not have yet, each with its commands. Table.
-const NOT_YET: &[(&str, &[&str])] = &[
+/// Flags of Docker's that stave does not have: commands, flags, and what to do instead. Table.
+const REFUSED: &[(&str, &[&str], &str)] = &[
     (
         "run create",
         &[
-            "--add-host",
-            "--annotation",
-            "--attach",
-            "--cap-add",
-            "--cap-drop",
+            "--blkio-weight",
+            "--blkio-weight-device",
             "--cgroup-parent",
-            "--cidfile",
-            "--cpus",
+            "--cgroupns",
+            "--cpu-count",
+            "--cpu-percent",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-rt-period",
+            "--cpu-rt-runtime",
             "--cpu-shares",
+            "--cpus",
             "--cpuset-cpus",
-            "--detach",
-            "--device",
-            "--dns",
-            "--dns-option",
-            "--dns-search",
-            "--expose",
-            "--gpus",
-            "--group-add",
-            "--health-cmd",
-            "--init",
-            "--ip",
-            "--ipc",
-            "--isolation",
-            "--label-file",
-            "--link",
-            "--log-driver",
-            "--log-opt",
+            "--cpuset-mems",
+            "--device-read-bps",
+            "--device-read-iops",
+            "--device-write-bps",
+            "--device-write-iops",
+            "--io-maxbandwidth",
+            "--io-maxiops",
             "--memory",
+            "--memory-reservation",
             "--memory-swap",
-            "--mount",
-            "--network-alias",
-            "--no-healthcheck",
+            "--memory-swappiness",
+            "--oom-kill-disable",
             "--oom-score-adj",
-            "--pid",
             "--pids-limit",
-            "--privileged",
-            "--publish",
-            "--publish-all",
-            "--quiet",
-            "--read-only",
-            "--restart",
-            "--runtime",
-            "--security-opt",
-            "--shm-size",
-            "--sig-proxy",
-            "--stop-signal",
-            "--stop-timeout",
             "--storage-opt",
-            "--sysctl",
-            "--tmpfs",
-            "--tty",
-            "--ulimit",
-            "--userns",
-            "--uts",
-            "--volume",
-            "--volume-driver",
-            "--volumes-from",
-            "-P",
-            "-a",
             "-c",
-            "-d",
             "-m",
-            "-p",
-            "-q",
-            "-t",
-            "-v",
         ],
+        "A container has the resources of the process that starts it: limit that one, with `systemd-run --scope -p \
+         MemoryMax=1G stave run ...` for example. `--ulimit` limits single processes.",
     ),
-    ("start", &["--checkpoint", "--checkpoint-dir", "--detach-keys"]),
-    ("rm", &["--link", "-l"]),
-    ("ps", &["--last", "--latest", "--size", "-l", "-n", "-s"]),
-    ("images", &["--tree"]),
-    ("inspect", &["--size", "-s"]),
-    ("rmi load", &["--platform"]),
-    ("pull push", &["--disable-content-trust"]),
+    (
+        "run create",
+        &["--ip", "--ip6", "--link", "--link-local-ip", "--mac-address", "--network-alias", "--publish-all", "-P"],
+        "stave makes no networks: a container has the host's, or none.",
+    ),
+    (
+        "run create",
+        &["--ipc", "--pid", "--userns", "--uts", "--isolation", "--runtime", "--domainname", "--sysctl"],
+        "Every container has namespaces of its own, made by stave itself.",
+    ),
+    (
+        "run create",
+        &["--security-opt", "--group-add", "--device-cgroup-rule", "--gpus", "--use-api-socket"],
+        "`--cap-add`, `--cap-drop`, `--device` and `--privileged` are what there is to change a container's rights.",
+    ),
+    ("run create", &["--volume-driver", "--volumes-from"], "Name a directory of this machine with `-v DIR:PATH`."),
+    (
+        "run create",
+        &[
+            "--health-cmd",
+            "--health-interval",
+            "--health-retries",
+            "--health-start-interval",
+            "--health-start-period",
+            "--health-timeout",
+        ],
+        "There is no daemon that would run health checks: run the command with `stave exec`.",
+    ),
+    ("run create", &["--init"], "Name an init of the image as the command; all processes end with the first one."),
+    ("run create", &["--log-opt"], "A log keeps its latest 8 to 16 MiB; `--log-driver none` keeps nothing."),
+    (
+        "run create",
+        &["--attach", "-a"],
+        "`-d` attaches nothing, `-i` standard input too; without them output is shown.",
+    ),
+    (
+        "run start exec",
+        &["--detach-keys"],
+        "One cannot detach from a container that runs attached: start it with `-d`, and see it with `stave logs -f`.",
+    ),
+    ("start", &["--checkpoint", "--checkpoint-dir"], "stave makes no checkpoints."),
+    ("rm", &["--link", "-l"], "There are no links between containers."),
+    ("logs", &["--details"], "A log has no details."),
+    (
+        "images",
+        &["--tree"],
+        "`stave images` has a line for each name; `stave imagetools inspect` shows the parts of one.",
+    ),
+    ("rmi load", &["--platform"], "An image is removed and loaded with all its platforms."),
+    ("pull push", &["--disable-content-trust"], "Images are told apart by digests, with or without this."),
 ];
 
-/// Commands of Docker's that stave does not have yet. Table.
-const COMMANDS_NOT_YET: &[&str] = &[
-    "attach",
-    "commit",
-    "compose",
-    "config",
-    "container",
-    "context",
-    "diff",
-    "events",
-    "exec",
-    "export",
-    "import",
-    "info",
-    "kill",
-    "logs",
-    "manifest",
-    "network",
-    "node",
-    "pause",
-    "plugin",
-    "port",
-    "rename",
-    "restart",
-    "search",
-    "secret",
-    "service",
-    "stack",
-    "stats",
-    "stop",
-    "swarm",
-    "system",
-    "top",
-    "trust",
-    "unpause",
-    "update",
-    "volume",
-    "wait",
+/// Commands of Docker's that stave does not have, and what to do instead. Table.
+const COMMANDS_REFUSED: &[(&str, &str)] = &[
+    ("attach", "`stave logs -f` shows what a container writes, `stave exec -it` gives a shell in it."),
+    ("compose", "stave runs single containers; run each with `stave run -d`."),
+    ("config", SWARM),
+    ("context", "There is one store and no server: `--root` or STAVE_ROOT name another one."),
+    ("events", "There is no daemon that would know of them; `stave build --progress rawjson` tells what a build does."),
+    ("network", "stave makes no networks: a container has the host's, or none (`--network`)."),
+    ("node", SWARM),
+    ("pause", "`stave kill -s STOP` stops the first process of a container, `-s CONT` lets it go on."),
+    ("plugin", "There are no plugins."),
+    ("port", "A container has the host's network, so its ports are the host's."),
+    ("search", "Search on the registry's own page."),
+    ("secret", SWARM),
+    ("service", SWARM),
+    ("stack", SWARM),
+    ("stats", "`stave top` lists the processes of a container."),
+    ("swarm", SWARM),
+    ("trust", "Images are told apart by digests: name them `NAME@sha256:...`."),
+    ("unpause", "`stave kill -s CONT` lets a stopped process go on."),
+    ("update", "A container has the limits that it was made with: make another one."),
+    ("volume", "Name a directory of this machine with `-v DIR:PATH`."),
 ];
+
+const SWARM: &str = "stave works on one machine.";
 
 impl UsageError {
     /// A text that the user asked for.
@@ -164,8 +159,9 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             UsageError::usage(format!("`{argument}` is one argument too many for `stave {command}`"), &help)
         }
-        ErrorKind::UnknownArgument if not_yet(command, argument) => {
-            UsageError::usage(format!("`{argument}` of `docker {command}` is not supported by stave yet"), &help)
+        ErrorKind::UnknownArgument if refused(command, argument).is_some() => {
+            let why = refused(command, argument).unwrap_or_default();
+            UsageError::usage(format!("`{argument}` of `docker {command}` is not supported"), why)
         }
         ErrorKind::UnknownArgument => {
             let hint = match error.get(ContextKind::SuggestedArg) {
@@ -227,19 +223,18 @@ fn conflict(error: &clap::Error, argument: &str) -> UsageError {
     UsageError::usage(message, "Leave one of the two out.")
 }
 
-fn not_yet(command: &str, flag: &str) -> bool {
-    NOT_YET.iter().any(|(commands, flags)| commands.split(' ').any(|known| known == command) && flags.contains(&flag))
+/// Returns what to do instead of a flag of Docker's that stave does not have.
+fn refused(command: &str, flag: &str) -> Option<&'static str> {
+    let has = |commands: &str| commands.split(' ').any(|known| known == command);
+    REFUSED.iter().find(|(commands, flags, _)| has(commands) && flags.contains(&flag)).map(|(.., why)| *why)
 }
 
 fn unknown_command(error: &clap::Error) -> UsageError {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
         return UsageError { text: error.render().to_string(), code: 2 };
     };
-    if COMMANDS_NOT_YET.contains(&name.as_str()) {
-        return UsageError::usage(
-            format!("`docker {name}` is not supported by stave yet"),
-            "See `stave --help` for the commands that there are.",
-        );
+    if let Some((_, why)) = COMMANDS_REFUSED.iter().find(|(known, _)| known == name) {
+        return UsageError::usage(format!("`docker {name}` is not supported"), why);
     }
     let hint = match error.get(ContextKind::SuggestedSubcommand) {
         Some(ContextValue::Strings(similar)) if !similar.is_empty() => {
@@ -252,6 +247,11 @@ fn unknown_command(error: &clap::Error) -> UsageError {
 }
 
 #[cfg(test)]
-pub(super) fn not_yet_table() -> &'static [(&'static str, &'static [&'static str])] {
-    NOT_YET
+pub(super) fn refused_table() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    REFUSED.iter().map(|(commands, flags, _)| (*commands, *flags))
+}
+
+#[cfg(test)]
+pub(super) fn refused_commands() -> impl Iterator<Item = &'static str> {
+    COMMANDS_REFUSED.iter().map(|(name, _)| *name)
 }

@@ -1,16 +1,19 @@
 //! `run`, `create`, `start`, `cp`, `rm`.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    ContainerExit, ContainerRequest, CopySource, CopyTarget, EngineError, PullPolicy, store::ContainerError,
+    Attached, ContainerExit, ContainerMount, ContainerMountKind, ContainerRequest, ContainerSettings, CopySource,
+    CopyTarget, EngineError, PullPolicy, store::ContainerError,
 };
 
+use super::lifecycle::leave_running;
+use super::terminal::{self, Raw};
 use super::{Context, settled};
 use crate::args::{
-    ContainerOptions, CpArgs, CpEnd, CreateArgs, NetworkMode, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
+    CapabilityArg, ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, MountArg, NetworkMode, PullWhen, RmArgs,
+    RunArgs, RunNetwork, StartArgs, TmpfsArg, VolumeArg,
 };
 use crate::failure::{self, Failure};
 use crate::host::{Host, Processes};
@@ -37,54 +40,95 @@ pub(super) fn run(args: RunArgs, context: &Context<'_>) -> Result<u8, Failure> {
         let code = if failure.code >= failure::NOT_STARTED { failure.code } else { failure::NOT_STARTED };
         failure.with_code(code)
     };
+    let (cidfile, quiet) = (args.options.cidfile.clone(), args.options.quiet);
     let request = request(args.options).map_err(not_started)?;
-    let interactive = request.interactive;
+    let (interactive, tty) = (request.interactive, request.settings.terminal);
+    if tty && !args.detach {
+        terminal::require(interactive).map_err(not_started)?;
+    }
+    refuse_known(cidfile.as_deref()).map_err(not_started)?;
     let host = context.host(Processes::Some).map_err(not_started)?;
-    let display = context.display(false);
+    let id = make(&host, request, context, quiet).map_err(not_started)?;
+    write_id(cidfile.as_deref(), &id).map_err(not_started)?;
+    if args.detach {
+        drop(host);
+        leave_running(&id, context).map_err(not_started)?;
+        output::text(&format!("{id}\n"))?;
+        return Ok(0);
+    }
+    attached(&host, &id, interactive, tty, args.sig_proxy)
+}
+
+fn make(host: &Host, request: ContainerRequest, context: &Context<'_>, quiet: bool) -> Result<String, Failure> {
+    let display = context.display(quiet);
     let created = host.engine.create(request, &|event| display.report(event));
     display.finish();
-    let id = settled(&host, created.map_err(Failure::from)).map_err(not_started)?;
-    let result = attached(&host, &id, interactive);
-    if args.rm {
-        let removed = host.engine.remove_container(&id, true).map_err(Failure::from);
-        return result.and_then(|code| removed.map(|_| code));
-    }
-    result
+    settled(host, created.map_err(Failure::from))
 }
 
 /// Runs a container with our own streams and returns its code.
-fn attached(host: &Host, name: &str, interactive: bool) -> Result<u8, Failure> {
-    host.signals.forward();
-    let result = host.engine.start(name, interactive).map_err(|error| {
+fn attached(host: &Host, name: &str, input: bool, tty: bool, proxy: bool) -> Result<u8, Failure> {
+    if proxy {
+        host.signals.forward();
+    }
+    let raw = (tty && input).then(Raw::begin);
+    let attached = Attached::Caller { input, size: terminal::size() };
+    let result = host.engine.start(name, &attached, &|started| {
+        if let Some(end) = started.terminal {
+            terminal::feed(end, input);
+        }
+    });
+    drop(raw);
+    let result = result.map_err(|error| {
         let code = failure::start_code(&error);
         Failure::from(error).with_code(code)
     });
     settled(host, result).map(exit_code)
 }
 
-fn exit_code(exit: ContainerExit) -> u8 {
+pub(super) fn exit_code(exit: ContainerExit) -> u8 {
     u8::try_from(exit.code & 0xff).expect("one byte")
 }
 
 pub(super) fn create(args: CreateArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let (cidfile, quiet) = (args.options.cidfile.clone(), args.options.quiet);
     let request = request(args.options)?;
+    refuse_known(cidfile.as_deref())?;
     let host = context.host(Processes::Some)?;
-    let display = context.display(false);
-    let created = host.engine.create(request, &|event| display.report(event));
-    display.finish();
-    let id = settled(&host, created.map_err(Failure::from))?;
+    let id = make(&host, request, context, quiet)?;
+    write_id(cidfile.as_deref(), &id)?;
     output::text(&format!("{id}\n"))?;
     Ok(0)
 }
 
+/// Fails if the file for the id is there: another container's id would be lost.
+fn refuse_known(cidfile: Option<&Path>) -> Result<(), Failure> {
+    match cidfile.filter(|path| path.symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(path) => {
+            Err(Failure::usage(format!("the file for the container's id, `{}`, is there already", path.display()))
+                .with_hint("Another container may have its id in it: remove the file, or name another one."))
+        }
+    }
+}
+
+fn write_id(cidfile: Option<&Path>, id: &str) -> Result<(), Failure> {
+    let Some(path) = cidfile else { return Ok(()) };
+    let written =
+        std::fs::File::create_new(path).and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()));
+    written.map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))
+}
+
 fn request(options: ContainerOptions) -> Result<ContainerRequest, Failure> {
+    let settings = settings(&options)?;
+    let mut labels = BTreeMap::new();
+    for file in &options.label_files {
+        labels.extend(env_file(file)?.iter().map(|label| pair(label)));
+    }
+    labels.extend(options.labels.iter().map(|label| pair(label)));
+    let env = environment(&options.env_files, &options.env)?;
     let mut words = options.image_and_command.into_iter();
     let image = words.next().expect("clap asks for an image");
-    let mut env = Vec::new();
-    for file in &options.env_files {
-        env.extend(env_file(file)?);
-    }
-    env.extend(options.env.iter().filter_map(|text| variable(text)));
     Ok(ContainerRequest {
         image,
         name: options.name,
@@ -94,9 +138,10 @@ fn request(options: ContainerOptions) -> Result<ContainerRequest, Failure> {
         workdir: options.workdir,
         user: options.user,
         hostname: options.hostname,
-        labels: options.labels.iter().map(|label| pair(label)).collect::<BTreeMap<_, _>>(),
+        labels,
         network: options.network.into(),
         interactive: options.interactive,
+        settings,
         pull: match options.pull {
             PullWhen::Always => PullPolicy::Always,
             PullWhen::Missing => PullPolicy::Missing,
@@ -104,6 +149,117 @@ fn request(options: ContainerOptions) -> Result<ContainerRequest, Failure> {
         },
         platform: options.platform,
     })
+}
+
+/// Returns the variables of files, then those of the command line.
+pub(super) fn environment(files: &[PathBuf], given: &[String]) -> Result<Vec<String>, Failure> {
+    let mut env = Vec::new();
+    for file in files {
+        env.extend(env_file(file)?);
+    }
+    env.extend(given.iter().filter_map(|text| variable(text)));
+    Ok(env)
+}
+
+fn settings(options: &ContainerOptions) -> Result<ContainerSettings, Failure> {
+    published(options)?;
+    let (mounts, volumes) = mounts(options)?;
+    let numbers = |given: &[CapabilityArg]| given.iter().flat_map(|capability| capability.numbers()).collect();
+    let mut resolv_conf: Vec<String> = options.dns.iter().map(|server| format!("nameserver {server}")).collect();
+    if !options.dns_search.is_empty() {
+        resolv_conf.push(format!("search {}", options.dns_search.join(" ")));
+    }
+    if !options.dns_option.is_empty() {
+        resolv_conf.push(format!("options {}", options.dns_option.join(" ")));
+    }
+    if options.dns.is_empty() && !resolv_conf.is_empty() {
+        return Err(Failure::usage("`--dns-search` and `--dns-option` need a `--dns`")
+            .with_hint("Without one the container has this machine's resolv.conf as it is."));
+    }
+    let hosts = options.add_hosts.iter();
+    Ok(ContainerSettings {
+        terminal: options.tty,
+        hosts: hosts
+            .flat_map(|host| host.addresses.iter().map(|address| (host.name.clone(), address.to_string())))
+            .collect(),
+        resolv_conf,
+        mounts,
+        read_only: options.read_only,
+        privileged: options.privileged,
+        capabilities_added: numbers(&options.cap_add),
+        capabilities_dropped: numbers(&options.cap_drop),
+        limits: options.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),
+        shm_bytes: options.shm_size,
+        stop_signal: options.stop_signal,
+        stop_seconds: options.stop_timeout,
+        volumes,
+        exposed: options.expose.clone(),
+        remove: options.rm,
+        no_log: options.log_driver == LogDriver::None,
+        annotations: options.annotations.iter().map(|text| pair(text)).collect(),
+    })
+}
+
+/// A container has the host's network or none, so there is nothing between its ports and this machine's.
+fn published(options: &ContainerOptions) -> Result<(), Failure> {
+    let Some(port) = options.publish.first() else { return Ok(()) };
+    match options.network {
+        RunNetwork::Host => {
+            let note = format!("note: `-p {port}` changes nothing: with the host's network, every port is published as it is\n");
+            crate::print_error(&note);
+            Ok(())
+        }
+        RunNetwork::Default | RunNetwork::None => Err(Failure::usage(format!("`-p {port}` is not supported: there is no network between a container and this machine"))
+            .with_hint("A container has the host's network, so what listens in it can be reached as it is: leave `-p` out, or say `--network host`.")),
+    }
+}
+
+fn mounts(options: &ContainerOptions) -> Result<(Vec<ContainerMount>, Vec<String>), Failure> {
+    let (mut mounts, mut volumes) = (Vec::new(), Vec::new());
+    let bind = |source: &Path, target: &str, writable: bool, make: bool| {
+        let source = std::path::absolute(source)
+            .map_err(|error| Failure::environment(&error).within("cannot find the current directory"))?;
+        if make && !source.exists() {
+            // As docker does for `-v`, and not for `--mount`.
+            std::fs::create_dir_all(&source).map_err(|error| {
+                Failure::environment(&error).within(&format!("cannot create `{}`", source.display()))
+            })?;
+        }
+        if !source.exists() {
+            return Err(Failure::usage(format!("there is no `{}` to mount", source.display())));
+        }
+        let text = source.into_os_string().into_string();
+        let source = text.map_err(|source| Failure::usage(format!("`{}` is no text", source.display())))?;
+        Ok(ContainerMount { target: target.to_owned(), kind: ContainerMountKind::Bind { source, writable } })
+    };
+    let tmpfs = |given: &TmpfsArg| ContainerMount {
+        target: given.target.clone(),
+        kind: ContainerMountKind::Tmpfs { bytes: given.bytes },
+    };
+    for volume in &options.volumes {
+        match volume {
+            VolumeArg::Bind { source, target, writable } => mounts.push(bind(source, target, *writable, true)?),
+            VolumeArg::Anonymous(target) => volumes.push(target.clone()),
+        }
+    }
+    for mount in &options.mounts {
+        match mount {
+            MountArg::Bind { source, target, writable } => mounts.push(bind(source, target, *writable, false)?),
+            MountArg::Tmpfs(given) => mounts.push(tmpfs(given)),
+            MountArg::Anonymous(target) => volumes.push(target.clone()),
+        }
+    }
+    mounts.extend(options.tmpfs.iter().map(tmpfs));
+    for device in &options.devices {
+        let path = device.path.to_string_lossy().into_owned();
+        mounts.push(ContainerMount { target: device.target.clone(), kind: ContainerMountKind::Device { path } });
+    }
+    let mut targets: Vec<&str> = mounts.iter().map(|mount| mount.target.as_str()).collect();
+    targets.sort_unstable();
+    match targets.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Failure::usage(format!("two mounts have the target `{}`", pair[0]))),
+        None => Ok((mounts, volumes)),
+    }
 }
 
 /// Splits `name=value`; without `=` the value is empty.
@@ -150,57 +306,32 @@ pub(super) fn start(args: &StartArgs, context: &Context<'_>) -> Result<u8, Failu
     if (args.attach || args.interactive) && args.containers.len() > 1 {
         return Err(Failure::usage("only one container can be attached to"));
     }
-    let host = context.host(Processes::Some)?;
     if args.attach || args.interactive {
-        return attached(&host, &args.containers[0], args.interactive);
+        let host = context.host(Processes::Some)?;
+        let name = &args.containers[0];
+        let (tty, input) = host.engine.container_terminal(name)?;
+        let input = args.interactive || input;
+        if tty {
+            terminal::require(input)?;
+        }
+        return attached(&host, name, input, tty, true);
     }
-    let mut names = Vec::new();
-    let quiet = Quiet::begin()?;
-    let mut result = Ok(());
+    let (mut started, mut code) = (Vec::new(), 0);
     for name in &args.containers {
-        match host.engine.start(name, false) {
-            Ok(_) => names.push(name.clone()),
-            Err(error) => result = Err(Failure::from(error)),
+        match leave_running(name, context) {
+            Ok(()) => started.push(name.clone()),
+            Err(failure) => {
+                crate::print_error(&failure.render(context.style));
+                code = code.max(failure.code);
+            }
         }
-        if result.is_err() {
-            break;
-        }
     }
-    quiet.end()?;
-    output::lines(&names)?;
-    settled(&host, result).map(|()| 0)
-}
-
-/// While it lives, standard output and standard error lead nowhere.
-struct Quiet {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-impl Quiet {
-    fn begin() -> Result<Self, Failure> {
-        let begin = || -> std::io::Result<Self> {
-            let saved = Self {
-                stdout: rustix::io::dup(rustix::stdio::stdout())?,
-                stderr: rustix::io::dup(rustix::stdio::stderr())?,
-            };
-            let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-            rustix::stdio::dup2_stdout(&null)?;
-            rustix::stdio::dup2_stderr(&null)?;
-            Ok(saved)
-        };
-        begin().map_err(|error| Failure::environment(&error).within("cannot redirect the container's output"))
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        rustix::stdio::dup2_stdout(&self.stdout)
-            .and_then(|()| rustix::stdio::dup2_stderr(&self.stderr))
-            .map_err(|error| Failure::environment(&error).within("cannot use standard output again"))
-    }
+    output::lines(&started)?;
+    Ok(code)
 }
 
 pub(super) fn copy(args: CpArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let both = "copying between two containers is not supported by stave yet";
+    let both = "copying between two containers is not supported";
     let neither = "neither of the two is in a container";
     match (args.source, args.dest) {
         (CpEnd::Container { .. }, CpEnd::Container { .. }) => Err(Failure::usage(both)),

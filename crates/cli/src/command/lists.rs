@@ -170,16 +170,42 @@ fn ids(rows: &[Value]) -> String {
 }
 
 pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let fields = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    let mut fields = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    if args.size {
+        fields.push("Size");
+    }
     let format = Format::parse(args.format.as_deref(), &only(CONTAINER_COLUMNS, &fields))?;
-    let filters = filters(&args.filters, &["id", "name", "status", "ancestor"])?;
-    let containers = context.host(Processes::None)?.engine.containers()?;
+    let known = ["id", "name", "status", "ancestor", "exited", "label", "before", "since"];
+    let filters = filters(&args.filters, &known)?;
+    let engine = context.host(Processes::None)?.engine;
+    let mut containers = engine.containers()?;
     let now = host::now();
-    let by_status = filters.iter().any(|(key, _)| *key == "status");
-    let shown = |container: &&ContainerSummary| {
-        (args.all || by_status || state_name(container.state) == "running") && passes(container, &filters)
+    // The latest come first, so that what is before another one comes after it.
+    let place = |key: &str| -> Result<Option<usize>, Failure> {
+        let Some((_, name)) = filters.iter().find(|(known, _)| *known == key) else { return Ok(None) };
+        let wanted = engine.store().resolve_container(name).map_err(stave_engine::EngineError::from)?;
+        Ok(containers.iter().position(|container| container.id == wanted.id.as_str()))
     };
-    let rows: Vec<Value> = containers.iter().filter(shown).map(|one| container_row(one, args.no_trunc, now)).collect();
+    let (before, since) = (place("before")?, place("since")?);
+    let last = if args.latest { Some(1) } else { args.last };
+    let by_state = filters.iter().any(|(key, _)| matches!(*key, "status" | "exited"));
+    let everything = args.all || by_state || last.is_some_and(|last| last >= 0);
+    let mut at = 0;
+    containers.retain(|container| {
+        at += 1;
+        (everything || state_name(container.state) == "running")
+            && before.is_none_or(|place| at - 1 > place)
+            && since.is_none_or(|place| at - 1 < place)
+            && passes(container, &filters)
+    });
+    if let Some(last) = last.and_then(|last| usize::try_from(last).ok()) {
+        containers.truncate(last);
+    }
+    let mut rows = Vec::new();
+    for container in &containers {
+        let size = if args.size { Some(engine.container_sizes(&container.id)?) } else { None };
+        rows.push(container_row(container, size, args.no_trunc, now));
+    }
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, CONTAINER_COLUMNS)? })?;
     Ok(0)
 }
@@ -190,6 +216,15 @@ fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
         "id" => container.id.starts_with(value),
         "name" => container.name.contains(value.trim_start_matches(['^', '/']).trim_end_matches('$')),
         "status" => state_name(container.state) == value,
+        "exited" => {
+            matches!(container.state, ContainerState::Exited { code } if value.parse::<i32>().is_ok_and(|wanted| wanted == code))
+        }
+        "label" => match value.split_once('=') {
+            Some((name, value)) => container.labels.get(name).is_some_and(|found| found == value),
+            None => container.labels.contains_key(value),
+        },
+        // These are about all containers together.
+        "before" | "since" => true,
         _ => {
             let same = |left: &str| match (left.parse::<Reference>(), container.image.parse::<Reference>()) {
                 (Ok(left), Ok(right)) => left.to_string() == right.to_string() || left.name() == right.name(),
@@ -198,7 +233,11 @@ fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
             container.image == value || same(value)
         }
     };
-    filters.iter().all(|(key, _)| filters.iter().any(|(other, value)| other == key && holds(key, value)))
+    // One of several states will do, and all of several labels have to be there.
+    filters.iter().all(|(key, value)| match *key {
+        "label" => holds(key, value),
+        _ => filters.iter().any(|(other, value)| other == key && holds(key, value)),
+    })
 }
 
 fn state_name(state: ContainerState) -> &'static str {
@@ -209,7 +248,9 @@ fn state_name(state: ContainerState) -> &'static str {
     }
 }
 
-fn container_row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Value {
+fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trunc: bool, now: i64) -> Value {
+    let size =
+        size.map_or_else(String::new, |(own, all)| format!("{} (virtual {})", human::size(own), human::size(all)));
     let since = |then: Option<i64>| {
         let seconds = now.saturating_sub(then.unwrap_or(now));
         human::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
@@ -234,9 +275,9 @@ fn container_row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Valu
         "Names": container.name,
         "Labels": labels.join(","),
         "Networks": "",
-        "Mounts": "",
+        "Mounts": container.mounts.join(","),
         "LocalVolumes": "0",
-        "Size": "0B",
+        "Size": size,
     })
 }
 

@@ -6,11 +6,13 @@ mod container;
 mod image;
 mod imagetools;
 mod inspect;
+mod lifecycle;
 mod lists;
 mod login;
 mod own;
 mod records;
 mod store;
+mod terminal;
 mod transfer;
 
 use stave_engine::EngineError;
@@ -45,6 +47,15 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Run(args) => container::run(args, context),
         Command::Create(args) => container::create(args, context),
         Command::Start(args) => container::start(&args, context),
+        Command::Stop(args) => lifecycle::stop(&args, context),
+        Command::Restart(args) => lifecycle::restart(&args, context),
+        Command::Kill(args) => lifecycle::kill(&args, context),
+        Command::Wait(args) => lifecycle::wait(&args, context),
+        Command::Logs(args) => lifecycle::logs(&args, context),
+        Command::Exec(args) => lifecycle::exec(args, context),
+        Command::Top(args) => lifecycle::top(&args, context),
+        Command::Rename(args) => lifecycle::rename(&args, context),
+        Command::Supervise(args) => lifecycle::supervise(&args, context),
         Command::Cp(args) => container::copy(args, context),
         Command::Rm(args) => container::remove(&args, context),
         Command::Ps(args) => lists::containers(&args, context),

@@ -8,6 +8,7 @@ mod build;
 mod checks;
 mod concurrency;
 mod conformance;
+mod containers;
 mod copies;
 mod cp;
 mod differential;

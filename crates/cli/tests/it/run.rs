@@ -12,10 +12,7 @@ fn run_exits_with_the_commands_code_and_docker_s_own() {
     bench.run(["run", "--rm", "busybox", "/etc"]).exit(126);
     bench.run(["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).exit(137);
     bench.run(["run", "--rm", "nobody/nothing"]).exit(125).complains("nobody/nothing");
-    bench
-        .run(["run", "-v", "/a:/b", "busybox"])
-        .exit(125)
-        .complains("`-v` of `docker run` is not supported by stave yet");
+    bench.run(["run", "-m", "1g", "busybox"]).exit(125).complains("`-m` of `docker run` is not supported");
     assert_eq!(bench.run(["ps", "-aq"]).success().out(), "", "--rm leaves nothing");
 }
 
@@ -67,6 +64,7 @@ fn a_container_is_created_started_listed_and_removed() {
     assert_eq!(first.exit(3).out(), "run\n");
     assert_eq!(bench.run(["start", "-a", &id[..12]]).exit(3).out(), "run\nrun\n", "a container keeps its files");
     assert_eq!(bench.run(["start", "job"]).success().out(), "job\n", "without -a only the name is printed");
+    assert_eq!(bench.run(["wait", "job"]).success().out(), "3\n");
     let out = bench.run(["ps", "-a"]).success().out();
     let heads = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
     let places: Vec<_> = heads.iter().map(|head| out.find(head)).collect();

@@ -11,9 +11,9 @@ fn a_mistake_on_the_command_line_exits_with_2_and_a_hint() {
         .complains("error: stave has no command `biuld`\nhint: A similar command is `build`.\n");
     bench.run(["build"]).exit(2).complains("CONTEXT");
     bench.run(["build", "a", "b"]).exit(2).complains("`b` is one argument too many for `stave build`");
-    bench.run(["exec", "a", "sh"]).exit(2).complains("`docker exec` is not supported by stave yet");
+    bench.run(["attach", "a"]).exit(2).complains("`docker attach` is not supported");
     bench.run(["cp", "a", "b"]).exit(2).complains("neither of the two is in a container");
-    bench.run(["cp", "a:/x", "b:/x"]).exit(2).complains("not supported by stave yet");
+    bench.run(["cp", "a:/x", "b:/x"]).exit(2).complains("copying between two containers is not supported");
     assert!(!bench.store().exists(), "a mistake makes no store");
 }
 

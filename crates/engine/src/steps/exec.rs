@@ -155,6 +155,7 @@ fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Res
             Security::Insecure => stave_sandbox::Security::Insecure,
         },
         limits: exec.ulimits.iter().map(limit).collect(),
+        rights: stave_sandbox::Rights::default(),
         cgroup: None,
     })
 }

@@ -26,11 +26,11 @@ pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 pub(crate) use output::{OutputArg, OutputKind};
 pub(crate) use supply::SupplyArgs;
-pub(in crate::args) use value::bytes;
 pub(crate) use value::{
     ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, Timestamp, VariableArg, truth,
 };
 use value::{boolean, timestamp};
+pub(in crate::args) use value::{bytes, ulimit};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]

@@ -1,18 +1,31 @@
 //! Containers: an image's layers, a directory for changes, and what to run.
 //!
-//! A container runs only while the call that started it lasts; there is no daemon to keep it.
+//! There is no daemon to keep a container: whoever starts it holds it, and it ends with its holder (`running`). Others reach
+//! it by way of the holder (`control`, `lifecycle`).
+//!
+//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`.
+
+mod control;
+mod lifecycle;
+mod log;
+mod running;
+mod settings;
+
+pub use lifecycle::{ExecRequest, LogRequest};
+pub use log::LogPiece;
+pub use running::{Attached, Started};
+pub use settings::{ContainerMount, ContainerMountKind, ContainerSettings};
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stave_graph::Network;
 use stave_oci::{ImageConfig, Platform};
+use stave_sandbox::SandboxError;
 use stave_sandbox::visit::started as start_time;
-use stave_sandbox::{Exit, SandboxError, Security, StepIo, StepSpec};
 use stave_store::{ContainerError, ContainerRecord, ContainerState, Lease, NewContainer};
 use stave_tree::{Dir, merged_writable};
 
@@ -21,9 +34,7 @@ use crate::copy_files::{self, CopyFrom, CopyTo};
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::net;
 use crate::request::{ContainerRequest, PullPolicy};
-use crate::steps::exec;
 
 /// A container as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +49,8 @@ pub struct ContainerSummary {
     pub command: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// What of this machine is mounted into it.
+    pub mounts: Vec<String>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
     /// When it was last started, in seconds since 1970.
@@ -67,6 +80,8 @@ struct Config {
     labels: BTreeMap<String, String>,
     network: NetworkName,
     interactive: bool,
+    #[serde(default)]
+    settings: ContainerSettings,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -113,6 +128,7 @@ impl Config {
                 Network::None => NetworkName::None,
             },
             interactive: request.interactive,
+            settings: with_defaults(request.settings, image),
         })
     }
 
@@ -132,6 +148,33 @@ impl Config {
             NetworkName::None => Network::None,
         }
     }
+}
+
+/// Takes from the image what the caller says nothing about.
+fn with_defaults(mut settings: ContainerSettings, image: &ImageConfig) -> ContainerSettings {
+    let signal = image.config.stop_signal.as_deref().and_then(signal_number);
+    settings.stop_signal = settings.stop_signal.or(signal);
+    settings.volumes.extend(image.config.volumes.keys().cloned());
+    let is_mounted = |volume: &String| settings.mounts.iter().any(|mount| mount.target == *volume);
+    let mounted: Vec<String> = settings.volumes.iter().filter(|volume| is_mounted(volume)).cloned().collect();
+    settings.volumes.retain(|volume| !mounted.contains(volume));
+    settings.volumes.sort();
+    settings.volumes.dedup();
+    settings
+}
+
+/// Returns the number of a signal: `9`, `KILL`, `SIGKILL`.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = NAMES.iter().position(|known| *known == name).and_then(|at| i32::try_from(at + 1).ok());
+    number.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number)))
 }
 
 /// Where files of a container are copied to.
@@ -205,68 +248,31 @@ impl Engine {
         Ok((remote.id, remote.config))
     }
 
-    /// Runs a container with the caller's standard streams until it ends.
-    pub fn start(&self, name: &str, interactive: bool) -> Result<ContainerExit, EngineError> {
-        let lease = self.lease()?;
+    /// Returns the bytes of a container's own files, and of all that it sees.
+    pub fn container_sizes(&self, name: &str) -> Result<(u64, u64), EngineError> {
         let record = self.store.resolve_container(name)?;
-        if is_alive(record.state) {
-            return Err(ContainerError::Running(record.name).into());
-        }
-        lease.pin_layers(&record.snapshot)?;
-        self.run_record(&record, interactive)
-    }
-
-    fn run_record(&self, record: &ContainerRecord, interactive: bool) -> Result<ContainerExit, EngineError> {
-        self.go_on()?;
-        let config = Config::read(record)?;
-        let spec = self.container_spec(record, &config)?;
-        let running = self.launcher()?.spawn(&spec, inherited(interactive || config.interactive)?)?;
-        let pid = pid_of(running.pidfd())?;
-        let state = ContainerState::Running { pid, start_time: start_time(pid).unwrap_or_default() };
-        self.store.set_container_state(&record.id, state)?;
-        let exit = {
-            let _watch = self
-                .cancel()
-                .watch(running.pidfd())
-                .map_err(|source| EngineError::io("watch the process of", &record.name, source))?;
-            running.wait()
-        };
-        let code = match exit {
-            Ok(exit @ (Exit::Code(_) | Exit::Signal { .. })) => exit.shell_code(),
-            Err(error) => {
-                self.store.set_container_state(&record.id, ContainerState::Exited { code: 125 })?;
-                return Err(error.into());
+        let mut own = 0;
+        let mut waiting = vec![self.store.root().join(self.store.container_diff_rel_path(&record.id))];
+        while let Some(directory) = waiting.pop() {
+            // What the container removes meanwhile has no size.
+            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            for entry in entries.filter_map(Result::ok) {
+                let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+                if metadata.is_dir() {
+                    waiting.push(entry.path());
+                } else {
+                    own += metadata.len();
+                }
             }
-        };
-        self.store.set_container_state(&record.id, ContainerState::Exited { code })?;
-        self.go_on()?;
-        Ok(ContainerExit { code })
+        }
+        let image = self.store.image(&record.image)?.map_or(0, |image| image.size);
+        Ok((own, own + image))
     }
 
-    fn container_spec(&self, record: &ContainerRecord, config: &Config) -> Result<StepSpec, EngineError> {
-        let hostname = config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned());
-        let work = self.store.container_work_rel_path(&record.id);
-        // A volatile overlay refuses a work directory that it has used before.
-        let path = self.store.root().join(&work);
-        std::fs::remove_dir_all(&path)
-            .and_then(|()| std::fs::create_dir(&path))
-            .map_err(|source| EngineError::io("clear", &path, source))?;
-        Ok(StepSpec {
-            root: exec::root_fs(self, &record.snapshot, self.store.container_diff_rel_path(&record.id), work, true)?,
-            args: config.args(),
-            env: config.env.clone(),
-            cwd: config.workdir.clone(),
-            user: config.user.clone(),
-            network: exec::network(config.network()),
-            hosts: net::hosts(&hostname, &[]),
-            resolv_conf: net::resolv_conf(config.network(), &self.settings.resolv_conf),
-            shm_bytes: exec::SHM_BYTES,
-            mounts: Vec::new(),
-            security: Security::Sandbox,
-            limits: Vec::new(),
-            cgroup: None,
-            hostname,
-        })
+    /// Whether a container has a terminal, and whether its standard input is connected.
+    pub fn container_terminal(&self, name: &str) -> Result<(bool, bool), EngineError> {
+        let config = Config::read(&self.store.resolve_container(name)?)?;
+        Ok((config.settings.terminal, config.interactive))
     }
 
     /// Returns all containers, the latest first.
@@ -281,10 +287,13 @@ impl Engine {
             if !force {
                 return Err(ContainerError::Running(record.name).into());
             }
-            end(record.state).map_err(|source| EngineError::io("end container", &record.name, source))?;
+            self.end_container(&record)?;
         }
-        self.store.remove_container(&record.id, true)?;
-        Ok(name.to_owned())
+        match self.store.remove_container(&record.id, true) {
+            // Its holder may have removed it, if it was made with `--rm`.
+            Err(ContainerError::NotFound(_)) | Ok(()) => Ok(name.to_owned()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Describes a container as `docker inspect` does.
@@ -311,8 +320,17 @@ impl Engine {
                 "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
                 "Labels": config.labels,
                 "OpenStdin": config.interactive,
+                "Tty": config.settings.terminal,
+                "StopSignal": config.settings.stop_signal,
             },
-            "HostConfig": { "NetworkMode": config.network },
+            "HostConfig": {
+                "NetworkMode": config.network,
+                "AutoRemove": config.settings.remove,
+                "Privileged": config.settings.privileged,
+                "ReadonlyRootfs": config.settings.read_only,
+                "ShmSize": config.settings.shm(),
+            },
+            "Mounts": config.settings.mounts.iter().map(mount_json).collect::<Vec<_>>(),
         }))
     }
 
@@ -424,6 +442,7 @@ fn summary(record: ContainerRecord) -> Result<ContainerSummary, EngineError> {
     Ok(ContainerSummary {
         id: record.id.to_string(),
         command: config.args(),
+        mounts: config.settings.sources(),
         labels: config.labels,
         created: record.created,
         started: record.started,
@@ -479,21 +498,16 @@ fn end(state: ContainerState) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns the caller's standard streams; without `interactive`, the input is empty.
-fn inherited(interactive: bool) -> Result<StepIo, EngineError> {
-    let clone = |name: &'static str, stream: BorrowedFd<'_>| {
-        stream.try_clone_to_owned().map_err(|source| EngineError::io("use", name, source))
-    };
-    let stdin: OwnedFd = if interactive {
-        clone("standard input", std::io::stdin().as_fd())?
-    } else {
-        File::open("/dev/null").map_err(|source| EngineError::io("open", "/dev/null", source))?.into()
-    };
-    Ok(StepIo::Streams {
-        stdin,
-        stdout: clone("standard output", std::io::stdout().as_fd())?,
-        stderr: clone("standard error", std::io::stderr().as_fd())?,
-    })
+fn mount_json(mount: &ContainerMount) -> Value {
+    match &mount.kind {
+        ContainerMountKind::Bind { source, writable } => {
+            json!({ "Type": "bind", "Source": source, "Destination": mount.target, "RW": writable })
+        }
+        ContainerMountKind::Device { path } => {
+            json!({ "Type": "device", "Source": path, "Destination": mount.target, "RW": true })
+        }
+        ContainerMountKind::Tmpfs { .. } => json!({ "Type": "tmpfs", "Destination": mount.target, "RW": true }),
+    }
 }
 
 fn rfc3339(seconds: i64) -> String {

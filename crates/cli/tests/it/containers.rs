@@ -1,0 +1,232 @@
+//! Containers that are left running: `run -d`, `logs`, `exec`, `stop`, `kill`, `wait`, and what they are given.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::{Bench, leaks, needs};
+
+/// Leaves a container running with a script; returns when that has said that it is ready.
+fn detached(bench: &Bench, name: &str, flags: &[&str], script: &str) -> String {
+    let mut args = vec!["run", "-d", "--name", name];
+    args.extend(flags);
+    let script = format!("echo ready; {script}");
+    args.extend(["busybox", "sh", "-c", &script]);
+    let id = bench.run(args).success().line();
+    assert_eq!(id.len(), 64, "{id}");
+    let start = Instant::now();
+    while !bench.run(["logs", name]).success().out().contains("ready") {
+        assert!(start.elapsed() < Duration::from_secs(20), "{name} is not ready");
+    }
+    id
+}
+
+fn state(bench: &Bench, name: &str) -> String {
+    bench.run(["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name]).success().line()
+}
+
+const WAIT: &str = "trap 'echo asked; exit 5' TERM; while :; do sleep 0.02; done";
+
+/// I017: the life of a container that nobody is attached to.
+fn life(bench: &Bench) {
+    let id = detached(bench, "job", &[], WAIT);
+    assert_eq!(state(bench, "job"), "running 0");
+    let out = bench.run(["ps", "--format", "{{.Names}} {{.State}}"]).success().out();
+    assert_eq!(out, "job running\n");
+    assert!(bench.run(["top", "job"]).success().out().contains("sh -c"), "{}", bench.run(["top", "job"]).out());
+    let inside =
+        bench.run(["exec", "-e", "A=b", "-w", "/tmp", "job", "sh", "-c", "echo $A; pwd; echo err >&2; exit 4"]);
+    assert_eq!(inside.exit(4).out(), "b\n/tmp\n");
+    assert_eq!(inside.stderr, "err\n");
+    let own = bench.run(["exec", "job", "sh", "-c", "echo file > /made; cat /proc/1/cmdline | tr '\\0' ' '; hostname"]);
+    let out = own.success().out();
+    assert!(out.contains("echo ready") && out.contains(&id[..12]), "it is the container's own world: {out}");
+    assert_eq!(
+        bench.run_with_input(["exec", "-i", "job", "cat", "-", "/made"], b"in\n".to_vec()).success().out(),
+        "in\nfile\n"
+    );
+    bench.run(["exec", "job", "nothing-of-this-name"]).exit(127).complains("nothing-of-this-name");
+    bench.run(["exec", "job", "/etc"]).exit(126);
+    assert_eq!(bench.run(["exec", "-d", "job", "sh", "-c", "echo later > /later"]).success().out(), "");
+    let waiting = bench.spawn(["wait", "job"]);
+    let following = bench.spawn(["logs", "-f", "job"]);
+    bench.run(["rm", "job"]).exit(1).complains("running");
+    assert_eq!(bench.run(["stop", "job"]).success().out(), "job\n");
+    assert_eq!(bench.wait(waiting).success().out(), "5\n");
+    assert_eq!(bench.wait(following).success().out(), "ready\nasked\n");
+    assert_eq!(state(bench, "job"), "exited 5");
+    bench.run(["exec", "job", "true"]).exit(1).complains("container `job` is not running");
+    bench.run(["kill", "job"]).exit(1).complains("not running");
+    assert_eq!(bench.run(["stop", "job"]).success().out(), "job\n", "what does not run is as it should be");
+    assert_eq!(bench.run(["start", "job"]).success().out(), "job\n");
+    assert_eq!(
+        bench.run(["exec", "job", "cat", "/made", "/later"]).success().out(),
+        "file\nlater\n",
+        "it keeps its files"
+    );
+    assert_eq!(bench.run(["kill", "job"]).success().out(), "job\n");
+    assert_eq!(bench.run(["wait", "job"]).success().out(), "137\n");
+    assert_eq!(bench.run(["rm", "job"]).success().out(), "job\n");
+    bench.run(["logs", "job"]).exit(1).complains("no such container");
+    assert_eq!(leaks::processes(bench.token()), Vec::<String>::new());
+    bench.run(["store", "check"]).success();
+}
+
+#[test]
+fn a_container_lives_without_its_caller() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    life(&bench);
+}
+
+#[test]
+fn a_container_of_an_ordinary_user_lives_in_the_same_way() {
+    let Some(user) = needs::user("ranges") else { return };
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let bench = bench.as_user(&user);
+    life(&bench);
+    detached(&bench, "other", &["-u", "1:1"], "while :; do sleep 0.02; done");
+    assert_eq!(bench.run(["exec", "other", "id", "-u"]).success().line(), "1");
+    bench.run(["rm", "-f", "other"]).success();
+    assert_eq!(leaks::processes(bench.token()), Vec::<String>::new());
+}
+
+#[test]
+fn a_command_that_ignores_the_signal_is_killed_when_its_time_is_over() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    detached(&bench, "deaf", &[], "trap 'echo no' TERM USR1; while :; do sleep 0.02; done");
+    let start = Instant::now();
+    bench.run(["stop", "-t", "1", "deaf"]).success();
+    assert!((1..9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!(state(&bench, "deaf"), "exited 137");
+    detached(&bench, "own", &["--stop-signal", "USR1"], "trap 'exit 9' USR1; while :; do sleep 0.02; done");
+    bench.run(["stop", "own"]).success();
+    assert_eq!(state(&bench, "own"), "exited 9");
+    bench.run(["restart", "own"]).success();
+    assert_eq!(state(&bench, "own"), "running 0");
+    bench.run(["kill", "-s", "USR1", "own"]).success();
+    assert_eq!(bench.run(["wait", "own"]).success().out(), "9\n");
+    bench.run(["kill", "-s", "NOTHING", "own"]).exit(2).complains("`NOTHING` is no signal");
+}
+
+#[test]
+fn a_container_that_is_removed_or_removes_itself_leaves_nothing() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    detached(&bench, "self", &["--rm"], WAIT);
+    bench.run(["stop", "self"]).success();
+    let start = Instant::now();
+    while bench.run(["ps", "-aq"]).success().out() != "" {
+        assert!(start.elapsed() < Duration::from_secs(10), "--rm removes it");
+    }
+    detached(&bench, "forced", &[], WAIT);
+    assert_eq!(bench.run(["rm", "-f", "forced"]).success().out(), "forced\n");
+    assert_eq!(bench.run(["ps", "-aq"]).success().out(), "");
+    assert_eq!(leaks::processes(bench.token()), Vec::<String>::new());
+    bench
+        .run(["run", "-d", "--name", "bad", "busybox", "nothing-of-this-name"])
+        .exit(127)
+        .complains("nothing-of-this-name");
+    assert_eq!(state(&bench, "bad"), "exited 127");
+    bench.run(["store", "check"]).success();
+}
+
+#[test]
+fn a_container_ends_with_its_holder_and_the_next_command_knows() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    detached(&bench, "held", &[], WAIT);
+    let holder = leaks::processes(bench.token()).into_iter().find(|line| line.contains("supervise"));
+    let holder = holder.expect("a process holds the container");
+    let pid = holder.split_whitespace().next().and_then(|pid| pid.trim_end_matches(':').parse().ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw).unwrap_or_else(|| panic!("a number in {holder}"));
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let start = Instant::now();
+    while state(&bench, "held") != "exited 137" {
+        assert!(start.elapsed() < Duration::from_secs(10), "{}", state(&bench, "held"));
+    }
+    assert_eq!(leaks::processes(bench.token()), Vec::<String>::new());
+    assert_eq!(bench.run(["wait", "held"]).success().out(), "137\n");
+    assert_eq!(bench.run(["start", "held"]).success().out(), "held\n", "it can be started again");
+    bench.run(["rm", "-f", "held"]).success();
+    bench.run(["store", "check"]).success();
+}
+
+#[test]
+fn a_log_has_lines_times_and_ends() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let script = "for i in 1 2 3; do echo out$i; echo err$i >&2; done; printf end";
+    bench.run(["run", "--name", "said", "busybox", "sh", "-c", script]).success();
+    let all = bench.run(["logs", "said"]);
+    assert_eq!((all.success().out().as_str(), all.stderr.as_str()), ("out1\nout2\nout3\nend", "err1\nerr2\nerr3\n"));
+    let last = bench.run(["logs", "-n", "0", "said"]);
+    assert_eq!((last.success().out().as_str(), last.stderr.as_str()), ("", ""));
+    let timed = bench.run(["logs", "-t", "said"]).success().out();
+    assert!(timed.lines().all(|line| line.as_bytes()[4] == b'-' && line.contains("Z ")), "{timed}");
+    assert_eq!(bench.run(["logs", "--until", "1h", "said"]).success().out(), "");
+    assert!(bench.run(["logs", "--since", "1h", "said"]).success().out().starts_with("out1\n"));
+    bench.run(["run", "--name", "mute", "--log-driver", "none", "busybox", "echo", "x"]).success();
+    bench.run(["logs", "mute"]).exit(2).complains("keeps no log");
+}
+
+/// I004: what a container is given beside its image.
+#[test]
+fn mounts_limits_and_rights_are_what_the_caller_says() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("dir/f", "of the host\n");
+    let run = |flags: &[&str], script: &str| {
+        let mut args = vec!["run", "--rm"];
+        args.extend(flags);
+        args.extend(["busybox", "sh", "-c", script]);
+        bench.run(args)
+    };
+    assert_eq!(run(&["-v", "./dir:/d"], "cat /d/f; echo new > /d/new").success().out(), "of the host\n");
+    assert_eq!(fs::read_to_string(bench.work().join("dir/new")).expect("written"), "new\n");
+    run(&["-v", "./dir:/d:ro"], "echo x > /d/x").exit(1).complains("Read-only");
+    let dir = bench.work().join("dir").display().to_string();
+    let mount = format!("type=bind,source={dir},target=/d,readonly");
+    run(&["--mount", &mount], "cat /d/f; echo x > /d/x").exit(1);
+    run(&["--mount", "type=bind,source=/nowhere/at/all,target=/d"], "true")
+        .exit(125)
+        .complains("there is no `/nowhere");
+    assert_eq!(run(&["--tmpfs", "/t:size=1m"], "df -k /t | tail -1 | awk '{print $2}'").success().line(), "1024");
+    run(&["--read-only", "--tmpfs", "/t"], "echo x > /t/x && ! echo x > /x").success();
+    assert_eq!(run(&["--add-host", "cask:192.0.2.9"], "grep cask /etc/hosts").success().out(), "192.0.2.9\tcask\n");
+    assert_eq!(
+        run(&["--dns", "192.0.2.1", "--dns-search", "a.b"], "cat /etc/resolv.conf").success().out(),
+        "nameserver 192.0.2.1\nsearch a.b\n"
+    );
+    assert_eq!(run(&["--ulimit", "nofile=123:456"], "ulimit -n; ulimit -Hn").success().out(), "123\n456\n");
+    assert_eq!(run(&["--shm-size", "2m"], "df -k /dev/shm | tail -1 | awk '{print $2}'").success().line(), "2048");
+    let bounds = "grep CapBnd /proc/self/status | cut -f2";
+    assert_eq!(run(&[], bounds).success().line(), "00000000a80425fb");
+    assert_eq!(run(&["--cap-drop", "ALL"], bounds).success().line(), "0000000000000000");
+    assert_eq!(run(&["--cap-drop", "chown", "--cap-add", "NET_ADMIN"], bounds).success().line(), "00000000a80435fa");
+    run(&["--cap-add", "SYS_ADMIN"], "true").exit(125).complains("--privileged");
+    run(&["-p", "80:80"], "true").exit(125).complains("leave `-p` out");
+    run(&["-p", "80:80", "--network", "host"], "true").success().complains("`-p 80:80` changes nothing");
+    run(&["--restart", "always"], "true").exit(125).complains("--restart");
+    run(&["--init"], "true").exit(125).complains("`--init` of `docker run` is not supported");
+    run(&["--cidfile", "id"], "true").success();
+    assert_eq!(fs::read_to_string(bench.work().join("id")).expect("an id").len(), 64);
+    run(&["--cidfile", "id"], "true").exit(125).complains("is there already");
+    bench.file("labels", "a=1\n# no\nb=2\n");
+    bench
+        .run(["create", "--name", "made", "--label-file", "labels", "-l", "b=3", "-v", "/v", "busybox", "true"])
+        .success();
+    let labels = bench.run(["inspect", "-f", "{{.Config.Labels.a}} {{.Config.Labels.b}}", "made"]).success().line();
+    assert_eq!(labels, "1 3");
+    bench.run(["rename", "made", "renamed"]).success();
+    bench.run(["rename", "renamed", "a b"]).exit(1).complains("is not a container name");
+    assert_eq!(bench.run(["ps", "-a", "--format", "{{.Names}}"]).success().out(), "renamed\n");
+}
+
+/// Docker's other spellings are the same commands.
+#[test]
+fn container_verbs_are_the_plain_commands() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    detached(&bench, "job", &[], WAIT);
+    bench.run(["container", "exec", "job", "true"]).success();
+    assert!(bench.run(["container", "logs", "job"]).success().out().starts_with("ready\n"));
+    bench.run(["container", "stop", "-t", "5", "job"]).success();
+    assert_eq!(bench.run(["container", "wait", "job"]).success().out(), "5\n");
+    assert!(bench.run(["container", "prune", "-f"]).success().out().starts_with("removed: job\n"));
+}
