@@ -13,6 +13,9 @@ pub const BUSYBOX: &str = "STAVE_BUSYBOX";
 /// Names the unprivileged users of the tests, e.g. `ranges=alice,single=bob`.
 pub const USERS: &str = "STAVE_TEST_USERS";
 
+/// Names the directory with servers from package registries: `moto/` for S3, `azurite/` for Azure.
+pub const SERVERS: &str = "STAVE_TEST_SERVERS";
+
 /// Prints that a part of a test is left out, and why. The form is what `xtask test` counts.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub fn skipped(reason: &str) {
@@ -28,6 +31,16 @@ pub fn standins() -> Option<PathBuf> {
         skipped("no stand-in images are served (`cargo xtask test` does)");
     }
     dir
+}
+
+/// A server from a package registry, by its path among them, or nothing after saying so.
+#[must_use]
+pub fn server(path: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(SERVERS).map(|dir| Path::new(&dir).join(path)).filter(|path| path.exists());
+    if found.is_none() {
+        skipped(&format!("no server `{path}` (`cargo xtask test` installs it)"));
+    }
+    found
 }
 
 /// The unprivileged user of this kind (`ranges` or `single`), or nothing after saying so.

@@ -12,6 +12,7 @@ mod failure;
 mod packages;
 mod place;
 mod run;
+mod servers;
 mod standins;
 mod stave;
 mod suite;

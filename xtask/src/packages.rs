@@ -13,7 +13,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const fn need(program: &'static str, package: &'static str) -> Need {
+pub(crate) const fn need(program: &'static str, package: &'static str) -> Need {
     Need { program, package }
 }
 

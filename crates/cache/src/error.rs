@@ -48,6 +48,14 @@ pub enum CacheError {
         /// What is wrong.
         reason: String,
     },
+    /// The place cannot be used as it is named.
+    #[error("cannot use `{name}` for a cache: {reason}")]
+    Place {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A file or directory of a local cache.
     #[error("cannot {action} `{}`", path.display())]
     Io {

@@ -28,3 +28,12 @@ pub const LOCAL_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 
 /// How long a build that needs something waits for a cache to say what it has, in all, where nobody says.
 pub const IMPORT_WAIT: Duration = Duration::from_millis(100);
+
+/// How long all of an import from, or an export to, GitHub's cache may take, where nobody says.
+pub const GHA_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How old an object may be before an export that uses it makes it new, where nobody says.
+pub const TOUCH_AFTER: Duration = Duration::from_hours(24);
+
+/// Wait before an export that others interfered with begins again; it doubles a few times.
+pub const CONFLICT_WAIT: Duration = Duration::from_millis(25);

@@ -6,11 +6,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use stave_http::Secret;
+use stave_http::url::Url;
 use stave_oci::{BlobDigest, Reference};
 
-use crate::backend::LocalPlace;
+use crate::backend::azure::AzurePlace;
+use crate::backend::gha::{GhaPlace, Service};
+use crate::backend::s3::S3Place;
+use crate::backend::{LocalPlace, ObjectNames};
 use crate::document::Form;
 use crate::limits;
+
+/// Looks a variable of the caller's environment up.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Where a cache is.
 #[derive(Debug, Clone)]
@@ -26,6 +36,12 @@ pub enum Place {
     Local(LocalPlace),
     /// In the image that is built.
     Inline,
+    /// In GitHub's cache; nothing where no workflow runs.
+    Gha(Option<GhaPlace>),
+    /// In a bucket of S3.
+    S3(Box<S3Place>),
+    /// In a container of Azure.
+    Azure(Box<AzurePlace>),
 }
 
 impl fmt::Display for Place {
@@ -34,6 +50,11 @@ impl fmt::Display for Place {
             Self::Registry { reference, .. } => write!(formatter, "{reference}"),
             Self::Local(place) => write!(formatter, "{}", place.directory.display()),
             Self::Inline => formatter.write_str("inline"),
+            Self::Gha(place) => write!(formatter, "gha:{}", place.as_ref().map_or("", |place| &place.scope)),
+            Self::S3(place) => write!(formatter, "s3://{}/{}", place.bucket, place.names.names.join(";")),
+            Self::Azure(place) => {
+                write!(formatter, "azblob://{}/{}", place.container, place.names.names.join(";"))
+            }
         }
     }
 }
@@ -100,12 +121,13 @@ pub struct ExportSpec {
 }
 
 /// The fields of one option, each to be taken once.
-struct Fields {
+struct Fields<'a> {
     kind: String,
     left: Vec<(String, String)>,
+    lookup: Lookup<'a>,
 }
 
-impl Fields {
+impl Fields<'_> {
     fn take(&mut self, name: &str) -> Option<String> {
         let mut last = None;
         self.left.retain(|(key, value)| {
@@ -116,6 +138,11 @@ impl Fields {
             !is
         });
         last.filter(|value| !value.is_empty())
+    }
+
+    /// The same, or else the variable.
+    fn take_or(&mut self, name: &str, variable: &str) -> Option<String> {
+        self.take(name).or_else(|| (self.lookup)(variable))
     }
 
     fn needed(&mut self, name: &str) -> Result<String, String> {
@@ -143,8 +170,8 @@ impl Fields {
 ///
 /// # Errors
 /// A field that the type does not have, that it lacks, or whose value means nothing.
-pub fn import(fields: &[(String, String)]) -> Result<ImportSpec, String> {
-    let mut fields = start(fields)?;
+pub fn import(fields: &[(String, String)], lookup: Lookup<'_>) -> Result<ImportSpec, String> {
+    let mut fields = start(fields, lookup)?;
     let wait = fields.take("wait").map_or(Ok(limits::IMPORT_WAIT), |text| duration("wait", &text))?;
     let place = match fields.kind.as_str() {
         "registry" => registry(&mut fields)?,
@@ -156,6 +183,9 @@ pub fn import(fields: &[(String, String)]) -> Result<ImportSpec, String> {
         "inline" => {
             return Err("an inline cache is imported by the image's name: `type=registry,ref=IMAGE`".to_owned());
         }
+        "gha" => Place::Gha(gha(&mut fields)?),
+        "s3" => Place::S3(Box::new(s3(&mut fields)?)),
+        "azblob" => Place::Azure(Box::new(azure(&mut fields)?)),
         other => return Err(unknown(other)),
     };
     fields.end()?;
@@ -166,8 +196,8 @@ pub fn import(fields: &[(String, String)]) -> Result<ImportSpec, String> {
 ///
 /// # Errors
 /// A field that the type does not have, that it lacks, or whose value means nothing.
-pub fn export(fields: &[(String, String)]) -> Result<ExportSpec, String> {
-    let mut fields = start(fields)?;
+pub fn export(fields: &[(String, String)], lookup: Lookup<'_>) -> Result<ExportSpec, String> {
+    let mut fields = start(fields, lookup)?;
     let documents = ["registry", "local"].contains(&fields.kind.as_str());
     let mut spec = ExportSpec {
         place: Place::Inline,
@@ -205,6 +235,9 @@ pub fn export(fields: &[(String, String)]) -> Result<ExportSpec, String> {
             return Err("`type=inline` has only the layers of the image: it cannot be `mode=max`".to_owned());
         }
         "inline" => Place::Inline,
+        "gha" => Place::Gha(gha(&mut fields)?),
+        "s3" => Place::S3(Box::new(s3(&mut fields)?)),
+        "azblob" => Place::Azure(Box::new(azure(&mut fields)?)),
         other => return Err(unknown(other)),
     };
     fields.end()?;
@@ -212,23 +245,127 @@ pub fn export(fields: &[(String, String)]) -> Result<ExportSpec, String> {
 }
 
 fn unknown(kind: &str) -> String {
-    format!("no cache type is named `{kind}`: expected `registry`, `local` or `inline`")
+    format!("no cache type is named `{kind}`: expected `registry`, `local`, `inline`, `gha`, `s3` or `azblob`")
 }
 
-fn start(fields: &[(String, String)]) -> Result<Fields, String> {
+fn start<'a>(fields: &[(String, String)], lookup: Lookup<'a>) -> Result<Fields<'a>, String> {
     let left: Vec<(String, String)> = fields.to_vec();
-    let mut fields = Fields { kind: String::new(), left };
-    fields.kind = fields.take("type").ok_or("`type=` is missing: expected `registry`, `local` or `inline`")?;
+    let mut fields = Fields { kind: String::new(), left, lookup };
+    fields.kind = fields
+        .take("type")
+        .ok_or("`type=` is missing: expected `registry`, `local`, `inline`, `gha`, `s3` or `azblob`")?;
     Ok(fields)
 }
 
-fn registry(fields: &mut Fields) -> Result<Place, String> {
+fn registry(fields: &mut Fields<'_>) -> Result<Place, String> {
     let name = fields.needed("ref")?;
     let reference = name.parse().map_err(|error| format!("`ref={name}`: {error}"))?;
     Ok(Place::Registry { reference, insecure: fields.truth("registry.insecure", false)? })
 }
 
-fn mode(fields: &mut Fields) -> Result<Mode, String> {
+/// Reads what says where GitHub's cache is; nothing where no workflow runs.
+fn gha(fields: &mut Fields<'_>) -> Result<Option<GhaPlace>, String> {
+    let scope = fields.take("scope").unwrap_or_else(|| "buildkit".to_owned());
+    let timeout = fields.take("timeout").map_or(Ok(limits::GHA_TIMEOUT), |text| duration("timeout", &text))?;
+    let token = fields.take_or("token", "ACTIONS_RUNTIME_TOKEN");
+    let second =
+        (fields.lookup)("ACTIONS_CACHE_SERVICE_V2").is_some_and(|text| ["1", "true", "True"].contains(&&*text));
+    let (one, two) = (fields.take("url"), fields.take("url_v2"));
+    let service = match fields.take("version").as_deref() {
+        None if second || (two.is_some() && one.is_none()) => Service::Two,
+        Some("2") => Service::Two,
+        None | Some("1") => Service::One,
+        Some(other) => return Err(format!("`version={other}` is neither 1 nor 2")),
+    };
+    let url = match service {
+        Service::One => one.or_else(|| (fields.lookup)("ACTIONS_CACHE_URL")),
+        Service::Two => two.or_else(|| (fields.lookup)("ACTIONS_RESULTS_URL")),
+    };
+    let (Some(token), Some(url)) = (token, url) else { return Ok(None) };
+    Ok(Some(GhaPlace { url: address("url", &url)?, service, token: Secret::new(token), scope, timeout }))
+}
+
+fn names(fields: &mut Fields<'_>) -> ObjectNames {
+    let name = fields.take("name").unwrap_or_else(|| "buildkit".to_owned());
+    ObjectNames {
+        prefix: fields.take("prefix").unwrap_or_default(),
+        blobs: fields.take("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned()),
+        manifests: fields.take("manifests_prefix").unwrap_or_else(|| "manifests/".to_owned()),
+        names: name.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+    }
+}
+
+fn s3(fields: &mut Fields<'_>) -> Result<S3Place, String> {
+    let missing = |name: &str, variable: &str| format!("`type=s3` needs `{name}=`, or the variable {variable}");
+    let bucket = fields.take_or("bucket", "AWS_BUCKET").ok_or_else(|| missing("bucket", "AWS_BUCKET"))?;
+    let region = fields.take_or("region", "AWS_REGION").ok_or_else(|| missing("region", "AWS_REGION"))?;
+    let (key_id, key) = match (fields.take("access_key_id"), fields.take("secret_access_key")) {
+        (Some(id), Some(key)) => (id, key),
+        (None, None) => {
+            let id = (fields.lookup)("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("access_key_id", "AWS_ACCESS_KEY_ID"));
+            let key = (fields.lookup)("AWS_SECRET_ACCESS_KEY");
+            (id?, key.ok_or_else(|| missing("secret_access_key", "AWS_SECRET_ACCESS_KEY"))?)
+        }
+        _ => return Err("`access_key_id=` and `secret_access_key=` go together".to_owned()),
+    };
+    let number = |name: &str, text: Option<String>, default: u32| match text {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<u32>()
+            .ok()
+            .filter(|count| (1..=64).contains(count))
+            .ok_or_else(|| format!("`{name}={text}` is no number from 1 to 64")),
+    };
+    let endpoint = fields.take("endpoint_url").map(|text| address("endpoint_url", &text)).transpose()?;
+    let mode = fields.take("retry_mode");
+    if let Some(mode) = mode.filter(|mode| !["standard", "adaptive"].contains(&&**mode)) {
+        return Err(format!("`retry_mode={mode}` is neither `standard` nor `adaptive`"));
+    }
+    // Nothing of ours is signed that a proxy may change, so it need not be left out.
+    fields.truth("disable_accept_encoding", false)?;
+    let attempts = fields.take("retry_max_attempts");
+    let parallel = fields.take("upload_parallelism");
+    let touch = fields.take("touch_refresh");
+    Ok(S3Place {
+        bucket,
+        region,
+        endpoint,
+        path_style: fields.truth("use_path_style", false)?,
+        key_id,
+        key: Secret::new(key),
+        token: fields.take_or("session_token", "AWS_SESSION_TOKEN").map(Secret::new),
+        touch_after: touch.map_or(Ok(limits::TOUCH_AFTER), |text| duration("touch_refresh", &text))?,
+        parallel: number("upload_parallelism", parallel, 4)? as usize,
+        retries_max: number("retry_max_attempts", attempts, 6)? - 1,
+        names: names(fields),
+    })
+}
+
+fn azure(fields: &mut Fields<'_>) -> Result<AzurePlace, String> {
+    let url = fields.take_or("account_url", "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL");
+    let url = url.ok_or("`type=azblob` needs `account_url=`, like `https://NAME.blob.core.windows.net`")?;
+    let account_url = address("account_url", &url)?;
+    let first = account_url.origin().host.split('.').next().unwrap_or_default().to_owned();
+    let key = fields.take_or("secret_access_key", "BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY");
+    let key =
+        key.ok_or("`type=azblob` needs `secret_access_key=`: other ways to log in to Azure are not supported yet")?;
+    let key = STANDARD.decode(key.trim()).map_err(|_| "`secret_access_key=` is not base64".to_owned())?;
+    Ok(AzurePlace {
+        account_url,
+        account: fields.take_or("account_name", "BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME").unwrap_or(first),
+        container: fields
+            .take_or("container", "BUILDKIT_AZURE_STORAGE_CONTAINER")
+            .unwrap_or_else(|| "buildkit-cache".to_owned()),
+        key: Secret::new(key),
+        names: names(fields),
+    })
+}
+
+fn address(name: &str, text: &str) -> Result<Url, String> {
+    text.parse().map_err(|error| format!("`{name}=`: {error}"))
+}
+
+fn mode(fields: &mut Fields<'_>) -> Result<Mode, String> {
     match fields.take("mode").as_deref() {
         None | Some("min") => Ok(Mode::Min),
         Some("max") => Ok(Mode::Max),
@@ -236,7 +373,7 @@ fn mode(fields: &mut Fields) -> Result<Mode, String> {
     }
 }
 
-fn compressed(fields: &mut Fields) -> Result<Compressed, String> {
+fn compressed(fields: &mut Fields<'_>) -> Result<Compressed, String> {
     let kind = match fields.take("compression").as_deref() {
         None | Some("gzip") => LayerKind::Gzip,
         Some("zstd") => LayerKind::Zstd,
@@ -312,11 +449,11 @@ mod tests {
     }
 
     fn to(text: &str) -> Result<ExportSpec, String> {
-        export(&fields(text))
+        export(&fields(text), &|_| None)
     }
 
     fn from(text: &str) -> Result<ImportSpec, String> {
-        import(&fields(text))
+        import(&fields(text), &|_| None)
     }
 
     #[test]

@@ -157,6 +157,12 @@ impl Url {
         format!("{}{}", self.origin, self.target)
     }
 
+    /// Returns its path, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
     /// Returns the address that `location` means in a response to a request for this one.
     ///
     /// Reference: RFC 3986, section 5.2; a fragment is dropped.

@@ -8,7 +8,7 @@ use crate::failure::{At, Failure, Result};
 use crate::place::{Place, cargo};
 use crate::standins::StandIns;
 use crate::table::{table, time};
-use crate::{binary, packages, run, standins, tidy};
+use crate::{binary, packages, run, servers, standins, tidy};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,7 @@ fn cargo_in(place: &Place) -> Command {
 /// Builds what the tests need of real things, runs them, and looks at what was skipped.
 fn tests(place: &Place) -> Result {
     let served = standins::serve(place)?;
+    let servers = servers::install(place)?;
     let built = binary::build(place)?;
     let users = Users::create()?;
     // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
@@ -87,26 +88,37 @@ fn tests(place: &Place) -> Result {
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).at("open", open.path())?;
     let binary = open.path().join("stave");
     fs::copy(&built, &binary).at("copy", &built)?;
+    let found = Equipment { served: &served, servers: &servers, binary: &binary, users: &users };
     let log = match run::find("cargo-nextest") {
-        Some(_) => nextest(place, &served, &binary, &users),
-        None => cargo_test(place, &served, &binary, &users),
+        Some(_) => nextest(place, &found),
+        None => cargo_test(place, &found),
     }?;
     skips::judge(&log)
 }
 
 /// What the tests find in their environment.
-fn equip(command: &mut Command, served: &StandIns, binary: &Path, users: &Users) {
-    command.env("STAVE_BIN", binary);
-    command.env(stave_testkit::needs::STANDINS, &served.dir);
-    command.env(stave_testkit::needs::BUSYBOX, served.dir.join("busybox"));
-    command.env(stave_testkit::needs::USERS, users.variable());
+struct Equipment<'a> {
+    served: &'a StandIns,
+    servers: &'a Path,
+    binary: &'a Path,
+    users: &'a Users,
+}
+
+impl Equipment<'_> {
+    fn give(&self, command: &mut Command) {
+        command.env("STAVE_BIN", self.binary);
+        command.env(stave_testkit::needs::STANDINS, &self.served.dir);
+        command.env(stave_testkit::needs::SERVERS, self.servers);
+        command.env(stave_testkit::needs::BUSYBOX, self.served.dir.join("busybox"));
+        command.env(stave_testkit::needs::USERS, self.users.variable());
+    }
 }
 
 /// Returns the file with the output of the tests, and fails after it was judged if a test failed.
-fn nextest(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Result<PathBuf> {
+fn nextest(place: &Place, found: &Equipment<'_>) -> Result<PathBuf> {
     let mut command = cargo_in(place);
     command.args(["nextest", "run", "--workspace", "--locked", "--profile", "xtask", "--cargo-quiet"]);
-    equip(&mut command, served, binary, users);
+    found.give(&mut command);
     run::show(&mut command)?;
     let mut list = cargo_in(place);
     list.args(["nextest", "list", "--workspace", "--locked", "--cargo-quiet", "--run-ignored", "only"]);
@@ -118,7 +130,7 @@ fn nextest(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Re
     Ok(place.root.join("target/nextest/xtask/junit.xml"))
 }
 
-fn cargo_test(place: &Place, served: &StandIns, binary: &Path, users: &Users) -> Result<PathBuf> {
+fn cargo_test(place: &Place, found: &Equipment<'_>) -> Result<PathBuf> {
     println!("cargo-nextest is not installed; `cargo test` runs the same tests");
     let log = place.dir("xtask")?.join("tests.log");
     let mut command = Command::new("sh");
@@ -127,7 +139,7 @@ fn cargo_test(place: &Place, served: &StandIns, binary: &Path, users: &Users) ->
     command.args(["-c", script, "sh"]).arg(cargo().get_program());
     command.args(["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast", "--", "--show-output"]);
     command.env("LOG", &log).env("STATUS", log.with_extension("status")).current_dir(&place.root);
-    equip(&mut command, served, binary, users);
+    found.give(&mut command);
     run::show(&mut command)?;
     Ok(log)
 }

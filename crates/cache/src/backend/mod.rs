@@ -1,7 +1,13 @@
 //! Places that keep caches: each turns a catalog and blobs into what its service stores, and back.
 
+pub mod azure;
+pub mod gha;
 mod local;
+mod objects;
 mod registry;
+pub mod s3;
+mod sign;
+mod web;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,6 +20,7 @@ use crate::error::CacheError;
 use crate::limits;
 
 pub use local::{LocalCache, LocalPlace};
+pub use objects::ObjectNames;
 pub use registry::RegistryCache;
 
 /// What a place had when it was read: says whether it has changed since.
@@ -121,7 +128,10 @@ pub fn publish(backend: &dyn Backend, catalog: &Catalog, blobs: Vec<Blob>, now: 
     let _held = backend.hold()?;
     backend.send(blobs)?;
     let since = now - i64::try_from(limits::KEPT_UNUSED.as_secs()).unwrap_or(i64::MAX);
-    for _ in 0..limits::ATTEMPTS_MAX {
+    for attempt in 0..limits::ATTEMPTS_MAX {
+        if attempt > 0 {
+            std::thread::sleep(limits::CONFLICT_WAIT * (1 << attempt.min(5)));
+        }
         let (there, version) = match backend.load() {
             Ok(_) if backend.starts_anew() => (Catalog::default(), Version::any()),
             Ok(there) => there,

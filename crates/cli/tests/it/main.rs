@@ -24,6 +24,7 @@ mod interop;
 mod language;
 mod lock;
 mod mounts;
+mod object_cache;
 mod options;
 mod pattern;
 mod platforms;

@@ -217,7 +217,7 @@ fn a_damaged_blob_is_a_miss_of_its_step_alone() {
         build(&one, &[&format!("--cache-to={place},mode=max,compression=uncompressed")]);
         let (mut manifest, _) = documents(&registry, damage, "cache");
         let layers = manifest["layers"].as_array_mut().expect("layers");
-        let [.., before, victim] = &mut layers[..] else { panic!("there are layers") };
+        let victim = layers.last_mut().expect("there are layers");
         let digest: BlobDigest = victim["digest"].as_str().expect("a digest").parse().expect("a digest");
         let original = registry.blob(&digest.to_string()).expect("exported");
         match damage {
@@ -234,9 +234,7 @@ fn a_damaged_blob_is_a_miss_of_its_step_alone() {
             }),
             _ => {
                 // The manifest says of a layer that it is another one.
-                victim["annotations"]["containerd.io/uncompressed"] =
-                    before["annotations"]["containerd.io/uncompressed"].clone();
-                before["annotations"]["containerd.io/uncompressed"] = BlobDigest::of(b"nothing").to_string().into();
+                victim["annotations"]["containerd.io/uncompressed"] = BlobDigest::of(b"nothing").to_string().into();
                 let bytes = manifest.to_string().into_bytes();
                 registry.put_manifest(damage, "cache", "application/vnd.oci.image.manifest.v1+json", &bytes);
             }
@@ -244,7 +242,7 @@ fn a_damaged_blob_is_a_miss_of_its_step_alone() {
         let other = machine(&registry, file);
         let output = build(&other, &[&from(&place)]);
         let steps = cached(output.complains("is not used"));
-        assert_eq!(steps, if damage == "other" { 1 } else { 2 }, "{damage}: {output}");
+        assert_eq!(steps, 2, "{damage}: {output}");
         assert_eq!(ran(&other, "made"), "a\nb\nc\n");
         other.run(["store", "check"]).success();
         registry.recover();

@@ -70,7 +70,10 @@ pub(crate) fn export(
         let written = write(engine, lease, solved, (spec, platform), events);
         drop(task);
         match written {
-            Err(error) if spec.ignore_error && !engine.cancel().is_cancelled() => {
+            // A recipe for a workflow is good elsewhere, too.
+            Err(error)
+                if (spec.ignore_error || matches!(spec.place, Place::Gha(None))) && !engine.cancel().is_cancelled() =>
+            {
                 let mut text = error.to_string();
                 let mut cause = std::error::Error::source(&error);
                 while let Some(source) = cause {

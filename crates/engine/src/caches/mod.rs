@@ -98,6 +98,24 @@ fn open(
             }
             None => stave_cache::backend::LocalCache::to_read(local.clone(), platform.clone()),
         }),
+        Place::Gha(Some(place)) => {
+            let cancel = engine.settings.cancel.transfers();
+            stave_cache::backend::gha::cache(place.clone(), &engine.settings.registries.http, cancel)?
+        }
+        Place::Gha(None) => {
+            let hint =
+                "Give `url=` and `token=`, or have the workflow set ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL.";
+            return Err(EngineError::request("no workflow of GitHub's runs here that has a cache", Some(hint)));
+        }
+        Place::S3(place) => {
+            let (now, cancel) = (engine.settings.now, engine.settings.cancel.transfers());
+            let environment = &engine.settings.registries.http;
+            stave_cache::backend::s3::cache((**place).clone(), now, environment, cancel)?
+        }
+        Place::Azure(place) => {
+            let (now, cancel) = (engine.settings.now, engine.settings.cancel.transfers());
+            stave_cache::backend::azure::cache((**place).clone(), now, &engine.settings.registries.http, cancel)
+        }
         Place::Inline => return Err(EngineError::request("an inline cache is in the image, and in no place", None)),
     })
 }

@@ -66,11 +66,11 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages, whatever the cache holds
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Use what other machines have put into a cache: a registry's `NAME`, or `type=registry|local,...`;
+    /// Use what other machines have put into a cache: a registry's `NAME`, or `type=registry|local|gha|s3|azblob,...`;
     /// may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<CacheArg>,
-    /// Put the results of this build into a cache for other machines: `type=registry|local|inline,...`;
+    /// Put the results of this build into a cache for other machines: `type=registry|local|inline|gha|s3|azblob,...`;
     /// may be given several times
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<CacheArg>,

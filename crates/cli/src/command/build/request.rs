@@ -52,7 +52,7 @@ pub(super) fn request(
         }
         outputs.push(Output::Registry { names: tags.clone(), form: ImageForm::default() });
     }
-    let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl)?;
+    let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl, surroundings)?;
     let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
