@@ -96,10 +96,15 @@ pub(crate) struct Remote {
 impl Remote {
     /// Reads the configuration of registries.
     pub(crate) fn open() -> Result<Self, Failure> {
+        Self::open_insecure(&[])
+    }
+
+    /// The same, with these registries allowed to lack TLS or a good certificate.
+    pub(crate) fn open_insecure(hosts: &[String]) -> Result<Self, Failure> {
         let cancel = Cancel::new();
         let signals = signals::watch(cancel.clone())
             .map_err(|error| Failure::environment(&error).within("cannot watch for signals"))?;
-        Ok(Self { registries: Registries::open(&registries(), &cancel)?, cancel, signals })
+        Ok(Self { registries: Registries::with_insecure(&registries(), &cancel, hosts)?, cancel, signals })
     }
 
     /// Ends a command whose work may have been interrupted: what counts then is the signal.
@@ -190,6 +195,11 @@ pub(crate) fn text_variable(name: &str) -> Option<String> {
 
 fn first_of(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| text_variable(name))
+}
+
+/// Returns the folder of Docker's own files.
+pub(crate) fn docker_folder() -> Option<PathBuf> {
+    path_variable("DOCKER_CONFIG").or_else(|| Some(path_variable("HOME")?.join(".docker")))
 }
 
 fn registries() -> Environment {

@@ -71,7 +71,7 @@ pub struct Merged {
     /// Its descriptor.
     pub descriptor: Descriptor,
     /// Where its parts are: repositories and digests.
-    parts: Vec<(Reference, BlobDigest)>,
+    pub(crate) parts: Vec<(Reference, BlobDigest)>,
 }
 
 /// An image or index in a registry.

@@ -36,6 +36,7 @@ mod joined;
 mod layout;
 mod lock;
 mod log;
+mod manifests;
 mod measure;
 mod named_epoch;
 mod net;
@@ -69,6 +70,7 @@ pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
+pub use manifests::{ManifestLists, PlatformRemark};
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
 pub use registries::Registries;
 pub use request::{

@@ -17,7 +17,15 @@ impl Registries {
     ///
     /// Errors: the configuration cannot be used.
     pub fn open(environment: &Environment, cancel: &Cancel) -> Result<Self, EngineError> {
-        let config = Config::load(environment)?;
+        Self::with_insecure(environment, cancel, &[])
+    }
+
+    /// The same, with these registries allowed to lack TLS or a good certificate.
+    pub fn with_insecure(environment: &Environment, cancel: &Cancel, hosts: &[String]) -> Result<Self, EngineError> {
+        let mut config = Config::load(environment)?;
+        for host in hosts {
+            config.allow_insecure(host);
+        }
         Ok(Self { client: Arc::new(Client::new(config, Limits::default()).with_cancel(cancel.transfers())) })
     }
 

@@ -13,6 +13,7 @@ mod imagetools;
 mod lifecycle;
 mod lock;
 mod mount;
+mod manifest;
 mod normalise;
 mod registry;
 mod store;
@@ -41,6 +42,7 @@ pub(crate) use lifecycle::{
 };
 pub(crate) use lock::LockArgs;
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
+pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -126,6 +128,9 @@ pub(crate) enum Command {
     /// Merge, copy and show images of registries
     #[command(subcommand, after_help = imagetools::IMAGETOOLS_EXAMPLES, args_override_self = true)]
     Imagetools(ImagetoolsCommand),
+    /// Make manifest lists of images that registries have, and push them
+    #[command(subcommand, after_help = manifest::MANIFEST_EXAMPLES, args_override_self = true)]
+    Manifest(ManifestCommand),
     Login(LoginArgs),
     Logout(LogoutArgs),
     Save(SaveArgs),

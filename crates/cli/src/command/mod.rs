@@ -9,6 +9,7 @@ mod inspect;
 mod lifecycle;
 mod lists;
 mod login;
+mod manifest;
 mod own;
 mod records;
 mod store;
@@ -67,6 +68,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Pull(args) => transfer::pull(&args, context),
         Command::Push(args) => transfer::push(&args, context),
         Command::Imagetools(command) => imagetools::imagetools(command, context),
+        Command::Manifest(command) => manifest::manifest(command, context),
         Command::Login(args) => login::log_in(args),
         Command::Logout(args) => login::log_out(&args),
         Command::Save(args) => transfer::save(&args, context),

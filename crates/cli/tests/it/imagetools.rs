@@ -60,8 +60,8 @@ fn images_of_several_platforms_become_one_index_without_moving_a_blob() {
     assert!(!log.iter().any(|line| line.starts_with("PUT") && line.contains("uploads")), "{log:?}");
 
     // And both platforms can be pulled from there.
-    let other_bench = Bench::new();
     for (platform, architecture) in [("linux/amd64", "amd64"), ("linux/arm64", "arm64")] {
+        let other_bench = Bench::new();
         other_bench.run(["pull", "-q", "--platform", platform, &other]).success();
         let found = other_bench.run(["inspect", "-f", "{{.Architecture}}", &other]).success().line();
         assert_eq!(found, architecture);
@@ -218,6 +218,48 @@ fn inspect_shows_what_the_registry_has() {
     assert_eq!(manifest["manifests"].as_array().map(Vec::len), Some(2));
     bench.run(["imagetools", "inspect", &format!("{host}/app:none")]).exit(3).complains("does not exist at");
     bench.run(["imagetools", "inspect", "--format", "{{", &name]).exit(2);
+}
+
+/// H043, I033: Docker's older way to make an index.
+#[test]
+fn a_manifest_list_is_made_here_annotated_and_pushed() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "team/app", &["linux/amd64", "linux/arm64", "linux/riscv64"]);
+    let name = |tag: &str| format!("{host}/team/app:{tag}");
+    let list = format!("{host}/release/app:1");
+    let out = bench.run(["manifest", "create", &list, &name("amd64"), &name("arm64")]).success().out();
+    assert_eq!(out, format!("Created manifest list {list}\n"));
+    bench.run(["manifest", "create", &list, &name("riscv64")]).exit(1).complains("Add to it with `--amend`");
+    bench.run(["manifest", "create", "--amend", &list, &name("riscv64"), &name("amd64")]).success();
+    assert!(!registry.take_log().iter().any(|line| line.starts_with("PUT")), "nothing is sent yet");
+    bench.run(["manifest", "annotate", &list, &name("arm64"), "--variant", "v8", "--os-features", "a,b"]).success();
+    bench.run(["manifest", "annotate", &list, &name("none"), "--arch", "x"]).exit(2).complains("does not have");
+    let here = json_of(bench.run(["manifest", "inspect", &list]).success().out().as_bytes());
+    assert_eq!(platforms(&here), ["linux/amd64", "linux/arm64", "linux/riscv64"]);
+    assert_eq!(
+        here["manifests"][1]["platform"],
+        json!({ "architecture": "arm64", "os": "linux", "variant": "v8", "os.features": ["a", "b"] })
+    );
+    let digest = bench.run(["manifest", "push", "--purge", &list]).success().line();
+    let sent = registry.manifest("release/app", "1").expect("it was sent");
+    assert_eq!((json_of(&sent), stave_oci::BlobDigest::of(&sent).to_string()), (here, digest));
+    bench.run(["manifest", "push", &list]).exit(1).complains("there is no manifest list");
+
+    // What is only in the registry is shown as it is there, and with -v what it lists.
+    let there = bench.run(["manifest", "inspect", &list]).success().out();
+    assert!(json_of(there.as_bytes()) == json_of(&sent) && there.starts_with("{\n\t\"schemaVersion\": 2,"), "{there}");
+    let verbose = json_of(bench.run(["manifest", "inspect", "-v", &list]).success().out().as_bytes());
+    assert_eq!(verbose.as_array().map(Vec::len), Some(3));
+    assert_eq!(verbose[0]["Descriptor"]["platform"]["architecture"], "amd64");
+    assert!(
+        verbose[0]["OCIManifest"]["layers"].is_array()
+            && verbose[0]["Ref"].as_str().is_some_and(|name| name.contains("@sha256:"))
+    );
+    bench.run(["manifest", "create", &list, &name("amd64")]).success();
+    bench.run(["manifest", "rm", &list]).success();
+    bench.run(["manifest", "rm", &list]).exit(1).complains("there is no manifest list");
+    bench.run(["manifest", "create", &list, &name("none")]).exit(3).complains("does not exist at");
 }
 
 /// What is attested is found in an index, as BuildKit puts it there, and attached to an image.

@@ -13,7 +13,7 @@ fn pages(bench: &Bench) -> Vec<(Vec<String>, String)> {
     let mut pages = vec![(Vec::new(), "stave.md".to_owned())];
     for command in commands(&bench.run(["--help"]).success().out()) {
         let page = format!("{command}.md");
-        if ["store", "imagetools"].contains(&command.as_str()) {
+        if ["store", "imagetools", "manifest"].contains(&command.as_str()) {
             for inner in commands(&bench.run([command.as_str(), "--help"]).success().out()) {
                 let page = format!("{command}-{inner}.md");
                 pages.push((vec![command.clone(), inner], page));
