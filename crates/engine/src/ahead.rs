@@ -1,16 +1,17 @@
-//! Digests layers of the image while the steps after them run.
+//! Digests layers of the image, and compresses them if an output wants that, while the steps after them run.
 //!
-//! Turns layers into the digests of their tars, which the end of the build then finds in the store. Nothing depends on it:
-//! what it has not done, or could not do, is done and reported there.
+//! Turns layers into the digests of their tars and into blobs, which the end of the build then finds in the store. Nothing
+//! depends on it: what it has not done, or could not do, is done and reported there.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
-use stave_store::LayerId;
+use stave_store::{LayerId, Lease};
 use stave_tree::Times;
 
 use crate::engine::Engine;
+use crate::form::LayerMethod;
 
 /// Steps are still running.
 const RUNNING: u8 = 0;
@@ -35,14 +36,20 @@ impl Progress {
 }
 
 /// Digests `layers` as they come, until the build has ended.
-pub(crate) fn digest(engine: &Engine, layers: &Receiver<LayerId>, times: &BTreeSet<Times>, progress: &Progress) {
+pub(crate) fn digest(
+    (engine, lease): (&Engine, &Lease),
+    layers: &Receiver<LayerId>,
+    (times, wanted): (&BTreeSet<Times>, Option<LayerMethod>),
+    progress: &Progress,
+) {
     for layer in layers {
         if !progress.is(RUNNING) {
             break;
         }
         for times in times {
             // What fails is tried again at the end, and its error told there.
-            drop(engine.packed_layer_while(layer, *times, &|| !progress.is(ABANDONED) && engine.go_on().is_ok()));
+            let go_on = || !progress.is(ABANDONED) && engine.go_on().is_ok();
+            drop(engine.packed_layer_while(lease, layer, *times, wanted, &go_on));
         }
     }
 }

@@ -69,16 +69,22 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Writes what names the images, and ends the archive. Returns the writer that it went to.
-    pub(crate) fn finish(mut self, images: &[ArchivedImage], for_docker: bool) -> io::Result<W> {
+    pub(crate) fn finish(self, images: &[ArchivedImage], for_docker: bool) -> io::Result<W> {
+        let entries = images.iter().flat_map(|image| named(&image.manifest, &image.names)).collect();
+        self.finish_with(entries, if for_docker { images } else { &[] })
+    }
+
+    /// Does the same for entries that are made already; `for_docker` are the images that `docker load` finds.
+    pub(crate) fn finish_with(mut self, entries: Vec<Descriptor>, for_docker: &[ArchivedImage]) -> io::Result<W> {
         let index = Index {
             schema_version: 2,
             media_type: media_type::OCI_INDEX.to_owned(),
-            manifests: images.iter().flat_map(index_entries).collect(),
+            manifests: entries,
             annotations: std::collections::BTreeMap::new(),
         };
         self.file("index.json", &serde_json::to_vec(&index).expect("an index has only text keys"))?;
-        if for_docker {
-            let entries: Vec<_> = images.iter().map(docker_entry).collect();
+        if !for_docker.is_empty() {
+            let entries: Vec<_> = for_docker.iter().map(docker_entry).collect();
             self.file("manifest.json", &serde_json::to_vec(&entries).expect("the keys are texts"))?;
         }
         self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -88,18 +94,19 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-fn index_entries(image: &ArchivedImage) -> Vec<Descriptor> {
-    if image.names.is_empty() {
-        return vec![image.manifest.clone()];
+/// Returns the entries of a layout's list for what `descriptor` names: one for each name, or one without.
+pub(crate) fn named(descriptor: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
+    if names.is_empty() {
+        return vec![descriptor.clone()];
     }
-    let named = |name: &Reference| {
-        let mut descriptor = image.manifest.clone();
+    let entry = |name: &Reference| {
+        let mut descriptor = descriptor.clone();
         let tag = name.effective_tag().unwrap_or("latest").to_owned();
         descriptor.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
         descriptor.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
         descriptor
     };
-    image.names.iter().map(named).collect()
+    names.iter().map(entry).collect()
 }
 
 fn docker_entry(image: &ArchivedImage) -> serde_json::Value {
@@ -173,7 +180,8 @@ mod tests {
 
     #[test]
     fn an_image_with_two_names_has_two_entries() {
-        let entries = index_entries(&image(&["a", "b:1"]));
+        let image_of_two = image(&["a", "b:1"]);
+        let entries = named(&image_of_two.manifest, &image_of_two.names);
         let names: Vec<&str> =
             entries.iter().map(|entry| entry.annotations["io.containerd.image.name"].as_str()).collect();
         assert_eq!(names, ["docker.io/library/a:latest", "docker.io/library/b:1"]);

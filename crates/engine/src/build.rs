@@ -22,10 +22,12 @@ use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
+use crate::form::LayerMethod;
 use crate::joined::Joined;
 use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
-use crate::request::{BuildRequest, Grants, PullPolicy};
+use crate::regroup;
+use crate::request::{BuildRequest, Grants, Output, PullPolicy};
 use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -65,6 +67,7 @@ impl Engine {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
         let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, mut epoch, .. } = request;
+        let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
@@ -96,6 +99,7 @@ impl Engine {
             grants: &request.grants,
             epochs: &epochs,
             imports: &imports,
+            wanted,
         };
         let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
             source.save_memory(self);
@@ -109,8 +113,10 @@ impl Engine {
             };
             let mut images = Vec::new();
             for ((part, finished), epoch) in joined.parts.iter().zip(&finished.parts).zip(&epochs) {
-                let mut image = finish::compose_image(self, &part.plan, &bases, finished, *epoch, events)?;
+                let how = (*epoch, wanted);
+                let mut image = finish::compose_image((self, lease), &part.plan, &bases, finished, how, events)?;
                 caches::carry(self, lease, &solved, &caches.to, &mut image, events)?;
+                image = regroup::regrouped(self, lease, image, request.regroup, events)?;
                 images.push(BuiltImage { platform: part.platform.clone(), image });
             }
             let built = Built { images, names: tags };
@@ -167,7 +173,7 @@ impl Engine {
             if self.settings.cpus > 1 {
                 let times = target.epochs.iter().map(|epoch| epoch.files).collect();
                 let progress = &progress;
-                scope.spawn(move || ahead::digest(self, &layers, &times, progress));
+                scope.spawn(move || ahead::digest((self, lease), &layers, (&times, target.wanted), progress));
             }
             let run = Run::new(self, lease, source, *target, events, made);
             let outcome = match run.forbidden() {
@@ -222,6 +228,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) epochs: &'a [Epoch],
     /// What other machines have made.
     pub(crate) imports: &'a Imports,
+    /// How an output wants layers to be compressed.
+    pub(crate) wanted: Option<LayerMethod>,
 }
 
 /// Ended builds that the history keeps.

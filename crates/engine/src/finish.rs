@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
 use crate::export;
+use crate::form::LayerMethod;
 use crate::forms::PackedLayer;
 use crate::request::Output;
 use crate::snapshot::Snapshot;
@@ -45,6 +46,8 @@ pub(crate) struct ReadyImage {
     pub(crate) layers: Vec<PackedLayer>,
     /// What becomes of the times of its files where they are written without layers.
     pub(crate) files: Times,
+    /// How many of the layers, the lowest, are the base's.
+    pub(crate) base_layers: usize,
 }
 
 impl ReadyImage {
@@ -84,23 +87,25 @@ impl Built {
 ///
 /// Errors: a layer cannot be read.
 pub(crate) fn compose_image(
-    engine: &Engine,
+    (engine, lease): (&Engine, &Lease),
     plan: &BuildPlan,
     bases: &Bases,
     finished: &FinishedPart,
-    epoch: Epoch,
+    (epoch, wanted): (Epoch, Option<LayerMethod>),
     events: Report<'_>,
 ) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
         let _task = Task::start(events, "digest layers".to_owned());
         let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
-        engine.packed(below, &finished.snapshot.layers, epoch.files)?
+        engine.packed(lease, (below, &finished.snapshot.layers), epoch.files, wanted)?
     };
     ready(plan, base, layers, &finished.times, epoch)
 }
 
-/// Stores what was built if it is to be kept, and writes the outputs. Returns the manifest of the first that has one.
+/// Writes the outputs on this machine, stores what was built if it is to be kept, and sends it to where others have it: a
+/// file that cannot be written leaves no name, and an image that cannot be sent is not lost. Returns the manifest of the
+/// first output that has one.
 ///
 /// Errors: the first output that cannot be written.
 pub(crate) fn deliver(
@@ -110,16 +115,25 @@ pub(crate) fn deliver(
     (keep, outputs): (bool, Vec<Output>),
     events: Report<'_>,
 ) -> Result<Option<Descriptor>, EngineError> {
+    let (away, here): (Vec<_>, Vec<_>) = outputs.into_iter().enumerate().partition(|(_, output)| output.is_away());
+    let mut all = BTreeMap::new();
+    for (place, output) in here {
+        engine.go_on()?;
+        all.insert(place, export::write(engine, lease, built, output, events)?);
+    }
     if keep {
         keep_built(engine, lease, built)?;
     }
-    let mut manifest = None;
-    for output in outputs {
+    for written in all.values() {
+        export::record(engine, lease, built, written)?;
+    }
+    for (place, output) in away {
         engine.go_on()?;
         let written = export::write(engine, lease, built, output, events)?;
-        manifest = manifest.or(written);
+        export::record(engine, lease, built, &written)?;
+        all.insert(place, written);
     }
-    Ok(manifest)
+    Ok(all.into_values().find_map(export::Written::into_descriptor))
 }
 
 fn ready(
@@ -136,7 +150,8 @@ fn ready(
     };
     let times = times.iter().map(timestamp).collect::<Result<Vec<_>, _>>()?;
     let facts: Vec<LayerFacts> = layers.iter().map(|layer| LayerFacts { diff_id: layer.diff_id }).collect();
-    Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, files: epoch.files })
+    let base_layers = base.map_or(0, |base| base.rootfs.diff_ids.len());
+    Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, files: epoch.files, base_layers })
 }
 
 /// Stores what was built under its names.

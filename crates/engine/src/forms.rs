@@ -1,6 +1,8 @@
 //! The forms of a layer: its tar's digest, and the blob that a manifest names.
 //!
-//! A tar is only made to learn its digest or to be written out; what came from a registry keeps the bytes it came in.
+//! A tar is only made to learn its digest or to be written out; what came from a registry keeps the bytes it came in,
+//! unless an output wants it otherwise. Where the digest is not known and a compressed form is wanted, one reading of the
+//! files gives both.
 
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +11,18 @@ use std::thread;
 use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, media_type};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
 use stave_tree::Times;
-use stave_tree::pack::{GzipWriter, Mark, Resumable, pack_layer, pack_layer_resumed};
+use stave_tree::decompress;
+use stave_tree::pack::{Extended, LayerWriter, Mark, Resumable, pack_layer, pack_layer_resumed};
 
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::form::{ImageForm, LayerMethod};
 use crate::measure::{MarkedMeasure, Measure};
 use crate::task::Task;
 
-/// Level of the gzip forms that stave makes. Part of the bytes, so part of the form's parameters.
-const GZIP_LEVEL: u32 = 6;
+/// Level of zstd from which on one layer is compressed after the other: its tables are large.
+const ZSTD_LARGE_LEVEL: u8 = 16;
 
 /// A layer of an image: where its files are and what its tar is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,8 @@ impl<W: Resumable> Resumable for While<'_, W> {
 /// The blob that stands for a layer in a manifest.
 pub(crate) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
+    /// Digest of the tar that comes out of it.
+    pub(crate) diff_id: DiffId,
     from: From,
 }
 
@@ -69,16 +75,27 @@ enum From {
     Store,
     /// It is the tar itself, packed anew.
     Pack(PackedLayer),
+    /// It is the tar itself, which is compressed in another blob.
+    Decompress(BlobDigest),
+}
+
+/// What a blob of the store is as a layer.
+struct MadeForm {
+    digest: BlobDigest,
+    size: u64,
+    extended: Option<Extended>,
 }
 
 impl Engine {
     /// Returns what the tars of `layers` are, packing those that never were, on all processors. The lowest are those of a
-    /// base, whose tars are `base` and stay what they are.
+    /// base, whose tars are `base` and stay what they are. If `wanted` is given, the layers that are packed are compressed
+    /// so on the way.
     pub(crate) fn packed(
         &self,
-        base: &[DiffId],
-        layers: &[LayerId],
+        lease: &Lease,
+        (base, layers): (&[DiffId], &[LayerId]),
         times: Times,
+        wanted: Option<LayerMethod>,
     ) -> Result<Vec<PackedLayer>, EngineError> {
         let next = Mutex::new(0..layers.len());
         let done = Mutex::new(vec![None; layers.len()]);
@@ -92,13 +109,14 @@ impl Engine {
                 };
                 let packed = match own {
                     Some(packed) => packed,
-                    None => self.packed_layer_while(layers[index], times, &|| true)?,
+                    None => self.packed_layer_while(lease, layers[index], times, wanted, &|| true)?,
                 };
                 done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(packed);
             }
         };
         let unknown = layers.iter().filter(|layer| matches!(self.known_tar(**layer, times), Ok(None))).count();
-        if unknown < 2 {
+        let needs_memory = matches!(wanted, Some(LayerMethod::Zstd(ZSTD_LARGE_LEVEL..)));
+        if unknown < 2 || needs_memory {
             work()?;
         } else {
             let threads = unknown.min(self.settings.cpus.max(1));
@@ -133,15 +151,23 @@ impl Engine {
         Ok(tar.map(|(diff_id, bytes)| PackedLayer { layer, diff_id, bytes, times }))
     }
 
-    /// Returns what the tar of `layer` is, packing it if it never was. Fails as soon as `go_on` says no.
+    /// Returns what the tar of `layer` is. Fails as soon as `go_on` says no.
     pub(crate) fn packed_layer_while(
         &self,
+        lease: &Lease,
         layer: LayerId,
         times: Times,
+        wanted: Option<LayerMethod>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PackedLayer, EngineError> {
         if let Some(known) = self.known_tar(layer, times)? {
             return Ok(known);
+        }
+        if let Some(method) = wanted.filter(|method| *method != LayerMethod::Plain) {
+            let (diff_id, bytes, _) =
+                self.make_form(lease, method, None, |out| self.pack(layer, times, &mut While { out, go_on }))?;
+            self.store.set_layer_tar(layer, &times.text(), &diff_id, bytes, &[])?;
+            return Ok(PackedLayer { layer, diff_id, bytes, times });
         }
         // What cannot be looked up is hashed.
         let known = |prefix: &[u8; 32]| self.store.tar_mark(prefix).ok().flatten();
@@ -161,56 +187,116 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the blob of a layer: the one it came in, else one compressed as `wanted`, which is kept.
+    /// Returns the blob of a layer: the one it came in, unless `form` wants it otherwise, else one that is made as it wants
+    /// and is kept.
     pub(crate) fn layer_blob(
         &self,
         lease: &Lease,
         packed: PackedLayer,
-        wanted: Compression,
+        form: &ImageForm,
         events: Report<'_>,
     ) -> Result<LayerBlob, EngineError> {
         let forms = lease.layer_forms(&packed.diff_id)?;
-        let original = forms.iter().find(|form| form.parameters == crate::base::ORIGINAL);
-        let made = forms.iter().find(|form| form.compression == wanted && form.parameters == parameters(wanted));
-        if let Some(form) = original.or(made) {
-            let descriptor = Descriptor::new(oci_type(form.compression), form.digest, form.size);
-            return Ok(LayerBlob { descriptor, from: From::Store });
+        let wanted = form.layers;
+        let fits = |original: &&LayerForm| {
+            let same = original.compression == compression(wanted) && !matches!(wanted, LayerMethod::Estargz(_));
+            // Docker's types have no name for zstd.
+            (!form.force || same) && !(form.docker_types && original.compression == Compression::Zstd)
+        };
+        let originals = || forms.iter().filter(|known| known.parameters == crate::base::ORIGINAL);
+        if let Some(original) = originals().find(fits) {
+            let name = if is_foreign(&original.media_type) && form.keep_foreign { foreign_type } else { layer_type };
+            let media_type = name(original.compression, form.docker_types);
+            let descriptor = Descriptor::new(media_type, original.digest, original.size);
+            return Ok(LayerBlob { descriptor, diff_id: packed.diff_id, from: From::Store });
         }
-        if wanted == Compression::None {
+        let source = originals().next().map(|original| original.digest);
+        if wanted == LayerMethod::Plain {
             // A tar's own digest is the layer's, by definition.
             let digest = BlobDigest::from(*packed.diff_id.as_bytes());
-            let descriptor = Descriptor::new(media_type::OCI_LAYER, digest, packed.bytes);
-            return Ok(LayerBlob { descriptor, from: From::Pack(packed) });
+            let descriptor = Descriptor::new(layer_type(Compression::None, form.docker_types), digest, packed.bytes);
+            let from = source.map_or(From::Pack(packed), From::Decompress);
+            return Ok(LayerBlob { descriptor, diff_id: packed.diff_id, from });
         }
-        let form = self.compress(lease, packed, events)?;
-        Ok(LayerBlob { descriptor: Descriptor::new(&form.media_type, form.digest, form.size), from: From::Store })
+        let made = match forms.iter().find_map(|known| made_form(known, wanted)) {
+            Some(made) => made,
+            None => self.compress(lease, packed, source, wanted, events)?,
+        };
+        let media_type = layer_type(compression(wanted), form.docker_types);
+        let mut descriptor = Descriptor::new(media_type, made.digest, made.size);
+        let mut diff_id = packed.diff_id;
+        if let Some(extended) = made.extended {
+            diff_id = extended.diff_id;
+            // By these, snapshotters know that they need not fetch the whole.
+            let annotations = [(TOC_DIGEST, extended.toc.to_string()), (TOC_BYTES, extended.bytes.to_string())];
+            descriptor.annotations.extend(annotations.map(|(key, value)| (key.to_owned(), value)));
+        }
+        Ok(LayerBlob { descriptor, diff_id, from: From::Store })
     }
 
-    fn compress(&self, lease: &Lease, packed: PackedLayer, events: Report<'_>) -> Result<LayerForm, EngineError> {
+    /// Compresses a layer: the tar in the blob `source`, if there is one, else its files packed anew.
+    fn compress(
+        &self,
+        lease: &Lease,
+        packed: PackedLayer,
+        source: Option<BlobDigest>,
+        method: LayerMethod,
+        events: Report<'_>,
+    ) -> Result<MadeForm, EngineError> {
         let _task = Task::start(events, format!("compress {}", crate::base::short(&packed.diff_id)));
-        let failed = |source| EngineError::io("compress", packed.diff_id.to_string(), source);
+        let (_, _, made) = self.make_form(lease, method, Some(packed), |out| match source {
+            None => self.pack(packed.layer, packed.times, out),
+            Some(digest) => self.copy_tar(&digest, out),
+        })?;
+        Ok(made)
+    }
+
+    /// Writes the tar that a blob of the store compresses.
+    fn copy_tar(&self, digest: &BlobDigest, out: &mut dyn Write) -> Result<(), EngineError> {
+        let unreadable = |source| EngineError::tree(format!("cannot read blob {digest}"), source);
+        let mut tar = decompress(self.store.open_blob(digest)?).map_err(unreadable)?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            self.go_on()?;
+            let count = tar.read(&mut buffer).map_err(|source| EngineError::io("read", digest.to_string(), source))?;
+            if count == 0 {
+                return Ok(());
+            }
+            out.write_all(&buffer[..count])
+                .map_err(|source| EngineError::io("compress", digest.to_string(), source))?;
+        }
+    }
+
+    /// Has `pack` write a tar, stores what it is compressed as and records that. Returns the tar's digest and length.
+    ///
+    /// Errors: the tar is not the one that was `expected`.
+    fn make_form(
+        &self,
+        lease: &Lease,
+        method: LayerMethod,
+        expected: Option<PackedLayer>,
+        pack: impl FnOnce(&mut dyn Write) -> Result<(), EngineError>,
+    ) -> Result<(DiffId, u64, MadeForm), EngineError> {
         let mut writer = lease.blob_writer(BlobExpectation::none())?;
-        let mut gzip = GzipWriter::new(&mut writer, GZIP_LEVEL, self.settings.cpus);
-        let mut measured = Tee { measure: Measure::default(), out: &mut gzip };
-        self.pack(packed.layer, packed.times, &mut measured)?;
-        let (diff_id, _) = measured.measure.finish();
-        gzip.finish().map_err(failed)?;
-        if diff_id != packed.diff_id {
-            let message =
-                format!("layer {} changed on the disk: expected {}, got {diff_id}", packed.layer, packed.diff_id);
+        let mut out = LayerWriter::new(&mut writer, method, self.settings.cpus);
+        let mut measured = Tee { measure: Measure::default(), out: &mut out };
+        pack(&mut measured)?;
+        let (diff_id, bytes) = measured.measure.finish();
+        let (_, extended) = out.finish().map_err(|source| EngineError::io("compress", diff_id.to_string(), source))?;
+        if let Some(PackedLayer { layer, diff_id: wanted, .. }) = expected.filter(|packed| packed.diff_id != diff_id) {
+            let message = format!("layer {layer} changed on the disk: expected {wanted}, got {diff_id}");
             return Err(EngineError::request(message, Some("Run `stave store check` to find what else is damaged.")));
         }
         let (digest, size) = writer.commit()?;
-        let form = LayerForm {
+        lease.set_layer_form(&LayerForm {
             diff_id,
-            compression: Compression::Gzip,
-            parameters: parameters(Compression::Gzip),
+            compression: compression(method),
+            parameters: parameters(method, extended.as_ref()),
             digest,
             size,
-            media_type: media_type::OCI_LAYER_GZIP.to_owned(),
-        };
-        lease.set_layer_form(&form)?;
-        Ok(form)
+            media_type: layer_type(compression(method), false).to_owned(),
+        })?;
+        Ok((diff_id, bytes, MadeForm { digest, size, extended }))
     }
 
     /// Calls `read` with the bytes of a layer's blob.
@@ -223,6 +309,10 @@ impl Engine {
         let failed = |source| EngineError::io("write out blob", &name, source);
         match blob.from {
             From::Store => read(&mut self.store.open_blob(&blob.descriptor.digest)?).map_err(failed),
+            From::Decompress(digest) => {
+                let unreadable = |source| EngineError::tree(format!("cannot read blob {digest}"), source);
+                read(&mut decompress(self.store.open_blob(&digest)?).map_err(unreadable)?).map_err(failed)
+            }
             From::Pack(PackedLayer { layer, times, .. }) => {
                 let (mut reader, mut writer) = io::pipe().map_err(failed)?;
                 thread::scope(|scope| {
@@ -239,6 +329,20 @@ impl Engine {
                 })
             }
         }
+    }
+
+    /// Has a layer's blob be a file of the store, where it is a tar that else is packed whenever it is read.
+    ///
+    /// Errors: it cannot be read or stored.
+    pub(crate) fn keep_blob(&self, lease: &Lease, blob: &LayerBlob) -> Result<(), EngineError> {
+        let Descriptor { digest, size, .. } = blob.descriptor;
+        if matches!(blob.from, From::Store) || lease.blob(&digest)?.is_some() {
+            return Ok(());
+        }
+        let mut writer = lease.blob_writer(BlobExpectation::exactly(digest, size))?;
+        self.with_blob(blob, |bytes| io::copy(bytes, &mut writer).map(drop))?;
+        writer.commit()?;
+        Ok(())
     }
 }
 
@@ -260,19 +364,93 @@ impl<W: Write> Write for Tee<'_, W> {
     }
 }
 
-/// Returns what, beside the compression, decides the bytes of a form that stave makes.
-fn parameters(compression: Compression) -> String {
-    match compression {
-        Compression::Gzip => format!("libdeflate 1 MiB members, level {GZIP_LEVEL}"),
-        Compression::None | Compression::Zstd => String::new(),
+/// Annotations of a layer with a table of contents: the table's digest, and the bytes of all that it unpacks to.
+const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
+const TOC_BYTES: &str = "io.containers.estargz.uncompressed-size";
+
+/// Returns what readers call the compression that `method` is.
+pub(crate) fn compression(method: LayerMethod) -> Compression {
+    match method {
+        LayerMethod::Plain => Compression::None,
+        LayerMethod::Gzip(_) | LayerMethod::Estargz(_) => Compression::Gzip,
+        LayerMethod::Zstd(_) => Compression::Zstd,
     }
 }
 
-/// Returns the OCI name of a layer in this compression.
-fn oci_type(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => media_type::OCI_LAYER,
-        Compression::Gzip => media_type::OCI_LAYER_GZIP,
-        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+/// Returns what, beside the compression, decides the bytes of a form that stave makes; and what else the blob is, where it
+/// is more than the layer.
+fn parameters(method: LayerMethod, extended: Option<&Extended>) -> String {
+    let decides = method.parameters();
+    extended.map_or(decides.clone(), |Extended { diff_id, bytes, toc }| format!("{decides}; {diff_id} {bytes} {toc}"))
+}
+
+/// Returns what a known form is, if it is one that `method` makes.
+fn made_form(form: &LayerForm, method: LayerMethod) -> Option<MadeForm> {
+    let rest = form.parameters.strip_prefix(&method.parameters())?;
+    if form.compression != compression(method) {
+        return None;
+    }
+    let extended = match (method, rest.strip_prefix("; ")) {
+        (LayerMethod::Estargz(_), Some(rest)) => {
+            let mut words = rest.split(' ');
+            let diff_id = words.next()?.parse().ok()?;
+            let bytes = words.next()?.parse().ok()?;
+            Some(Extended { diff_id, bytes, toc: words.next()?.parse().ok()? })
+        }
+        (LayerMethod::Estargz(_), None) => return None,
+        _ if rest.is_empty() => None,
+        _ => return None,
+    };
+    Some(MadeForm { digest: form.digest, size: form.size, extended })
+}
+
+/// Returns the name of a layer in this compression.
+fn layer_type(compression: Compression, docker: bool) -> &'static str {
+    match (compression, docker) {
+        (Compression::None, false) => media_type::OCI_LAYER,
+        (Compression::Gzip, false) => media_type::OCI_LAYER_GZIP,
+        (Compression::None, true) => media_type::DOCKER_LAYER,
+        (Compression::Gzip, true) => media_type::DOCKER_LAYER_GZIP,
+        // Docker has no name for it; such layers are compressed anew.
+        (Compression::Zstd, _) => media_type::OCI_LAYER_ZSTD,
+    }
+}
+
+/// Whether a layer's type says that it is not to be distributed.
+fn is_foreign(media_type: &str) -> bool {
+    media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
+}
+
+/// Returns the name of a layer in this compression that is not to be distributed.
+fn foreign_type(compression: Compression, docker: bool) -> &'static str {
+    match (compression, docker) {
+        (Compression::None, false) => media_type::OCI_FOREIGN_LAYER,
+        (Compression::Gzip, false) => media_type::OCI_FOREIGN_LAYER_GZIP,
+        (Compression::Zstd, _) => media_type::OCI_FOREIGN_LAYER_ZSTD,
+        (Compression::None | Compression::Gzip, true) => media_type::DOCKER_FOREIGN_LAYER_GZIP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_with_a_table_is_known_again() {
+        let method = LayerMethod::Estargz(6);
+        let extended = Extended { diff_id: DiffId::of(b"d"), bytes: 7, toc: BlobDigest::of(b"t") };
+        let form = LayerForm {
+            diff_id: DiffId::of(b"x"),
+            compression: Compression::Gzip,
+            parameters: parameters(method, Some(&extended)),
+            digest: BlobDigest::of(b"b"),
+            size: 3,
+            media_type: String::new(),
+        };
+        let made = made_form(&form, method).expect("it is what the method makes");
+        assert_eq!((made.extended, made.size), (Some(extended), 3));
+        for other in [LayerMethod::Estargz(60), LayerMethod::Gzip(6), LayerMethod::Zstd(6), LayerMethod::Estargz(5)] {
+            assert!(made_form(&form, other).is_none(), "{other:?}");
+        }
     }
 }

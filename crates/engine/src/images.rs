@@ -14,10 +14,10 @@ use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::{Prepared, Pushed, send};
 use crate::finish::ReadyImage;
+use crate::form::ImageForm;
 use crate::forms::PackedLayer;
 use crate::inspect;
 use crate::platforms::{platforms, push_index};
-use crate::request::ImageForm;
 
 /// An image as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,7 +238,7 @@ impl Engine {
             }
         }
         let ready = self.ready_image(lease, record, events)?;
-        Prepared::new(self, lease, &ready, ImageForm::default(), events)?.push_image(self, lease)
+        Prepared::new(self, lease, &ready, &ImageForm::default(), events)?.push_image(self, lease)
     }
 
     fn has_all(&self, manifest: &stave_oci::Manifest) -> Result<bool, EngineError> {
@@ -287,7 +287,8 @@ impl Engine {
             };
             layers.push(packed);
         }
-        Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, files: Times::Real })
+        let base_layers = layers.len();
+        Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, files: Times::Real, base_layers })
     }
 }
 

@@ -28,6 +28,7 @@ mod error;
 mod event;
 mod export;
 mod finish;
+mod form;
 mod forms;
 mod images;
 mod imagetools;
@@ -45,6 +46,7 @@ mod outside;
 mod platforms;
 mod push;
 mod registries;
+mod regroup;
 mod remote;
 mod request;
 mod rules;
@@ -68,6 +70,7 @@ pub use container::{
 pub use engine::{Engine, Settings};
 pub use error::EngineError;
 pub use event::{Event, StepId, StepLine, Stream, TaskId};
+pub use form::{Annotation, AnnotationLevel, Annotations, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
 pub use manifests::{ManifestLists, PlatformRemark};
@@ -75,8 +78,8 @@ pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailur
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
-    EpochRequest, EpochSource, FilesKind, Grants, ImageForm, LayoutSource, NamedContextSource, Output, PullPolicy,
-    SecretSource,
+    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, LayoutSource, NamedContextSource, Naming, Output,
+    PullPolicy, SecretSource,
 };
 pub use rules::SourceRules;
 pub use save::Loaded;

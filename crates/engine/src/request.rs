@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use stave_dockerfile::plan::RunDefaults;
 use stave_graph::remote::{AddressPlace, GitAddressError, is_http, parse_git, redacted};
 use stave_graph::{GitSource, Network};
-use stave_oci::{BlobDigest, Compression, Platform, Reference};
+use stave_oci::{BlobDigest, Platform, Reference};
 
 use crate::caches::Caches;
 use crate::container::ContainerSettings;
 use crate::error::EngineError;
+use crate::form::{ImageForm, LayerMethod, Regroup};
 use crate::rules::SourceRules;
 
 /// Where the files that `COPY` reads come from.
@@ -190,17 +191,16 @@ pub enum FilesKind {
     Local,
 }
 
-/// How an image is written where others read it. Nothing of it changes the image's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageForm {
-    /// Compression of the layers that are made; those that came from a registry keep theirs.
-    pub compression: Compression,
-}
-
-impl Default for ImageForm {
-    fn default() -> Self {
-        Self { compression: Compression::Gzip }
-    }
+/// The times of files that are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileTimes {
+    /// None is newer than the build's epoch, if it has one.
+    #[default]
+    OfBuild,
+    /// As they are in the image.
+    Kept,
+    /// None is newer than this, in seconds since 1970.
+    UpTo(i64),
 }
 
 /// Something to write when the build has succeeded.
@@ -211,13 +211,30 @@ pub enum Output {
         kind: ArchiveKind,
         /// How the image is written.
         form: ImageForm,
+        /// Its names, instead of the build's.
+        names: Option<Vec<Reference>>,
         /// Where to.
         dest: Destination,
+    },
+    /// An image in an OCI image layout, which keeps the images that it has.
+    Layout {
+        /// How the image is written.
+        form: ImageForm,
+        /// Its names, instead of the build's.
+        names: Option<Vec<Reference>>,
+        /// The directory; made if it is missing.
+        path: PathBuf,
     },
     /// The files of the image.
     Files {
         /// In which form.
         kind: FilesKind,
+        /// Whether each platform has a directory of its own; if nothing is said, where there are several.
+        split: Option<bool>,
+        /// Whether what else is in the directory is removed.
+        delete: bool,
+        /// The times that the files get.
+        times: FileTimes,
         /// Where to.
         dest: Destination,
     },
@@ -225,9 +242,79 @@ pub enum Output {
     Registry {
         /// Under which names; each says its registry.
         names: Vec<Reference>,
+        /// Whether only its digest names it there.
+        by_digest: bool,
         /// How the image is written.
         form: ImageForm,
     },
+    /// An image of the store, with the manifest that a later push sends.
+    Image {
+        /// Its names.
+        names: Vec<Reference>,
+        /// Its names with its digest.
+        naming: Naming,
+        /// How the image is written.
+        form: ImageForm,
+    },
+    /// An image of a running daemon of Docker or Podman.
+    Load {
+        /// Its socket.
+        socket: PathBuf,
+        /// Its names, instead of the build's.
+        names: Option<Vec<Reference>>,
+        /// How the image is written.
+        form: ImageForm,
+    },
+}
+
+/// Names of an image in the store that end with the digest of its manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Whether it has each of its names so, too.
+    pub canonical: bool,
+    /// A name that it has so, beside those that it was given.
+    pub dangling: Option<Reference>,
+}
+
+impl Output {
+    /// Returns how the image is written, if one is.
+    #[must_use]
+    pub fn form(&self) -> Option<&ImageForm> {
+        match self {
+            Self::Archive { form, .. }
+            | Self::Layout { form, .. }
+            | Self::Registry { form, .. }
+            | Self::Image { form, .. }
+            | Self::Load { form, .. } => Some(form),
+            Self::Files { .. } => None,
+        }
+    }
+
+    /// Whether it goes to others: a registry or a daemon.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Registry { .. } | Self::Load { .. })
+    }
+
+    /// Returns how layers are best compressed while steps still run, for outputs like these.
+    ///
+    /// Errors: an output asks for what an image for so many platforms cannot have.
+    pub(crate) fn wanted(
+        outputs: &[Self],
+        platforms: usize,
+        regroup: Option<Regroup>,
+    ) -> Result<Option<LayerMethod>, EngineError> {
+        outputs.iter().filter_map(Self::form).try_for_each(|form| form.check(platforms))?;
+        if regroup.is_some() {
+            return Ok(None);
+        }
+        let wanted = |output: &Self| {
+            output
+                .form()
+                .filter(|form| form.regroup.is_none() && form.layers != LayerMethod::Plain)
+                .map(|form| form.layers)
+        };
+        Ok(outputs.iter().find_map(wanted))
+    }
 }
 
 /// Where a secret's bytes are.
@@ -306,6 +393,8 @@ pub struct BuildRequest {
     pub rules: SourceRules,
     /// Whether the image is kept in the store.
     pub keep: bool,
+    /// Whether layers are joined, in the store and in all outputs.
+    pub regroup: Option<Regroup>,
     /// What to write.
     pub outputs: Vec<Output>,
     /// The caches of other machines.

@@ -20,8 +20,8 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::{Prepared, unwritable};
+use crate::form::ImageForm;
 use crate::images::names as names_of;
-use crate::request::ImageForm;
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Engine {
         let mut archived: Vec<ArchivedImage> = Vec::new();
         for (name, record) in names.iter().zip(records) {
             let ready = self.ready_image(&lease, &record, events)?;
-            let prepared = Prepared::new(self, &lease, &ready, ImageForm { compression: Compression::None }, events)?;
+            let prepared = Prepared::new(self, &lease, &ready, &ImageForm::plain(), events)?;
             // An image named by its id is saved without a name, as Docker does.
             let asked: Vec<Reference> = name
                 .parse::<Reference>()

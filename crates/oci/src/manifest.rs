@@ -23,6 +23,12 @@ pub mod media_type {
     pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     /// OCI layer, zstd.
     pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// OCI layer that is not to be distributed, uncompressed.
+    pub const OCI_FOREIGN_LAYER: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    /// OCI layer that is not to be distributed, gzip.
+    pub const OCI_FOREIGN_LAYER_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    /// OCI layer that is not to be distributed, zstd.
+    pub const OCI_FOREIGN_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
     /// Docker image manifest, schema 2.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker manifest list.
@@ -33,6 +39,8 @@ pub mod media_type {
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     /// Docker layer, uncompressed.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// Docker layer that is not to be distributed, gzip.
+    pub const DOCKER_FOREIGN_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
     /// Docker manifest of schema 1, which stave refuses.
     pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
     /// Signed Docker manifest of schema 1, which stave refuses.
@@ -55,9 +63,12 @@ impl Compression {
     #[must_use]
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
-            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Some(Self::None),
-            media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Some(Self::Gzip),
-            media_type::OCI_LAYER_ZSTD => Some(Self::Zstd),
+            media_type::OCI_LAYER | media_type::OCI_FOREIGN_LAYER | media_type::DOCKER_LAYER => Some(Self::None),
+            media_type::OCI_LAYER_GZIP
+            | media_type::OCI_FOREIGN_LAYER_GZIP
+            | media_type::DOCKER_LAYER_GZIP
+            | media_type::DOCKER_FOREIGN_LAYER_GZIP => Some(Self::Gzip),
+            media_type::OCI_LAYER_ZSTD | media_type::OCI_FOREIGN_LAYER_ZSTD => Some(Self::Zstd),
             _ => None,
         }
     }

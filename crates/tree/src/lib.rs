@@ -36,7 +36,10 @@ pub use limits::Limits;
 pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
 pub use normalise::{Normalised, normalise_bytecode, normalise_layer};
-pub use pack::{GzipWriter, PackError, Packed, ZstdWriter, layer_digest, pack_layer, pack_live_tree, pack_tree};
+pub use pack::{
+    EstargzWriter, Extended, GzipWriter, LayerWriter, Method, PackError, Packed, ZstdWriter, layer_digest, pack_layer,
+    pack_live_tree, pack_tree,
+};
 pub use scan::ScanError;
 pub use select::{Context, Keep, SelectError, Selection, Size, select, select_with};
 pub use times::{Origin, Times};

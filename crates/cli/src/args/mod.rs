@@ -25,8 +25,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use build::{
-    AllowArg, Answer, BuildArgs, CacheArg, ContextArg, ContextPlace, HostArg, NetworkMode, OutputArg, OutputKind,
-    ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, Timestamp, VariableArg, truth,
+    AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
+    OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, Timestamp, VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{

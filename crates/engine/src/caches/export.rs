@@ -8,7 +8,7 @@ use std::sync::Arc;
 use stave_cache::format::RecordNote;
 use stave_cache::{Backend, Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, publish};
 use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest};
-use stave_oci::{BlobDigest, Compression, DiffId, Platform, media_type};
+use stave_oci::{BlobDigest, DiffId, Platform, media_type};
 use stave_registry::OpenBlob;
 use stave_store::{BlobExpectation, CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Times;
@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::finish::ReadyImage;
+use crate::form::{GZIP_LEVEL, ImageForm, LayerMethod, ZSTD_LEVEL};
 use crate::forms::PackedLayer;
 use crate::task::Task;
 
@@ -133,7 +134,7 @@ fn blob(
     spec: &ExportSpec,
     events: Report<'_>,
 ) -> Result<(Layer, OpenBlob), EngineError> {
-    let made = engine.layer_blob(lease, packed, compression(spec)?, events)?;
+    let made = engine.layer_blob(lease, packed, &form(spec)?, events)?;
     if lease.blob(&made.descriptor.digest)?.is_none() {
         let mut writer = lease.blob_writer(BlobExpectation::exactly(made.descriptor.digest, made.descriptor.size))?;
         engine.with_blob(&made, |bytes| io::copy(bytes, &mut writer).map(drop))?;
@@ -151,21 +152,25 @@ fn blob(
     Ok((layer, open))
 }
 
-fn compression(spec: &ExportSpec) -> Result<Compression, EngineError> {
-    let refused = |what: &str| {
-        EngineError::request(
-            format!("`{what}` of a cache is not supported yet"),
-            Some("Leave it out: layers are compressed with gzip."),
-        )
+/// Returns how a cache's layers are compressed.
+///
+/// Errors: they would be others than those of the steps.
+fn form(spec: &ExportSpec) -> Result<ImageForm, EngineError> {
+    let level = spec.compressed.level;
+    let layers = match spec.compressed.kind {
+        LayerKind::Uncompressed => LayerMethod::Plain,
+        LayerKind::Gzip => LayerMethod::Gzip(level.unwrap_or(GZIP_LEVEL)),
+        // 0 is the library's word for its default.
+        LayerKind::Zstd => LayerMethod::Zstd(level.filter(|level| *level > 0).unwrap_or(ZSTD_LEVEL)),
+        LayerKind::Estargz => {
+            let hint = "Write `gzip`, `zstd` or `uncompressed`.";
+            return Err(EngineError::request(
+                "layers of a cache cannot be eStargz, which adds files to them",
+                Some(hint),
+            ));
+        }
     };
-    match (spec.compressed.kind, spec.compressed.level, spec.compressed.force) {
-        (LayerKind::Gzip, None, false) => Ok(Compression::Gzip),
-        (LayerKind::Uncompressed, None, false) => Ok(Compression::None),
-        (LayerKind::Zstd, ..) => Err(refused("compression=zstd")),
-        (LayerKind::Estargz, ..) => Err(refused("compression=estargz")),
-        (_, Some(_), _) => Err(refused("compression-level")),
-        (_, _, true) => Err(refused("force-compression")),
-    }
+    Ok(ImageForm { layers, force: spec.compressed.force, ..ImageForm::default() })
 }
 
 /// Returns what opens the blob of a layer that another cache has: it is fetched only if somebody wants its bytes.
@@ -256,7 +261,7 @@ fn known(
         let inputs = inputs.iter().map(key_digest).collect();
         match lease.lookup(key.as_bytes())? {
             CacheLookup::Hit(record) if !record.snapshot.is_empty() => {
-                let layers = engine.packed(&[], &record.snapshot, solved.times)?;
+                let layers = engine.packed(lease, (&[], &record.snapshot), solved.times, None)?;
                 let created =
                     record.snapshot.last().map_or(Ok(Vec::new()), |top| engine.store.layers_created(&[*top]))?;
                 let created = created.first().copied();

@@ -1,31 +1,128 @@
-//! The merged files of an image, as a tar or as files of a directory.
+//! The merged files of images, as a tar or as files of a directory.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use stave_store::LayerId;
-use stave_tree::Times;
-use stave_tree::pack::pack_tree;
+use stave_oci::Platform;
+use stave_tree::pack::pack_trees;
+use stave_tree::{Dir, Kind, Times};
 
 use crate::copy_files;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
+use crate::finish::{Built, BuiltImage};
+use crate::request::FileTimes;
 
-/// Writes the merged files of `layers` as a tar.
-pub(super) fn rootfs(
-    engine: &Engine,
-    layers: &[LayerId],
-    times: Times,
-    out: &mut dyn Write,
-) -> Result<(), EngineError> {
-    let view = engine.view(layers)?;
-    pack_tree(&view, b"", b"", times, out).map_err(|source| EngineError::tree("cannot write the files", source))?;
+/// What is written of each image.
+pub(super) struct Plan<'a> {
+    built: &'a Built,
+    split: bool,
+    times: FileTimes,
+}
+
+impl<'a> Plan<'a> {
+    /// Returns the plan for an output; `split` and `times` as the output says them.
+    pub(super) fn new(built: &'a Built, split: Option<bool>, times: FileTimes) -> Self {
+        Self { built, split: split.unwrap_or(built.images.len() > 1), times }
+    }
+
+    fn times_of(&self, image: &BuiltImage) -> Times {
+        match self.times {
+            FileTimes::OfBuild => image.image.files,
+            FileTimes::Kept => Times::Real,
+            FileTimes::UpTo(seconds) => Times::Clamped(seconds),
+        }
+    }
+
+    /// Returns the files of each image and the directory that they are in.
+    fn views(&self, engine: &Engine) -> Result<Vec<(Dir, String, Times)>, EngineError> {
+        let mut views = Vec::new();
+        for image in &self.built.images {
+            let view = engine.view(&image.image.layer_ids())?;
+            let name = if self.split { directory_of(&image.platform) } else { String::new() };
+            views.push((view, name, self.times_of(image)));
+        }
+        if !self.split && views.len() > 1 {
+            self.refuse_conflicts(&views)?;
+        }
+        Ok(views)
+    }
+
+    /// Refuses to merge files of which two platforms have one each.
+    fn refuse_conflicts(&self, views: &[(Dir, String, Times)]) -> Result<(), EngineError> {
+        let mut owners: BTreeMap<Vec<u8>, &Platform> = BTreeMap::new();
+        for ((view, _, _), image) in views.iter().zip(&self.built.images) {
+            let mut files = Vec::new();
+            list_files(view, b"", &mut files)?;
+            for file in files {
+                let shown = String::from_utf8_lossy(&file).into_owned();
+                if let Some(first) = owners.insert(file, &image.platform) {
+                    let message =
+                        format!("{first} and {} both have `/{shown}`, and only one can be written", image.platform);
+                    let hint = "Leave `platform-split=false` out: each platform then has a directory of its own.";
+                    return Err(EngineError::request(message, Some(hint)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files as a tar.
+    ///
+    /// Errors: they cannot be read or written; two platforms have the same file, and both go to one place.
+    pub(super) fn tar(&self, engine: &Engine, out: &mut dyn Write) -> Result<(), EngineError> {
+        let views = self.views(engine)?;
+        let trees: Vec<_> = views.iter().map(|(view, name, times)| (view, name.as_bytes(), *times)).collect();
+        pack_trees(&trees, out).map_err(|source| EngineError::tree("cannot write the files", source))?;
+        Ok(())
+    }
+
+    /// Copies the files into a directory of the user, which is made if it is missing. With `delete`, what else is in it is
+    /// removed first.
+    ///
+    /// Errors: as of [`Self::tar`].
+    pub(super) fn local(&self, engine: &Engine, path: &Path, delete: bool) -> Result<(), EngineError> {
+        let views = self.views(engine)?;
+        std::fs::create_dir_all(path).map_err(|source| EngineError::io("create", path, source))?;
+        if delete {
+            empty(path)?;
+        }
+        for (view, name, times) in &views {
+            let path = path.join(name);
+            std::fs::create_dir_all(&path).map_err(|source| EngineError::io("create", &path, source))?;
+            let into = open_user_dir(&path)?;
+            copy_files::copy_contents(engine, view, *times, &into)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the directory of a platform: `linux_arm_v7`.
+fn directory_of(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+fn list_files(view: &Dir, path: &[u8], files: &mut Vec<Vec<u8>>) -> Result<(), EngineError> {
+    let entries = view.list(path).map_err(|source| EngineError::tree("cannot read the files", source))?;
+    for entry in entries {
+        let child = if path.is_empty() { entry.name } else { [path, &entry.name].join(&b'/') };
+        match entry.metadata.kind {
+            Kind::Directory => list_files(view, &child, files)?,
+            _ => files.push(child),
+        }
+    }
     Ok(())
 }
 
-/// Copies the merged files of `layers` into a directory of the user, which is made if it is missing.
-pub(super) fn local(engine: &Engine, layers: &[LayerId], times: Times, path: &Path) -> Result<(), EngineError> {
-    std::fs::create_dir_all(path).map_err(|source| EngineError::io("create", path, source))?;
-    let (view, into) = (engine.view(layers)?, open_user_dir(path)?);
-    copy_files::copy_contents(engine, &view, times, &into)
+/// Removes everything in a directory of the user, and not the directory.
+fn empty(path: &Path) -> Result<(), EngineError> {
+    let entries = std::fs::read_dir(path).map_err(|source| EngineError::io("read", path, source))?;
+    for entry in entries {
+        let entry = entry.map_err(|source| EngineError::io("read", path, source))?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_dir { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        removed.map_err(|source| EngineError::io("remove", entry.path(), source))?;
+    }
+    Ok(())
 }

@@ -10,15 +10,24 @@ use crate::finish::{BuiltImage, ReadyImage};
 ///
 /// Reference: OCI image-spec 1.1, `image-index.md`.
 pub(crate) fn index_bytes(manifests: &[(&Platform, Descriptor)]) -> Vec<u8> {
+    index_with(manifests, media_type::OCI_INDEX, BTreeMap::new())
+}
+
+/// The same with another type and with annotations.
+pub(super) fn index_with(
+    manifests: &[(&Platform, Descriptor)],
+    index_type: &str,
+    annotations: BTreeMap<String, String>,
+) -> Vec<u8> {
     let one = |(platform, descriptor): &(&Platform, Descriptor)| Descriptor {
         platform: Some((*platform).clone()),
         ..descriptor.clone()
     };
     let index = Index {
         schema_version: 2,
-        media_type: media_type::OCI_INDEX.to_owned(),
+        media_type: index_type.to_owned(),
         manifests: manifests.iter().map(one).collect(),
-        annotations: BTreeMap::new(),
+        annotations,
     };
     serde_json::to_vec(&index).expect("an index has only text keys")
 }

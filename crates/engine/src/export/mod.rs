@@ -2,8 +2,10 @@
 //!
 //! It builds nothing and names nothing in the store. An output appears under its name when it is complete.
 
+mod daemon;
 mod files;
 mod index;
+mod layout;
 mod prepared;
 mod registry;
 mod sink;
@@ -12,19 +14,47 @@ pub(crate) use index::{index_bytes, index_descriptor, unpacked_index};
 pub(crate) use prepared::{Prepared, unwritable};
 pub(crate) use registry::{Pushed, send};
 
-use stave_oci::Descriptor;
-use stave_store::Lease;
+use std::io::Write;
+
+use stave_oci::{BlobDigest, Descriptor, Reference};
+use stave_store::{ImageLayer, ImageManifest, Lease, NewImage, Tag};
 
 use crate::archive::ArchiveWriter;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::finish::{Built, BuiltImage};
-use crate::request::{ArchiveKind, Destination, FilesKind, ImageForm, Output};
+use crate::form::ImageForm;
+use crate::request::{ArchiveKind, Destination, FilesKind, Naming, Output};
 use crate::task::Task;
+use files::Plan;
+use prepared::PreparedBuild;
 use sink::Sink;
 
-/// Writes one output. Returns what a registry or a layout names it by, if that is an image.
+/// An output that is complete.
+pub(crate) enum Written {
+    /// Files, which nothing names as a whole.
+    Files,
+    /// An image outside of the store.
+    Image(Descriptor),
+    /// An image that registries have under these names.
+    Pushed(Descriptor, Vec<Reference>),
+    /// Images whose manifests the store is to keep, and their names.
+    Stored(PreparedBuild, Vec<Reference>, Naming),
+}
+
+impl Written {
+    /// Returns what a registry or a layout names it by, if that is an image.
+    pub(crate) fn into_descriptor(self) -> Option<Descriptor> {
+        match self {
+            Self::Files => None,
+            Self::Image(descriptor) | Self::Pushed(descriptor, _) => Some(descriptor),
+            Self::Stored(prepared, ..) => Some(prepared.descriptor),
+        }
+    }
+}
+
+/// Writes one output. Nothing in the store gets a name by it.
 ///
 /// Errors: the output cannot be written; nothing is left of it.
 pub(crate) fn write(
@@ -33,27 +63,120 @@ pub(crate) fn write(
     built: &Built,
     output: Output,
     events: Report<'_>,
-) -> Result<Option<Descriptor>, EngineError> {
+) -> Result<Written, EngineError> {
+    let prepare = |form: &ImageForm| PreparedBuild::new(engine, lease, built, form, events);
     match output {
-        Output::Files { kind: FilesKind::Local, dest: Destination::Path(path) } => {
+        Output::Files { kind: FilesKind::Local, dest: Destination::Path(path), split, delete, times } => {
             let _task = Task::start(events, format!("write {}", path.display()));
-            let image = &only(built)?.image;
-            files::local(engine, &image.layer_ids(), image.files, &path)?;
-            Ok(None)
+            Plan::new(built, split, times).local(engine, &path, delete)?;
+            Ok(Written::Files)
         }
-        Output::Files { kind: FilesKind::Local, dest: Destination::Stream(_) } => Err(EngineError::request(
+        Output::Files { kind: FilesKind::Local, dest: Destination::Stream(_), .. } => Err(EngineError::request(
             "an output of type `local` needs a directory",
             Some("Give it with `dest=DIRECTORY`, or use `type=tar` for a stream."),
         )),
-        Output::Files { kind: FilesKind::Tar, dest } => into(dest, events, |sink| {
-            let image = &only(built)?.image;
-            files::rootfs(engine, &image.layer_ids(), image.files, &mut sink.out).map(|()| None)
+        Output::Files { kind: FilesKind::Tar, dest, split, times, .. } => into(dest, events, |sink| {
+            Plan::new(built, split, times).tar(engine, &mut sink.out)?;
+            Ok(Written::Files)
         }),
-        Output::Archive { kind, form, dest } => {
-            into(dest, events, |sink| archive(engine, lease, built, (kind, form), sink, events).map(Some))
+        Output::Archive { kind: ArchiveKind::Docker, form, names, dest } => {
+            only(built)?;
+            let prepared = prepare(&form)?;
+            into(dest, events, |sink| {
+                archive(engine, &prepared, (ArchiveKind::Docker, &given(names, built)), &mut sink.out)
+            })
         }
-        Output::Registry { names, form } => registry::push(engine, lease, built, (&names, form), events).map(Some),
+        Output::Archive { kind, form, names, dest } => {
+            let prepared = prepare(&form)?;
+            into(dest, events, |sink| archive(engine, &prepared, (kind, &given(names, built)), &mut sink.out))
+        }
+        Output::Layout { form, names, path } => {
+            let prepared = prepare(&form)?;
+            let _task = Task::start(events, format!("write {}", path.display()));
+            layout::write(engine, &prepared, &given(names, built), &path)?;
+            Ok(Written::Image(prepared.descriptor))
+        }
+        Output::Registry { names, by_digest, form } => {
+            let prepared = prepare(&form)?;
+            registry::push(engine, lease, &prepared, (&names, by_digest), events)?;
+            Ok(Written::Pushed(prepared.descriptor, names))
+        }
+        Output::Image { names, naming, form } => Ok(Written::Stored(prepare(&form)?, names, naming)),
+        Output::Load { socket, names, form } => {
+            only(built)?;
+            let prepared = prepare(&form)?;
+            let _task = Task::start(events, format!("load into {}", socket.display()));
+            daemon::load(engine, &prepared, &given(names, built), &socket)?;
+            Ok(Written::Image(prepared.descriptor))
+        }
     }
+}
+
+/// Records in the store what an output that is complete says of the images that are there.
+///
+/// Errors: the store cannot be written; an image would be another one than what was built.
+pub(crate) fn record(engine: &Engine, lease: &Lease, built: &Built, written: &Written) -> Result<(), EngineError> {
+    match written {
+        Written::Files | Written::Image(_) => Ok(()),
+        Written::Pushed(descriptor, names) => {
+            names.iter().try_for_each(|name| registry::note_digest(engine, built, name, descriptor.digest))
+        }
+        Written::Stored(prepared, names, naming) => {
+            let names = naming.all(names, prepared.descriptor.digest);
+            for (prepared, built) in prepared.images.iter().zip(&built.images) {
+                keep_manifest(engine, lease, (prepared, built), &names)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Has the store keep the manifest that a later push sends.
+fn keep_manifest(
+    engine: &Engine,
+    lease: &Lease,
+    (prepared, built): (&Prepared, &BuiltImage),
+    names: &[Reference],
+) -> Result<(), EngineError> {
+    let ready = &built.image;
+    if prepared.config_descriptor.digest.as_bytes() != ready.composed.id.as_bytes() {
+        let hint = "Push it or write an archive, or join layers with `--squash`.";
+        return Err(EngineError::request(
+            "the store cannot keep an image whose layers are others than the build's",
+            Some(hint),
+        ));
+    }
+    drop(prepared.push_image(engine, lease)?);
+    let digest = lease.put_blob(&prepared.manifest)?;
+    let source = names.first().map(Reference::name).unwrap_or_default();
+    let image = NewImage {
+        config: &ready.composed.bytes,
+        created: ready.composed.config.created.as_deref().and_then(crate::base::seconds),
+        size: ready.size(),
+        layers: ready
+            .layers
+            .iter()
+            .map(|packed| ImageLayer { diff_id: packed.diff_id, layer: Some(packed.layer) })
+            .collect(),
+        manifest: Some(ImageManifest { digest, media_type: prepared.descriptor.media_type.clone(), source }),
+    };
+    let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();
+    lease.put_image(&image, &tags)?;
+    Ok(())
+}
+
+impl Naming {
+    /// Returns `names` and those that end with `digest`.
+    fn all(&self, names: &[Reference], digest: BlobDigest) -> Vec<Reference> {
+        let with_digest = |name: &Reference| Reference { tag: None, digest: Some(digest), ..name.clone() };
+        let canonical = names.iter().filter(|_| self.canonical).map(with_digest);
+        names.iter().cloned().chain(canonical).chain(self.dangling.iter().map(with_digest)).collect()
+    }
+}
+
+/// Returns an output's own names, or the build's.
+fn given(names: Option<Vec<Reference>>, built: &Built) -> Vec<Reference> {
+    names.unwrap_or_else(|| built.names.clone())
 }
 
 /// Opens the destination, has it written, and gives it its name.
@@ -69,30 +192,32 @@ fn into<T>(
     Ok(written)
 }
 
-/// Returns the image of a build for one platform.
-fn only(built: &Built) -> Result<&BuiltImage, EngineError> {
-    match built.images.as_slice() {
-        [image] => Ok(image),
-        images => {
-            let platforms: Vec<String> = images.iter().map(|image| image.platform.to_string()).collect();
-            let message = format!("this output holds one platform, and the build has {}", platforms.join(", "));
-            Err(EngineError::request(message, Some("Build each platform by itself with `--platform`.")))
-        }
+/// Refuses the build for several platforms where an output holds one.
+fn only(built: &Built) -> Result<(), EngineError> {
+    if built.images.len() == 1 {
+        return Ok(());
     }
+    let platforms: Vec<String> = built.images.iter().map(|image| image.platform.to_string()).collect();
+    let message = format!("this output holds one platform, and the build has {}", platforms.join(", "));
+    Err(EngineError::request(message, Some("Write `type=oci`, or build each platform by itself with `--platform`.")))
 }
 
 fn archive(
     engine: &Engine,
-    lease: &Lease,
-    built: &Built,
-    (kind, form): (ArchiveKind, ImageForm),
-    sink: &mut Sink,
-    events: Report<'_>,
-) -> Result<Descriptor, EngineError> {
-    let prepared = Prepared::new(engine, lease, &only(built)?.image, form, events)?;
-    let mut writer = ArchiveWriter::new(&mut sink.out).map_err(unwritable)?;
-    let archived = prepared.write(engine, &mut writer, &built.names)?;
-    let manifest = archived.manifest.clone();
-    writer.finish(&[archived], kind == ArchiveKind::Docker).map_err(unwritable)?;
-    Ok(manifest)
+    prepared: &PreparedBuild,
+    (kind, names): (ArchiveKind, &[Reference]),
+    out: &mut dyn Write,
+) -> Result<Written, EngineError> {
+    let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
+    let mut archived = Vec::new();
+    for image in &prepared.images {
+        archived.push(image.write(engine, &mut writer, names)?);
+    }
+    if let Some(index) = &prepared.index {
+        let Descriptor { digest, size, .. } = prepared.descriptor;
+        writer.blob(digest, size, &mut index.as_slice()).map_err(unwritable)?;
+    }
+    let for_docker = if kind == ArchiveKind::Docker { archived.as_slice() } else { &[] };
+    writer.finish_with(prepared.entries(names), for_docker).map_err(unwritable)?;
+    Ok(Written::Image(prepared.descriptor.clone()))
 }

@@ -1,18 +1,20 @@
-//! An image becomes a manifest and the blobs that it names.
+//! Images become manifests, the blobs that they name, and an index where there are several.
 
 use std::io::{self, Write};
 
-use stave_oci::{BlobDigest, Descriptor, Manifest, Reference, media_type};
-use stave_registry::PushImage;
+use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference, media_type};
+use stave_registry::{PushImage, PushIndex};
 use stave_store::Lease;
 
 use crate::archive::{ArchiveWriter, ArchivedImage};
 use crate::build::Report;
+use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::finish::ReadyImage;
+use crate::finish::{Built, ReadyImage};
+use crate::form::{AnnotationLevel, ImageForm};
 use crate::forms::LayerBlob;
-use crate::request::ImageForm;
+use crate::regroup;
 
 pub(crate) fn unwritable(source: io::Error) -> EngineError {
     EngineError::io("write", "the archive", source)
@@ -21,10 +23,13 @@ pub(crate) fn unwritable(source: io::Error) -> EngineError {
 /// An image with a manifest, ready to be written anywhere.
 pub(crate) struct Prepared {
     pub(crate) manifest: Vec<u8>,
-    pub(crate) manifest_type: String,
     pub(crate) config: Vec<u8>,
     pub(crate) config_descriptor: Descriptor,
     pub(crate) layers: Vec<LayerBlob>,
+    /// The entry for it in an index or a layout, with remarks but without its platform.
+    pub(crate) descriptor: Descriptor,
+    /// When the image says that it was made.
+    pub(crate) created: Option<String>,
 }
 
 impl Prepared {
@@ -33,31 +38,43 @@ impl Prepared {
         engine: &Engine,
         lease: &Lease,
         image: &ReadyImage,
-        form: ImageForm,
+        form: &ImageForm,
         events: Report<'_>,
     ) -> Result<Self, EngineError> {
+        let regrouped = match form.regroup {
+            Some(how) => Some(regroup::regroup(engine, lease, image, how, events)?),
+            None => None,
+        };
+        let image = regrouped.as_ref().unwrap_or(image);
+        let platform = image.composed.config.platform();
         let layers = image
             .layers
             .iter()
-            .map(|layer| engine.layer_blob(lease, *layer, form.compression, events))
+            .map(|layer| {
+                engine.go_on()?;
+                engine.layer_blob(lease, *layer, form, events)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let config = image.composed.bytes.clone();
-        let config_descriptor = Descriptor::new(media_type::OCI_CONFIG, image.composed.id.into(), config.len() as u64);
+        let composed = with_layers(&image.composed, &layers);
+        let (config_type, manifest_type) = if form.docker_types {
+            (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST)
+        } else {
+            (media_type::OCI_CONFIG, media_type::OCI_MANIFEST)
+        };
+        let config_descriptor = Descriptor::new(config_type, composed.id.into(), composed.bytes.len() as u64);
         let manifest = Manifest {
             schema_version: 2,
-            media_type: media_type::OCI_MANIFEST.to_owned(),
+            media_type: manifest_type.to_owned(),
             config: config_descriptor.clone(),
             layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
-            annotations: std::collections::BTreeMap::new(),
+            annotations: form.annotations.of(AnnotationLevel::Manifest, Some(&platform)),
         };
         let manifest = serde_json::to_vec(&manifest).expect("a manifest has only text keys");
-        let manifest_type = media_type::OCI_MANIFEST.to_owned();
-        Ok(Self { manifest, manifest_type, config, config_descriptor, layers })
-    }
-
-    /// Returns the manifest's descriptor.
-    pub(crate) fn descriptor(&self) -> Descriptor {
-        Descriptor::new(&self.manifest_type, BlobDigest::of(&self.manifest), self.manifest.len() as u64)
+        let mut descriptor = Descriptor::new(manifest_type, BlobDigest::of(&manifest), manifest.len() as u64);
+        descriptor.annotations = form.annotations.of(AnnotationLevel::ManifestDescriptor, Some(&platform));
+        let created = composed.config.created.clone();
+        let config = composed.bytes;
+        Ok(Self { manifest, config, config_descriptor, layers, descriptor, created })
     }
 
     /// Writes the blobs into an archive.
@@ -67,36 +84,144 @@ impl Prepared {
         writer: &mut ArchiveWriter<W>,
         names: &[Reference],
     ) -> Result<ArchivedImage, EngineError> {
-        for layer in &self.layers {
+        self.write_above(engine, writer, (names, 0))
+    }
+
+    /// Writes the blobs into an archive, without those of the lowest `known` layers, which whoever reads it has.
+    pub(crate) fn write_above<W: Write>(
+        &self,
+        engine: &Engine,
+        writer: &mut ArchiveWriter<W>,
+        (names, known): (&[Reference], usize),
+    ) -> Result<ArchivedImage, EngineError> {
+        for layer in self.layers.iter().skip(known) {
             engine.go_on()?;
             let Descriptor { digest, size, .. } = layer.descriptor;
             if !writer.has(&digest) {
                 engine.with_blob(layer, |bytes| writer.blob(digest, size, bytes))?;
             }
         }
-        let manifest = self.descriptor();
-        for (descriptor, bytes) in [(&self.config_descriptor, &self.config), (&manifest, &self.manifest)] {
+        for (descriptor, bytes) in [(&self.config_descriptor, &self.config), (&self.descriptor, &self.manifest)] {
             writer.blob(descriptor.digest, descriptor.size, &mut bytes.as_slice()).map_err(unwritable)?;
         }
-        Ok(ArchivedImage {
+        Ok(self.archived(names))
+    }
+
+    /// Returns what an archive says of the image.
+    fn archived(&self, names: &[Reference]) -> ArchivedImage {
+        ArchivedImage {
             config: self.config_descriptor.digest,
             layers: self.layers.iter().map(|layer| layer.descriptor.digest).collect(),
-            manifest,
+            manifest: self.descriptor.clone(),
             names: names.to_vec(),
-        })
+        }
+    }
+
+    /// Calls `write` with every blob, the manifest last. Each is a file of the store.
+    ///
+    /// Errors: a blob cannot be read.
+    pub(crate) fn each_blob(
+        &self,
+        engine: &Engine,
+        mut write: impl FnMut(&Descriptor, &mut dyn io::Read) -> io::Result<()>,
+    ) -> Result<(), EngineError> {
+        for layer in &self.layers {
+            engine.go_on()?;
+            engine.with_blob(layer, |bytes| write(&layer.descriptor, bytes))?;
+        }
+        for (descriptor, bytes) in [(&self.config_descriptor, &self.config), (&self.descriptor, &self.manifest)] {
+            write(descriptor, &mut bytes.as_slice())
+                .map_err(|source| EngineError::io("write", descriptor.digest.to_string(), source))?;
+        }
+        Ok(())
     }
 
     /// Returns the image as a registry takes it.
     ///
-    /// Errors: the configuration cannot be stored, from where it is sent.
+    /// Errors: what is sent from the store cannot be stored.
     pub(crate) fn push_image(&self, engine: &Engine, lease: &Lease) -> Result<PushImage, EngineError> {
         lease.put_blob(&self.config)?;
+        for layer in &self.layers {
+            engine.keep_blob(lease, layer)?;
+        }
         let descriptors =
             std::iter::once(&self.config_descriptor).chain(self.layers.iter().map(|layer| &layer.descriptor));
         Ok(PushImage {
             manifest_bytes: self.manifest.clone(),
-            media_type: self.manifest_type.clone(),
+            media_type: self.descriptor.media_type.clone(),
             blobs: descriptors.map(|descriptor| engine.stored(descriptor.clone())).collect(),
         })
+    }
+}
+
+/// Returns the configuration for layers whose tars are others than the image's.
+fn with_layers(composed: &Composed, layers: &[LayerBlob]) -> Composed {
+    let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    if composed.config.rootfs.diff_ids == diff_ids {
+        return composed.clone();
+    }
+    let mut config = composed.config.clone();
+    config.rootfs.diff_ids = diff_ids;
+    Composed::new(config)
+}
+
+/// All images of a build, and the index of them where there are several.
+pub(crate) struct PreparedBuild {
+    pub(crate) images: Vec<Prepared>,
+    /// The index and its type.
+    pub(crate) index: Option<Vec<u8>>,
+    /// What a registry or a layout names the whole by.
+    pub(crate) descriptor: Descriptor,
+}
+
+impl PreparedBuild {
+    /// Makes the manifests of all images, and the index.
+    pub(crate) fn new(
+        engine: &Engine,
+        lease: &Lease,
+        built: &Built,
+        form: &ImageForm,
+        events: Report<'_>,
+    ) -> Result<Self, EngineError> {
+        let images = built
+            .images
+            .iter()
+            .map(|image| Prepared::new(engine, lease, &image.image, form, events))
+            .collect::<Result<Vec<_>, _>>()?;
+        let platforms: Vec<Platform> = built.images.iter().map(|image| image.platform.clone()).collect();
+        Ok(Self::of(images, &platforms, form))
+    }
+
+    fn of(images: Vec<Prepared>, platforms: &[Platform], form: &ImageForm) -> Self {
+        if let [image] = images.as_slice() {
+            let descriptor = image.descriptor.clone();
+            return Self { images, index: None, descriptor };
+        }
+        let index_type = if form.docker_types { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
+        let manifests: Vec<_> =
+            platforms.iter().zip(&images).map(|(platform, image)| (platform, image.descriptor.clone())).collect();
+        let remarks = form.annotations.of(AnnotationLevel::Index, None);
+        let index = super::index::index_with(&manifests, index_type, remarks);
+        let mut descriptor = Descriptor::new(index_type, BlobDigest::of(&index), index.len() as u64);
+        descriptor.annotations = form.annotations.of(AnnotationLevel::IndexDescriptor, None);
+        Self { images, index: Some(index), descriptor }
+    }
+
+    /// Returns the entries that a layout lists: one for each name, or one without a name.
+    pub(crate) fn entries(&self, names: &[Reference]) -> Vec<Descriptor> {
+        let mut descriptor = self.descriptor.clone();
+        if let Some(created) = self.images.first().and_then(|image| image.created.clone()) {
+            descriptor.annotations.entry("org.opencontainers.image.created".to_owned()).or_insert(created);
+        }
+        crate::archive::named(&descriptor, names)
+    }
+
+    /// Returns the index as a registry takes it, with its images; nothing if there is none.
+    ///
+    /// Errors: what is sent from the store cannot be stored.
+    pub(crate) fn push_index(&self, engine: &Engine, lease: &Lease) -> Result<Option<PushIndex>, EngineError> {
+        let Some(index) = &self.index else { return Ok(None) };
+        let images = self.images.iter().map(|image| image.push_image(engine, lease)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(PushIndex { index_bytes: index.clone(), media_type: self.descriptor.media_type.clone(), images }))
     }
 }

@@ -4,14 +4,13 @@ use stave_oci::{BlobDigest, Descriptor, Reference};
 use stave_registry::{PushImage, PushIndex};
 use stave_store::{Lease, Tag};
 
-use super::Prepared;
+use super::prepared::PreparedBuild;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::finish::Built;
-use crate::platforms::{descriptor, push_index};
+use crate::platforms::descriptor;
 use crate::push::Sent;
-use crate::request::ImageForm;
 use crate::task::Task;
 
 /// What is pushed.
@@ -22,31 +21,28 @@ pub(crate) enum Pushed {
     Index(PushIndex),
 }
 
-/// Sends the images to each of the registries that `names` say. Returns what they are named by there: a manifest or an
-/// index.
+/// Sends the images to each of the registries that `names` say; `by_digest`, without a tag.
 ///
-/// Errors: no names; a registry does not take it.
+/// Errors: a registry does not take it.
 pub(super) fn push(
     engine: &Engine,
     lease: &Lease,
-    built: &Built,
-    (names, form): (&[Reference], ImageForm),
+    prepared: &PreparedBuild,
+    (names, by_digest): (&[Reference], bool),
     events: Report<'_>,
-) -> Result<Descriptor, EngineError> {
-    let mut images = Vec::new();
-    for one in &built.images {
-        let prepared = Prepared::new(engine, lease, &one.image, form, events)?;
-        images.push((one.platform.clone(), prepared.push_image(engine, lease)?));
-    }
-    let pushed = match <[_; 1]>::try_from(images) {
-        Ok([(_, image)]) => Pushed::Image(image),
-        Err(images) => Pushed::Index(push_index(images)),
+) -> Result<(), EngineError> {
+    let pushed = match prepared.push_index(engine, lease)? {
+        Some(index) => Pushed::Index(index),
+        None => Pushed::Image(prepared.images[0].push_image(engine, lease)?),
     };
     for name in names {
-        send(engine, lease, name, &pushed, events)?;
-        note_digest(engine, built, name, pushed.descriptor().digest)?;
+        let mut place = name.clone();
+        if by_digest {
+            (place.tag, place.digest) = (None, Some(prepared.descriptor.digest));
+        }
+        send(engine, lease, &place, &pushed, events)?;
     }
-    Ok(pushed.descriptor())
+    Ok(())
 }
 
 impl Pushed {
@@ -84,7 +80,14 @@ pub(crate) fn send(
 }
 
 /// Notes under which digest the registry has what was built, if the store has it under that name.
-fn note_digest(engine: &Engine, built: &Built, name: &Reference, digest: BlobDigest) -> Result<(), EngineError> {
+///
+/// Errors: the store cannot be written.
+pub(super) fn note_digest(
+    engine: &Engine,
+    built: &Built,
+    name: &Reference,
+    digest: BlobDigest,
+) -> Result<(), EngineError> {
     let Some(first) = built.images.first() else { return Ok(()) };
     let text = name.to_string();
     let is_named = match built.index() {

@@ -6,6 +6,7 @@
 mod ahead;
 mod compress;
 mod header;
+mod joined;
 mod resume;
 mod walk;
 
@@ -20,7 +21,8 @@ use crate::merged::LayerFormat;
 use crate::scan::{Everything, ScanError, Scanner};
 use crate::times::Times;
 
-pub use compress::{GzipWriter, ZstdWriter};
+pub use compress::{EstargzWriter, Extended, GzipWriter, LayerWriter, Method, ZstdWriter};
+pub use joined::pack_joined;
 pub use resume::{Mark, Resumable};
 
 /// A tree that cannot be packed.
@@ -75,6 +77,18 @@ pub fn pack_layer_resumed(
 /// are written without it. A link at the end of `path` is packed as a link.
 pub fn pack_tree(view: &Dir, path: &[u8], name: &[u8], times: Times, out: &mut dyn Write) -> Result<Packed, PackError> {
     pack_at(walk::Packer::new(view, None, times, out), view, path, name)
+}
+
+/// Writes one tar of several trees, each below the directory that is named with it, or at the root if that is empty.
+pub fn pack_trees(trees: &[(&Dir, &[u8], Times)], out: &mut dyn Write) -> Result<Packed, PackError> {
+    let mut all = Packed::default();
+    for (index, (view, name, times)) in trees.iter().enumerate() {
+        let packer = walk::Packer::new(view, None, *times, &mut *out);
+        let packer = if index + 1 < trees.len() { packer.unfinished() } else { packer };
+        let Packed { bytes, entries } = pack_at(packer, view, b"", name)?;
+        all = Packed { bytes: all.bytes + bytes, entries: all.entries + entries };
+    }
+    Ok(all)
 }
 
 /// Does what [`pack_tree`] does, for files that somebody may be writing: a file is packed with the size that it has when

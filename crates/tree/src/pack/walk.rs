@@ -31,9 +31,13 @@ pub(super) struct Packer<'a> {
     out: Out<'a>,
     /// Bytes of the archive so far.
     bytes: u64,
+    /// Set where other entries follow these.
+    unfinished: bool,
     buffer: Vec<u8>,
     /// The first name of each inode that has several.
-    names: HashMap<(u64, u64), Vec<u8>>,
+    names: HashMap<(usize, u64, u64), Vec<u8>>,
+    /// Which of several layers the files come from: the same inode in two layers is two files.
+    source: usize,
     entries: u64,
     ahead: Ahead,
     /// A file was read that shows the disk to be slow; the rest of its directory is to be read ahead.
@@ -88,10 +92,12 @@ impl<'a> Packer<'a> {
             layer,
             times,
             live: false,
+            unfinished: false,
             out,
             bytes: 0,
             buffer: vec![0; BUFFER_BYTES],
             names: HashMap::new(),
+            source: 0,
             entries: 0,
             ahead: Ahead::default(),
             turned_slow: false,
@@ -101,6 +107,22 @@ impl<'a> Packer<'a> {
     /// The same for files that somebody may be writing.
     pub(super) fn live(self) -> Self {
         Self { live: true, ..self }
+    }
+
+    /// Writes an archive without entries.
+    pub(super) fn new_end(out: &mut dyn Write) -> Result<Packed, PackError> {
+        out.write_all(&[0; 2 * BLOCK_BYTES]).map_err(PackError::Write)?;
+        Ok(Packed { bytes: 2 * BLOCK_BYTES as u64, entries: 0 })
+    }
+
+    /// Says that the files that follow come from the layer with this number, and what becomes of their times.
+    pub(super) fn set_source(&mut self, source: usize, times: Times) {
+        (self.source, self.times) = (source, times);
+    }
+
+    /// The same without the end of the archive.
+    pub(super) fn unfinished(self) -> Self {
+        Self { unfinished: true, ..self }
     }
 
     /// Writes what is in the directory `path`, named as being in `name`.
@@ -114,7 +136,8 @@ impl<'a> Packer<'a> {
         let metadata = self.root.metadata(path, Follow::No)?;
         if metadata.kind == Kind::Directory {
             let dir = self.root.open_dir_no_links(path)?;
-            self.directory_entry(&dir, &metadata, path, name)?;
+            let hides = self.hides(&dir, path)?;
+            self.directory_entry(&dir, &metadata, path, name, hides)?;
             drop(dir);
             self.directory(path, name)?;
         } else {
@@ -125,10 +148,12 @@ impl<'a> Packer<'a> {
         self.end()
     }
 
-    fn end(mut self) -> Result<Packed, PackError> {
+    pub(super) fn end(mut self) -> Result<Packed, PackError> {
         self.out.hold_no_more();
         self.release()?;
-        self.emit(&[0; 2 * BLOCK_BYTES])?;
+        if !self.unfinished {
+            self.emit(&[0; 2 * BLOCK_BYTES])?;
+        }
         self.out.flush()?;
         Ok(Packed { bytes: self.bytes, entries: self.entries })
     }
@@ -186,7 +211,8 @@ impl<'a> Packer<'a> {
             }
             self.check_name(&child.name, &path)?;
             let below = dir.open_dir_no_links(&child.name)?;
-            self.directory_entry(&below, &child.metadata, &path, &name)?;
+            let hides = self.hides(&below, &path)?;
+            self.directory_entry(&below, &child.metadata, &path, &name, hides)?;
             level.dir = None;
             if stack.len() > DEPTH_MAX {
                 return Err(PackError::TooDeep(shown(&path)));
@@ -200,35 +226,53 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn check_name(&self, name: &[u8], path: &[u8]) -> Result<(), PackError> {
+    pub(super) fn check_name(&self, name: &[u8], path: &[u8]) -> Result<(), PackError> {
         if self.layer.is_some() && name.starts_with(b".wh.") {
             return Err(PackError::ReservedName(shown(path)));
         }
         Ok(())
     }
 
-    fn directory_entry(&mut self, dir: &Dir, metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+    /// Writes a directory's own entry, and that it hides what is below it if it does (`hides`).
+    pub(super) fn directory_entry(
+        &mut self,
+        dir: &Dir,
+        metadata: &Metadata,
+        path: &[u8],
+        name: &[u8],
+        hides: bool,
+    ) -> Result<(), PackError> {
         let failed = |source: rustix::io::Errno| PathError::io("read the attributes of", path, source);
         let xattrs = representable(list_xattrs(dir).map_err(failed)?, path)?;
         let name = [name, b"/"].concat();
         let entry = Entry { path: &name, type_flag: b'5', xattrs: &xattrs, ..self.entry(metadata) };
         let blocks = entry.blocks();
         self.write(&blocks)?;
-        let opaque = match self.layer {
-            Some(format) => is_opaque(dir, format.opaque_xattr()).map_err(failed)?,
-            None => false,
-        };
-        if opaque { self.whiteout(&join(&name, b".wh..wh..opq")) } else { Ok(()) }
+        if hides { self.whiteout(&join(&name, b".wh..wh..opq")) } else { Ok(()) }
     }
 
-    fn leaf(&mut self, dir: &Dir, last: &[u8], metadata: &Metadata, path: &[u8], name: &[u8]) -> Result<(), PackError> {
+    /// Whether a directory of a layer hides what is below it.
+    fn hides(&self, dir: &Dir, path: &[u8]) -> Result<bool, PathError> {
+        let failed = |source: rustix::io::Errno| PathError::io("read the attributes of", path, source);
+        self.layer.map_or(Ok(false), |format| is_opaque(dir, format.opaque_xattr()).map_err(failed))
+    }
+
+    /// Writes what is no directory: `last` in `dir`, which is `path` of the tree, as `name`.
+    pub(super) fn leaf(
+        &mut self,
+        dir: &Dir,
+        last: &[u8],
+        metadata: &Metadata,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<(), PackError> {
         if self.layer.is_some() && metadata.is_whiteout() {
             let (parent, last) = split(name);
             return self.whiteout(&join(parent, &[b".wh.", last].concat()));
         }
         self.check_name(last, path)?;
         if metadata.links > 1 && metadata.kind == Kind::File {
-            let inode = (metadata.device, metadata.inode);
+            let inode = (self.source, metadata.device, metadata.inode);
             if let Some(first) = self.names.get(&inode) {
                 let entry = Entry { path: name, link: first, type_flag: b'1', ..self.entry(metadata) };
                 let blocks = entry.blocks();

@@ -8,13 +8,13 @@ use super::Malformed;
 pub(crate) const BLOCK_BYTES: usize = 512;
 
 /// A header block whose checksum is right.
-pub(super) struct Header<'a> {
+pub(crate) struct Header<'a> {
     block: &'a [u8; BLOCK_BYTES],
 }
 
 impl<'a> Header<'a> {
     /// Returns the header in `block` if its checksum is right.
-    pub(super) fn new(block: &'a [u8; BLOCK_BYTES]) -> Result<Self, Malformed> {
+    pub(crate) fn new(block: &'a [u8; BLOCK_BYTES]) -> Result<Self, Malformed> {
         let header = Self { block };
         let stored = header.octal(148..156)?;
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
@@ -27,7 +27,7 @@ impl<'a> Header<'a> {
         if stored == unsigned || stored == signed { Ok(header) } else { Err(Malformed::Checksum) }
     }
 
-    pub(super) fn type_flag(&self) -> u8 {
+    pub(crate) fn type_flag(&self) -> u8 {
         self.block[156]
     }
 
@@ -44,7 +44,7 @@ impl<'a> Header<'a> {
         self.unsigned(116..124)
     }
 
-    pub(super) fn size(&self) -> Result<u64, Malformed> {
+    pub(crate) fn size(&self) -> Result<u64, Malformed> {
         self.unsigned(124..136)
     }
 

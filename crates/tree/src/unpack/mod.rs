@@ -6,9 +6,9 @@
 
 mod decompress;
 mod extract;
-mod header;
+pub(crate) mod header;
 mod pax;
-mod reader;
+pub(crate) mod reader;
 mod union;
 
 use std::io::{self, Read};

@@ -87,22 +87,46 @@ impl FromStr for SshArg {
     }
 }
 
-/// One `--allow`: what steps may that ask for it.
+/// One `--allow`: what steps or outputs may that ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AllowArg(pub(crate) Entitlement);
+pub(crate) enum AllowArg {
+    /// What steps may.
+    Step(Entitlement),
+    /// Outputs of type `local` may remove files.
+    LocalDelete,
+}
+
+impl AllowArg {
+    /// Returns what steps may by it.
+    pub(crate) fn of_steps(&self) -> Option<Entitlement> {
+        match self {
+            Self::Step(entitlement) => Some(entitlement.clone()),
+            Self::LocalDelete => None,
+        }
+    }
+
+    /// Whether it lets outputs remove files.
+    pub(crate) fn is_local_delete(&self) -> bool {
+        *self == Self::LocalDelete
+    }
+}
 
 impl FromStr for AllowArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "security.insecure" => Ok(Self(Entitlement::SecurityInsecure)),
-            "network.host" => Ok(Self(Entitlement::NetworkHost)),
-            "device" => Ok(Self(Entitlement::Device)),
+            "security.insecure" => Ok(Self::Step(Entitlement::SecurityInsecure)),
+            "network.host" => Ok(Self::Step(Entitlement::NetworkHost)),
+            "device" => Ok(Self::Step(Entitlement::Device)),
+            "buildx.local.delete" | "local.delete" => Ok(Self::LocalDelete),
             _ => match text.strip_prefix("device=") {
                 Some("") => Err("`device=` names no device: expected `device=VENDOR/CLASS=NAME`".to_owned()),
-                Some(name) => Ok(Self(Entitlement::OneDevice(name.to_owned()))),
-                None => Err("expected `security.insecure`, `network.host`, `device` or `device=NAME`".to_owned()),
+                Some(name) => Ok(Self::Step(Entitlement::OneDevice(name.to_owned()))),
+                None => Err(
+                    "expected `security.insecure`, `network.host`, `device`, `device=NAME` or `buildx.local.delete`"
+                        .to_owned(),
+                ),
             },
         }
     }

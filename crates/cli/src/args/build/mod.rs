@@ -3,6 +3,7 @@
 //! Turns words into typed values, and knows nothing of what is done with them. Read this file, then `elsewhere` for
 //! the options that stave does not have; the other modules are the grammars of single values.
 
+mod annotation;
 mod cache;
 mod csv;
 mod elsewhere;
@@ -21,10 +22,12 @@ use stave_engine::Ulimit;
 use stave_oci::Reference;
 
 use super::CallArg;
+pub(crate) use annotation::AnnotationArg;
 pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
-pub(crate) use output::{OutputArg, OutputKind};
+use output::Algorithm;
+pub(crate) use output::{CompressionArg, NamesArg, OutputArg, OutputKind};
 pub(crate) use supply::SupplyArgs;
 pub(crate) use value::{
     ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, Timestamp, VariableArg, truth,
@@ -108,18 +111,46 @@ pub(crate) struct BuildArgs {
     /// SSH agent or keys for `RUN --mount=type=ssh`: `default`, or `ID=SOCKET`, or `ID=KEY,KEY`
     #[arg(long, value_name = "ID[=PATH,...]")]
     pub(crate) ssh: Vec<SshArg>,
-    /// What steps may that ask for it: `security.insecure`, `network.host`, `device`, `device=NAME`
+    /// What steps may that ask for it: `security.insecure`, `network.host`, `device`, `device=NAME`;
+    /// `buildx.local.delete` lets `-o type=local,mode=delete` remove files
     #[arg(long = "allow", value_name = "PRIVILEGE", value_delimiter = ',')]
     pub(crate) allowed: Vec<AllowArg>,
     /// Where the result goes instead of the store; may be given several times
     #[arg(short, long = "output", value_name = "OUTPUT", allow_hyphen_values = true)]
     pub(crate) outputs: Vec<OutputArg>,
-    /// Keep the image in the store, beside what `--output` says
+    /// Load the image into the running daemon of Docker or Podman, which gets what it lacks, and keep it in the store
     #[arg(long)]
     pub(crate) load: bool,
     /// Keep the image in the store, and send it to the registries that its names say
     #[arg(long)]
     pub(crate) push: bool,
+    /// Annotation of the image's manifest; `index:`, `manifest-descriptor:` and `index-descriptor:` before the name
+    /// say another place, as in `index,manifest[linux/arm64]:NAME=VALUE`
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub(crate) annotations: Vec<AnnotationArg>,
+    /// Join the layers that the build makes into one
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(crate) squash: Option<bool>,
+    /// Join all layers into one, those of the base, too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(crate) squash_all: Option<bool>,
+    /// Compression of the layers that are written or pushed: `gzip`, `zstd`, `estargz` or `uncompressed`; an output's own
+    /// `compression=` comes before it
+    #[arg(long, value_name = "NAME", alias = "compression")]
+    pub(crate) compression_format: Option<Algorithm>,
+    /// Its level: 0 to 9 of gzip and estargz, 0 to 22 of zstd
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) compression_level: Option<u8>,
+    /// Compress the layers of the base so, too, instead of keeping the bytes in which they came
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(crate) force_compression: Option<bool>,
+    /// Write and push layers without compression
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub(crate) disable_compression: Option<bool>,
     /// Seconds since 1970 that the image and what is new in it are from, or what has such a time: `context`, a named
     /// context, or a stage that fetches something [default: the variable `SOURCE_DATE_EPOCH`, else the time of the
     /// context's commit, else that of the youngest base]
@@ -159,6 +190,18 @@ pub(crate) struct BuildArgs {
     pub(crate) supply: SupplyArgs,
     #[command(flatten)]
     pub(crate) elsewhere: Elsewhere,
+}
+
+impl BuildArgs {
+    /// Returns what options say of the compression of all outputs.
+    pub(crate) fn compression(&self) -> CompressionArg {
+        let none = self.disable_compression == Some(true);
+        CompressionArg {
+            algorithm: if none { Some(Algorithm::Uncompressed) } else { self.compression_format },
+            level: if none { None } else { self.compression_level },
+            force: self.force_compression,
+        }
+    }
 }
 
 /// Reads a path that may be empty: `--iidfile=$FILE` without a `FILE` is as good as none.

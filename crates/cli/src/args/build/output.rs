@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use stave_engine::{Annotations, FileTimes, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
 use stave_oci::Reference;
 
-use super::csv;
-use super::value::truth;
+use super::value::{self, truth};
+use super::{annotation, csv};
 
 /// What `-o` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,37 +22,213 @@ pub(crate) enum OutputKind {
     CacheOnly,
 }
 
-/// One `-o`. `None` as destination of `docker` means the store.
+/// How layers are compressed, as far as it was said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CompressionArg {
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) level: Option<u8>,
+    pub(crate) force: Option<bool>,
+}
+
+/// A compression by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Uncompressed,
+    Gzip,
+    Estargz,
+    Zstd,
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "uncompressed" => Ok(Self::Uncompressed),
+            "gzip" => Ok(Self::Gzip),
+            "estargz" => Ok(Self::Estargz),
+            "zstd" => Ok(Self::Zstd),
+            "zstd:chunked" => {
+                Err("`zstd:chunked` is not written by stave: `estargz` can be read in parts, too".to_owned())
+            }
+            "nydus" => Err("`nydus` is not written by stave: `estargz` can be read in parts, too".to_owned()),
+            _ => Err(format!("no compression is named `{text}`: expected `gzip`, `zstd`, `estargz` or `uncompressed`")),
+        }
+    }
+}
+
+impl CompressionArg {
+    /// Returns how layers are compressed; `otherwise`, if nothing was said.
+    ///
+    /// Errors: the compression has no such level.
+    pub(crate) fn method(self, otherwise: Algorithm) -> Result<LayerMethod, String> {
+        let algorithm = match (self.algorithm, self.level) {
+            (Some(algorithm), _) => algorithm,
+            // A level says that there is to be compression.
+            (None, Some(_)) if otherwise == Algorithm::Uncompressed => Algorithm::Gzip,
+            (None, _) => otherwise,
+        };
+        let (name, most) = match algorithm {
+            Algorithm::Uncompressed if self.level.is_some() => {
+                return Err("`compression=uncompressed` has no levels: leave `compression-level` out".to_owned());
+            }
+            Algorithm::Uncompressed => return Ok(LayerMethod::Plain),
+            Algorithm::Gzip => ("gzip", 9),
+            Algorithm::Estargz => ("estargz", 9),
+            Algorithm::Zstd => ("zstd", 22),
+        };
+        if let Some(level) = self.level.filter(|level| *level > most) {
+            return Err(format!("`compression-level={level}`: {name} has the levels 0 to {most}"));
+        }
+        Ok(match algorithm {
+            Algorithm::Uncompressed => LayerMethod::Plain,
+            Algorithm::Gzip => LayerMethod::Gzip(self.level.unwrap_or(GZIP_LEVEL)),
+            Algorithm::Estargz => LayerMethod::Estargz(self.level.unwrap_or(GZIP_LEVEL)),
+            // 0 is the library's word for its default.
+            Algorithm::Zstd => LayerMethod::Zstd(self.level.filter(|level| *level > 0).unwrap_or(ZSTD_LEVEL)),
+        })
+    }
+
+    /// Returns this, and `others` where it says nothing.
+    pub(crate) fn or(self, others: Self) -> Self {
+        Self {
+            algorithm: self.algorithm.or(others.algorithm),
+            level: self.level.or(if self.algorithm.is_some() { None } else { others.level }),
+            force: self.force.or(others.force),
+        }
+    }
+}
+
+/// Names of one output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NamesArg {
+    /// Those that were written.
+    pub(crate) names: Vec<Reference>,
+    /// Whether `*` adds those of `--tag`.
+    pub(crate) with_tags: bool,
+    /// Before the digest of an image, as a name by which the store has it, too.
+    pub(crate) dangling: Option<Reference>,
+    /// Whether that is only for an image without names.
+    pub(crate) dangling_only: bool,
+    /// Whether the store has the image by name and digest, too.
+    pub(crate) canonical: bool,
+}
+
+/// One `-o`. `None` as destination of `docker` means a daemon, or the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each field that is a switch, with its name")]
 pub(crate) struct OutputArg {
     pub(crate) kind: OutputKind,
     /// `-` is standard output.
     pub(crate) dest: Option<PathBuf>,
-    /// Further names for the image.
-    pub(crate) names: Vec<Reference>,
+    /// Its names.
+    pub(crate) names: NamesArg,
     /// Whether the image is sent to its registry.
     pub(crate) push: bool,
+    /// Whether it is sent there without a tag.
+    pub(crate) by_digest: bool,
+    /// Whether the store keeps the image.
+    pub(crate) store: bool,
+    /// How layers are compressed.
+    pub(crate) compression: CompressionArg,
+    /// Whether the types are Docker's.
+    pub(crate) docker_types: bool,
+    /// Whether the types of layers that are not to be distributed are kept.
+    pub(crate) keep_foreign: bool,
+    pub(crate) annotations: Annotations,
+    pub(crate) regroup: Option<Regroup>,
+    /// Whether the image goes into one file.
+    pub(crate) tar: bool,
+    /// Whether each platform has a directory.
+    pub(crate) split: Option<bool>,
+    /// Whether what else is in the directory is removed.
+    pub(crate) delete: bool,
+    /// The times of files.
+    pub(crate) times: FileTimes,
+    /// The context of Docker's whose daemon gets the image.
+    pub(crate) context: Option<String>,
 }
+
+/// Types whose images have layers and manifests.
+const IMAGES: &[&str] = &["oci", "docker", "image", "registry"];
+/// Types whose images are in the store or in a registry.
+const KEPT: &[&str] = &["image", "registry"];
 
 /// Attributes whose one value is what stave does anyway, with the types that they belong to. Table.
 const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
-    ("compression", "gzip", &["oci", "image", "registry"]),
-    ("compression", "uncompressed", &["docker"]),
-    ("force-compression", "false", &["oci", "docker", "image", "registry"]),
-    ("mode", "copy", &["local"]),
-    ("oci-mediatypes", "true", &["oci", "image", "registry"]),
-    ("platform-split", "false", &["local", "tar"]),
-    ("push-by-digest", "false", &["image", "registry"]),
-    ("rewrite-timestamp", "true", &["oci", "docker", "image", "registry"]),
-    ("store", "true", &["image", "registry"]),
-    ("tar", "true", &["oci", "docker"]),
+    ("rewrite-timestamp", "true", IMAGES),
+    ("attestation-inline", "false", IMAGES),
+    ("oci-artifact", "false", IMAGES),
+    ("registry.insecure", "false", KEPT),
     ("unpack", "true", &["image"]),
-    ("unpack", "false", &["image", "registry"]),
+    ("unpack", "false", KEPT),
+];
+
+/// Attributes that stave does not have, and why. Table.
+const REFUSED: &[(&str, &str)] = &[
+    ("rewrite-timestamp", "files of new layers are never newer than the epoch; leave it out"),
+    ("attestation-inline", "nothing is attached unless `--provenance` or `--sbom` asks for it"),
+    ("oci-artifact", "nothing is attached unless `--provenance` or `--sbom` asks for it"),
+    ("attestation-prefix", "no attestations are written beside files"),
+    ("registry.insecure", "say so in `registries.conf`, with `insecure = true` for the registry"),
+    ("compatibility-version", "what stave writes does not depend on another builder's version"),
+    ("buildinfo", "BuildKit has removed it; `--provenance` says how an image was made"),
+    ("buildinfo-attrs", "BuildKit has removed it; `--provenance` says how an image was made"),
+    ("encryption-key", "layers are not encrypted; encrypt the archive, or use `skopeo copy --encryption-key`"),
+    ("sign-by", "images are not signed; use a signing tool with the digest in `--metadata-file`"),
+    ("cw", "images for confidential machines are not made"),
+    ("unpack", "an image of the store is unpacked already"),
 ];
 
 impl OutputArg {
-    fn new(kind: OutputKind, dest: Option<PathBuf>) -> Self {
-        Self { kind, dest, names: Vec::new(), push: false }
+    pub(crate) fn new(kind: OutputKind, dest: Option<PathBuf>) -> Self {
+        Self {
+            kind,
+            dest,
+            names: NamesArg::default(),
+            push: false,
+            by_digest: false,
+            store: true,
+            compression: CompressionArg::default(),
+            docker_types: false,
+            keep_foreign: false,
+            annotations: Annotations::default(),
+            regroup: None,
+            tar: true,
+            split: None,
+            delete: false,
+            times: FileTimes::OfBuild,
+            context: None,
+        }
+    }
+
+    /// Returns how the image is written, with what the options `others` say of all outputs.
+    ///
+    /// Errors: what was asked for contradicts itself.
+    pub(crate) fn form(&self, others: CompressionArg, annotations: &Annotations) -> Result<ImageForm, String> {
+        let compression = self.compression.or(others);
+        let otherwise = if self.kind == OutputKind::Docker { Algorithm::Uncompressed } else { Algorithm::Gzip };
+        let layers = compression.method(otherwise)?;
+        let annotations = Annotations(annotations.0.iter().chain(&self.annotations.0).cloned().collect());
+        if self.docker_types {
+            let what = match layers {
+                LayerMethod::Zstd(_) => Some("`compression=zstd`"),
+                LayerMethod::Estargz(_) => Some("`compression=estargz`"),
+                _ if !annotations.is_empty() => Some("an annotation"),
+                _ => None,
+            };
+            if let Some(what) = what {
+                return Err(format!("{what} needs OCI's types: leave `oci-mediatypes=false` out"));
+            }
+        }
+        Ok(ImageForm {
+            layers,
+            force: compression.force.unwrap_or(false),
+            docker_types: self.docker_types,
+            keep_foreign: self.keep_foreign,
+            annotations,
+            regroup: self.regroup,
+        })
     }
 }
 
@@ -74,40 +251,109 @@ impl FromStr for OutputArg {
         let kind = kind.ok_or("`type=` is missing: expected `oci`, `docker`, `tar`, `local`, `image` or `registry`")?;
         let mut output = Self::new(output_kind(kind)?, None);
         output.push = kind == "registry";
-        for (key, value) in &pairs {
-            output.attribute(kind, key, value)?;
+        for (field, (key, value)) in fields.iter().zip(&pairs) {
+            if IMAGES.contains(&kind)
+                && let Some(annotation) = annotation::field(field)?
+            {
+                output.annotations.0.push(annotation);
+                continue;
+            }
+            let known = output.place(key, value)?
+                || IMAGES.contains(&kind) && output.image(key, value)?
+                || KEPT.contains(&kind) && output.kept(key, value)?;
+            if !known {
+                answer(kind, key, value)?;
+            }
         }
         output.checked()
     }
 }
 
 impl OutputArg {
-    fn attribute(&mut self, kind: &str, key: &str, value: &str) -> Result<(), String> {
+    /// Takes a field that says where it goes. Returns whether it was one.
+    fn place(&mut self, key: &str, value: &str) -> Result<bool, String> {
         use OutputKind as Kind;
         match (key, self.kind) {
             ("type", _) => {}
             ("dest", Kind::Oci | Kind::Docker | Kind::Tar | Kind::Local) if !value.is_empty() => {
                 self.dest = Some(value.into());
             }
-            ("name", Kind::Oci | Kind::Docker | Kind::Image) => {
-                for name in value.split(',').filter(|name| !name.is_empty()) {
-                    self.names.push(name.parse().map_err(|error| format!("`name={name}`: {error}"))?);
-                }
+            ("tar", Kind::Oci | Kind::Docker) => self.tar = switch(key, value)?,
+            ("context", Kind::Docker) if !value.is_empty() => self.context = Some(value.to_owned()),
+            ("platform-split", Kind::Local | Kind::Tar) => self.split = Some(switch(key, value)?),
+            ("mode", Kind::Local) => {
+                self.delete = match value {
+                    "copy" => false,
+                    "delete" => true,
+                    _ => return Err(format!("`mode={value}`: expected `copy` or `delete`")),
+                };
             }
-            ("push", Kind::Image) => {
-                self.push = truth(value).ok_or_else(|| format!("`push={value}` is neither true nor false"))?;
+            ("source-date-epoch", Kind::Local | Kind::Tar) => {
+                self.times = match value {
+                    "" => FileTimes::Kept,
+                    _ => FileTimes::UpTo(value.parse().map_err(|_| {
+                        format!("`source-date-epoch={value}`: expected a number of seconds since 1970")
+                    })?),
+                };
             }
-            _ => {
-                let truths = |text: &str| truth(text).map_or(text.to_owned(), |truth| truth.to_string());
-                let so = SO_ANYWAY
-                    .iter()
-                    .any(|(known, so, kinds)| *known == key && *so == truths(value) && kinds.contains(&kind));
-                if !so {
-                    return Err(format!("`{key}={value}` of `type={kind}` is not supported by stave yet"));
-                }
-            }
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Takes a field of outputs that are images. Returns whether it was one.
+    fn image(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        match key {
+            "name" => {
+                for name in value.split(',').filter(|name| !name.is_empty()) {
+                    if name == "*" {
+                        self.names.with_tags = true;
+                    } else {
+                        self.names.names.push(name.parse().map_err(|error| format!("`name={name}`: {error}"))?);
+                    }
+                }
+            }
+            "compression" => self.compression.algorithm = Some(value.parse()?),
+            "compression-level" => {
+                let level = value.parse().map_err(|_| format!("`compression-level={value}`: expected a number"))?;
+                self.compression.level = Some(level);
+            }
+            "force-compression" => self.compression.force = Some(switch(key, value)?),
+            "oci-mediatypes" => self.docker_types = !switch(key, value)?,
+            "prefer-nondist-layers" => self.keep_foreign = switch(key, value)?,
+            "squash" => {
+                self.regroup = match value {
+                    "new" | "true" | "1" => Some(Regroup::New),
+                    "all" => Some(Regroup::All),
+                    "false" | "0" => None,
+                    _ => return Err(format!("`squash={value}`: expected `new`, `all` or `false`")),
+                };
+            }
+            "layer-max-size" => {
+                let bytes = value::bytes(value).map_err(|error| format!("`layer-max-size={value}`: {error}"))?;
+                self.regroup = Some(Regroup::UpTo(bytes));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes a field of images in the store or in registries. Returns whether it was one.
+    fn kept(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        match key {
+            "push" => self.push = switch(key, value)?,
+            "push-by-digest" => self.by_digest = switch(key, value)?,
+            "store" => self.store = switch(key, value)?,
+            "name-canonical" => self.names.canonical = switch(key, value)?,
+            "dangling-name-prefix" => {
+                let name = value.parse().map_err(|error| format!("`dangling-name-prefix={value}`: {error}"))?;
+                self.names.dangling = Some(name);
+            }
+            // The first is how BuildKit spells it.
+            "danging-name-empty-only" | "dangling-name-empty-only" => self.names.dangling_only = switch(key, value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn checked(mut self) -> Result<Self, String> {
@@ -116,11 +362,48 @@ impl OutputArg {
             OutputKind::Local if self.dest.is_none() || to_stdout => {
                 return Err("`type=local` needs `dest=DIRECTORY`".to_owned());
             }
+            OutputKind::Docker if !self.tar => {
+                return Err("`tar=false` of `type=docker`: `docker load` reads a tar; write `type=oci`".to_owned());
+            }
+            OutputKind::Docker if self.dest.is_some() && self.context.is_some() => {
+                return Err("`context=` of `type=docker` is a daemon, and `dest=` a file: give one of them".to_owned());
+            }
+            OutputKind::Oci if !self.tar && (self.dest.is_none() || to_stdout) => {
+                return Err("`tar=false` of `type=oci` needs `dest=DIRECTORY`".to_owned());
+            }
             OutputKind::Oci | OutputKind::Tar if self.dest.is_none() => self.dest = Some("-".into()),
+            OutputKind::Image if self.by_digest && !self.push => {
+                return Err("`push-by-digest=true` says how to push: add `push=true`".to_owned());
+            }
+            OutputKind::Image if self.regroup.is_some() && !self.push => {
+                return Err("layers in the store are joined by `--squash`, not by `type=image`".to_owned());
+            }
             _ => {}
+        }
+        // What contradicts itself is refused whatever other options say.
+        if !matches!(self.kind, OutputKind::Tar | OutputKind::Local | OutputKind::CacheOnly) {
+            self.form(CompressionArg::default(), &Annotations::default())?;
         }
         Ok(self)
     }
+}
+
+/// Answers a field that is not carried out.
+fn answer(kind: &str, key: &str, value: &str) -> Result<(), String> {
+    let truths = |text: &str| truth(text).map_or(text.to_owned(), |truth| truth.to_string());
+    let so =
+        |(known, so, kinds): &&(&str, &str, &[&str])| *known == key && *so == truths(value) && kinds.contains(&kind);
+    if SO_ANYWAY.iter().any(|row| so(&row)) {
+        return Ok(());
+    }
+    match REFUSED.iter().find(|(known, _)| *known == key) {
+        Some((_, why)) => Err(format!("`{key}={value}` of `type={kind}`: {why}")),
+        None => Err(format!("`type={kind}` has no field `{key}`")),
+    }
+}
+
+fn switch(key: &str, value: &str) -> Result<bool, String> {
+    truth(value).ok_or_else(|| format!("`{key}={value}` is neither true nor false"))
 }
 
 fn output_kind(text: &str) -> Result<OutputKind, String> {

@@ -11,10 +11,10 @@ use Values::{Any, Like, Of};
 pub(crate) const TABLE: &[Row] = &[
     // Of docker build and docker buildx build.
     Row {
-        features: "B018, B064",
-        flags: &["--annotation", "--unsetannotation"],
-        takes: Value("org.example.key=value"),
-        answers: &[(Any, NotYet("A `LABEL`, or `--label`, is kept in the image's configuration."))],
+        features: "B064",
+        flags: &["--unsetannotation"],
+        takes: Value("org.example.key"),
+        answers: &[(Any, So("annotations of the base are not taken over"))],
     },
     Row {
         features: "B026",
@@ -126,15 +126,6 @@ pub(crate) const TABLE: &[Row] = &[
                 ),
             ),
             (Any, Refused("Steps run under stave's own filter, which no option changes; leave the option out.")),
-        ],
-    },
-    Row {
-        features: "B045, J014",
-        flags: &["--squash", "--squash-all"],
-        takes: Nothing,
-        answers: &[
-            (Of(&["false"]), So("layers are kept as they are")),
-            (Any, NotYet("Join `RUN` instructions, or copy the result into a last stage: `COPY --from=build / /`.")),
         ],
     },
     Row {
@@ -471,24 +462,6 @@ pub(crate) const TABLE: &[Row] = &[
         answers: &[
             (Of(&["true"]), So("only stages that the result needs are built")),
             (Any, Refused("Build another stage by its name, with `--target`.")),
-        ],
-    },
-    Row {
-        features: "C020",
-        flags: &["--disable-compression", "--force-compression"],
-        takes: Nothing,
-        answers: &[
-            (Of(&["false"]), So("layers are compressed when they are pushed or written as OCI archive")),
-            (Any, NotYet("`-o type=docker,dest=FILE` writes layers without compression.")),
-        ],
-    },
-    Row {
-        features: "C020",
-        flags: &["--compression-format", "--compression-level"],
-        takes: Value("9"),
-        answers: &[
-            (Of(&["gzip"]), So("layers are compressed with gzip")),
-            (Any, NotYet("Layers are compressed with gzip when they are pushed or written as OCI archive.")),
         ],
     },
     Row {

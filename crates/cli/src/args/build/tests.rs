@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use proptest::prelude::*;
-use stave_engine::Entitlement;
+use stave_engine::{Annotations, Entitlement, FileTimes, LayerMethod, Regroup};
 
 use super::elsewhere::{Row, Takes, Values};
 use super::table::TABLE;
@@ -37,17 +37,87 @@ fn outputs_are_read_as_buildx_reads_them() {
     for text in ["type=local", "type=local,dest=-", "type=x", "dest=x", "type=oci,push=true", "", "type=oci,=x"] {
         assert!(output(text).is_err(), "{text}");
     }
-    assert_eq!(
-        error::<OutputArg>("type=oci,compression=zstd"),
-        "`compression=zstd` of `type=oci` is not supported by stave yet"
-    );
+    assert_eq!(output("type=oci,tar=false,dest=d"), to(OutputKind::Oci, "d"));
+}
+
+#[test]
+fn every_field_of_an_output_is_read() {
+    let output = |text: &str| text.parse::<OutputArg>().expect(text);
+    let form = |text: &str| output(text).form(CompressionArg::default(), &Annotations::default()).expect(text);
+    for (text, method) in [
+        ("type=oci", LayerMethod::Gzip(6)),
+        ("type=docker", LayerMethod::Plain),
+        ("type=docker,compression-level=1", LayerMethod::Gzip(1)),
+        ("type=image,compression=gzip,compression-level=0", LayerMethod::Gzip(0)),
+        ("type=registry,compression=zstd", LayerMethod::Zstd(3)),
+        ("type=oci,compression=zstd,compression-level=0", LayerMethod::Zstd(3)),
+        ("type=oci,compression-level=22,compression=zstd", LayerMethod::Zstd(22)),
+        ("type=oci,compression=estargz,compression-level=9", LayerMethod::Estargz(9)),
+        ("type=oci,compression=uncompressed", LayerMethod::Plain),
+    ] {
+        assert_eq!(form(text).layers, method, "{text}");
+    }
+    let all = form("type=oci,force-compression=1,oci-mediatypes=false,prefer-nondist-layers=true,squash=all");
+    assert!(all.force && all.docker_types && all.keep_foreign && all.regroup == Some(Regroup::All));
+    assert_eq!(form("type=oci,layer-max-size=1g").regroup, Some(Regroup::UpTo(1 << 30)));
+    assert_eq!(form("type=oci,annotation-index.org.X=a").annotations.0[0].key, "org.X");
+    let names =
+        output("type=image,\"name=*,a\",name-canonical=1,dangling-name-prefix=d,danging-name-empty-only=1").names;
+    assert!(names.with_tags && names.canonical && names.dangling_only && names.dangling.is_some());
+    assert!(output("type=registry,push-by-digest=true").by_digest && !output("type=image,store=false").store);
+    let local = output("type=local,dest=d,platform-split=false,mode=delete,source-date-epoch=");
+    assert_eq!((local.split, local.delete, local.times), (Some(false), true, FileTimes::Kept));
+    assert_eq!(output("type=tar,source-date-epoch=7").times, FileTimes::UpTo(7));
+    assert_eq!(output("type=docker,context=other").context.as_deref(), Some("other"));
+    let options = CompressionArg { algorithm: Some(Algorithm::Zstd), level: Some(9), force: None };
+    let of = |text: &str| output(text).form(options, &Annotations::default()).expect(text).layers;
+    assert_eq!(of("type=oci"), LayerMethod::Zstd(9));
+    assert_eq!(of("type=oci,compression=gzip"), LayerMethod::Gzip(6), "a level belongs to its compression");
+}
+
+/// T208
+#[test]
+fn what_contradicts_itself_or_is_not_there_is_refused_by_name() {
+    for (text, why) in [
+        ("type=oci,compression=zstd,oci-mediatypes=false", "`compression=zstd` needs OCI's types: leave"),
+        ("type=oci,compression=estargz,oci-mediatypes=false", "`compression=estargz` needs OCI's types: leave"),
+        ("type=oci,annotation.k=v,oci-mediatypes=false", "an annotation needs OCI's types: leave"),
+        ("type=oci,compression=lz4", "no compression is named `lz4`"),
+        ("type=oci,compression=nydus", "`nydus` is not written by stave"),
+        ("type=oci,compression=zstd:chunked", "`zstd:chunked` is not written by stave"),
+        ("type=oci,compression=gzip,compression-level=10", "gzip has the levels 0 to 9"),
+        ("type=oci,compression=zstd,compression-level=23", "zstd has the levels 0 to 22"),
+        ("type=oci,compression=uncompressed,compression-level=1", "has no levels"),
+        ("type=oci,compression-level=x", "expected a number"),
+        ("type=docker,tar=false", "`docker load` reads a tar"),
+        ("type=oci,tar=false", "needs `dest=DIRECTORY`"),
+        ("type=docker,context=x,dest=y", "give one of them"),
+        ("type=image,push-by-digest=true", "add `push=true`"),
+        ("type=image,squash=new", "joined by `--squash`"),
+        ("type=oci,squash=some", "expected `new`, `all` or `false`"),
+        ("type=oci,layer-max-size=big", "is no size"),
+        ("type=local,dest=d,mode=move", "expected `copy` or `delete`"),
+        ("type=tar,source-date-epoch=now", "expected a number of seconds"),
+        ("type=oci,encryption-key=x", "layers are not encrypted"),
+        ("type=oci,sign-by=x", "images are not signed"),
+        ("type=oci,cw=x", "confidential machines"),
+        ("type=oci,compatibility-version=20", "does not depend on another builder's version"),
+        ("type=oci,buildinfo=true", "BuildKit has removed it"),
+        ("type=registry,registry.insecure=true", "`registries.conf`"),
+        ("type=oci,push=true", "`type=oci` has no field `push`"),
+        ("type=local,dest=d,compression=gzip", "`type=local` has no field `compression`"),
+        ("type=oci,annotation-manifest[x.k=v", "has no key"),
+    ] {
+        let error = error::<OutputArg>(text);
+        assert!(error.contains(why), "{text}: {error}");
+    }
 }
 
 #[test]
 fn images_are_pushed_where_the_output_says_so() {
     let output = |text: &str| text.parse::<OutputArg>().expect(text);
     let registry = output("type=registry,\"name=a,b:2\"");
-    let names: Vec<String> = registry.names.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = registry.names.names.iter().map(ToString::to_string).collect();
     assert_eq!((registry.push, names.join(" ").as_str()), (true, "docker.io/library/a:latest docker.io/library/b:2"));
     assert!(output("type=image,push=true").push && !output("type=image").push);
     assert!(!output("type=registry,push=false").push);
@@ -168,11 +238,12 @@ fn named_contexts_say_what_they_are() {
 }
 
 #[test]
-fn what_is_allowed_is_one_of_four() {
-    assert_eq!("network.host".parse(), Ok(AllowArg(Entitlement::NetworkHost)));
-    assert_eq!("security.insecure".parse(), Ok(AllowArg(Entitlement::SecurityInsecure)));
+fn what_is_allowed_is_one_of_five() {
+    assert_eq!("network.host".parse(), Ok(AllowArg::Step(Entitlement::NetworkHost)));
+    assert_eq!("security.insecure".parse(), Ok(AllowArg::Step(Entitlement::SecurityInsecure)));
     let one = Entitlement::OneDevice("vendor.com/a=b".to_owned());
-    assert_eq!("device=vendor.com/a=b".parse(), Ok(AllowArg(one)));
+    assert_eq!("device=vendor.com/a=b".parse(), Ok(AllowArg::Step(one)));
+    assert_eq!("buildx.local.delete".parse(), Ok(AllowArg::LocalDelete));
     assert!(error::<AllowArg>("device=").contains("names no device"));
     assert!(error::<AllowArg>("fs.read").contains("expected `security.insecure`"));
 }

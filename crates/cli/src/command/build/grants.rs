@@ -27,7 +27,7 @@ pub(super) fn grants(
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(Grants, Vec<KeyAgent>), Failure> {
-    let mut entitlements: BTreeSet<Entitlement> = allowed.iter().map(|allow| allow.0.clone()).collect();
+    let mut entitlements: BTreeSet<Entitlement> = allowed.iter().filter_map(AllowArg::of_steps).collect();
     if network == NetworkMode::Host {
         // Who puts all steps into the network of the machine allows it to the single one.
         entitlements.insert(Entitlement::NetworkHost);

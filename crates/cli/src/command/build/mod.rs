@@ -4,8 +4,10 @@
 
 mod agent;
 mod caches;
+mod daemon;
 mod grants;
 mod lock;
+mod outputs;
 mod request;
 mod supply;
 mod variables;

@@ -5,18 +5,17 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    ArchiveKind, BuildRequest, ContextSource, Destination, DockerfileSource, EpochRequest, EpochSource, FilesKind,
-    ImageForm, NamedContextSource, Output, PullPolicy, RunDefaults, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, PullPolicy,
+    RunDefaults, Ulimit,
 };
-use stave_oci::{Compression, Reference};
 
 use super::agent::KeyAgent;
 use super::caches::caches;
+use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
-use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind, Timestamp};
+use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, Timestamp};
 use crate::failure::Failure;
-use crate::output;
 
 /// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
 pub(super) fn request(
@@ -24,6 +23,7 @@ pub(super) fn request(
     surroundings: &Surroundings<'_>,
     notes: &mut Vec<String>,
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
+    let Results { keep, names: tags, outputs, regroup } = outputs::results(&args, surroundings)?;
     let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
     let rules = supply::rules(&args.supply, &args.context, surroundings)?;
@@ -39,19 +39,6 @@ pub(super) fn request(
     };
     let epoch = EpochRequest { source, rewrite_files: args.rewrite_timestamp };
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
-    let mut tags = args.tags;
-    tags.extend(args.outputs.iter().flat_map(|output| &output.names).cloned());
-    let tags = unique(tags);
-    let push = args.push || args.outputs.iter().any(|output| output.push);
-    let keep = keeps(&args.outputs) || args.load || push;
-    let mut outputs = outputs(args.outputs, args.quiet)?;
-    if push {
-        if tags.is_empty() {
-            return Err(Failure::usage("the image is to be pushed, and has no name that says where to")
-                .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
-        }
-        outputs.push(Output::Registry { names: tags.clone(), form: ImageForm::default() });
-    }
     let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl, surroundings)?;
     let request = BuildRequest {
         context,
@@ -76,6 +63,7 @@ pub(super) fn request(
         grants,
         rules,
         keep,
+        regroup,
         outputs,
         caches,
     };
@@ -85,16 +73,6 @@ pub(super) fn request(
 /// Whether a path says anything: `--file=` is what remains of `--file=$FILE`.
 pub(super) fn is_given(path: impl AsRef<Path>) -> bool {
     !path.as_ref().as_os_str().is_empty()
-}
-
-fn unique(names: Vec<Reference>) -> Vec<Reference> {
-    let mut unique = Vec::new();
-    for name in names {
-        if !unique.contains(&name) {
-            unique.push(name);
-        }
-    }
-    unique
 }
 
 fn hosts(given: Vec<HostArg>) -> Vec<(String, String)> {
@@ -184,47 +162,4 @@ fn epoch_source(text: Option<&str>) -> Result<EpochSource, Failure> {
         }
         Err(_) => Ok(EpochSource::Named(text.to_owned())),
     }
-}
-
-/// Whether these outputs leave the image in the store, as none does.
-fn keeps(outputs: &[OutputArg]) -> bool {
-    let into_store = |output: &OutputArg| match output.kind {
-        OutputKind::Image => true,
-        OutputKind::Docker => output.dest.is_none(),
-        OutputKind::Oci | OutputKind::Tar | OutputKind::Local | OutputKind::CacheOnly => false,
-    };
-    outputs.is_empty() || outputs.iter().any(into_store)
-}
-
-fn outputs(given: Vec<OutputArg>, quiet: bool) -> Result<Vec<Output>, Failure> {
-    let to_stdout = given.iter().filter(|output| output.dest.as_deref() == Some(Path::new("-"))).count();
-    if to_stdout + usize::from(quiet) > 1 && to_stdout > 0 {
-        return Err(Failure::usage("standard output can take one thing only: one output, or with `-q` the id"));
-    }
-    let mut outputs = Vec::new();
-    for OutputArg { kind, dest, .. } in given {
-        let Some(dest) = dest else { continue };
-        let dest = if dest.as_os_str() == "-" {
-            output::refuse_terminal("an archive")?;
-            Destination::Stream(Box::new(std::io::stdout()))
-        } else {
-            Destination::Path(dest)
-        };
-        let archive = |kind, compression| (kind, ImageForm { compression });
-        let (kind, form) = match kind {
-            OutputKind::Oci => archive(ArchiveKind::Oci, Compression::Gzip),
-            OutputKind::Docker => archive(ArchiveKind::Docker, Compression::None),
-            OutputKind::Tar => {
-                outputs.push(Output::Files { kind: FilesKind::Tar, dest });
-                continue;
-            }
-            OutputKind::Local => {
-                outputs.push(Output::Files { kind: FilesKind::Local, dest });
-                continue;
-            }
-            OutputKind::Image | OutputKind::CacheOnly => continue,
-        };
-        outputs.push(Output::Archive { kind, form, dest });
-    }
-    Ok(outputs)
 }

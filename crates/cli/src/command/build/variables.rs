@@ -118,13 +118,17 @@ impl<'a> Surroundings<'a> {
         }
     }
 
+    /// Returns the directory of Docker's configuration.
+    pub(super) fn docker_directory(&self) -> Option<PathBuf> {
+        let directory = self.bytes("DOCKER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        directory.or_else(|| self.bytes("HOME").map(|home| PathBuf::from(home).join(".docker")))
+    }
+
     /// Returns the proxies that Docker's configuration sets for all builds.
     ///
     /// Reference: docker/cli, `ConfigFile.ParseProxyConfig`. There is no daemon here, so only the default counts.
     fn proxies(&self) -> Result<Vec<(&'static str, String)>, Failure> {
-        let directory = self.bytes("DOCKER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let home = || self.bytes("HOME").map(|home| PathBuf::from(home).join(".docker"));
-        let Some(file) = directory.or_else(home).map(|directory| directory.join("config.json")) else {
+        let Some(file) = self.docker_directory().map(|directory| directory.join("config.json")) else {
             return Ok(Vec::new());
         };
         match std::fs::read(&file) {

@@ -1,0 +1,291 @@
+//! An image goes into a running daemon of Docker or Podman, which is sent only what it lacks.
+//!
+//! The daemon is asked for the image by its id: if it is there, it is only named. Else the archive is sent without the
+//! layers that lie, on the same layers, in an image that the daemon has. Docker with its own storage takes that; Docker with
+//! containerd's storage and Podman want every layer, and get them.
+//!
+//! Reference: Docker Engine API 1.24, "Image Inspect", "List Images", "Import images" and "Tag an image".
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use stave_oci::{DiffId, Reference};
+
+use super::prepared::{Prepared, PreparedBuild, unwritable};
+use crate::archive::ArchiveWriter;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::inspect::familiar;
+
+/// Largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Images that are asked for their layers, the latest first.
+const IMAGES_ASKED_MAX: usize = 50;
+/// How long a daemon may say nothing. It unpacks large layers meanwhile.
+const SILENCE_MAX: Duration = Duration::from_mins(10);
+
+/// Has the daemon that listens on `socket` have the image under `names`.
+///
+/// Errors: the daemon cannot be reached, or does not take the image.
+pub(super) fn load(
+    engine: &Engine,
+    prepared: &PreparedBuild,
+    names: &[Reference],
+    socket: &Path,
+) -> Result<(), EngineError> {
+    let daemon = Daemon { socket: socket.to_owned() };
+    let image = &prepared.images[0];
+    let id = image.config_descriptor.digest.to_string();
+    let known = daemon.image(&id)?;
+    if known.is_none() {
+        let there = if daemon.keeps_layers()? { daemon.known_layers(engine, image)? } else { 0 };
+        daemon.send(engine, prepared, (image, there), names)?;
+    }
+    let has: BTreeSet<String> = known.iter().flat_map(tags).collect();
+    for name in names.iter().filter(|_| known.is_some()).filter(|name| !has.contains(&familiar(name))) {
+        let (repository, tag) = (name.familiar_name(), name.effective_tag().unwrap_or("latest"));
+        let path = format!("/images/{id}/tag?repo={}&tag={tag}", escaped(&repository));
+        daemon.ask("POST", &path, &[200, 201])?;
+    }
+    Ok(())
+}
+
+/// Returns the names of an image, as the daemon writes them.
+fn tags(image: &Value) -> Vec<String> {
+    let tags = image["RepoTags"].as_array().map(Vec::as_slice).unwrap_or_default();
+    tags.iter().filter_map(Value::as_str).map(|tag| tag.strip_prefix("docker.io/").unwrap_or(tag).to_owned()).collect()
+}
+
+struct Daemon {
+    socket: PathBuf,
+}
+
+impl Daemon {
+    fn failed(&self, source: io::Error) -> EngineError {
+        EngineError::tree(format!("cannot talk to the daemon at `{}`", self.socket.display()), source)
+    }
+
+    fn connect(&self) -> Result<UnixStream, EngineError> {
+        let connected = UnixStream::connect(&self.socket).and_then(|stream| {
+            stream.set_read_timeout(Some(SILENCE_MAX))?;
+            stream.set_write_timeout(Some(SILENCE_MAX))?;
+            Ok(stream)
+        });
+        connected.map_err(|source| self.failed(source))
+    }
+
+    /// Asks for an image. Returns nothing if the daemon does not have it.
+    fn image(&self, id: &str) -> Result<Option<Value>, EngineError> {
+        let (status, answer) = self.request("GET", &format!("/images/{id}/json"))?;
+        match status {
+            200 => self.json(&answer).map(Some),
+            404 => Ok(None),
+            _ => Err(self.refused(status, &answer)),
+        }
+    }
+
+    /// Whether the daemon finds layers by those that they lie on, and opens only those of an archive that it lacks.
+    fn keeps_layers(&self) -> Result<bool, EngineError> {
+        let info = self.ask("GET", "/info", &[200])?;
+        let version = self.ask("GET", "/version", &[200])?;
+        let is_podman = version["Components"].as_array().is_some_and(|parts| {
+            parts.iter().any(|part| part["Name"].as_str().is_some_and(|name| name.contains("Podman")))
+        });
+        let is_containerd = info["DriverStatus"].to_string().contains("io.containerd.snapshotter");
+        Ok(!is_podman && !is_containerd)
+    }
+
+    /// Returns how many of the image's layers, the lowest, are the lowest of an image that the daemon has.
+    fn known_layers(&self, engine: &Engine, image: &Prepared) -> Result<usize, EngineError> {
+        let wanted: Vec<DiffId> = image.layers.iter().map(|layer| layer.diff_id).collect();
+        let list = self.ask("GET", "/images/json?all=1", &[200])?;
+        let mut known = 0;
+        for listed in list.as_array().into_iter().flatten().take(IMAGES_ASKED_MAX) {
+            engine.go_on()?;
+            let Some(id) = listed["Id"].as_str() else { continue };
+            let Some(there) = self.image(id)? else { continue };
+            let layers = there["RootFS"]["Layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let same = |(layer, wanted): &(&Value, &DiffId)| layer.as_str() == Some(&wanted.to_string());
+            known = known.max(layers.iter().zip(&wanted).take_while(same).count());
+            if known == wanted.len() {
+                break;
+            }
+        }
+        Ok(known)
+    }
+
+    /// Sends the archive of an image, of which the daemon has the lowest `known` layers.
+    fn send(
+        &self,
+        engine: &Engine,
+        prepared: &PreparedBuild,
+        (image, known): (&Prepared, usize),
+        names: &[Reference],
+    ) -> Result<(), EngineError> {
+        let stream = self.connect()?;
+        let mut head = BufWriter::new(&stream);
+        let request = "POST /images/load?quiet=1 HTTP/1.1\r\nHost: daemon\r\nContent-Type: application/x-tar\r\n\
+                       Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        let written = head.write_all(request.as_bytes()).and_then(|()| head.flush());
+        written.map_err(|source| self.failed(source))?;
+        drop(head);
+        let sent = (|| {
+            let out = BufWriter::with_capacity(256 * 1024, Chunks(&stream));
+            let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
+            let archived = image.write_above(engine, &mut writer, (names, known))?;
+            let out = writer.finish_with(prepared.entries(names), &[archived]).map_err(unwritable)?;
+            let chunks = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
+            chunks.end().map_err(unwritable)
+        })();
+        // A daemon that stops reading says why in its answer.
+        let (status, answer) = match read_answer(&stream) {
+            Ok(answer) => answer,
+            Err(error) => return sent.and(Err(self.failed(error))),
+        };
+        if status != 200 {
+            return Err(self.refused(status, &answer));
+        }
+        sent?;
+        // What goes wrong after the answer has begun is one of its lines.
+        for line in answer.split(|&byte| byte == b'\n') {
+            if let Ok(line) = serde_json::from_slice::<Value>(line)
+                && let Some(error) = line["error"].as_str()
+            {
+                return Err(EngineError::request(format!("the daemon cannot load the image: {error}"), None));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, method: &str, path: &str, expected: &[u16]) -> Result<Value, EngineError> {
+        let (status, answer) = self.request(method, path)?;
+        if !expected.contains(&status) {
+            return Err(self.refused(status, &answer));
+        }
+        if answer.is_empty() { Ok(Value::Null) } else { self.json(&answer) }
+    }
+
+    fn json(&self, answer: &[u8]) -> Result<Value, EngineError> {
+        serde_json::from_slice(answer).map_err(|source| self.failed(source.into()))
+    }
+
+    fn refused(&self, status: u16, answer: &[u8]) -> EngineError {
+        let said = serde_json::from_slice::<Value>(answer).ok();
+        let said = said.as_ref().and_then(|answer| answer["message"].as_str()).unwrap_or("it does not say why");
+        let message = format!("the daemon at `{}` answers with {status}: {said}", self.socket.display());
+        EngineError::request(
+            message,
+            Some("See the daemon's log; an archive is written with `-o type=docker,dest=FILE`."),
+        )
+    }
+
+    fn request(&self, method: &str, path: &str) -> Result<(u16, Vec<u8>), EngineError> {
+        let stream = self.connect()?;
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: daemon\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        (&stream).write_all(request.as_bytes()).map_err(|source| self.failed(source))?;
+        read_answer(&stream).map_err(|source| self.failed(source))
+    }
+}
+
+/// Writes each buffer as one chunk of an HTTP body.
+struct Chunks<'a>(&'a UnixStream);
+
+impl Chunks<'_> {
+    fn end(mut self) -> io::Result<()> {
+        self.0.write_all(b"0\r\n\r\n")
+    }
+}
+
+impl Write for Chunks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        self.0.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+        self.0.write_all(bytes)?;
+        self.0.write_all(b"\r\n")?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Reads a status and a body, which ends with the stream, its length or its chunks.
+fn read_answer(stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its answer is no HTTP");
+    let mut input = BufReader::new(stream.take(ANSWER_BYTES_MAX));
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
+    let (mut length, mut is_chunked) = (None, false);
+    loop {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Err(malformed());
+        }
+        let header = line.trim_end().to_ascii_lowercase();
+        match header.split_once(':') {
+            None => break,
+            Some(("content-length", value)) => length = value.trim().parse::<u64>().ok(),
+            Some(("transfer-encoding", value)) => is_chunked = value.trim() == "chunked",
+            Some(_) => {}
+        }
+    }
+    let mut body = Vec::new();
+    if !is_chunked {
+        input.take(length.unwrap_or(u64::MAX)).read_to_end(&mut body)?;
+        return Ok((status, body));
+    }
+    loop {
+        line.clear();
+        input.read_line(&mut line)?;
+        let size = line.trim().split(';').next().unwrap_or_default();
+        let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
+        if size == 0 {
+            return Ok((status, body));
+        }
+        let before = body.len() as u64;
+        input.by_ref().take(size).read_to_end(&mut body)?;
+        if body.len() as u64 != before + size {
+            return Err(malformed());
+        }
+        line.clear();
+        input.read_line(&mut line)?;
+    }
+}
+
+/// Returns a text as a part of a query.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_end_with_their_length_their_chunks_or_the_stream() {
+        let read = |text: &str| read_answer(text.as_bytes()).map(|(status, body)| (status, String::from_utf8(body)));
+        let body = |text: &str| Ok(text.to_owned());
+        assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc").expect("it is HTTP"), (200, body("ab")));
+        let chunked = "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3;x=y\r\ncde\r\n0\r\n\r\n";
+        assert_eq!(read(chunked).expect("it is HTTP"), (404, body("abcde")));
+        assert_eq!(read("HTTP/1.0 200 OK\r\n\r\nrest").expect("it is HTTP"), (200, body("rest")));
+        for wrong in ["", "HTTP/1.1 x\r\n\r\n", "HTTP/1.1 200 OK\r\n", &chunked[..chunked.len() - 12]] {
+            assert!(read_answer(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_escaped_in_a_query() {
+        assert_eq!(escaped("127.0.0.1:5000/a_b-c"), "127.0.0.1%3A5000%2Fa_b-c");
+    }
+}

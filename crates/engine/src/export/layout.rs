@@ -1,0 +1,107 @@
+//! Images go into an OCI image layout on this machine, beside those that it has.
+//!
+//! A blob appears under its name when it is complete, and the list names the image when all blobs are there; so whoever
+//! reads the layout meanwhile finds what it lists.
+//!
+//! Reference: OCI image-spec 1.1, `image-layout.md`.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+use stave_oci::{Descriptor, Reference, media_type};
+
+use super::prepared::PreparedBuild;
+use crate::archive::blob_path;
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Annotations that name an image in a layout. An entry with the same names is replaced.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+
+/// Adds the images to the layout at `path`, which is made if it is missing.
+///
+/// Errors: a file cannot be written; what is there is no layout.
+pub(super) fn write(
+    engine: &Engine,
+    build: &PreparedBuild,
+    names: &[Reference],
+    path: &Path,
+) -> Result<(), EngineError> {
+    let fail = |path: &Path, source| EngineError::io("write", path, source);
+    let blobs = path.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|source| EngineError::io("create", &blobs, source))?;
+    // Two builds that write to one layout add to its list one after the other.
+    let lock = File::open(path).map_err(|source| fail(path, source))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|source| fail(path, source.into()))?;
+    let mut list = read_list(path)?;
+    for image in &build.images {
+        image.each_blob(engine, |descriptor, bytes| put_blob(path, descriptor, bytes))?;
+    }
+    if let Some(index) = &build.index {
+        put_blob(path, &build.descriptor, &mut index.as_slice()).map_err(|source| fail(&blobs, source))?;
+    }
+    put(&path.join("oci-layout"), &mut &LAYOUT[..]).map_err(|source| fail(path, source))?;
+    let entries = list["manifests"].as_array_mut().expect("it was read as a list");
+    for entry in build.entries(names) {
+        entries.retain(|old| !is_same(old, &entry));
+        entries.push(serde_json::to_value(&entry).expect("a descriptor has only text keys"));
+    }
+    let bytes = serde_json::to_vec(&list).expect("the keys are texts");
+    let list = path.join("index.json");
+    put(&list, &mut bytes.as_slice()).map_err(|source| fail(&list, source))
+}
+
+/// Reads the list of a layout as it is, so that what others wrote into it stays.
+fn read_list(path: &Path) -> Result<Value, EngineError> {
+    let list = path.join("index.json");
+    let empty = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] });
+    let bytes = match fs::read(&list) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty),
+        Err(source) => return Err(EngineError::io("read", list, source)),
+    };
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|source| EngineError::tree(format!("cannot use `{}`", list.display()), source))?;
+    if value.get("manifests").is_some_and(Value::is_array) {
+        return Ok(value);
+    }
+    let hint = "Give a directory that is empty, missing, or a layout.";
+    Err(EngineError::request(format!("`{}` is no list of an image layout", list.display()), Some(hint)))
+}
+
+/// Whether an entry of the list goes when `new` comes: it has the same names, or none and the same digest.
+fn is_same(old: &Value, new: &Descriptor) -> bool {
+    let said = |key: &str| old.get("annotations").and_then(|annotations| annotations.get(key)).and_then(Value::as_str);
+    let is_named = NAMES.iter().any(|key| new.annotations.contains_key(*key));
+    let same_names = NAMES.iter().all(|key| said(key) == new.annotations.get(*key).map(String::as_str));
+    same_names && (is_named || old.get("digest").and_then(Value::as_str) == Some(&new.digest.to_string()))
+}
+
+fn put_blob(path: &Path, descriptor: &Descriptor, bytes: &mut dyn Read) -> io::Result<()> {
+    let blob = path.join(blob_path(&descriptor.digest));
+    match fs::metadata(&blob) {
+        Ok(there) if there.len() == descriptor.size => Ok(()),
+        _ => put(&blob, bytes),
+    }
+}
+
+/// Writes a file that appears under its name when it is complete.
+fn put(path: &Path, bytes: &mut dyn Read) -> io::Result<()> {
+    let mut partial = path.to_path_buf().into_os_string();
+    partial.push(format!(".{}.partial", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let written = File::create(&partial).and_then(|mut file| {
+        io::copy(bytes, &mut file)?;
+        file.flush()
+    });
+    let named = written.and_then(|()| fs::rename(&partial, path));
+    if named.is_err() {
+        // It is of no use to anybody, and the cause is told.
+        drop(fs::remove_file(&partial));
+    }
+    named
+}
