@@ -71,6 +71,20 @@ impl Image {
         Some(image)
     }
 
+    /// An image for arm64 like [`Image::of_busybox`], if the stand-ins have a `busybox` for it.
+    #[must_use]
+    pub fn of_arm64_busybox() -> Option<Self> {
+        let mut image = Self::of_busybox()?;
+        let busybox = fs::read(crate::needs::arm64_busybox()?).ok()?;
+        let applets = ["sh", "cat", "echo", "ls", "mkdir", "rm", "sha256sum", "sleep", "stat", "test", "true", "uname"];
+        "arm64".clone_into(&mut image.config.architecture);
+        image.config.rootfs.diff_ids.clear();
+        image.config.history.clear();
+        image.layers.clear();
+        image.layer(&Rootfs::of_busybox(busybox, &applets));
+        Some(image)
+    }
+
     /// Adds a layer with these files, compressed with gzip.
     pub fn layer(&mut self, files: &Rootfs) -> &mut Self {
         self.layer_tar(&files.tar())

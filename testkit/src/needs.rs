@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names the directory of stand-in images: `registries.conf`, `golang.tar`, `alpine.tar`, `busybox.tar`.
+/// Names the directory of stand-in images: `registries.conf`, `golang.tar`, `alpine.tar`, `busybox.tar`, `busybox-arm64`.
 pub const STANDINS: &str = "STAVE_STANDINS";
 /// Names a static `busybox` where the usual places have none.
 pub const BUSYBOX: &str = "STAVE_BUSYBOX";
@@ -41,6 +41,17 @@ pub fn server(path: &str) -> Option<PathBuf> {
         skipped(&format!("no server `{path}` (`cargo xtask test` installs it)"));
     }
     found
+}
+
+/// A static `busybox` for arm64 among the stand-ins, or nothing after saying so.
+#[must_use]
+pub fn arm64_busybox() -> Option<PathBuf> {
+    let path = standins()?.join("busybox-arm64");
+    if path.is_file() {
+        return Some(path);
+    }
+    skipped("the stand-ins have no busybox for arm64");
+    None
 }
 
 /// The unprivileged user of this kind (`ranges` or `single`), or nothing after saying so.

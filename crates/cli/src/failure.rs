@@ -225,7 +225,8 @@ fn code_of(error: &EngineError) -> u8 {
 pub(crate) fn start_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Sandbox(SandboxError::CommandNotFound { .. } | SandboxError::InterpreterNotFound { .. }) => 127,
-        EngineError::Sandbox(SandboxError::Exec { .. } | SandboxError::WorkDir { .. }) => 126,
+        EngineError::Sandbox(SandboxError::Exec { .. } | SandboxError::WorkDir { .. })
+        | EngineError::NoEmulator { .. } => 126,
         EngineError::Interrupted => 130,
         _ => NOT_STARTED,
     }

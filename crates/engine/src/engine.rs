@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use stave_fetch::Fetcher;
 use stave_oci::Platform;
 use stave_registry::{Client, Config, Environment, Limits};
-use stave_sandbox::{Launcher, SandboxError, Visitor};
+use stave_sandbox::{Emulation, Launcher, SandboxError, Visitor};
 use stave_store::{Lease, SizeLimit, Store, StoreOptions};
 use stave_tree::{Dir, LayerFormat};
 
@@ -53,6 +53,7 @@ pub struct Engine {
     pub(crate) store: Store,
     client: OnceLock<Client>,
     fetcher: OnceLock<Fetcher>,
+    emulation: OnceLock<Emulation>,
 }
 
 impl Engine {
@@ -67,7 +68,8 @@ impl Engine {
             ..StoreOptions::new(settings.boot_id.clone(), Arc::new(now))
         };
         let store = Store::open(&settings.root, options)?;
-        let engine = Self { settings, store, client: OnceLock::new(), fetcher: OnceLock::new() };
+        let engine =
+            Self { settings, store, client: OnceLock::new(), fetcher: OnceLock::new(), emulation: OnceLock::new() };
         engine.settle_what_is_old()?;
         Ok(engine)
     }
@@ -113,6 +115,11 @@ impl Engine {
             let (environment, cancel) = (self.settings.registries.http.clone(), self.settings.cancel.transfers());
             Fetcher::new(environment, stave_fetch::Limits::default(), cancel)
         })
+    }
+
+    /// Returns who runs programs for other processors. It is asked when something is first run for another platform.
+    pub(crate) fn emulation(&self) -> &Emulation {
+        self.emulation.get_or_init(Emulation::find)
     }
 
     pub(crate) fn launcher(&self) -> Result<&Launcher, EngineError> {

@@ -52,6 +52,16 @@ pub enum EngineError {
         /// What the layer has.
         actual: DiffId,
     },
+    /// A program is for another processor, and nothing runs it here.
+    #[error("cannot run `{program}`: it is for {platform}, and this machine ({host}) has no emulator for that")]
+    NoEmulator {
+        /// Path of the program.
+        program: String,
+        /// What the process is for.
+        platform: String,
+        /// What this machine is.
+        host: String,
+    },
     /// Cancelled by the caller.
     #[error("interrupted")]
     Interrupted,
@@ -133,6 +143,7 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request { hint, .. } => hint.clone(),
+            Self::NoEmulator { .. } => Some(stave_sandbox::emulation::ADVICE.to_owned()),
             Self::Image(ImageError::NotFound(name)) => {
                 Some(format!("Pull it with `stave pull {name}`, or see `stave images`."))
             }

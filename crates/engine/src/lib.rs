@@ -22,6 +22,7 @@ mod compose;
 mod confined;
 mod container;
 mod copy_files;
+mod emulation;
 mod engine;
 mod epoch;
 mod error;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use stave_dockerfile::plan::{BuildPlan, Step};
 use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
+use stave_oci::Platform;
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
@@ -363,9 +364,18 @@ impl<'a> Run<'a> {
         };
         let go_on =
             || if self.stopping.load(Ordering::SeqCst) { Err(EngineError::Interrupted) } else { self.engine.go_on() };
+        let step = self.steps.get(&node).and_then(|steps| steps.first());
+        let platform = step.map_or_else(Platform::host, |&index| self.planned(index).platform.clone());
         let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text), go_on: &go_on };
-        let ran =
-            exec::run(self.engine, self.lease, operation, &parent.layers, sources, self.target.grants, &mut watch);
+        let ran = exec::run(
+            self.engine,
+            self.lease,
+            (operation, &platform),
+            &parent.layers,
+            sources,
+            self.target.grants,
+            &mut watch,
+        );
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
             Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),

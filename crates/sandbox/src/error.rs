@@ -228,6 +228,14 @@ pub enum SandboxError {
     },
 }
 
+impl Errno {
+    /// Whether the kernel does not know how to run a file: a program for another processor, or no program at all.
+    #[must_use]
+    pub fn is_not_executable(self) -> bool {
+        self == Self(rustix::io::Errno::NOEXEC.raw_os_error())
+    }
+}
+
 impl SandboxError {
     /// The exit code that a shell or `docker run` gives where the command could not be started:
     /// 127 where there is no such program, 126 where it cannot be run; `None` where it is not the command's fault.

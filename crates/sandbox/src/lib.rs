@@ -15,6 +15,7 @@
 //!
 //! Read `spec`, `launcher`, `zygote`, `step`, then the modules that `step` names, and `exec`.
 
+pub mod emulation;
 pub mod error;
 pub mod launcher;
 pub mod probe;
@@ -22,6 +23,7 @@ pub mod rootless;
 pub mod spec;
 pub mod visit;
 
+pub use emulation::Emulation;
 pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{

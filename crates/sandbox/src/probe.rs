@@ -16,6 +16,7 @@ use rustix::process::{Resource, WaitId, WaitIdOptions, getrlimit, waitid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 use serde::{Deserialize, Serialize};
 
+use crate::emulation::{ADVICE as EMULATION_ADVICE, Emulation};
 use crate::rootfs::{attach, new_mount, quiet};
 use crate::rootless::{IdMap, Ranges, RootlessOptions, is_root, write_maps};
 use crate::{Errno, inside, sys};
@@ -88,6 +89,7 @@ pub fn probe_with(options: &RootlessOptions) -> Vec<Finding> {
         cgroups(),
         open_files(),
         limits(),
+        emulation(),
     ]
 }
 
@@ -379,6 +381,23 @@ fn limits() -> Finding {
     finding("limits", State::Limited, "no CAP_SYS_RESOURCE: limits can only be lowered", advice)
 }
 
+/// Looks where a step would be, so that handlers of a namespace are seen, and made, in a process that then ends.
+fn emulation() -> Finding {
+    const NAME: &str = "emulation";
+    let found = sys::in_child(|| {
+        enter().map_err(Errno::from)?;
+        let found = Emulation::find();
+        Ok::<Vec<String>, Errno>(found.architectures().into_iter().map(str::to_owned).collect())
+    });
+    match found {
+        Some(Ok(found)) if !found.is_empty() => {
+            let list: Vec<String> = found.iter().map(|name| format!("linux/{name}")).collect();
+            fine(NAME, format!("programs of {} run, too", list.join(", ")))
+        }
+        _ => finding(NAME, State::Limited, "only programs for this machine's processor run", EMULATION_ADVICE),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,7 +413,7 @@ mod tests {
     #[test]
     fn what_is_not_right_comes_with_advice() {
         let findings = probe();
-        assert_eq!(findings.len(), 13);
+        assert_eq!(findings.len(), 14);
         for finding in findings {
             assert_eq!(finding.advice.is_empty(), finding.state == State::Ok, "{finding:?}");
             assert!(!finding.detail.is_empty(), "{}", finding.name);
@@ -406,7 +425,7 @@ mod tests {
         let seen =
             || (read("/proc/self/mountinfo"), read("/proc/self/uid_map"), fs::read_link("/proc/self/ns/mnt").ok());
         let before = seen();
-        assert_eq!(probe().len(), 13);
+        assert_eq!(probe().len(), 14);
         assert_eq!(seen(), before);
     }
 }

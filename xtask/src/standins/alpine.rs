@@ -16,21 +16,21 @@ const BUNDLE: &str = "usr/share/stand-in/ca-certificates.crt";
 /// How it is made and named.
 pub(super) fn recipe() -> Recipe {
     let key = format!("alpine {VERSION} {APK}");
-    Recipe { name: "library/alpine:latest", tar: "alpine.tar", key, config, make, format: "oci" }
+    Recipe { name: "library/alpine:latest", tar: "alpine.tar", key, config, make, format: "oci", architecture: None }
 }
 
 /// A yet smaller one, for tests that need no more than a shell.
 pub(super) fn busybox_recipe() -> Recipe {
     let key = format!("busybox {VERSION}");
     let (name, config, make) = ("library/busybox:latest", busybox_config as _, make_busybox as _);
-    Recipe { name, tar: "busybox.tar", key, config, make, format: "oci" }
+    Recipe { name, tar: "busybox.tar", key, config, make, format: "oci", architecture: None }
 }
 
 fn config() -> stave_oci::RunConfig {
     shell_config("alpine:latest", "/bin/sh")
 }
 
-fn busybox_config() -> stave_oci::RunConfig {
+pub(super) fn busybox_config() -> stave_oci::RunConfig {
     shell_config("busybox:latest", "sh")
 }
 
@@ -87,9 +87,13 @@ fn make_busybox(set: &Path, tar: &Path) -> Result {
 
 fn busybox_rootfs(set: &Path) -> Result<Rootfs> {
     let path = set.join("busybox");
-    let listed = run::capture(Command::new(&path).arg("--list"))?;
-    let applets: Vec<&str> = listed.lines().filter(|name| *name != "busybox").collect();
-    Ok(Rootfs::of_busybox(fs::read(&path).at("read", &path)?, &applets))
+    Ok(Rootfs::of_busybox(fs::read(&path).at("read", &path)?, &applets(set)?))
+}
+
+/// The names by which `busybox` is called.
+pub(super) fn applets(set: &Path) -> Result<Vec<String>> {
+    let listed = run::capture(Command::new(set.join("busybox")).arg("--list"))?;
+    Ok(listed.lines().filter(|name| *name != "busybox").map(str::to_owned).collect())
 }
 
 /// All certificates, one after the other, in the order of their names.

@@ -21,6 +21,7 @@ pub(super) fn recipe() -> Recipe {
         config,
         make,
         format: "v2s2",
+        architecture: None,
     }
 }
 

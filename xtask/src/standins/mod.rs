@@ -7,6 +7,7 @@
 //! What is made is kept below `target/standins`, under the digest of its recipe, so that it is made once.
 
 mod alpine;
+mod arm64;
 mod golang;
 mod layout;
 mod registry;
@@ -23,7 +24,8 @@ const LAYOUT_VERSION: &str = "2";
 
 /// The stand-ins, served as long as this value lives.
 pub(crate) struct StandIns {
-    /// Holds `registries.conf` and the root file systems `golang.tar`, `alpine.tar`, `busybox.tar`, `busybox`.
+    /// Holds `registries.conf` and the root file systems `golang.tar`, `alpine.tar`, `busybox.tar`, and the
+    /// programs `busybox`, `busybox-arm64`.
     pub(crate) dir: PathBuf,
     /// The registry that serves them.
     pub(crate) registry: Registry,
@@ -41,6 +43,8 @@ struct Recipe {
     make: fn(&Path, &Path) -> Result,
     /// The manifest format that the real image has.
     format: &'static str,
+    /// For which processor it is, if not for this machine's.
+    architecture: Option<&'static str>,
 }
 
 /// Makes what is missing and serves everything.
@@ -50,7 +54,7 @@ pub(crate) fn serve(place: &Place) -> Result<StandIns> {
     let lock = File::create(dir.join("lock")).at("create", &dir)?;
     // Two commands at once: the second one waits for what the first one makes.
     lock.lock().at("lock", &dir)?;
-    let recipes = [golang::recipe(), alpine::recipe(), alpine::busybox_recipe()];
+    let recipes = [golang::recipe(), alpine::recipe(), alpine::busybox_recipe(), arm64::recipe()];
     let keys = recipes.iter().map(|recipe| recipe.key.as_str());
     let key: String = [LAYOUT_VERSION].into_iter().chain(keys).collect();
     let set = dir.join(format!("set-{}", short_digest(&key)));
@@ -59,6 +63,7 @@ pub(crate) fn serve(place: &Place) -> Result<StandIns> {
     let registry = Registry::start(&set)?;
     if !complete {
         alpine::fetch_packages(&set)?;
+        arm64::fetch(&dir, &set)?;
         for recipe in &recipes {
             recipe.publish(&dir, &set, &registry)?;
         }
@@ -83,7 +88,7 @@ impl Recipe {
             fs::hard_link(&kept, &tar).at("link", &kept)?;
         }
         let temporary = tempfile::tempdir_in(set).at("create", set)?;
-        layout::write(&tar, (self.config)(), self.name, temporary.path())?;
+        layout::write(&tar, ((self.config)(), self.architecture), self.name, temporary.path())?;
         registry.push(temporary.path(), self.name, self.format)
     }
 }

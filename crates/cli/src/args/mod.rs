@@ -12,8 +12,8 @@ mod image;
 mod imagetools;
 mod lifecycle;
 mod lock;
-mod mount;
 mod manifest;
+mod mount;
 mod normalise;
 mod registry;
 mod store;
@@ -41,8 +41,8 @@ pub(crate) use lifecycle::{
     ExecArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs, SuperviseArgs, TopArgs, WaitArgs,
 };
 pub(crate) use lock::LockArgs;
-pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
+pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,

@@ -12,6 +12,7 @@ mod containers;
 mod copies;
 mod cp;
 mod differential;
+mod emulation;
 mod errors;
 mod faults;
 mod flaky;

@@ -9,8 +9,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::thread;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use stave_oci::Platform;
 use stave_sandbox::visit::started as start_time;
-use stave_sandbox::{Exit, StepIo, StepSpec, WindowSize};
+use stave_sandbox::{Exit, SandboxError, StepIo, StepSpec, WindowSize};
 use stave_store::{ContainerError, ContainerRecord, ContainerState};
 
 use super::control::{Door, Ended, Served, silent_input};
@@ -92,14 +93,15 @@ impl Engine {
             .transpose()
             .map_err(|source| EngineError::io("open the log in", &directory, source))?;
         let (io, mut outputs, _input) = streams(config, attached, log.is_some())?;
-        let mut running = match self.launcher()?.spawn(&spec, io) {
+        // An image that was removed by force says nothing any more.
+        let platform = self.image_config(&record.image).map_or_else(|_| Platform::host(), |image| image.platform());
+        let mut running = match self.spawn_for(&platform, spec, io) {
             Ok(running) => running,
             Err(error) => {
                 self.store.set_container_state(&record.id, ContainerState::Exited { code: start_code(&error) })?;
-                return Err(error.into());
+                return Err(error);
             }
         };
-        drop(spec);
         let pid = super::pid_of(running.pidfd())?;
         let state = ContainerState::Running { pid, start_time: start_time(pid).unwrap_or_default() };
         self.store.set_container_state(&record.id, state)?;
@@ -184,11 +186,11 @@ impl Engine {
 }
 
 /// The code of a container that could not be started, as docker has it.
-fn start_code(error: &stave_sandbox::SandboxError) -> i32 {
-    use stave_sandbox::SandboxError;
+fn start_code(error: &EngineError) -> i32 {
     match error {
-        SandboxError::CommandNotFound { .. } | SandboxError::InterpreterNotFound { .. } => 127,
-        SandboxError::Exec { .. } | SandboxError::WorkDir { .. } => 126,
+        EngineError::Sandbox(SandboxError::CommandNotFound { .. } | SandboxError::InterpreterNotFound { .. }) => 127,
+        EngineError::Sandbox(SandboxError::Exec { .. } | SandboxError::WorkDir { .. })
+        | EngineError::NoEmulator { .. } => 126,
         _ => 125,
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use stave_graph::{Exec, Network, Security, Ulimit};
+use stave_oci::Platform;
 use stave_sandbox::{Exit, ResourceLimit, RootFs, StepIo, StepSpec};
 use stave_store::{LayerId, Lease, WorkDir};
 
@@ -42,11 +43,11 @@ pub(crate) struct Watch<'a> {
     pub(crate) go_on: &'a dyn Fn() -> Result<(), EngineError>,
 }
 
-/// Runs `exec` on `parent` and publishes its layer.
+/// Runs `exec`, which is for `platform`, on `parent` and publishes its layer.
 pub(crate) fn run(
     engine: &Engine,
     lease: &Lease,
-    exec: &Exec,
+    (exec, platform): (&Exec, &Platform),
     parent: &[LayerId],
     sources: Sources<'_>,
     grants: &Grants,
@@ -72,9 +73,8 @@ pub(crate) fn run(
     }
     (watch.go_on)()?;
     let (io, pipes) = streams()?;
-    let mut running = engine.launcher()?.spawn(&spec, io)?;
-    // The caller's secrets have reached the step; nothing here needs them any more.
-    drop(spec);
+    // The caller's secrets end with the description of the step: nothing here needs them any more.
+    let mut running = engine.spawn_for(platform, spec, io)?;
     running.notes().iter().for_each(|note| (watch.note)(note));
     let exit = {
         let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
