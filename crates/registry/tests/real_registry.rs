@@ -7,8 +7,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-use stave_oci::{Descriptor, Reference};
-use stave_registry::{Client, Config, Limits, PushProgress, RegistryError};
+use stave_oci::{Descriptor, Reference, media_type};
+use stave_registry::{Client, Config, Limits, PushImage, PushIndex, PushProgress, RegistryError};
 use support::amd64;
 use support::image::{Image, noise};
 
@@ -146,4 +146,83 @@ fn credentials_are_found_and_used() {
     assert!(matches!(error, RegistryError::Denied { with_credentials: true, .. }), "{error:?}");
     assert!(!format!("{error:?} {error}").contains("wrong"), "{error:?}");
     push(&with("bWU6c2VjcmV0"), &name, &image).expect("the password is right");
+}
+
+/// T9: an index, its images found by platform; blobs mounted from another repository; tags listed.
+#[test]
+fn an_index_goes_there_and_to_another_repository_without_moving_a_blob() {
+    let Some(registry) = start(None) else { return };
+    let images = [Image::new(&[noise(11, 100_000), noise(12, 10)]), Image::new(&[noise(11, 100_000), noise(13, 10)])];
+    let entries = images.iter().zip(["linux/amd64", "linux/arm64"]).map(|(image, platform)| {
+        let mut entry = Descriptor::new(media_type::OCI_MANIFEST, image.digest(), image.manifest_bytes.len() as u64);
+        entry.platform = Some(platform.parse().expect("the platform is valid"));
+        entry
+    });
+    let index = stave_oci::Index {
+        schema_version: 2,
+        media_type: media_type::OCI_INDEX.to_owned(),
+        manifests: entries.collect(),
+        annotations: std::collections::BTreeMap::default(),
+    };
+    let index = PushIndex {
+        index_bytes: serde_json::to_vec(&index).expect("an index is JSON"),
+        media_type: media_type::OCI_INDEX.to_owned(),
+        images: images.iter().map(Image::push).collect(),
+    };
+    let name = reference(&registry, "team/multi:1");
+    let digest = client().push_index(&name, &index, &|_, _| ()).expect("the push works");
+    for (platform, image) in ["linux/amd64", "linux/arm64"].into_iter().zip(&images) {
+        let found = client().resolve(&name, &platform.parse().expect("valid")).expect("the platform is there");
+        assert_eq!((found.digest, found.index_digest), (image.digest(), Some(digest)));
+    }
+
+    let client = std::sync::Arc::new(client());
+    let (other, sent) = (reference(&registry, "release/multi:2"), Mutex::new(Vec::new()));
+    client
+        .copy(&name, digest, &other, &|blob, progress| {
+            if !matches!(progress, PushProgress::Mounted | PushProgress::Exists) {
+                sent.lock().expect("no test thread panics").push(blob.digest);
+            }
+        })
+        .expect("the copy works");
+    assert_eq!(*sent.lock().expect("no test thread panics"), []);
+    client.put_manifest(&other, &index.index_bytes, &index.media_type).expect("the tag is set");
+    assert_eq!(client.tags(&other).expect("a list"), ["2"]);
+    assert_eq!(client.manifest(&other).expect("it is there").digest, digest);
+}
+
+/// The referrers' tag, since this registry has no list of its own, or its list, if it does.
+#[test]
+fn what_is_attached_is_found_again() {
+    let Some(registry) = start(None) else { return };
+    let (image, name) = (Image::new(&[noise(14, 100)]), reference(&registry, "app:1"));
+    push(&client(), &name, &image).expect("the push works");
+    let config = b"{}".to_vec();
+    let describe =
+        |kind: &str, bytes: &[u8]| Descriptor::new(kind, stave_oci::BlobDigest::of(bytes), bytes.len() as u64);
+    let described = describe("application/vnd.oci.empty.v1+json", &config);
+    let attach = |text: &str| {
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": "text/plain",
+            "config": described, "layers": [described], "annotations": { "text": text },
+            "subject": describe(media_type::OCI_MANIFEST, &image.manifest_bytes),
+        });
+        let open: stave_registry::OpenBlob =
+            Box::new(|| Ok(Box::new(std::io::Cursor::new(b"{}".to_vec())) as Box<dyn std::io::Read + Send>));
+        let artifact = PushImage {
+            manifest_bytes: manifest.to_string().into_bytes(),
+            media_type: media_type::OCI_MANIFEST.to_owned(),
+            blobs: vec![(described.clone(), open)],
+        };
+        client().push_referrer(&name, &artifact).expect("it is attached")
+    };
+    let mut attached: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = ["a", "b", "c"].iter().map(|text| scope.spawn(|| attach(text))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no test thread panics")).collect()
+    });
+    attached.sort();
+    let found = client().referrers(&name, &image.digest(), Some("text/plain")).expect("a list");
+    let mut found: Vec<_> = found.iter().map(|entry| entry.digest).collect();
+    found.sort();
+    assert_eq!(found, attached);
 }
