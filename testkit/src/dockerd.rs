@@ -57,6 +57,12 @@ impl Dockerd {
         bench.finish(command)
     }
 
+    /// Its address, as `DOCKER_HOST` has it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
     /// The command `docker` against it, to complete and start.
     #[must_use]
     pub fn command(&self, bench: &Bench) -> Command {

@@ -27,6 +27,7 @@ mod lock;
 mod mounts;
 mod object_cache;
 mod options;
+mod outputs;
 mod pattern;
 mod platforms;
 mod policy;
