@@ -52,6 +52,7 @@ struct Content {
     /// The scheme, and `user:password` in base64.
     login: Option<(Login, String)>,
     without_referrers: bool,
+    with_conditions: bool,
 }
 
 impl Default for LoopbackRegistry {
@@ -99,6 +100,11 @@ impl LoopbackRegistry {
     /// From now on does as registries did before there was the referrers API.
     pub fn forget_referrers(&self) {
         self.content().without_referrers = true;
+    }
+
+    /// From now on honours `If-Match` and `If-None-Match` for manifests, as few registries do.
+    pub fn honour_conditions(&self) {
+        self.content().with_conditions = true;
     }
 
     /// Whether a repository has a blob.
@@ -267,7 +273,9 @@ impl Content {
         match self.manifests.get(&(repository.to_owned(), reference.to_owned())) {
             Some((kind, bytes)) => {
                 let digest = BlobDigest::of(bytes).to_string();
-                Response::body(200, kind, bytes.clone()).with("Docker-Content-Digest", digest)
+                let answer = Response::body(200, kind, bytes.clone());
+                let answer = if self.with_conditions { answer.with("ETag", format!("\"{digest}\"")) } else { answer };
+                answer.with("Docker-Content-Digest", digest)
             }
             None => error(404, "MANIFEST_UNKNOWN"),
         }
@@ -279,6 +287,14 @@ impl Content {
         };
         if reference.contains(':') && reference != BlobDigest::of(&request.body).to_string() {
             return error(400, "DIGEST_INVALID");
+        }
+        if self.with_conditions {
+            let known = self.manifests.get(&(repository.to_owned(), reference.to_owned()));
+            let etag = known.map(|(_, bytes)| format!("\"{}\"", BlobDigest::of(bytes)));
+            let changed = request.header("if-match").is_some_and(|wanted| etag.as_deref() != Some(wanted));
+            if changed || request.header("if-none-match").is_some() && etag.is_some() {
+                return error(412, "PRECONDITION_FAILED");
+            }
         }
         let listed = |name: &str| document[name].as_array().cloned().unwrap_or_default();
         let blobs = std::iter::once(document["config"].clone()).chain(listed("layers"));

@@ -22,7 +22,7 @@ use stave_http::Request;
 use stave_http::url::Url;
 
 /// The shortest wait before a list that was written is read again, to see whether somebody else wrote it, too.
-const SETTLE_MIN: Duration = Duration::from_millis(50);
+const SETTLE_MIN: Duration = Duration::from_millis(200);
 
 /// The longest one.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
@@ -213,12 +213,14 @@ fn add_to_list(repository: &Repository<'_>, subject: &BlobDigest, entry: &Value)
         if index.as_ref().is_some_and(|index| lists(index, entry)) {
             return Ok(());
         }
+        let is_new = index.is_none();
         let mut index =
             index.unwrap_or_else(|| json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] }));
         index["manifests"].as_array_mut().expect("it was read as an index").push(entry.clone());
         // Registries that know conditions refuse a write over somebody else's; the others take no notice.
         let condition = match etag {
             Some(etag) => vec![("if-match", etag)],
+            None if is_new => vec![("if-none-match", "*".to_owned())],
             None => Vec::new(),
         };
         write_list(repository, subject, &index, &condition)?;
