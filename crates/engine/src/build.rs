@@ -5,15 +5,17 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
 
+use stave_cache::ExportSpec;
 use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_graph::{NodeId, Op};
-use stave_oci::{Platform, Reference};
+use stave_oci::{Descriptor, Platform, Reference};
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
 use crate::ahead::{self, Progress};
+use crate::attest::{self, Attestations, Past};
 use crate::base::{Bases, KnownBase};
 use crate::caches::{self, Imports, Solved};
 use crate::engine::Engine;
@@ -22,7 +24,7 @@ use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
-use crate::form::LayerMethod;
+use crate::form::{LayerMethod, Regroup};
 use crate::joined::Joined;
 use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
@@ -70,6 +72,7 @@ impl Engine {
         let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
+        let started = (self.settings.now)();
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
@@ -111,30 +114,47 @@ impl Engine {
                 times: epochs[0].files,
                 imports: &imports,
             };
-            let mut images = Vec::new();
-            for ((part, finished), epoch) in joined.parts.iter().zip(&finished.parts).zip(&epochs) {
-                let how = (*epoch, wanted);
-                let mut image = finish::compose_image((self, lease), &part.plan, &bases, finished, how, events)?;
-                caches::carry(self, lease, &solved, &caches.to, &mut image, events)?;
-                image = regroup::regrouped(self, lease, image, request.regroup, events)?;
-                images.push(BuiltImage { platform: part.platform.clone(), image });
-            }
+            let past = Past {
+                source: &source,
+                options: &options[0],
+                grants: &request.grants,
+                target: &target,
+                found: &finished.found,
+                names: &tags,
+                times: (started, (self.settings.now)()),
+            };
+            let after = After { solved: &solved, caches: &caches.to, regroup: request.regroup, past: &past };
+            let images = self.compose_all(lease, &finished, &after, &request.attestations, events)?;
             let built = Built { images, names: tags };
             let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
             caches::export(self, lease, &solved, (&caches.to, &joined.parts[0].platform), events)?;
-            Ok(BuildOutcome {
-                image: built.images[0].image.composed.id,
-                images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
-                index: built.index().map(|bytes| index_descriptor(&bytes)),
-                manifest,
-                size: built.images.iter().map(|one| one.image.size()).sum(),
-                names: built.names.iter().map(Reference::to_string).collect(),
-                steps_run: finished.steps_run,
-                steps_cached: finished.steps_cached,
-            })
+            Ok(outcome(&built, manifest, &finished))
         });
         self.conclude(lease, &entry, &result)?;
         result
+    }
+
+    /// Composes the images, and says about them what is to be said.
+    fn compose_all(
+        &self,
+        lease: &Lease,
+        finished: &Finished,
+        after: &After<'_>,
+        attestations: &Attestations,
+        events: Report<'_>,
+    ) -> Result<Vec<BuiltImage>, EngineError> {
+        let BuildTarget { joined, bases, epochs, wanted, .. } = *after.past.target;
+        let mut images = Vec::new();
+        for ((part, finished), epoch) in joined.parts.iter().zip(&finished.parts).zip(epochs) {
+            let how = (*epoch, wanted);
+            let mut image = finish::compose_image((self, lease), &part.plan, bases, finished, how, events)?;
+            caches::carry(self, lease, after.solved, after.caches, &mut image, events)?;
+            image = regroup::regrouped(self, lease, image, after.regroup, events)?;
+            let platform = part.platform.clone();
+            let statements = attest::state((self, lease), attestations, after.past, (&platform, &image), events)?;
+            images.push(BuiltImage { platform, image, statements });
+        }
+        Ok(images)
     }
 
     /// Writes the end of a build into the history, and keeps that within its limits.
@@ -189,11 +209,34 @@ impl Engine {
                         parts.push(FinishedPart { snapshot, times });
                     }
                     let (steps_run, steps_cached) = run.counts();
-                    Ok(Finished { parts, steps_run, steps_cached, selections: run.into_selections() })
+                    let found = run.found();
+                    Ok(Finished { parts, steps_run, steps_cached, selections: run.into_selections(), found })
                 }
                 Outcome::Failed { node } => Err(run.into_failure(node)),
             }
         })
+    }
+}
+
+/// What is known when all steps have run.
+struct After<'a> {
+    solved: &'a Solved<'a>,
+    caches: &'a [ExportSpec],
+    regroup: Option<Regroup>,
+    past: &'a Past<'a>,
+}
+
+/// Returns what is told of a build that succeeded.
+fn outcome(built: &Built, manifest: Option<Descriptor>, finished: &Finished) -> BuildOutcome {
+    BuildOutcome {
+        image: built.images[0].image.composed.id,
+        images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
+        index: built.index().map(|bytes| index_descriptor(&bytes)),
+        manifest,
+        size: built.images.iter().map(|one| one.image.size()).sum(),
+        names: built.names.iter().map(Reference::to_string).collect(),
+        steps_run: finished.steps_run,
+        steps_cached: finished.steps_cached,
     }
 }
 

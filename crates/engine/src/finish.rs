@@ -9,6 +9,7 @@ use stave_oci::{BlobDigest, Descriptor, ImageConfig, Platform, Reference};
 use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
 use stave_tree::Times;
 
+use crate::attest::Statement;
 use crate::base::Bases;
 use crate::build::Report;
 use crate::compose::{Composed, LayerFacts, compose};
@@ -18,6 +19,7 @@ use crate::error::EngineError;
 use crate::export;
 use crate::form::LayerMethod;
 use crate::forms::PackedLayer;
+use crate::outside::Found;
 use crate::request::Output;
 use crate::snapshot::Snapshot;
 use crate::task::Task;
@@ -30,6 +32,8 @@ pub(crate) struct Finished {
     pub(crate) steps_cached: u32,
     /// What was read outside the graph, by node.
     pub(crate) selections: BTreeMap<NodeId, TreeDigest>,
+    /// What was found on the network, by node.
+    pub(crate) found: BTreeMap<NodeId, Found>,
 }
 
 /// What the schedule left for one platform.
@@ -66,6 +70,8 @@ impl ReadyImage {
 pub(crate) struct BuiltImage {
     pub(crate) platform: Platform,
     pub(crate) image: ReadyImage,
+    /// What is said about it.
+    pub(crate) statements: Vec<Statement>,
 }
 
 /// What was built: all that outputs are written from.
@@ -123,6 +129,9 @@ pub(crate) fn deliver(
     }
     if keep {
         keep_built(engine, lease, built)?;
+        for image in &built.images {
+            engine.keep_statements(lease, &image.image.composed.id, &image.statements)?;
+        }
     }
     for written in all.values() {
         export::record(engine, lease, built, written)?;

@@ -12,12 +12,12 @@ use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::export::{Prepared, Pushed, send};
+use crate::export::{Prepared, Said, joined, send};
 use crate::finish::ReadyImage;
 use crate::form::ImageForm;
 use crate::forms::PackedLayer;
 use crate::inspect;
-use crate::platforms::{platforms, push_index};
+use crate::platforms::platforms;
 
 /// An image as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,18 +202,27 @@ impl Engine {
         let lease = self.lease()?;
         let text = reference.to_string();
         let index = if platform.is_none() { self.store.find_index(&text)? } else { None };
-        let pushed = if let Some(index) = &index {
-            let mut images = Vec::new();
+        let mut records = Vec::new();
+        if let Some(index) = &index {
             for (platform, id) in platforms(index) {
-                let record = lease.resolve_image(&id.to_string())?;
-                images.push((platform, self.push_image(&lease, &record, events)?));
+                records.push((platform, lease.resolve_image(&id.to_string())?));
             }
-            Pushed::Index(push_index(images))
         } else {
             let record = self.image_for_platform(&lease, &text, platform)?;
-            Pushed::Image(self.push_image(&lease, &record, events)?)
-        };
-        send(self, &lease, reference, &pushed, events)?;
+            records.push((self.image_config(&record.id)?.platform(), record));
+        }
+        let (mut images, mut about) = (Vec::new(), Vec::new());
+        for (platform, record) in records {
+            let image = self.push_image(&lease, &record, events)?;
+            let bytes = &image.manifest_bytes;
+            let manifest = Descriptor::new(&image.media_type, BlobDigest::of(bytes), bytes.len() as u64);
+            about.push((platform.clone(), manifest, self.kept_statements(&record.id)?));
+            images.push((platform, image));
+        }
+        let about = about.iter().map(|(platform, manifest, statements)| (platform, manifest, statements.as_slice()));
+        let said = Said::about(about, std::slice::from_ref(reference));
+        let pushed = joined(images, &said);
+        send(self, &lease, reference, (&pushed, &said), events)?;
         let descriptor = pushed.descriptor();
         if platform.is_none() {
             self.store.set_repo_digest(&Tag::new(reference, Some(descriptor.digest)))?;

@@ -13,6 +13,7 @@
 
 mod ahead;
 mod archive;
+mod attest;
 mod base;
 mod build;
 mod caches;
@@ -60,6 +61,7 @@ mod steps;
 mod task;
 mod upkeep;
 
+pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
 pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};

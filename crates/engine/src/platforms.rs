@@ -2,13 +2,12 @@
 //!
 //! Where nobody asks for a platform, a name means the image for this machine, and nothing here is needed.
 
-use stave_oci::{BlobDigest, Descriptor, ImageId, Platform, Reference, media_type};
-use stave_registry::{PushImage, PushIndex};
+use stave_oci::{BlobDigest, Descriptor, ImageId, Platform, Reference};
+use stave_registry::PushIndex;
 use stave_store::{ImageRecord, IndexRecord, Lease, NewIndex, Tag};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::export::index_bytes;
 
 impl Engine {
     /// Returns the image that a name or an id means for `platform`, or for this machine; it is pinned with `lease`.
@@ -131,19 +130,6 @@ fn lacks(text: &str, wanted: &Platform, index: &IndexRecord) -> EngineError {
         message,
         Some("Choose one of these with `--platform`, or get the other one with `stave pull`."),
     )
-}
-
-/// Returns the index of images that are to be pushed, with all of them.
-pub(crate) fn push_index(images: Vec<(Platform, PushImage)>) -> PushIndex {
-    let descriptor = |image: &PushImage| {
-        let (bytes, digest) = (&image.manifest_bytes, BlobDigest::of(&image.manifest_bytes));
-        Descriptor::new(&image.media_type, digest, bytes.len() as u64)
-    };
-    let manifests: Vec<(&Platform, Descriptor)> =
-        images.iter().map(|(platform, image)| (platform, descriptor(image))).collect();
-    let index_bytes = index_bytes(&manifests);
-    let images = images.into_iter().map(|(_, image)| image).collect();
-    PushIndex { index_bytes, media_type: media_type::OCI_INDEX.to_owned(), images }
 }
 
 /// Returns the descriptor of an index that is pushed.

@@ -10,6 +10,7 @@ use stave_graph::remote::{AddressPlace, GitAddressError, is_http, parse_git, red
 use stave_graph::{GitSource, Network};
 use stave_oci::{BlobDigest, Platform, Reference};
 
+use crate::attest::Attestations;
 use crate::caches::Caches;
 use crate::container::ContainerSettings;
 use crate::error::EngineError;
@@ -235,6 +236,8 @@ pub enum Output {
         delete: bool,
         /// The times that the files get.
         times: FileTimes,
+        /// Before the names of the files that say something about the image.
+        prefix: String,
         /// Where to.
         dest: Destination,
     },
@@ -391,6 +394,8 @@ pub struct BuildRequest {
     pub grants: Grants,
     /// What is said beforehand about the sources.
     pub rules: SourceRules,
+    /// What is to be said about the result.
+    pub attestations: Attestations,
     /// Whether the image is kept in the store.
     pub keep: bool,
     /// Whether layers are joined, in the store and in all outputs.

@@ -44,6 +44,8 @@ pub(crate) struct Run<'a> {
     outside: Mutex<BTreeMap<NodeId, Outside>>,
     /// The digests of it, which remain when it is used up.
     selections: Mutex<BTreeMap<NodeId, TreeDigest>>,
+    /// What was found on the network.
+    found: Mutex<BTreeMap<NodeId, Found>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
     stopping: AtomicBool,
     ran: AtomicU32,
@@ -91,6 +93,7 @@ impl<'a> Run<'a> {
             told: Told::default(),
             outside: Mutex::default(),
             selections: Mutex::default(),
+            found: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
@@ -142,6 +145,9 @@ impl<'a> Run<'a> {
         };
         let digest = outside.digest;
         lock(&self.selections).insert(node, digest);
+        if outside.found != Found::Nothing {
+            lock(&self.found).insert(node, outside.found.clone());
+        }
         lock(&self.outside).insert(node, outside);
         Ok(digest)
     }
@@ -423,6 +429,11 @@ impl<'a> Run<'a> {
         let (node, error) = refused?;
         self.fail(node, error.into());
         Some(node)
+    }
+
+    /// Returns what was found on the network.
+    pub(crate) fn found(&self) -> BTreeMap<NodeId, Found> {
+        lock(&self.found).clone()
     }
 
     /// Returns the digests of what was read outside the graph.

@@ -16,13 +16,14 @@ use stave_store::{Lease, WorkDir};
 use stave_tree::limits::TEXT_BYTES_MAX;
 use stave_tree::{Context, Dir, HashMemory, PathError, Time};
 
+use crate::attest::Origin;
 use crate::base::KnownBase;
 use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::named_epoch::youngest_file;
-use crate::remote::{Wanted, shown};
+use crate::remote::{RemoteFile, Wanted, shown};
 use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
 use crate::rules::Meant;
 
@@ -40,6 +41,8 @@ pub(crate) struct Source {
     pub(crate) commit: Option<i64>,
     /// What `SOURCE_DATE_EPOCH=context` means.
     context_time: ContextTime,
+    /// Where the build context came from.
+    pub(crate) origin: Origin,
     /// The build context, and after it the named directories.
     files: Vec<Files>,
 }
@@ -170,6 +173,7 @@ impl Source {
         (grants, events): (&Grants, Report<'_>),
     ) -> Result<Self, EngineError> {
         let fetching = Fetching { engine, lease, grants, events };
+        let mut origin = Origin::Local;
         let mut opened = match given.context {
             ContextSource::Directory(path) => Opened {
                 root: open_context_dir(&path)?,
@@ -181,10 +185,16 @@ impl Source {
                 text: None,
             },
             ContextSource::Stream(stream) => open_stream(engine, lease, stream, "-")?,
-            ContextSource::Git(source) => fetching.repository(&source)?,
+            ContextSource::Git(source) => {
+                let (opened, commit) = fetching.repository(&source)?;
+                let reference = source.reference.as_ref().map_or(String::new(), |name| format!("#{name}"));
+                origin = Origin::Git { url: format!("{}{reference}", source.url), commit };
+                opened
+            }
             ContextSource::Url(url) => {
-                let (content, modified) = fetching.file(&url)?;
-                Opened { modified, ..open_stream(engine, lease, content, &shown(&url))? }
+                let (content, file) = fetching.file(&url)?;
+                origin = Origin::Http { url: url.clone(), digest: file.digest };
+                Opened { modified: file.modified, ..open_stream(engine, lease, content, &shown(&url))? }
             }
         };
         let context_time = match (opened.commit, opened.modified) {
@@ -205,7 +215,7 @@ impl Source {
         let ignored = read_ignore(&opened, beside)?;
         let mut files = vec![Files::open(engine, opened, ignored.as_ref())?];
         let named = open_named(engine, given.contexts, &mut files)?;
-        Ok(Self { name, text, ignored, named, commit, context_time, files })
+        Ok(Self { name, text, ignored, named, commit, context_time, origin, files })
     }
 
     /// Returns when the build context was made, as far as it says so: a commit, a file on the network or an archive does.
@@ -299,24 +309,28 @@ fn open_named_dir(name: &str, path: &Path) -> Result<Dir, EngineError> {
 }
 
 impl Fetching<'_> {
-    fn repository(self, source: &GitSource) -> Result<Opened, EngineError> {
+    /// Returns the files of a commit, and which it is.
+    fn repository(self, source: &GitSource) -> Result<(Opened, String), EngineError> {
         let Self { engine, lease, grants, events } = self;
         let wanted = Wanted { source, grants, by_caller: true };
         let resolved = engine.resolve_commit(lease, wanted, events)?;
         let work = lease.work_dir()?;
         let commit = Some(engine.check_out(lease, wanted, &resolved, &work, events)?);
         let root = engine.store_dir(&work.diff_rel_path())?;
-        Ok(Opened { root, path: None, unpacked: Some(work), commit, modified: None, is_archive: false, text: None })
+        let opened =
+            Opened { root, path: None, unpacked: Some(work), commit, modified: None, is_archive: false, text: None };
+        Ok((opened, resolved.commit))
     }
 
-    /// Returns the content of a file, and when it was changed last.
-    fn file(self, url: &str) -> Result<(Box<dyn Read + Send>, Option<i64>), EngineError> {
+    /// Returns the content of a file, and what is known of it.
+    fn file(self, url: &str) -> Result<(Box<dyn Read + Send>, RemoteFile), EngineError> {
         let Self { engine, lease, grants, events } = self;
         let mut file = engine.examine_file(lease, url, grants, events)?;
         if lease.blob(&file.digest)?.is_none() {
             file = engine.fetch_file(lease, url, Some(file.digest), grants, events)?;
         }
-        Ok((Box::new(engine.store.open_blob(&file.digest)?), file.modified))
+        let content = Box::new(engine.store.open_blob(&file.digest)?);
+        Ok((content, file))
     }
 }
 

@@ -411,10 +411,11 @@ impl Structure<'_> {
 }
 
 /// Tables, and what is true of a row that names something that is not there.
-const DANGLING: [(&str, &str); 10] = [
+const DANGLING: [(&str, &str); 11] = [
     ("tags", "image NOT IN (SELECT id FROM images)"),
     ("indexes", "image NOT IN (SELECT id FROM images)"),
     ("image_layers", "image NOT IN (SELECT id FROM images)"),
+    ("attestations", "image NOT IN (SELECT id FROM images) OR blob NOT IN (SELECT digest FROM blobs)"),
     ("layer_tars", "layer NOT IN (SELECT id FROM layers)"),
     ("tar_marks", "layer NOT IN (SELECT id FROM layers)"),
     ("layer_forms", "digest NOT IN (SELECT digest FROM blobs)"),

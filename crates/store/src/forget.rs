@@ -54,6 +54,7 @@ pub(crate) fn cache_record(rows: &Rows<'_>, key: &[u8; 32], reason: Eviction) ->
 pub(crate) fn blob(lease: &Lease, rows: &Rows<'_>, digest: &BlobDigest) -> Result<(), StoreError> {
     let digest = digest.as_bytes();
     rows.run("DELETE FROM layer_forms WHERE digest = ?1", [digest])?;
+    rows.run("DELETE FROM attestations WHERE blob = ?1", [digest])?;
     rows.run("UPDATE images SET manifest = NULL, manifest_type = NULL WHERE manifest = ?1", [digest])?;
     rows.run("DELETE FROM pins WHERE kind = 'blob' AND id = ?1", [digest])?;
     rows.run("DELETE FROM blobs WHERE digest = ?1", [digest])?;
@@ -79,6 +80,7 @@ pub(crate) fn image(rows: &Rows<'_>, id: &ImageId) -> Result<(), StoreError> {
     rows.run(named, [id])?;
     rows.run("DELETE FROM tags WHERE image = ?1", [id])?;
     rows.run("DELETE FROM image_layers WHERE image = ?1", [id])?;
+    rows.run("DELETE FROM attestations WHERE image = ?1", [id])?;
     rows.run("DELETE FROM images WHERE id = ?1", [id]).map(drop)
 }
 

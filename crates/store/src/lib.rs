@@ -16,6 +16,7 @@
 //! `blobs`, `images`, `indexes`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
 //! `limit`, `check` in this order.
 
+mod attestations;
 mod blobs;
 mod builds;
 mod cache;
@@ -44,6 +45,7 @@ mod stubs;
 mod trash;
 mod usage;
 
+pub use attestations::Attestation;
 pub use blobs::{BlobExpectation, BlobWriter};
 pub use caches::{CacheAccess, CacheAnswer, CacheMount, CacheName};
 pub use check::{CheckOptions, CheckReport, PackedDigest, Problem};

@@ -160,6 +160,7 @@ const UNUSED_BLOBS: &str = "
     SELECT digest FROM blobs AS blob
     WHERE NOT EXISTS (SELECT 1 FROM images WHERE id = blob.digest)
       AND NOT EXISTS (SELECT 1 FROM images WHERE manifest = blob.digest)
+      AND NOT EXISTS (SELECT 1 FROM attestations WHERE attestations.blob = blob.digest)
       AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 'blob' AND id = blob.digest)
       AND NOT EXISTS (
         SELECT 1 FROM layer_forms AS form WHERE form.digest = blob.digest

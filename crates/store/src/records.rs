@@ -122,6 +122,7 @@ const RESULTS: &str = "
 const BLOBS: &str = "
     SELECT digest, created,
         EXISTS (SELECT 1 FROM images WHERE id = blobs.digest OR manifest = blobs.digest)
+        OR EXISTS (SELECT 1 FROM attestations WHERE blob = blobs.digest)
         OR EXISTS (SELECT 1 FROM layer_forms AS form JOIN image_layers AS part ON part.diff_id = form.diff_id
                    WHERE form.digest = blobs.digest),
         EXISTS (SELECT 1 FROM pins WHERE kind = 'blob' AND id = blobs.digest)

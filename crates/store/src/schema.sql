@@ -89,6 +89,15 @@ CREATE TABLE indexes (
 ) WITHOUT ROWID;
 CREATE INDEX indexes_by_image ON indexes (image);
 
+CREATE TABLE attestations (
+    image BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    predicate_type TEXT NOT NULL,
+    blob BLOB NOT NULL,
+    PRIMARY KEY (image, position)
+) WITHOUT ROWID;
+CREATE INDEX attestations_by_blob ON attestations (blob);
+
 CREATE TABLE cache (
     key BLOB PRIMARY KEY,
     op BLOB NOT NULL,

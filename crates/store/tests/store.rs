@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
 use stave_oci::{BlobDigest, DiffId, TreeDigest};
 use stave_store::{
-    BlobError, BlobExpectation, BuildState, CacheLookup, CheckOptions, ContainerError, ContainerState, Eviction,
-    ImageError, NewContainer, Problem, PruneOptions, Store, StoreError,
+    Attestation, BlobError, BlobExpectation, BuildState, CacheLookup, CheckOptions, ContainerError, ContainerState,
+    Eviction, ImageError, NewContainer, Problem, PruneOptions, Store, StoreError,
 };
 
 #[test]
@@ -382,6 +382,30 @@ fn images_without_names_are_pruned_and_those_with_names_only_on_demand() {
     store.prune(&all).expect("it is pruned");
     assert!(store.open_blob(&BlobDigest::from(named)).is_err());
     assert_clean(&store);
+}
+
+#[test]
+fn what_is_said_about_an_image_goes_with_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let id = image(&lease, "1", &["app"]);
+    let said = |text: &str| {
+        let blob = lease.put_blob(text.as_bytes()).expect("it is stored");
+        Attestation { predicate_type: text.to_owned(), blob }
+    };
+    let (old, new) = (said("old"), said("new"));
+    lease.set_attestations(&id, std::slice::from_ref(&old)).expect("it is recorded");
+    lease.set_attestations(&id, std::slice::from_ref(&new)).expect("it is recorded");
+    drop(lease);
+    assert_eq!(store.attestations(&id).expect("it is read"), std::slice::from_ref(&new));
+    store.prune(&PruneOptions::default()).expect("it is pruned");
+    assert!(store.open_blob(&new.blob).is_ok() && store.open_blob(&old.blob).is_err());
+    store.remove_image("app", false).expect("it is removed");
+    store.prune(&PruneOptions::default()).expect("it is pruned");
+    assert_eq!(store.attestations(&id).expect("it is read"), []);
+    assert!(store.open_blob(&new.blob).is_err());
+    assert_eq!(store.check(&CheckOptions::default()).expect("it is checked").problems, []);
 }
 
 #[test]

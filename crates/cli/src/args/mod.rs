@@ -4,6 +4,7 @@
 //! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name. `build` knows
 //! those of other builders, too, and has an answer for each.
 
+mod attestations;
 mod build;
 mod call;
 mod container;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use attestations::AttestationsArgs;
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
     OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, Timestamp, VariableArg, truth,
@@ -122,6 +124,7 @@ pub(crate) enum Command {
     Tag(TagArgs),
     Rmi(RmiArgs),
     Inspect(InspectArgs),
+    Attestations(AttestationsArgs),
     History(HistoryArgs),
     Pull(PullArgs),
     Push(PushArgs),

@@ -1,5 +1,6 @@
 //! Carries out commands: arguments in, engine calls, results on standard output.
 
+mod attestations;
 mod build;
 mod check;
 mod container;
@@ -64,6 +65,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::History(args) => lists::history(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),
+        Command::Attestations(args) => attestations::attestations(&args, context),
         Command::Inspect(args) => inspect::inspect(&args, context),
         Command::Pull(args) => transfer::pull(&args, context),
         Command::Push(args) => transfer::push(&args, context),

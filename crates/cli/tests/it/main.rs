@@ -4,6 +4,7 @@
 //! line that begins with `skipped:`.
 
 mod attacks;
+mod attestations;
 mod build;
 mod checks;
 mod concurrency;

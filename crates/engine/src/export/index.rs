@@ -42,7 +42,7 @@ pub(crate) fn index_descriptor(bytes: &[u8]) -> Descriptor {
 pub(crate) fn unpacked_index(images: &[BuiltImage]) -> Vec<u8> {
     let manifests: Vec<(&Platform, Descriptor)> = images
         .iter()
-        .map(|BuiltImage { platform, image }| {
+        .map(|BuiltImage { platform, image, .. }| {
             let bytes = unpacked_manifest(image);
             (platform, Descriptor::new(media_type::OCI_MANIFEST, BlobDigest::of(&bytes), bytes.len() as u64))
         })

@@ -15,6 +15,7 @@ use stave_oci::{Descriptor, Reference, media_type};
 
 use super::prepared::PreparedBuild;
 use crate::archive::blob_path;
+use crate::attest::Attached;
 use crate::engine::Engine;
 use crate::error::EngineError;
 
@@ -40,6 +41,9 @@ pub(super) fn write(
     let mut list = read_list(path)?;
     for image in &build.images {
         image.each_blob(engine, |descriptor, bytes| put_blob(path, descriptor, bytes))?;
+    }
+    for (descriptor, bytes) in build.said.all().flat_map(Attached::parts) {
+        put_blob(path, descriptor, &mut &*bytes).map_err(|source| fail(&blobs, source))?;
     }
     if let Some(index) = &build.index {
         put_blob(path, &build.descriptor, &mut index.as_slice()).map_err(|source| fail(&blobs, source))?;

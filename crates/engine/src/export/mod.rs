@@ -8,11 +8,13 @@ mod index;
 mod layout;
 mod prepared;
 mod registry;
+mod said;
 mod sink;
 
-pub(crate) use index::{index_bytes, index_descriptor, unpacked_index};
+pub(crate) use index::{index_descriptor, unpacked_index};
 pub(crate) use prepared::{Prepared, unwritable};
-pub(crate) use registry::{Pushed, send};
+pub(crate) use registry::send;
+pub(crate) use said::{Said, joined};
 
 use std::io::Write;
 
@@ -40,7 +42,7 @@ pub(crate) enum Written {
     /// An image that registries have under these names.
     Pushed(Descriptor, Vec<Reference>),
     /// Images whose manifests the store is to keep, and their names.
-    Stored(PreparedBuild, Vec<Reference>, Naming),
+    Stored(Box<PreparedBuild>, Vec<Reference>, Naming),
 }
 
 impl Written {
@@ -66,17 +68,17 @@ pub(crate) fn write(
 ) -> Result<Written, EngineError> {
     let prepare = |form: &ImageForm| PreparedBuild::new(engine, lease, built, form, events);
     match output {
-        Output::Files { kind: FilesKind::Local, dest: Destination::Path(path), split, delete, times } => {
+        Output::Files { kind: FilesKind::Local, dest: Destination::Path(path), split, delete, times, prefix } => {
             let _task = Task::start(events, format!("write {}", path.display()));
-            Plan::new(built, split, times).local(engine, &path, delete)?;
+            Plan::new(built, split, times, &prefix).local(engine, lease, &path, delete)?;
             Ok(Written::Files)
         }
         Output::Files { kind: FilesKind::Local, dest: Destination::Stream(_), .. } => Err(EngineError::request(
             "an output of type `local` needs a directory",
             Some("Give it with `dest=DIRECTORY`, or use `type=tar` for a stream."),
         )),
-        Output::Files { kind: FilesKind::Tar, dest, split, times, .. } => into(dest, events, |sink| {
-            Plan::new(built, split, times).tar(engine, &mut sink.out)?;
+        Output::Files { kind: FilesKind::Tar, dest, split, times, prefix, .. } => into(dest, events, |sink| {
+            Plan::new(built, split, times, &prefix).tar(engine, lease, &mut sink.out)?;
             Ok(Written::Files)
         }),
         Output::Archive { kind: ArchiveKind::Docker, form, names, dest } => {
@@ -87,21 +89,21 @@ pub(crate) fn write(
             })
         }
         Output::Archive { kind, form, names, dest } => {
-            let prepared = prepare(&form)?;
+            let prepared = prepare(&form)?.with_statements(built, &form)?;
             into(dest, events, |sink| archive(engine, &prepared, (kind, &given(names, built)), &mut sink.out))
         }
         Output::Layout { form, names, path } => {
-            let prepared = prepare(&form)?;
+            let prepared = prepare(&form)?.with_statements(built, &form)?;
             let _task = Task::start(events, format!("write {}", path.display()));
             layout::write(engine, &prepared, &given(names, built), &path)?;
             Ok(Written::Image(prepared.descriptor))
         }
         Output::Registry { names, by_digest, form } => {
-            let prepared = prepare(&form)?;
+            let prepared = prepare(&form)?.with_statements(built, &form)?;
             registry::push(engine, lease, &prepared, (&names, by_digest), events)?;
             Ok(Written::Pushed(prepared.descriptor, names))
         }
-        Output::Image { names, naming, form } => Ok(Written::Stored(prepare(&form)?, names, naming)),
+        Output::Image { names, naming, form } => Ok(Written::Stored(Box::new(prepare(&form)?), names, naming)),
         Output::Load { socket, names, form } => {
             only(built)?;
             let prepared = prepare(&form)?;
@@ -212,6 +214,11 @@ fn archive(
     let mut archived = Vec::new();
     for image in &prepared.images {
         archived.push(image.write(engine, &mut writer, names)?);
+    }
+    for attached in prepared.said.all() {
+        for (descriptor, bytes) in attached.parts() {
+            writer.blob(descriptor.digest, descriptor.size, &mut &*bytes).map_err(unwritable)?;
+        }
     }
     if let Some(index) = &prepared.index {
         let Descriptor { digest, size, .. } = prepared.descriptor;

@@ -6,6 +6,7 @@ use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference, media_typ
 use stave_registry::{PushImage, PushIndex};
 use stave_store::Lease;
 
+use super::said::Said;
 use crate::archive::{ArchiveWriter, ArchivedImage};
 use crate::build::Report;
 use crate::compose::Composed;
@@ -172,6 +173,8 @@ pub(crate) struct PreparedBuild {
     pub(crate) index: Option<Vec<u8>>,
     /// What a registry or a layout names the whole by.
     pub(crate) descriptor: Descriptor,
+    /// What is said about the images.
+    pub(crate) said: Said,
 }
 
 impl PreparedBuild {
@@ -195,16 +198,40 @@ impl PreparedBuild {
     fn of(images: Vec<Prepared>, platforms: &[Platform], form: &ImageForm) -> Self {
         if let [image] = images.as_slice() {
             let descriptor = image.descriptor.clone();
-            return Self { images, index: None, descriptor };
+            return Self { images, index: None, descriptor, said: Said::default() };
         }
-        let index_type = if form.docker_types { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
         let manifests: Vec<_> =
             platforms.iter().zip(&images).map(|(platform, image)| (platform, image.descriptor.clone())).collect();
-        let remarks = form.annotations.of(AnnotationLevel::Index, None);
-        let index = super::index::index_with(&manifests, index_type, remarks);
-        let mut descriptor = Descriptor::new(index_type, BlobDigest::of(&index), index.len() as u64);
-        descriptor.annotations = form.annotations.of(AnnotationLevel::IndexDescriptor, None);
-        Self { images, index: Some(index), descriptor }
+        let (index, descriptor) = index_of(&manifests, form);
+        Self { images, index: Some(index), descriptor, said: Said::default() }
+    }
+
+    /// Adds what is said about the images: no byte of them changes, but what is to be part of an index makes one.
+    ///
+    /// Errors: an index with Docker's types cannot list what is said.
+    pub(crate) fn with_statements(mut self, built: &Built, form: &ImageForm) -> Result<Self, EngineError> {
+        let about = built
+            .images
+            .iter()
+            .zip(&self.images)
+            .map(|(image, prepared)| (&image.platform, &prepared.descriptor, image.statements.as_slice()));
+        self.said = Said::about(about, &built.names);
+        if self.said.inline.is_empty() {
+            return Ok(self);
+        }
+        if form.docker_types {
+            let hint = "Leave `oci-mediatypes=false` out, or `inline=true`.";
+            return Err(EngineError::request("a list with Docker's types cannot have statements in it", Some(hint)));
+        }
+        let own = built.images.iter().zip(&self.images);
+        let own = own.map(|(image, prepared)| (&image.platform, prepared.descriptor.clone()));
+        let inline = self.said.inline.iter().filter_map(|attached| {
+            let platform = attached.descriptor.platform.as_ref()?;
+            Some((platform, attached.descriptor.clone()))
+        });
+        let (index, descriptor) = index_of(&own.chain(inline).collect::<Vec<_>>(), form);
+        (self.index, self.descriptor) = (Some(index), descriptor);
+        Ok(self)
     }
 
     /// Returns the entries that a layout lists: one for each name, or one without a name.
@@ -213,7 +240,9 @@ impl PreparedBuild {
         if let Some(created) = self.images.first().and_then(|image| image.created.clone()) {
             descriptor.annotations.entry("org.opencontainers.image.created".to_owned()).or_insert(created);
         }
-        crate::archive::named(&descriptor, names)
+        let mut entries = crate::archive::named(&descriptor, names);
+        entries.extend(self.said.referring.iter().map(|attached| attached.descriptor.clone()));
+        entries
     }
 
     /// Returns the index as a registry takes it, with its images; nothing if there is none.
@@ -221,7 +250,19 @@ impl PreparedBuild {
     /// Errors: what is sent from the store cannot be stored.
     pub(crate) fn push_index(&self, engine: &Engine, lease: &Lease) -> Result<Option<PushIndex>, EngineError> {
         let Some(index) = &self.index else { return Ok(None) };
-        let images = self.images.iter().map(|image| image.push_image(engine, lease)).collect::<Result<Vec<_>, _>>()?;
+        let images = self.images.iter().map(|image| image.push_image(engine, lease));
+        let inline = self.said.inline.iter().map(|attached| Ok(attached.push_image()));
+        let images = images.chain(inline).collect::<Result<Vec<_>, EngineError>>()?;
         Ok(Some(PushIndex { index_bytes: index.clone(), media_type: self.descriptor.media_type.clone(), images }))
     }
+}
+
+/// Returns the index of these manifests, and what names it.
+fn index_of(manifests: &[(&Platform, Descriptor)], form: &ImageForm) -> (Vec<u8>, Descriptor) {
+    let index_type = if form.docker_types { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
+    let remarks = form.annotations.of(AnnotationLevel::Index, None);
+    let index = super::index::index_with(manifests, index_type, remarks);
+    let mut descriptor = Descriptor::new(index_type, BlobDigest::of(&index), index.len() as u64);
+    descriptor.annotations = form.annotations.of(AnnotationLevel::IndexDescriptor, None);
+    (index, descriptor)
 }

@@ -5,6 +5,7 @@ use stave_registry::{PushImage, PushIndex};
 use stave_store::{Lease, Tag};
 
 use super::prepared::PreparedBuild;
+use super::said::Said;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -40,7 +41,7 @@ pub(super) fn push(
         if by_digest {
             (place.tag, place.digest) = (None, Some(prepared.descriptor.digest));
         }
-        send(engine, lease, &place, &pushed, events)?;
+        send(engine, lease, &place, (&pushed, &prepared.said), events)?;
     }
     Ok(())
 }
@@ -58,14 +59,14 @@ impl Pushed {
     }
 }
 
-/// Sends what is pushed under one name.
+/// Sends what is pushed under one name, and after it what is said about it.
 ///
 /// Errors: the registry does not take it.
 pub(crate) fn send(
     engine: &Engine,
     lease: &Lease,
     name: &Reference,
-    pushed: &Pushed,
+    (pushed, said): (&Pushed, &Said),
     events: Report<'_>,
 ) -> Result<(), EngineError> {
     let client = engine.pusher(lease, std::slice::from_ref(name))?;
@@ -76,6 +77,10 @@ pub(crate) fn send(
         Pushed::Image(image) => client.push(name, image, &progress)?,
         Pushed::Index(index) => client.push_index(name, index, &progress)?,
     };
+    for attached in &said.referring {
+        engine.go_on()?;
+        client.push_referrer(name, &attached.push_image())?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! the options that stave does not have; the other modules are the grammars of single values.
 
 mod annotation;
+mod attest;
 mod cache;
 mod csv;
 mod elsewhere;

@@ -145,6 +145,8 @@ pub(crate) struct OutputArg {
     pub(crate) delete: bool,
     /// The times of files.
     pub(crate) times: FileTimes,
+    /// Before the names of the files that say something about the image.
+    pub(crate) prefix: String,
     /// The context of Docker's whose daemon gets the image.
     pub(crate) context: Option<String>,
 }
@@ -158,7 +160,7 @@ const KEPT: &[&str] = &["image", "registry"];
 const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
     ("rewrite-timestamp", "true", IMAGES),
     ("attestation-inline", "false", IMAGES),
-    ("oci-artifact", "false", IMAGES),
+    ("oci-artifact", "true", IMAGES),
     ("registry.insecure", "false", KEPT),
     ("unpack", "true", &["image"]),
     ("unpack", "false", KEPT),
@@ -167,9 +169,15 @@ const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
 /// Attributes that stave does not have, and why. Table.
 const REFUSED: &[(&str, &str)] = &[
     ("rewrite-timestamp", "files of new layers are never newer than the epoch; leave it out"),
-    ("attestation-inline", "nothing is attached unless `--provenance` or `--sbom` asks for it"),
-    ("oci-artifact", "nothing is attached unless `--provenance` or `--sbom` asks for it"),
-    ("attestation-prefix", "no attestations are written beside files"),
+    (
+        "attestation-inline",
+        "what is said about an image is part of its index with `--provenance=inline=true` and `--sbom=inline=true`",
+    ),
+    (
+        "oci-artifact",
+        "what is said about an image refers to it; it is part of its index with `--provenance=inline=true` and `--sbom=inline=true`",
+    ),
+    ("attestation-prefix", "it is about outputs of files, and may have no `/`"),
     ("registry.insecure", "say so in `registries.conf`, with `insecure = true` for the registry"),
     ("compatibility-version", "what stave writes does not depend on another builder's version"),
     ("buildinfo", "BuildKit has removed it; `--provenance` says how an image was made"),
@@ -198,6 +206,7 @@ impl OutputArg {
             split: None,
             delete: false,
             times: FileTimes::OfBuild,
+            prefix: String::new(),
             context: None,
         }
     }
@@ -281,6 +290,9 @@ impl OutputArg {
             ("tar", Kind::Oci | Kind::Docker) => self.tar = switch(key, value)?,
             ("context", Kind::Docker) if !value.is_empty() => self.context = Some(value.to_owned()),
             ("platform-split", Kind::Local | Kind::Tar) => self.split = Some(switch(key, value)?),
+            ("attestation-prefix", Kind::Local | Kind::Tar) if !value.contains(['/', '\0']) => {
+                value.clone_into(&mut self.prefix);
+            }
             ("mode", Kind::Local) => {
                 self.delete = match value {
                     "copy" => false,

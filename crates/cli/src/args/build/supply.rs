@@ -1,8 +1,11 @@
-//! Arguments about where a build's sources come from.
+//! Arguments about where a build's sources come from, and what is said about the result.
 
 use std::path::PathBuf;
 
 use clap::Args;
+use stave_engine::Attestations;
+
+use super::attest::{self, AttestArg};
 
 /// What a build may be made from.
 #[derive(Debug, Default, Args)]
@@ -15,4 +18,21 @@ pub(crate) struct SupplyArgs {
     /// `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY` names one more)
     #[arg(long = "source-policy-file", value_name = "FILE")]
     pub(crate) source_policies: Vec<PathBuf>,
+    /// Say how the image was built: `mode=max` (the default) or `mode=min`, or `false`; other fields: docs/attestations.md
+    #[arg(long, value_name = "MODE|FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = attest::provenance)]
+    pub(crate) provenance: Option<AttestArg>,
+    /// Say what packages the image is made of: `true`, `false`, or `format=spdx`, `cyclonedx`
+    #[arg(long, value_name = "BOOL|FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = attest::sbom)]
+    pub(crate) sbom: Option<AttestArg>,
+    /// The same as `--provenance` and `--sbom`: `type=provenance,...` or `type=sbom,...`; may be given several times
+    #[arg(long = "attest", value_name = "FIELDS")]
+    pub(crate) attests: Vec<AttestArg>,
+}
+
+impl SupplyArgs {
+    /// Returns what is to be said about the image.
+    pub(crate) fn attestations(&self) -> Attestations {
+        let all = self.attests.iter().chain(&self.provenance).chain(&self.sbom);
+        attest::all(all.cloned())
+    }
 }

@@ -17,27 +17,6 @@ pub(crate) const TABLE: &[Row] = &[
         answers: &[(Any, So("annotations of the base are not taken over"))],
     },
     Row {
-        features: "B026",
-        flags: &["--attest"],
-        takes: Value("type=provenance"),
-        answers: &[
-            (
-                Of(&["type=provenance,disabled=true", "type=sbom,disabled=true"]),
-                So("nothing is attached to images unless it is asked for"),
-            ),
-            (Any, NotYet("Leave the option out, or write `type=...,disabled=true`.")),
-        ],
-    },
-    Row {
-        features: "B027, B028",
-        flags: &["--provenance", "--sbom"],
-        takes: Value("mode=max"),
-        answers: &[
-            (Of(&["false", "0", "disabled=true"]), So("nothing is attached to images unless it is asked for")),
-            (Any, NotYet("Leave the option out, or write `false`.")),
-        ],
-    },
-    Row {
         features: "B027, E005",
         flags: &[
             "--sbom-scanner-image",
@@ -49,7 +28,12 @@ pub(crate) const TABLE: &[Row] = &[
             "--sbom-image-purl-output",
         ],
         takes: Value("x"),
-        answers: &[(Any, NotYet("Write an archive with `-o type=oci,dest=FILE`, and scan that."))],
+        answers: &[(
+            Any,
+            Refused(
+                "Use `--sbom`, whose scanner is built in and whose list goes with the image, or write `-o type=oci,dest=FILE` and scan that.",
+            ),
+        )],
     },
     Row {
         features: "B031, E016, E017, E018",

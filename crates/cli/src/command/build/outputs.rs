@@ -99,13 +99,14 @@ impl Said {
         };
         let form = || output.form(self.compression, &self.annotations).map_err(Failure::usage);
         let (split, delete, times) = (output.split, output.delete, output.times);
+        let prefix = output.prefix.clone();
         match output.kind {
             OutputKind::CacheOnly => {}
             OutputKind::Tar => {
-                outputs.push(Output::Files { kind: FilesKind::Tar, split, delete, times, dest: dest()? });
+                outputs.push(Output::Files { kind: FilesKind::Tar, split, delete, times, prefix, dest: dest()? });
             }
             OutputKind::Local => {
-                outputs.push(Output::Files { kind: FilesKind::Local, split, delete, times, dest: dest()? });
+                outputs.push(Output::Files { kind: FilesKind::Local, split, delete, times, prefix, dest: dest()? });
             }
             OutputKind::Oci if !output.tar => {
                 let path: PathBuf = output.dest.clone().unwrap_or_default();

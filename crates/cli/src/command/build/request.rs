@@ -26,6 +26,7 @@ pub(super) fn request(
     let Results { keep, names: tags, outputs, regroup } = outputs::results(&args, surroundings)?;
     let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
+    let attestations = args.supply.attestations();
     let rules = supply::rules(&args.supply, &args.context, surroundings)?;
     let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
@@ -62,6 +63,7 @@ pub(super) fn request(
         },
         grants,
         rules,
+        attestations,
         keep,
         regroup,
         outputs,
