@@ -96,7 +96,7 @@ fn carried_out(
     let go_on = || engine.go_on();
     let ran = {
         let mut watch = exec::Watch { log: &mut log, report: &|_, _| (), note: &note, go_on: &go_on };
-        exec::run(engine, lease, operation, parent, sources, &Grants::default(), &mut watch)?
+        exec::run(engine, lease, (operation, &Platform::host()), parent, sources, &Grants::default(), &mut watch)?
     };
     let how = match ran {
         Ran::Layer(layer) => return Ok(layer),
