@@ -221,7 +221,7 @@ pub(crate) const TABLE: &[Row] = &[
         takes: Nothing,
         answers: &[
             (Of(&["false"]), So("one platform is built")),
-            (Any, NotYet("Build for one platform at a time with `--platform`.")),
+            (Any, NotYet("List the platforms: `--platform linux/amd64,linux/arm64`.")),
         ],
     },
     Row {
@@ -435,8 +435,8 @@ pub(crate) const TABLE: &[Row] = &[
         flags: &["--logsplit"],
         takes: Nothing,
         answers: &[
-            (Of(&["false"]), So("one platform has one log")),
-            (Any, Refused("One platform has one log: redirect standard error.")),
+            (Of(&["false"]), So("all platforms have one log")),
+            (Any, Refused("All platforms have one log, in which each line says its step; redirect standard error.")),
         ],
     },
     Row {
