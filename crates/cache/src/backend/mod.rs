@@ -144,7 +144,12 @@ pub fn publish(backend: &dyn Backend, catalog: &Catalog, blobs: Vec<Blob>, now: 
         let mut merged = catalog.clone();
         merged.merge(&there);
         merged.trim(since, limits::LAYERS_KEPT_MAX);
-        if backend.commit(&merged, &version)? == Commit::Done && backend.confirm(catalog)? {
+        let commit = match backend.commit(&merged, &version) {
+            // Of what is there, something may be gone that it names, and then nobody takes a list with it in it.
+            Err(error) if !there.is_empty() => backend.commit(catalog, &version).map_err(|_| error)?,
+            other => other?,
+        };
+        if commit == Commit::Done && backend.confirm(catalog)? {
             return Ok(());
         }
     }

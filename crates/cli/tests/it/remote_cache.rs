@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stave_oci::BlobDigest;
+use stave_testkit::dockerd::Dockerd;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, LoopbackRegistry, Output};
 
@@ -442,4 +443,61 @@ fn what_a_cache_option_says_wrongly_is_refused_by_its_name() {
         bench.run(["build", option, "."]).exit(2).complains(complaint);
     }
     bench.run(["build", "--cache-from=", "--cache-to=", "."]).success();
+}
+
+/// T203: what a filtered stage made on another machine is not used, and what others made is.
+#[test]
+fn a_stage_that_is_filtered_runs_again_whatever_the_cache_has() {
+    let Some((one, registry)) = with_busybox() else { return };
+    one.file("Dockerfile", RANDOM.replace("FROM busybox\n", "FROM busybox AS Last\n"));
+    let place = format!("type=registry,ref={}/cache:filter", registry.host());
+    build(&one, &[&format!("--cache-to={place},mode=max")]);
+    let other = machine(&registry, &RANDOM.replace("FROM busybox\n", "FROM busybox AS Last\n"));
+    assert_eq!(cached(&build(&other, &[&from(&place), "--no-cache-filter=LAST"])), 2);
+    let (ours, theirs) = (ran(&one, "made"), ran(&other, "made"));
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_ne!(lines(&ours)[0], lines(&theirs)[0]);
+    assert_eq!(lines(&ours)[1], lines(&theirs)[1]);
+}
+
+/// What BuildKit writes is read, and what stave writes BuildKit reads, without an error on either side; and an export keeps what
+/// BuildKit has put there.
+#[test]
+fn buildkit_and_stave_read_what_the_other_wrote() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let Some(dockerd) = Dockerd::start(&bench, None) else { return };
+    let host = registry.host();
+    bench.file("Dockerfile", format!("FROM {host}/library/busybox\nRUN echo a > /a\nRUN echo b > /b\n"));
+    let theirs = format!("{host}/their/app:1");
+    let docker = |args: &[&str]| {
+        dockerd.docker(&bench, &[&["build", "--progress=plain", "--network=host"], args, &["."]].concat())
+    };
+    docker(&["--build-arg=BUILDKIT_INLINE_CACHE=1", "-t", &theirs]).success();
+    dockerd.docker(&bench, &["push", &theirs]).success();
+    let pushed = registry.manifest("their/app", "1").expect("pushed");
+    let pushed: Value = serde_json::from_slice(&pushed).expect("JSON");
+    let config = registry.blob(pushed["config"]["digest"].as_str().expect("a digest")).expect("pushed");
+    assert!(String::from_utf8_lossy(&config).contains("moby.buildkit.cache.v0"), "BuildKit has exported something");
+    let read = build(&bench, &[&from(&format!("type=registry,ref={theirs}"))]);
+    assert!(!read.stderr.contains("is not used"), "{read}");
+
+    for (tag, fields) in [("index", ",image-manifest=false"), ("docker", ",image-manifest=false,oci-mediatypes=false")]
+    {
+        let ours = format!("{host}/ours/cache:{tag}");
+        build(&bench, &[&format!("--cache-to=type=registry,ref={ours},mode=max{fields}")]);
+        let said = docker(&["--no-cache=false", "--cache-from", &ours, "-t", "other"]);
+        said.success().complains("importing cache manifest");
+        assert!(!said.stderr.contains("ERROR"), "{said}");
+    }
+    let carrying = format!("{host}/ours/app:1");
+    bench.run(["build", "-t", &carrying, "--push", "--cache-to=type=inline", "."]).success();
+    let said = docker(&["--cache-from", &carrying, "-t", "other"]);
+    assert!(!said.success().stderr.contains("ERROR"), "{said}");
+
+    // Merged into one cache, what BuildKit wrote is what it was.
+    build(&bench, &[&format!("--cache-to=type=registry,ref={theirs},mode=max")]);
+    let (_, merged) = documents(&registry, "their/app", "1");
+    let records = merged["records"].as_array().expect("records");
+    let (own, others): (Vec<&Value>, Vec<&Value>) = records.iter().partition(|record| !record["stave"].is_null());
+    assert!(own.len() >= 2 && others.len() >= 2, "{merged}");
 }
