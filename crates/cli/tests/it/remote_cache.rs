@@ -90,7 +90,8 @@ fn min_exports_only_what_the_image_is_made_of() {
 fn a_directory_is_a_cache_that_can_be_carried_to_another_machine() {
     let Some((one, registry)) = with_busybox() else { return };
     one.file("Dockerfile", RANDOM);
-    for options in ["", ",image-manifest=false", ",oci-mediatypes=false,compression=uncompressed"] {
+    let forced = ",compression=zstd,compression-level=9,force-compression=true";
+    for options in ["", forced, ",image-manifest=false", ",oci-mediatypes=false,compression=uncompressed"] {
         let directory = one.path(&format!("carried{}", options.len()));
         let place = directory.display();
         build(&one, &[&format!("--cache-to=type=local,dest={place},mode=max,tag=mine{options}")]);
@@ -279,32 +280,34 @@ fn a_registry_that_never_answers_costs_nothing_that_a_person_notices() {
     let server = silent();
     let option = format!("--cache-from={}/cache:x", server.local_addr().expect("an address"));
     build(&bench, &[]);
+    // A machine that is busy is slow now and then, so that what counts is the best of several.
     let timed = |options: &[&str]| {
-        let runs = (0..5).map(|_| {
-            let start = Instant::now();
-            let output = build(&bench, options);
-            (start.elapsed(), output.stderr)
-        });
-        runs.min_by_key(|(took, _)| *took).expect("there are runs")
+        let start = Instant::now();
+        (build(&bench, options), start.elapsed())
     };
-    let (without, _) = timed(&[]);
-    let (with, said) = timed(&[&option]);
-    assert!(with < without + Duration::from_millis(60), "{without:?} alone, {with:?} with the cache");
-    assert!(!said.contains("is not used"), "nothing was needed of it: {said}");
+    let (mut without, mut with) = (Duration::MAX, Duration::MAX);
+    for _ in 0..8 {
+        without = without.min(timed(&[]).1);
+        let (output, took) = timed(&[&option]);
+        assert!(!output.stderr.contains("is not used"), "nothing was needed of it: {output}");
+        with = with.min(took);
+    }
+    assert!(with < without + Duration::from_millis(100), "{without:?} alone, {with:?} with the cache");
     // What is not known here is waited for once, not once a step.
-    let fresh = |text: &str| {
-        bench.file("Dockerfile", format!("FROM busybox\nRUN echo {text} > /a\nRUN echo b > /b\nRUN true\n"))
-    };
-    let start = Instant::now();
-    fresh("one");
-    build(&bench, &[]);
-    let without = start.elapsed();
-    let start = Instant::now();
-    fresh("two");
-    let output = build(&bench, &[&option]);
-    output.complains("is not used: it did not say within 100 ms what it has");
-    let with = start.elapsed();
-    assert!(with < without + Duration::from_millis(400), "{without:?} alone, {with:?} with the cache");
+    let (mut without, mut with) = (Duration::MAX, Duration::MAX);
+    for number in 0..4 {
+        let fresh = |text: &str| {
+            let steps = format!("FROM busybox\nRUN echo {text}{number} > /a\nRUN echo b > /b\nRUN true\n");
+            bench.file("Dockerfile", steps);
+        };
+        fresh("one");
+        without = without.min(timed(&[]).1);
+        fresh("two");
+        let (output, took) = timed(&[&option]);
+        output.complains("is not used: it did not say within 100 ms what it has");
+        with = with.min(took);
+    }
+    assert!(with < without + Duration::from_millis(200), "{without:?} alone, {with:?} with the cache");
 }
 
 #[test]
@@ -438,6 +441,7 @@ fn what_a_cache_option_says_wrongly_is_refused_by_its_name() {
         ("--cache-from=type=inline", "by the image's name"),
         ("--cache-to=type=inline,mode=max", "cannot be `mode=max`"),
         ("--cache-to=type=registry,ref=x,nope=1", "has no field `nope`"),
+        ("--cache-to=type=local,dest=x,compression-level=10", "no number from 0 to 9"),
         ("--cache-ttl=soon", "`soon` is no time"),
     ] {
         bench.run(["build", option, "."]).exit(2).complains(complaint);

@@ -135,11 +135,7 @@ fn blob(
     events: Report<'_>,
 ) -> Result<(Layer, OpenBlob), EngineError> {
     let made = engine.layer_blob(lease, packed, &form(spec)?, events)?;
-    if lease.blob(&made.descriptor.digest)?.is_none() {
-        let mut writer = lease.blob_writer(BlobExpectation::exactly(made.descriptor.digest, made.descriptor.size))?;
-        engine.with_blob(&made, |bytes| io::copy(bytes, &mut writer).map(drop))?;
-        writer.commit()?;
-    }
+    engine.keep_blob(lease, &made)?;
     let (descriptor, open) = engine.stored(made.descriptor);
     let layer = Layer {
         blob: descriptor.digest,
