@@ -232,7 +232,7 @@ fn boot_id() -> Result<String, Failure> {
 }
 
 /// Whether ids here are not those of the host. Without `/proc` this is taken for a namespace, which is the safe guess.
-fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().ne(["0", "0", "4294967295"])
 }

@@ -67,8 +67,8 @@ pub use cancel::Cancel;
 pub use check::{Checked, Reading};
 pub use confined::JOBS;
 pub use container::{
-    Attached, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings, ContainerSummary, CopySource,
-    CopyTarget, ExecRequest, LogPiece, LogRequest, Started, signal_number,
+    Attached, Change, ChangeKind, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings,
+    ContainerSummary, CopySource, CopyTarget, ExecRequest, ImageChanges, LogPiece, LogRequest, Started, signal_number,
 };
 pub use engine::{Engine, Settings};
 pub use error::EngineError;

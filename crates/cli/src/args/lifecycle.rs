@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use stave_oci::{Platform, Reference};
 
 use super::filter::When;
 use super::mount::signal;
@@ -151,4 +152,95 @@ pub(crate) struct SuperviseArgs {
     /// The container's id
     #[arg(value_name = "ID")]
     pub(crate) container: String,
+}
+
+/// Make an image of a container and what it has changed
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave commit job me/app:2
+  stave commit -c 'CMD [\"serve\"]' -c 'ENV A=b' -m 'as it is' job me/app:2
+
+What is in the container's volumes is not part of the image.")]
+pub(crate) struct CommitArgs {
+    /// Who made it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// Apply an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR and their like
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub(crate) changes: Vec<String>,
+    /// A remark, which `history` shows
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Take nothing of a container that runs; `--pause=false` takes its files as they are while they may change
+    #[arg(
+        short,
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) pause: bool,
+    /// The container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<Reference>,
+}
+
+/// Write all files of a container to a tar archive
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave export -o files.tar job
+  stave export job | tar t
+
+What is in the container's volumes is left out, as is everything but files: `stave save` writes images.")]
+pub(crate) struct ExportArgs {
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
+/// Make an image of the files of a tar archive
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave import files.tar me/base
+  stave export job | stave import -c 'CMD [\"sh\"]' - me/base
+  curl -L https://host/files.tar.gz | stave import - me/base")]
+pub(crate) struct ImportArgs {
+    /// Apply an instruction of a Dockerfile
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub(crate) changes: Vec<String>,
+    /// A remark, which `history` shows
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// The archive, compressed or not; `-` is standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<Reference>,
+}
+
+/// Show what there is: the store, this machine, and how much is in it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Fields of --format: .Containers .ContainersRunning .ContainersStopped .Images .DockerRootDir .Driver .NCPU .MemTotal
+.OSType .Architecture .KernelVersion .ServerVersion .Rootless")]
+pub(crate) struct InfoArgs {
+    /// Print by a template, or `json`
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
 }

@@ -40,7 +40,8 @@ pub(crate) use image::{
 };
 pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
 pub(crate) use lifecycle::{
-    ExecArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs, SuperviseArgs, TopArgs, WaitArgs,
+    CommitArgs, ExecArgs, ExportArgs, ImportArgs, InfoArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs,
+    SuperviseArgs, TopArgs, WaitArgs,
 };
 pub(crate) use lock::LockArgs;
 pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
@@ -114,6 +115,12 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     Top(TopArgs),
     Rename(RenameArgs),
+    /// What a container has changed: `container diff`
+    #[command(hide = true)]
+    Changes(TopArgs),
+    Commit(CommitArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     /// Hold a container; started by stave itself
     #[command(hide = true)]
     Supervise(SuperviseArgs),
@@ -142,6 +149,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = store::STORE_EXAMPLES, args_override_self = true)]
     Store(StoreCommand),
     Doctor(DoctorArgs),
+    Info(InfoArgs),
     Version(VersionArgs),
     Completions(CompletionsArgs),
 }

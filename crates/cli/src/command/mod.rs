@@ -2,6 +2,7 @@
 
 mod attestations;
 mod build;
+mod changes;
 mod check;
 mod container;
 mod image;
@@ -57,6 +58,11 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Exec(args) => lifecycle::exec(args, context),
         Command::Top(args) => lifecycle::top(&args, context),
         Command::Rename(args) => lifecycle::rename(&args, context),
+        Command::Changes(args) => changes::of_container(&args.container, context),
+        Command::Commit(args) => changes::commit(args, context),
+        Command::Export(args) => changes::export(&args, context),
+        Command::Import(args) => changes::import(args, context),
+        Command::Info(args) => changes::info(&args, context),
         Command::Supervise(args) => lifecycle::supervise(&args, context),
         Command::Cp(args) => container::copy(args, context),
         Command::Rm(args) => container::remove(&args, context),

@@ -103,14 +103,14 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure
 }
 
 /// A file that takes its name only when it is complete. What is not a regular file is written in place.
-struct NewFile {
-    file: File,
+pub(super) struct NewFile {
+    pub(super) file: File,
     path: PathBuf,
     temporary: Option<PathBuf>,
 }
 
 impl NewFile {
-    fn create(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         let cannot =
             |error: std::io::Error| Failure::environment(&error).within(&format!("cannot create `{}`", path.display()));
         // `/dev/stdout` may be a regular file, and a link to one must stay a link.
@@ -127,7 +127,7 @@ impl NewFile {
         Ok(Self { file, path: path.to_owned(), temporary: Some(temporary) })
     }
 
-    fn keep(mut self) -> Result<(), Failure> {
+    pub(super) fn keep(mut self) -> Result<(), Failure> {
         let cannot = |error: std::io::Error| {
             Failure::environment(&error).within(&format!("cannot write `{}`", self.path.display()))
         };

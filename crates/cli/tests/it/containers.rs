@@ -230,3 +230,75 @@ fn container_verbs_are_the_plain_commands() {
     assert_eq!(bench.run(["container", "wait", "job"]).success().out(), "5\n");
     assert!(bench.run(["container", "prune", "-f"]).success().out().starts_with("removed: job\n"));
 }
+
+/// I019, I018: what a container has changed, and the image of it.
+#[test]
+fn what_a_container_has_changed_is_listed_and_becomes_an_image() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file(
+        "Dockerfile",
+        "FROM busybox\nRUN mkdir /d && echo 1 > /d/old && echo 2 > /d/gone\nVOLUME /vol /vol/sub /data\nENV A=1\n",
+    );
+    bench.run(["build", "-t", "base", "."]).success();
+    let script = "echo new > /d/new; echo 3 > /d/old; rm /d/gone; mkdir -p /e; echo x > /vol/x && echo y > /vol/sub/y && ls /data";
+    bench.run(["run", "--name", "job", "base", "sh", "-c", script]).success();
+    assert_eq!(bench.run(["container", "diff", "job"]).success().out(), "C /d\nD /d/gone\nA /d/new\nC /d/old\nA /e\n");
+    let commit =
+        ["commit", "-a", "me", "-m", "as it is", "-c", "CMD [\"cat\", \"/d/new\"]", "-c", "ENV B=2", "job", "made:1"];
+    let id = bench.run(commit).success().line();
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(bench.run(["run", "--rm", "made:1"]).success().out(), "new\n");
+    let seen = bench.run(["run", "--rm", "made:1", "sh", "-c", "cat /d/old; echo $A $B; ls /d /vol"]).success().out();
+    assert_eq!(seen, "3\n1 2\n/d:\nnew\nold\n\n/vol:\nsub\n", "a volume's content is no part of it");
+    let said =
+        bench.run(["inspect", "-f", "{{.Author}} {{.Comment}} {{len .RootFS.Layers}}", "made:1"]).success().line();
+    assert_eq!(said, "me as it is 3");
+    bench.run(["commit", "-c", "RUN true", "job"]).exit(2).complains("`RUN true` cannot be changed of an image");
+    bench.run(["commit", "-c", "USER", "job"]).exit(2).complains("--change");
+    bench.run(["commit", "nobody"]).exit(1).complains("no such container");
+    detached(&bench, "running", &[], WAIT);
+    bench.run(["commit", "running", "made:2"]).exit(2).complains("--pause=false");
+    bench.run(["commit", "--pause=false", "running", "made:2"]).success();
+    bench.run(["rm", "-f", "running"]).success();
+    // An image made from one that was built can be built upon.
+    bench.file("Dockerfile", "FROM made:1\nRUN cat /d/new > /copy\n");
+    bench.run(["build", "-t", "upon", "."]).success();
+    assert_eq!(bench.run(["run", "--rm", "upon", "cat", "/copy"]).success().out(), "new\n");
+    bench.run(["store", "check"]).success();
+}
+
+/// I020, I021.
+#[test]
+fn the_files_of_a_container_are_exported_and_imported_again() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.run(["create", "--name", "job", "-v", "/vol", "busybox", "sh"]).success();
+    bench.file("f", "of the host");
+    bench.run(["cp", "f", "job:/f"]).success();
+    bench.run(["export", "-o", "all.tar", "job"]).success();
+    let id =
+        bench.run(["import", "-c", "CMD [\"cat\", \"/f\"]", "-m", "imported", "all.tar", "again"]).success().line();
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(bench.run(["run", "--rm", "again"]).success().out(), "of the host");
+    assert_eq!(bench.run(["history", "--format", "{{.Comment}}", "again"]).success().line(), "imported");
+    let mut archive = tar::Archive::new(fs::File::open(bench.work().join("all.tar")).expect("an archive"));
+    let names: Vec<String> = archive
+        .entries()
+        .expect("entries")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+        .collect();
+    assert!(names.iter().any(|name| name.trim_start_matches("./") == "f"), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("proc/self")), "nothing that is mounted: {names:?}");
+    let bytes = fs::read(bench.work().join("all.tar")).expect("an archive");
+    bench.run_with_input(["import", "--platform", "linux/arm64", "-", "other"], bytes).success();
+    assert_eq!(bench.run(["inspect", "-f", "{{.Architecture}}", "other"]).success().line(), "arm64");
+    bench.run_with_input(["import", "-"], b"no archive at all".to_vec()).exit(3);
+    bench.run(["import", "https://host/x.tar"]).exit(2).complains("curl -L");
+    detached(&bench, "running", &[], WAIT);
+    bench.run(["exec", "running", "sh", "-c", "echo live > /live"]).success();
+    bench.run(["export", "-o", "live.tar", "running"]).success();
+    bench.run(["rm", "-f", "running"]).success();
+    bench.run(["import", "live.tar", "live"]).success();
+    assert_eq!(bench.run(["run", "--rm", "live", "cat", "/live"]).success().out(), "live\n");
+    assert_eq!(bench.run(["info", "--format", "{{.Containers}} {{.Images}}"]).success().line(), "1 4");
+    bench.run(["store", "check"]).success();
+}

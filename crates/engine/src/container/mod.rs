@@ -3,14 +3,17 @@
 //! There is no daemon to keep a container: whoever starts it holds it, and it ends with its holder (`running`). Others reach
 //! it by way of the holder (`control`, `lifecycle`).
 //!
-//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`.
+//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`, `changes`.
 
+mod changes;
 mod control;
 mod lifecycle;
 mod log;
 mod running;
 mod settings;
+mod without;
 
+pub use changes::{Change, ChangeKind, ImageChanges};
 pub use lifecycle::{ExecRequest, LogRequest};
 pub use log::LogPiece;
 pub use running::{Attached, Started};
@@ -138,6 +141,18 @@ impl Config {
         })
     }
 
+    /// Has an image run as this container does.
+    fn apply_to(&self, config: &mut ImageConfig) {
+        let run = &mut config.config;
+        let some = |words: &Vec<String>| Some(words.clone()).filter(|words| !words.is_empty());
+        (run.entrypoint, run.cmd) = (some(&self.entrypoint), some(&self.command));
+        run.env.clone_from(&self.env);
+        run.working_dir = if self.workdir == "/" { String::new() } else { self.workdir.clone() };
+        run.user.clone_from(&self.user);
+        run.labels.clone_from(&self.labels);
+        run.exposed_ports.extend(self.settings.exposed.iter().map(|port| (with_protocol(port), stave_oci::Empty {})));
+    }
+
     fn args(&self) -> Vec<String> {
         self.entrypoint.iter().chain(&self.command).cloned().collect()
     }
@@ -148,6 +163,11 @@ impl Config {
             NetworkName::None => Network::None,
         }
     }
+}
+
+/// A port is one of TCP unless it says otherwise.
+fn with_protocol(port: &str) -> String {
+    if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") }
 }
 
 /// Takes from the image what the caller says nothing about.
@@ -210,7 +230,9 @@ impl Engine {
         let (id, config) = self.image_for(lease, &request.image, &platform, request.pull, events)?;
         let layers = self.unpacked_layers(lease, id, events)?;
         let (name, image_name) = (request.name.clone(), request.image.clone());
-        let config = serde_json::to_string(&Config::new(request, &config)?).expect("the settings have only text keys");
+        let config = Config::new(request, &config)?;
+        let volumes = config.settings.volumes.clone();
+        let config = serde_json::to_string(&config).expect("the settings have only text keys");
         let new = NewContainer {
             name: name.as_deref(),
             image: id,
@@ -218,7 +240,27 @@ impl Engine {
             snapshot: &layers,
             config: &config,
         };
-        Ok(lease.create_container(&new)?)
+        let record = lease.create_container(&new)?;
+        if let Err(error) = self.make_volumes(&record, &volumes) {
+            self.store.remove_container(&record.id, true)?;
+            return Err(error);
+        }
+        Ok(record)
+    }
+
+    /// Makes the directories of a container's volumes, where its image does not have them.
+    fn make_volumes(&self, record: &ContainerRecord, volumes: &[String]) -> Result<(), EngineError> {
+        if volumes.is_empty() {
+            return Ok(());
+        }
+        let below = self.layers(&record.snapshot)?;
+        let below = (!record.snapshot.is_empty()).then_some(&below);
+        let own = self.store_dir(&self.store.container_diff_rel_path(&record.id))?;
+        for volume in volumes {
+            stave_tree::make_dir(below, volume.as_bytes(), (0, 0), &own)
+                .map_err(|source| EngineError::tree(format!("cannot make the volume `{volume}`"), source))?;
+        }
+        Ok(())
     }
 
     /// Finds an image by name or id, and pulls it if the policy says so.
