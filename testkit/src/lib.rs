@@ -8,7 +8,7 @@
 //! 2. A [`Bench`] shares nothing with another or with the machine's user: own store, own home, cleared environment.
 //! 3. What a machine lacks is said in one form (`skipped: ...`, see [`needs`]), which `xtask test` counts.
 //!
-//! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel`, `conformance` in this order.
+//! Read `bench`, `output`, `rootfs`, `image`, `registry`, `leaks`, `sentinel`, `conformance`, `interop` in this order.
 
 pub mod bench;
 pub mod conformance;
@@ -17,6 +17,7 @@ pub mod fixtures;
 pub mod git;
 pub mod http;
 pub mod image;
+pub mod interop;
 pub mod leaks;
 pub mod needs;
 pub mod output;

@@ -9,6 +9,7 @@ mod binary;
 mod conformance;
 mod demo;
 mod failure;
+mod interop;
 mod packages;
 mod place;
 mod run;
@@ -35,6 +36,7 @@ cargo xtask COMMAND
   bench      measure stave and the peers of this machine [--quick] [--row NAME]...
   conformance
              build the corpus with stave and the peers, compare, write docs/conformance.md [--record] [CASE]...
+  interop    exchange images with the programs of this machine, write docs/interop.md
   standins   make the stand-in base images and serve them until Ctrl-C
 ";
 
@@ -63,6 +65,7 @@ fn dispatch(args: &[String]) -> Result {
         "generate" => tidy::codes::command(&Place::find()?),
         "metrics" => tidy::metrics_command(&Place::find()?),
         "conformance" => conformance::command(&Place::find()?, rest),
+        "interop" => interop::command(&Place::find()?),
         "standins" => standins::command(&Place::find()?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -30,6 +30,7 @@ pub(crate) const STANDINS: &[Need] = &[
 pub(crate) const PEERS: &[Need] = &[
     need("umoci", "umoci"),
     need("buildah", "buildah"),
+    need("podman", "podman"),
     need("crun", "crun"),
     need("dockerd", "docker.io"),
     need("xz", "xz-utils"),
