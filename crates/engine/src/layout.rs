@@ -47,8 +47,10 @@ impl Engine {
 /// Returns what leads to the image: what has the tag (`latest` if none is given, or the only one) and the digest.
 fn choose(root: &Dir, layout: &LayoutSource) -> Result<Descriptor, EngineError> {
     let bytes = read(root, b"index.json")?;
-    let index: Index = serde_json::from_slice(&bytes)
+    let mut index: Index = serde_json::from_slice(&bytes)
         .map_err(|source| EngineError::tree(format!("cannot use `index.json` of `{layout}`"), source))?;
+    // What refers to an image is none.
+    index.manifests.retain(|entry| entry.artifact_type.is_empty());
     let tag_of = |entry: &&Descriptor| entry.annotations.get(REF_NAME).cloned();
     let missing = |what: &str| {
         let tags: Vec<String> = index.manifests.iter().filter_map(|entry| tag_of(&entry)).collect();

@@ -212,7 +212,8 @@ fn oci_images(root: &Dir) -> Result<Vec<Found>, EngineError> {
     let unusable = |source| EngineError::tree("cannot use `index.json` of the archive", source);
     let index: Index = serde_json::from_slice(&read(root, b"index.json")?).map_err(unusable)?;
     let mut found: Vec<(Descriptor, Found)> = Vec::new();
-    for descriptor in index.manifests {
+    // What refers to an image is none.
+    for descriptor in index.manifests.into_iter().filter(|entry| entry.artifact_type.is_empty()) {
         let mut image = image_for(root, &descriptor, &Platform::host())?;
         let name = match descriptor.annotations.get("io.containerd.image.name") {
             Some(name) => Some(reference(name)?),

@@ -104,6 +104,23 @@ fn one_platform_makes_one_plain_manifest_whatever_is_said_about_it() {
     assert_eq!(built(&bench, &["--provenance=false", "--attest", "type=sbom,disabled=true"]).list().len(), 1);
 }
 
+#[test]
+fn an_archive_with_statements_is_loaded_and_used_as_one_without() {
+    let (bench, _registry) = debian();
+    for inline in ["", ",inline=true"] {
+        let layout = built(&bench, &["-t", "app", &format!("--provenance=mode=max{inline}")]);
+        assert!(layout.0.len() > 5);
+        assert!(bench.run(["load", "-i", "out.tar"]).success().out().contains("app:latest"));
+        bench
+            .run(["build", "-o", "type=oci,dest=layout,tar=false", &format!("--provenance=mode=max{inline}"), "."])
+            .success();
+        bench.file("next/Dockerfile", "FROM scratch\nCOPY --from=base /a /b\n");
+        bench.run(["build", "--build-context", "base=oci-layout://layout", "-o", "next-out", "next"]).success();
+        assert!(bench.work().join("next-out/b").is_file());
+        fs::remove_dir_all(bench.work().join("layout")).expect("it was written");
+    }
+}
+
 /// T210, E010: BuildKit's form, on request.
 #[test]
 fn on_request_the_image_and_what_is_said_about_it_are_in_one_index() {
@@ -221,7 +238,7 @@ fn what_is_said_to_be_reproducible_is_the_same_again() {
     assert!(old["metadata"]["buildStartedOn"].is_string());
 }
 
-/// E001
+/// E001, E003
 #[test]
 fn a_list_of_packages_has_those_of_the_base_and_of_the_build() {
     let (bench, registry) = debian();
@@ -229,6 +246,8 @@ fn a_list_of_packages_has_those_of_the_base_and_of_the_build() {
         .file("Dockerfile", format!("FROM {}/base:1\nCOPY package.json /app/node_modules/left-pad/\n", registry.host()))
         .file("package.json", r#"{"name":"left-pad","version":"1.3.0","license":"WTFPL"}"#);
     let document = attached(&built(&bench, &["--sbom"])).remove(SPDX).expect("it is there");
+    let output = bench.run(["build", "--sbom", "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=1", "."]);
+    output.success().complains("note: `BUILDKIT_SBOM_SCAN_STAGE` changes nothing here");
     assert_eq!(document["spdxVersion"], "SPDX-2.3");
     let text = document.to_string();
     assert!(text.contains("pkg:deb/debian/curl@7.88.1-10?arch=amd64&distro=debian-12"), "{text}");

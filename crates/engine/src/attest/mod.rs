@@ -22,6 +22,7 @@ pub(crate) use statement::{Attached, Statement, in_index, referrers, subjects};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::Event;
 use crate::finish::ReadyImage;
 
 /// What is to be said about what is built.
@@ -101,6 +102,12 @@ pub(crate) fn state(
         statements.push(provenance::state(options, past, platform));
     }
     if let Some(options) = &wanted.sbom {
+        for name in ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"] {
+            if past.source.text.contains(name) || past.options.build_args.contains_key(name) {
+                let message = format!("`{name}` changes nothing here: only the result is scanned");
+                events(Event::Notice { message });
+            }
+        }
         match &options.generator {
             Some(generator) => {
                 statements.extend(scanner::state((engine, lease), (options, generator), image, events)?);
