@@ -94,6 +94,11 @@ impl Engine {
         Ok(records.iter().map(summary).collect())
     }
 
+    /// Returns the labels of an image.
+    pub fn image_labels(&self, id: &ImageId) -> Result<std::collections::BTreeMap<String, String>, EngineError> {
+        Ok(self.image_config(id)?.config.labels)
+    }
+
     /// Gives an image another name.
     pub fn tag(&self, source: &str, target: &Reference) -> Result<(), EngineError> {
         Ok(self.store.tag_as(source, &Tag::new(target, None))?)

@@ -16,7 +16,8 @@ Examples:
   stave images --format 'table {{.ID}}\\t{{.Size}}'      Chosen columns
   stave images --format json                           One JSON object a line
 
-Filters: reference (a pattern like `me/*:1.*`), dangling (true, false).
+Filters: reference (a pattern like `me/*:1.*`), dangling (true, false), label (`NAME` or `NAME=VALUE`), before, since (an
+image), until (a time). All have to hold; of several references one.
 Fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Containers .SharedSize .UniqueSize")]
 pub(crate) struct ImagesArgs {
     /// Show all images, also those for other platforms that share their names with this machine's
@@ -95,6 +96,9 @@ pub(crate) struct InspectArgs {
     /// Of an image for several platforms, show the one for this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
+    /// Show how large containers are: `SizeRw` and `SizeRootFs`
+    #[arg(short, long)]
+    pub(crate) size: bool,
     /// Look only for this kind of thing
     #[arg(long = "type", value_name = "KIND")]
     pub(crate) kind: Option<ObjectType>,

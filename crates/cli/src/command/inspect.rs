@@ -50,7 +50,14 @@ fn find(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Option<Value>
     if kind != Some(ObjectType::Image) {
         match engine.inspect_container(name) {
             Err(EngineError::Container(ContainerError::NotFound(_))) => {}
-            found => return Ok(found.map(Some)?),
+            found => {
+                let mut value = found?;
+                if args.size {
+                    let (own, all) = engine.container_sizes(name)?;
+                    (value["SizeRw"], value["SizeRootFs"]) = (own.into(), all.into());
+                }
+                return Ok(Some(value));
+            }
         }
     }
     if kind != Some(ObjectType::Container) {

@@ -1,13 +1,14 @@
 //! `images`, `ps`, `history`: rows with Docker's columns.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stave_engine::{ContainerState, ContainerSummary, HistoryLine, ImageSummary};
+use stave_engine::{ContainerState, ContainerSummary, Engine, EngineError, HistoryLine, ImageSummary};
 use stave_oci::Reference;
 
 use super::Context;
-use crate::args::{HistoryArgs, ImagesArgs, PsArgs};
+use crate::args::{HistoryArgs, ImagesArgs, PsArgs, When};
 use crate::failure::Failure;
 use crate::host::{self, Processes};
 use crate::table::{Column, Format, column};
@@ -64,7 +65,7 @@ fn filters<'a>(given: &'a [String], known: &[&str]) -> Result<Vec<(&'a str, &'a 
     let filter = |text: &'a String| match text.split_once('=') {
         Some((key, value)) if known.contains(&key) => Ok((key, value)),
         Some((key, _)) => {
-            Err(Failure::usage(format!("the filter `{key}` is not supported by stave yet, only {}", known.join(", "))))
+            Err(Failure::usage(format!("the filter `{key}` is not supported, only {}", known.join(", "))))
         }
         None => Err(Failure::usage(format!("the filter `{text}` is not of the form `KEY=VALUE`"))),
     };
@@ -78,8 +79,22 @@ pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> Result<u8, Fai
     }
     let format = Format::parse(args.format.as_deref(), &only(IMAGE_COLUMNS, &fields))?;
     let mut wanted = Wanted::default();
-    for (key, value) in filters(&args.filters, &["reference", "dangling"])? {
+    let now = host::now();
+    let engine = context.host(Processes::None)?.engine;
+    let mut images = engine.images(args.all)?;
+    let known = ["reference", "dangling", "label", "before", "since", "until"];
+    for (key, value) in filters(&args.filters, &known)? {
         match (key, value) {
+            ("label", _) => retain_labelled(&engine, &mut images, value)?,
+            ("until", _) => {
+                let until = value.parse::<When>().map_err(Failure::usage)?.seconds(now);
+                images.retain(|image| image.created.is_some_and(|created| created < until));
+            }
+            ("before" | "since", _) => {
+                let other = engine.store().find_image(value).map_err(EngineError::from)?;
+                let wanted = if key == "before" { Ordering::Less } else { Ordering::Greater };
+                images.retain(|image| image.id != other.id && image.created.cmp(&other.created) == wanted);
+            }
             ("dangling", "true" | "1") => wanted.dangling = Some(true),
             ("dangling", "false" | "0") => wanted.dangling = Some(false),
             ("dangling", _) => return Err(Failure::usage(format!("`dangling={value}` is neither true nor false"))),
@@ -87,11 +102,23 @@ pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> Result<u8, Fai
         }
     }
     wanted.repository.clone_from(&args.repository);
-    let images = context.host(Processes::None)?.engine.images(args.all)?;
-    let now = host::now();
     let rows: Vec<Value> = images.iter().flat_map(|image| image_rows(image, args, &wanted, now)).collect();
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, IMAGE_COLUMNS)? })?;
     Ok(0)
+}
+
+/// Keeps the images that have a label: `NAME`, or `NAME=VALUE`.
+fn retain_labelled(engine: &Engine, images: &mut Vec<ImageSummary>, wanted: &str) -> Result<(), Failure> {
+    let (name, value) = wanted.split_once('=').map_or((wanted, None), |(name, value)| (name, Some(value)));
+    let mut kept = Vec::new();
+    for image in images.drain(..) {
+        let labels = engine.image_labels(&image.id)?;
+        if labels.get(name).is_some_and(|found| value.is_none_or(|value| found == value)) {
+            kept.push(image);
+        }
+    }
+    *images = kept;
+    Ok(())
 }
 
 /// Which rows of images are shown.
@@ -183,7 +210,7 @@ pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Fai
     // The latest come first, so that what is before another one comes after it.
     let place = |key: &str| -> Result<Option<usize>, Failure> {
         let Some((_, name)) = filters.iter().find(|(known, _)| *known == key) else { return Ok(None) };
-        let wanted = engine.store().resolve_container(name).map_err(stave_engine::EngineError::from)?;
+        let wanted = engine.store().resolve_container(name).map_err(EngineError::from)?;
         Ok(containers.iter().position(|container| container.id == wanted.id.as_str()))
     };
     let (before, since) = (place("before")?, place("since")?);

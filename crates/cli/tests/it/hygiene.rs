@@ -262,3 +262,48 @@ fn nothing_that_is_in_use_is_ever_collected() {
     bench.run(["store", "check"]).success();
     assert_eq!(leaks::work_files(&bench.store()), Vec::<String>::new());
 }
+
+/// I022, I025, I017: lists and descriptions by more than names.
+#[test]
+fn lists_are_filtered_by_labels_times_and_order() {
+    let bench = Bench::new();
+    for (name, epoch) in [("old", "1000000000"), ("middle", "1200000000"), ("new", "1400000000")] {
+        bench.file("Dockerfile", format!("FROM scratch\nLABEL kind={name} all=1\nCOPY Dockerfile /\n"));
+        let mut build = bench.command(["build", "-t", name, "."]);
+        build.env("SOURCE_DATE_EPOCH", epoch);
+        bench.finish(build).success();
+    }
+    let listed = |filters: &[&str]| {
+        let mut args = vec!["images", "--format", "{{.Repository}}"];
+        for filter in filters {
+            args.extend(["-f", filter]);
+        }
+        bench.run(args).success().out().lines().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(listed(&["label=all"]), "new middle old");
+    assert_eq!(listed(&["label=kind=middle"]), "middle");
+    assert_eq!(listed(&["before=middle"]), "old");
+    assert_eq!(listed(&["since=middle"]), "new");
+    assert_eq!(listed(&["until=2010-01-01", "label=all"]), "middle old");
+    for name in ["first", "second", "third"] {
+        bench.run(["create", "--name", name, "-l", "a=1", "-l", name, "new", "true"]).success();
+    }
+    let listed = |flags: &[&str]| {
+        let mut args = vec!["ps", "--format", "{{.Names}}"];
+        args.extend(flags);
+        let mut names: Vec<String> = bench.run(args).success().out().lines().map(str::to_owned).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(listed(&[]), "", "none runs");
+    assert_eq!(listed(&["-a", "-f", "label=a=1", "-f", "label=second"]), "second");
+    assert_eq!(listed(&["-f", "status=created"]), "first second third");
+    assert_eq!(listed(&["-n", "2"]).split(' ').count(), 2);
+    assert_eq!(listed(&["-l"]).split(' ').count(), 1);
+    assert_eq!(listed(&["-a", "-f", "exited=0"]), "");
+    let size = bench.run(["ps", "-a", "-s", "--format", "{{.Names}} {{.Size}}"]).success().out();
+    assert!(size.contains("first 0B (virtual "), "{size}");
+    bench.file("big", vec![1; 5000]);
+    bench.run(["cp", "big", "first:/big"]).success();
+    assert_eq!(bench.run(["inspect", "-s", "-f", "{{.SizeRw}}", "first"]).success().line(), "5000");
+}

@@ -47,7 +47,8 @@ fn images_are_chosen_by_name_pattern_and_by_having_none() {
     assert_eq!(names(&["me/app:2"]), [""; 0]);
     assert_eq!(names(&["--filter", "reference=oth*"]), ["other:latest"]);
     assert_eq!(names(&["--filter", "dangling=true"]), [""; 0]);
-    bench.run(["images", "--filter", "since=x"]).exit(2).complains("`since` is not supported by stave yet");
+    bench.run(["images", "--filter", "since=x"]).exit(1).complains("no such image");
+    bench.run(["images", "--filter", "colour=x"]).exit(2).complains("the filter `colour` is not supported");
     bench.run(["images", "--format", "{{.Nope}}"]).exit(2).complains("there is no field `Nope`");
     // Building the name anew leaves the old image without one.
     bench.file("file", "changed");
