@@ -22,6 +22,10 @@ pub(crate) const NOT_STARTED: u8 = 125;
 /// The reader of our output has gone: 128 and the number of SIGPIPE.
 const PIPE_CLOSED: u8 = 141;
 
+/// What to do about an image that is another one each time.
+const NOT_REPRODUCIBLE: &str = "Look at what the named step writes there: times, random numbers, names of this machine. Delete \
+                                it in the same step, or have the step not write it.";
+
 /// What is printed on standard error, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -85,6 +89,14 @@ impl Failure {
         Self::new(code, format!("interrupted by {}", render::signal_name(signal)))
     }
 
+    /// Returns the same for a command whose code 1 is an answer: what is not there is a mistake in what was asked.
+    pub(crate) fn not_an_answer(mut self) -> Self {
+        if self.code == FAILED {
+            self.code = USAGE;
+        }
+        self
+    }
+
     /// Puts what was being done before the message.
     pub(crate) fn within(mut self, context: &str) -> Self {
         if let Content::Message(message) = &mut self.content {
@@ -144,6 +156,13 @@ fn build_failure(failure: &BuildFailure, style: Style) -> String {
         BuildFailure::Base(failure) => render::base_failure(failure, style),
         BuildFailure::Step(failure) => render::step_failure(failure, style),
         BuildFailure::Environment(error) => render::error(&**error, error.hint().as_deref(), style),
+        BuildFailure::NotReproducible(comparison) => {
+            let message = format!(
+                "built twice, the image is not the same\n{}",
+                crate::command::differences(comparison, ["the first build", "the second build"])
+            );
+            render::message(message.trim_end(), Some(NOT_REPRODUCIBLE), style)
+        }
         BuildFailure::Interrupted => render::message("interrupted", None, style),
     }
 }
@@ -179,6 +198,7 @@ impl From<BuildFailure> for Failure {
             },
             BuildFailure::Environment(error) if is_closed_pipe(error) => return Self::silent(PIPE_CLOSED),
             BuildFailure::Environment(error) => code_of(error),
+            BuildFailure::NotReproducible(_) => FAILED,
             BuildFailure::Interrupted => 130,
         };
         let needs_ids = match &failure {
@@ -194,7 +214,9 @@ impl From<BuildFailure> for Failure {
             },
             BuildFailure::Base(failure) => space(&failure.error),
             BuildFailure::Environment(error) => space(error),
-            BuildFailure::Dockerfile { .. } | BuildFailure::Interrupted => Space::Enough,
+            BuildFailure::Dockerfile { .. } | BuildFailure::NotReproducible(_) | BuildFailure::Interrupted => {
+                Space::Enough
+            }
         };
         Self { code, content: Content::Build(Box::new(failure)), hint: None, needs_ids, space }
     }

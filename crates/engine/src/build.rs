@@ -34,6 +34,7 @@ use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
+use crate::task::Task;
 
 /// Where a build tells what happens.
 pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
@@ -124,6 +125,9 @@ impl Engine {
                 times: (started, (self.settings.now)()),
             };
             let after = After { solved: &solved, caches: &caches.to, regroup: request.regroup, past: &past };
+            if request.verify {
+                self.build_again(&source, &target, &finished, events)?;
+            }
             let images = self.compose_all(lease, &finished, &after, &request.attestations, events)?;
             let built = Built { images, names: tags };
             let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
@@ -172,6 +176,36 @@ impl Engine {
         lease.finish_build(build, state, image)?;
         if result.as_ref().is_ok_and(|outcome| outcome.steps_run > 0) {
             self.store.trim_builds(BUILDS_KEPT, LOG_BYTES_KEPT)?;
+        }
+        Ok(())
+    }
+
+    /// Builds everything once more, with nothing that an earlier build made, and compares it with what `first` left.
+    fn build_again(
+        &self,
+        source: &Source,
+        target: &BuildTarget<'_>,
+        first: &Finished,
+        events: Report<'_>,
+    ) -> Result<(), BuildFailure> {
+        let _task = Task::start(events, "build again to verify".to_owned());
+        let lease = self.lease()?;
+        let target = BuildTarget { use_cache: false, ..*target };
+        // The steps were told of already.
+        let second = self.carry_out(&lease, source, &target, &|event| {
+            if let Event::Notice { .. } = event {
+                events(event);
+            }
+        })?;
+        for (index, part) in target.joined.parts.iter().enumerate() {
+            let compose = |finished: &Finished| {
+                let how = (target.epochs[index], target.wanted);
+                finish::compose_image((self, &lease), &part.plan, target.bases, &finished.parts[index], how, events)
+            };
+            let comparison = self.compare_ready(&compose(first)?, &compose(&second)?)?;
+            if !comparison.is_equal() {
+                return Err(BuildFailure::NotReproducible(Box::new(comparison)));
+            }
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod build;
 mod caches;
 mod cancel;
 mod check;
+mod compare;
 mod compose;
 mod confined;
 mod container;
@@ -65,6 +66,7 @@ pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
 pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};
+pub use compare::{Comparison, FieldDifference, FileChange, FileDifference, FileField, LayerDifference};
 pub use confined::JOBS;
 pub use container::{
     Attached, Change, ChangeKind, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings,

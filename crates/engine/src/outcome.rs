@@ -6,6 +6,7 @@ use std::time::Duration;
 use stave_dockerfile::{Diagnostic, Span};
 use stave_oci::{Descriptor, ImageId, Platform};
 
+use crate::compare::Comparison;
 use crate::error::EngineError;
 
 /// A build that succeeded.
@@ -56,6 +57,8 @@ pub enum BuildFailure {
         /// At least one error, and the warnings.
         diagnostics: Vec<Diagnostic>,
     },
+    /// Built a second time, the image was another one. Nothing was kept of either.
+    NotReproducible(Box<Comparison>),
     /// An image that the Dockerfile names cannot be had.
     Base(Box<BaseFailure>),
     /// A step failed.

@@ -404,6 +404,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// The caches of other machines.
     pub caches: Caches,
+    /// Whether everything is built a second time, from nothing, and must come out the same.
+    pub verify: bool,
     /// The times of what the build makes.
     pub epoch: EpochRequest,
 }

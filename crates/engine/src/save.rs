@@ -108,6 +108,23 @@ impl Engine {
         Ok(loaded)
     }
 
+    /// Reads the one image of an unpacked archive or of a layout into the store, without its names.
+    pub(crate) fn load_without_names(
+        &self,
+        lease: &Lease,
+        root: &Dir,
+        events: Report<'_>,
+    ) -> Result<ImageId, EngineError> {
+        let mut found = find(root)?;
+        match (found.pop(), found.len()) {
+            (Some(found), 0) => Ok(self.load_one(lease, root, Found { names: Vec::new(), ..found }, events)?.id),
+            (_, others) => {
+                let images = if others == 0 { 0 } else { others + 1 };
+                Err(EngineError::request(format!("the archive has {images} images, and one is expected"), None))
+            }
+        }
+    }
+
     pub(crate) fn load_one(
         &self,
         lease: &Lease,

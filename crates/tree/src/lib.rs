@@ -16,6 +16,7 @@
 pub mod copy;
 mod digest;
 pub mod dir;
+pub mod inventory;
 mod layers;
 pub mod limits;
 pub mod memory;
@@ -31,6 +32,7 @@ pub mod unpack;
 
 pub use copy::{CopyError, CopyManifest, CopyReport, CopyRequest, Previous, copy_into, make_dir};
 pub use dir::{Dir, Entry, Follow, Kind, Metadata, PathError, Time, Xattr};
+pub use inventory::{Inventory, Listed};
 pub use layers::Layers;
 pub use limits::Limits;
 pub use memory::HashMemory;

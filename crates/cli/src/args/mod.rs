@@ -8,6 +8,7 @@ mod attestations;
 mod build;
 mod call;
 mod container;
+mod diff;
 mod filter;
 mod image;
 mod imagetools;
@@ -34,6 +35,7 @@ pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
 };
+pub(crate) use diff::{DiffArgs, DiffFormat};
 pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
@@ -133,6 +135,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Attestations(AttestationsArgs),
     History(HistoryArgs),
+    Diff(DiffArgs),
     Pull(PullArgs),
     Push(PushArgs),
     /// Merge, copy and show images of registries

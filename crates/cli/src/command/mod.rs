@@ -5,6 +5,7 @@ mod build;
 mod changes;
 mod check;
 mod container;
+mod diff;
 mod image;
 mod imagetools;
 mod inspect;
@@ -19,6 +20,8 @@ mod terminal;
 mod transfer;
 
 use stave_engine::EngineError;
+
+pub(crate) use diff::text as differences;
 
 use crate::args::{Command, Global, ProgressMode};
 use crate::failure::Failure;
@@ -69,6 +72,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Ps(args) => lists::containers(&args, context),
         Command::Images(args) => lists::images(&args, context),
         Command::History(args) => lists::history(&args, context),
+        Command::Diff(args) => diff::diff(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),
         Command::Attestations(args) => attestations::attestations(&args, context),

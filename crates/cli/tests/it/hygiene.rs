@@ -128,9 +128,9 @@ fn image_prune_takes_images_without_names_or_by_label() {
     let bench = Bench::new();
     for (name, label) in [("one", "a=1"), ("two", "a=2"), ("three", "b=1")] {
         bench.file("Dockerfile", format!("FROM scratch\nLABEL {label}\nCOPY Dockerfile /\n"));
-        bench.run(["build", "-t", name, "."]).success();
+        bench.run(["build", "--timestamp=now", "-t", name, "."]).success();
     }
-    bench.run(["build", "-t", "one", "."]).success();
+    bench.run(["build", "--timestamp=now", "-t", "one", "."]).success();
     let left = |bench: &Bench| {
         let out = bench.run(["images", "--format", "{{.Repository}}"]).success().out();
         let mut names: Vec<String> = out.lines().map(str::to_owned).collect();

@@ -6,12 +6,14 @@
 mod attacks;
 mod attestations;
 mod build;
+mod bytecode;
 mod checks;
 mod concurrency;
 mod conformance;
 mod containers;
 mod copies;
 mod cp;
+mod diff;
 mod differential;
 mod emulation;
 mod errors;

@@ -2,8 +2,9 @@
 
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::git::Repository;
+use stave_testkit::http::{Response, Server};
 use stave_testkit::registry::LoopbackRegistry;
-use stave_testkit::{Bench, needs};
+use stave_testkit::{Bench, Rootfs, needs};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -255,6 +256,94 @@ fn with_an_epoch_images_of_different_times_are_the_same_and_without_files_only_t
     let (one, other) = (parts(1_600_000_000), parts(1_600_000_001));
     assert_eq!((&one.0, &one.1), (&other.0, &other.1));
     assert_ne!(one.2, other.2, "files have the times that they really have");
+}
+
+/// T199
+#[test]
+fn an_output_has_an_epoch_of_its_own_and_takes_back_the_inherited_one() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.set("SOURCE_DATE_EPOCH", "1500000000");
+    fill(&bench);
+    let created = |fields: &str| {
+        bench.run(["build", "-t", "x", "-o", &format!("type=image{fields}"), "."]).success();
+        let saved = bench.run(["save", "x"]).success().stdout.clone();
+        let made = files(&layers(&saved))["out/sub/file"];
+        (bench.run(["inspect", "-f", "{{.Created}}", "x"]).success().line(), made)
+    };
+    assert_eq!(created(""), ("2017-07-14T02:40:00Z".to_owned(), 1_500_000_000));
+    assert_eq!(created(",source-date-epoch=5"), ("1970-01-01T00:00:05Z".to_owned(), 5));
+    assert_eq!(created(",source-date-epoch="), ("2020-01-01T00:00:00Z".to_owned(), 1_577_836_800), "that of the base");
+    let (config, made) = created(",rewrite-timestamp=false");
+    assert_eq!(config, "2017-07-14T02:40:00Z");
+    assert!(made > 1_700_000_000, "{made}");
+    let both = ["build", "-o", "type=oci,dest=a.tar,source-date-epoch=5", "-o", "type=docker,dest=b.tar", "."];
+    bench.run(both).exit(2).complains("do not agree on its `source-date-epoch`");
+}
+
+/// T198
+#[test]
+fn an_epoch_may_be_that_of_a_context_or_of_a_stage() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let dated = Server::start(|request| {
+        let tar = Rootfs::new().file("Dockerfile", 0o644, "FROM scratch\nCOPY Dockerfile /\n").tar();
+        let response = Response::body(200, "application/x-tar", tar);
+        if request.path.starts_with("/dated") {
+            response.with("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
+        } else {
+            response
+        }
+    });
+    let url = dated.url();
+    fill(&bench);
+    let build = |args: &[&str]| {
+        let output = bench.run(["build", "-t", "x"].iter().chain(args));
+        output.success();
+        bench.run(["inspect", "-f", "{{.Created}}", "x"]).success().line()
+    };
+    let from = ["--source-date-epoch", "context"];
+    let with = |rest: &[&str]| build(&[&from[..], rest].concat());
+    assert_eq!(with(&["."]), "2020-01-01T00:00:00Z", "a directory has no time");
+    assert_eq!(with(&[&format!("{url}/dated.tar")]), "1994-11-06T08:49:37Z");
+    let youngest = |archive: Vec<u8>| {
+        let arguments = ["build", "-t", "x", "--source-date-epoch", "context", "-"];
+        bench.run_with_input(arguments, archive).success();
+        bench.run(["inspect", "-f", "{{.Created}}", "x"]).success().line()
+    };
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text, seconds) in [("Dockerfile", "FROM scratch\nCOPY f /\n", 100), ("f", "f", 86_400), ("g", "g", 7)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(seconds);
+        archive.append_data(&mut header, name, text.as_bytes()).expect("writing to memory does not fail");
+    }
+    let archive = archive.into_inner().expect("writing to memory does not fail");
+    assert_eq!(youngest(archive), "1970-01-02T00:00:00Z", "that of the youngest file of an archive");
+
+    if needs::program("git").is_some() {
+        fs::create_dir(bench.path("served")).expect("a writable bench");
+        let repository = Repository::init(&bench.path("served/r.git"));
+        repository.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n").commit("first");
+        let daemon = stave_testkit::git::daemon(&bench.path("served"));
+        let address = format!("{}/r.git", daemon.url);
+        assert_eq!(with(&[&address]), "2023-11-14T22:13:20Z");
+        assert_eq!(build(&[&address]), "2023-11-14T22:13:20Z", "also without the variable");
+        let named = ["--build-context", &format!("source={address}"), "--source-date-epoch", "source", "."];
+        assert_eq!(build(&named), "2023-11-14T22:13:20Z");
+    }
+    let named = ["--build-context", &format!("file={url}/dated"), "--build-arg", "SOURCE_DATE_EPOCH=file", "."];
+    assert_eq!(build(&named), "1994-11-06T08:49:37Z");
+    let stages = format!(
+        "FROM scratch AS Fetched\nADD {url}/dated /f\nFROM busybox AS more\nADD {url}/dated /f\n\
+         FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /seen\nCMD [\"cat\", \"/seen\"]\n"
+    );
+    bench.file("Dockerfile", stages);
+    assert_eq!(build(&["--source-date-epoch", "fetched", "."]), "1994-11-06T08:49:37Z");
+    assert_eq!(bench.run(["run", "--rm", "x"]).success().line(), "784111777");
+    let wrong = |name: &str| bench.run(["build", "--source-date-epoch", name, "."]);
+    wrong("more").exit(2).complains("`more`, which does more or less than fetch one thing");
+    wrong("nothing").exit(2).complains("`nothing`, which is no number and names neither a context nor a stage");
+    wrong("12x 3").exit(2);
 }
 
 /// T200

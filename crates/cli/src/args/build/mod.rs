@@ -161,6 +161,9 @@ pub(crate) struct BuildArgs {
     /// really have
     #[arg(long, value_name = "SECONDS", conflicts_with = "source_date_epoch", value_parser = timestamp)]
     pub(crate) timestamp: Option<Timestamp>,
+    /// Build everything a second time, from nothing, and fail if the image is another one; then nothing is kept
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Whether files get the image's time, and not only its configuration
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "true", hide_default_value = true, value_parser = boolean)]

@@ -147,6 +147,10 @@ pub(crate) struct OutputArg {
     pub(crate) times: FileTimes,
     /// Before the names of the files that say something about the image.
     pub(crate) prefix: String,
+    /// The epoch of an image; empty for the one that it has where nobody says.
+    pub(crate) epoch: Option<String>,
+    /// Whether the files of an image have its time.
+    pub(crate) rewrite: Option<bool>,
     /// The context of Docker's whose daemon gets the image.
     pub(crate) context: Option<String>,
 }
@@ -158,7 +162,6 @@ const KEPT: &[&str] = &["image", "registry"];
 
 /// Attributes whose one value is what stave does anyway, with the types that they belong to. Table.
 const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
-    ("rewrite-timestamp", "true", IMAGES),
     ("attestation-inline", "false", IMAGES),
     ("oci-artifact", "true", IMAGES),
     ("registry.insecure", "false", KEPT),
@@ -168,7 +171,6 @@ const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
 
 /// Attributes that stave does not have, and why. Table.
 const REFUSED: &[(&str, &str)] = &[
-    ("rewrite-timestamp", "files of new layers are never newer than the epoch; leave it out"),
     (
         "attestation-inline",
         "what is said about an image is part of its index with `--provenance=inline=true` and `--sbom=inline=true`",
@@ -207,6 +209,8 @@ impl OutputArg {
             delete: false,
             times: FileTimes::OfBuild,
             prefix: String::new(),
+            epoch: None,
+            rewrite: None,
             context: None,
         }
     }
@@ -325,6 +329,8 @@ impl OutputArg {
                     }
                 }
             }
+            "source-date-epoch" => self.epoch = Some(value.to_owned()),
+            "rewrite-timestamp" => self.rewrite = Some(switch(key, value)?),
             "compression" => self.compression.algorithm = Some(value.parse()?),
             "compression-level" => {
                 let level = value.parse().map_err(|_| format!("`compression-level={value}`: expected a number"))?;

@@ -14,7 +14,7 @@ use super::caches::caches;
 use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
-use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, Timestamp};
+use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind, Timestamp};
 use crate::failure::Failure;
 
 /// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
@@ -33,12 +33,15 @@ pub(super) fn request(
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
     }
+    let of_output = of_images(&args.outputs, "source-date-epoch", |output| output.epoch.as_ref())?;
+    let given = of_output.or_else(|| build_args.get(SOURCE_DATE_EPOCH));
+    let rewrite = of_images(&args.outputs, "rewrite-timestamp", |output| output.rewrite.as_ref())?;
     let source = match args.timestamp {
         Some(Timestamp::Now) => EpochSource::Clock,
         Some(Timestamp::Seconds(seconds)) => EpochSource::Exactly(seconds),
-        None => epoch_source(build_args.get(SOURCE_DATE_EPOCH).map(String::as_str))?,
+        None => epoch_source(given.map(String::as_str))?,
     };
-    let epoch = EpochRequest { source, rewrite_files: args.rewrite_timestamp };
+    let epoch = EpochRequest { source, rewrite_files: *rewrite.unwrap_or(&args.rewrite_timestamp) };
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
     let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl, surroundings)?;
     let request = BuildRequest {
@@ -46,6 +49,7 @@ pub(super) fn request(
         contexts: contexts(args.contexts)?,
         dockerfile,
         tags,
+        verify: args.verify,
         epoch,
         build_args,
         target: args.target.filter(|target| !target.is_empty()),
@@ -150,6 +154,25 @@ fn contexts(given: Vec<ContextArg>) -> Result<BTreeMap<String, NamedContextSourc
         },
     };
     given.into_iter().map(|ContextArg { name, place }| Ok((name, source(place)?))).collect()
+}
+
+/// Returns what outputs say of their image. It is one image, so that all must say the same.
+fn of_images<'a, T: PartialEq>(
+    outputs: &'a [OutputArg],
+    field: &str,
+    said: impl Fn(&'a OutputArg) -> Option<&'a T>,
+) -> Result<Option<&'a T>, Failure> {
+    let is_image = |output: &&OutputArg| match output.kind {
+        OutputKind::Oci | OutputKind::Docker | OutputKind::Image => true,
+        OutputKind::Tar | OutputKind::Local | OutputKind::CacheOnly => false,
+    };
+    let mut all = outputs.iter().filter(is_image).map(said);
+    let Some(first) = all.next() else { return Ok(None) };
+    if all.any(|other| other != first) {
+        let message = format!("the outputs are of one image, and do not agree on its `{field}`");
+        return Err(Failure::usage(message).with_hint("Give it to all of them, or build each by itself."));
+    }
+    Ok(first)
 }
 
 /// Returns what `SOURCE_DATE_EPOCH` means; nothing and an empty text are the same.

@@ -58,7 +58,7 @@ pub(super) fn advised(failure: BuildFailure, is_locked: bool) -> Failure {
         BuildFailure::Base(_) => true,
         BuildFailure::Step(step) => matches!(&step.cause, StepCause::Refused(error) if is_answer(error)),
         BuildFailure::Environment(error) => is_answer(error),
-        BuildFailure::Dockerfile { .. } | BuildFailure::Interrupted => false,
+        BuildFailure::Dockerfile { .. } | BuildFailure::NotReproducible(_) | BuildFailure::Interrupted => false,
     };
     let failure = Failure::from(failure);
     if !(is_locked && is_about_source) {
