@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     case(Peer::Skopeo, "registry", skopeo_reads_a_registry),
     case(Peer::Skopeo, "registry, Docker's types", skopeo_reads_dockers_types),
     case(Peer::Skopeo, "index of two platforms", skopeo_reads_an_index),
+    case(Peer::Skopeo, "attestations, as referrers", skopeo_reads_attestations),
     case(Peer::Umoci, "OCI layout", umoci_unpacks),
     case(Peer::Buildah, "OCI archive, gzip", |yard| buildah_runs(yard, "gzip")),
     case(Peer::Buildah, "OCI archive, zstd", |yard| buildah_runs(yard, "zstd")),
@@ -31,6 +32,11 @@ pub(super) const CASES: &[Case] = &[
         yard.peer(&["pull", "--tls-verify=false", &name])?;
         let platform = yard.peer(&["inspect", "--type", "image", "--format", "{{.OCIv1.Architecture}}", &name])?;
         same("platform", "amd64", &platform)
+    }),
+    case(Peer::Buildah, "image with attestations in its index", |yard| {
+        let name = attested(yard, "read/buildah-attested:1", "type=provenance,mode=min,inline=true")?;
+        yard.peer(&["pull", "--tls-verify=false", &name])?;
+        yard.same_files(&yard.buildah_run(&name)?)
     }),
     case(Peer::Podman, "OCI archive", |yard| podman_loads(yard, "oci")),
     case(Peer::Podman, "Docker archive", |yard| podman_loads(yard, "docker")),
@@ -55,6 +61,22 @@ pub(super) const CASES: &[Case] = &[
         let name = pushed_index(yard, "read/docker-index:1")?;
         yard.peer(&["pull", "-q", &name])?;
         same("platform", "amd64", &yard.peer(&["image", "inspect", "--format", "{{.Architecture}}", &name])?)
+    }),
+    case(Peer::Docker, "image with attestations in its index", |yard| {
+        docker_runs(yard, &attested(yard, "read/docker-attested:1", "type=provenance,mode=min,inline=true")?)
+    }),
+    case(Peer::Docker, "cache in a registry", |yard| {
+        let cache = yard.remote("read/cache:1");
+        let export = format!("--cache-to=type=registry,ref={cache},mode=max,image-manifest=false");
+        yard.stave(&["build", "-q", &export, "."])?;
+        let args = ["build", "--progress=plain", "--network=host", "--cache-from", &cache, "."];
+        imported(&yard.peer_says(&args)?, "importing cache manifest", "ERROR")
+    }),
+    case(Peer::Docker, "cache in an image", |yard| {
+        let name = yard.remote("read/carrying:1");
+        yard.stave(&["build", "-q", "-t", &name, "--push", "--cache-to=type=inline", "."])?;
+        let args = ["build", "--progress=plain", "--network=host", "--cache-from", &name, "."];
+        imported(&yard.peer_says(&args)?, "importing cache manifest", "ERROR")
     }),
     case(Peer::Docker, "registry, zstd", |yard| {
         let name = yard.remote("read/docker-zstd:1");
@@ -167,6 +189,36 @@ fn buildah_runs(yard: &Yard, compression: &str) -> Result<(), Problem> {
     let output = format!("type=oci,dest={archive},compression={compression},force-compression=true");
     yard.stave(&["build", "-q", "-t", "made:1", "--output", &output, "."])?;
     yard.same_files(&yard.buildah_run(&format!("oci-archive:{archive}"))?)
+}
+
+/// Pushes the image with an attestation, and returns its name.
+fn attested(yard: &Yard, name: &str, attest: &str) -> Result<String, Problem> {
+    let name = yard.remote(name);
+    yard.stave(&["build", "-q", "-t", &name, "--attest", attest, "--push", "."])?;
+    Ok(name)
+}
+
+/// Finds the provenance where a reader without the list of referrers looks for it, and reads its statement.
+fn skopeo_reads_attestations(yard: &Yard) -> Result<(), Problem> {
+    yard.without_referrers();
+    let name = attested(yard, "read/attested:1", "type=provenance,mode=min")?;
+    let list = format!("docker://{}:sha256-{}", yard.remote("read/attested"), yard.digest("read/attested", "1")?);
+    let said = yard.skopeo(&["inspect", "--tls-verify=false", "--raw", &list])?;
+    let list: serde_json::Value = serde_json::from_str(&said).map_err(|error| format!("{name}: {error}: {said}"))?;
+    let digest = list["manifests"][0]["digest"].as_str().ok_or(format!("no attestation is listed: {said}"))?;
+    let source = format!("docker://{}@{digest}", yard.remote("read/attested"));
+    yard.skopeo(&["copy", "-q", "--src-tls-verify=false", &source, "dir:attestation"])?;
+    let statement = std::fs::read_dir(yard.work().join("attestation"))
+        .map_err(|error| format!("cannot list the copy: {error}"))?
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .find(|text| text.contains("https://slsa.dev/provenance/v1"));
+    statement.map(drop).ok_or(format!("the copy of {digest} holds no provenance"))
+}
+
+/// Fails unless the builder says that it has read a cache, and nothing bad about it.
+fn imported(said: &str, good: &str, bad: &str) -> Result<(), Problem> {
+    if said.contains(good) && !said.contains(bad) { Ok(()) } else { Err(format!("the cache is not read: {said}")) }
 }
 
 fn bare(id: &str) -> String {

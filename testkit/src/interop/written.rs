@@ -79,6 +79,15 @@ pub(super) const CASES: &[Case] = &[
         yard.stave(&["pull", "-q", &name])?;
         yard.same_image(&name)
     }),
+    case(Peer::Docker, "cache in an image of its BuildKit", |yard| {
+        let name = yard.remote("written/carrying:1");
+        let inline = "--build-arg=BUILDKIT_INLINE_CACHE=1";
+        yard.peer(&["build", "-q", "--network", "host", inline, "-t", &name, "."])?;
+        yard.peer(&["push", "-q", &name])?;
+        let from = format!("--cache-from=type=registry,ref={name}");
+        let said = yard.stave_says(&["build", "--no-cache-filter=none", "--progress=plain", &from, "."])?;
+        if said.contains("is not used") { Err(format!("the cache is not read: {said}")) } else { Ok(()) }
+    }),
     case(Peer::Docker, "image that its BuildKit built", |yard| {
         yard.peer(&["build", "-q", "--network", "host", "-t", "w-docker-built:1", "."])?;
         yard.peer(&["save", "-o", "w-docker-built.tar", "w-docker-built:1"])?;

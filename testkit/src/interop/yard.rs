@@ -86,10 +86,31 @@ impl Yard {
         done(&self.bench.finish(command))
     }
 
+    /// The digest of a manifest in the yard's registry, without `sha256:`.
+    pub(super) fn digest(&self, repository: &str, tag: &str) -> Result<String, Problem> {
+        let bytes = self.registry.manifest(repository, tag).ok_or(format!("nothing is at {repository}:{tag}"))?;
+        Ok(stave_oci::BlobDigest::of(&bytes).hex())
+    }
+
+    /// Makes the registry one of before there were lists of referrers.
+    pub(super) fn without_referrers(&self) {
+        self.registry.forget_referrers();
+    }
+
     /// Runs the peer with storage of its own.
     pub(super) fn peer(&self, args: &[&str]) -> Result<String, Problem> {
+        done(&self.peer_output(args))
+    }
+
+    /// Runs the peer. Returns all that it said.
+    pub(super) fn peer_says(&self, args: &[&str]) -> Result<String, Problem> {
+        let output = self.peer_output(args);
+        done(&output).map(|said| said + &output.stderr)
+    }
+
+    fn peer_output(&self, args: &[&str]) -> Output {
         if let Some(dockerd) = &self.dockerd {
-            return done(&dockerd.docker(&self.bench, args));
+            return dockerd.docker(&self.bench, args);
         }
         let mut command = self.bench.other(&self.program);
         match self.peer {
@@ -103,7 +124,15 @@ impl Yard {
             Peer::Skopeo | Peer::Umoci | Peer::Docker => {}
         }
         command.args(args);
-        done(&self.bench.finish(command))
+        self.bench.finish(command)
+    }
+
+    /// Runs stave. Returns all that it said.
+    pub(super) fn stave_says(&self, args: &[&str]) -> Result<String, Problem> {
+        let mut command = self.bench.other(&self.stave);
+        command.args(args);
+        let output = self.bench.finish(command);
+        done(&output).map(|said| said + &output.stderr)
     }
 
     /// Runs skopeo, whoever the peer is.
