@@ -15,8 +15,8 @@ pub(super) struct Job<'a> {
     pub(super) context: &'a Path,
     /// Executes every step again.
     pub(super) no_cache: bool,
-    /// Writes an OCI archive with gzipped layers there.
-    pub(super) archive: Option<&'a Path>,
+    /// Writes an OCI archive there, with layers in this compression.
+    pub(super) archive: Option<(&'a Path, &'static str)>,
 }
 
 /// A builder and where it keeps its things.
@@ -63,8 +63,8 @@ impl Builder {
         }
         match (self, job.archive) {
             (_, None) => {}
-            (Self::Stave(_), Some(file)) => {
-                command.arg(format!("--output=type=oci,dest={}", file.display()));
+            (Self::Stave(_), Some((file, compression))) => {
+                command.arg(format!("--output=type=oci,dest={},compression={compression}", file.display()));
             }
             _ => return None,
         }
@@ -73,7 +73,10 @@ impl Builder {
     }
 
     /// A second command that an archive takes, for builders that have no such output of a build.
-    pub(super) fn archive_command(&self, file: &Path) -> Option<Command> {
+    pub(super) fn archive_command(&self, file: &Path, compression: &str) -> Option<Command> {
+        if compression != "gzip" {
+            return None;
+        }
         let mut command = self.buildah(&["push", "--quiet", "--format=oci"])?;
         command.arg(TAG).arg(format!("oci-archive:{}", file.display()));
         Some(command)
@@ -124,7 +127,7 @@ fn buildctl(binary: &Path, job: Job<'_>) -> Command {
     }
     command.arg("--output").arg(match job.archive {
         None => format!("type=image,name={TAG}"),
-        Some(file) => format!("type=oci,dest={}", file.display()),
+        Some((file, compression)) => format!("type=oci,dest={},compression={compression}", file.display()),
     });
     command
 }

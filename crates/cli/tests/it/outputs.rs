@@ -295,3 +295,31 @@ fn a_daemon_is_sent_only_what_it_lacks() {
     bench.run(["build", "-t", "kept", "--load", "."]).exit(2).complains("cannot talk to the daemon");
     bench.run(["inspect", "kept"]).success();
 }
+
+/// A layer that is larger than what the builder may take passes through it in pieces.
+#[test]
+fn a_large_layer_is_written_with_little_memory() {
+    let bench = small();
+    let big = fs::File::create(bench.work().join("big")).expect("a writable bench");
+    big.set_len(192 << 20).expect("a sparse file");
+    bench.file("Dockerfile", "FROM scratch\nCOPY big /big\n");
+    for compression in ["gzip", "zstd"] {
+        let output = format!("type=oci,dest={compression}.tar,compression={compression}");
+        let mut child = bench.spawn(["build", "-o", &output, "."]);
+        let mut peak_kib = 0;
+        while child.try_wait().expect("waited for").is_none() {
+            peak_kib = peak_kib.max(peak_of(child.id()));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        bench.wait(child).success();
+        assert!(peak_kib > 0 && peak_kib < 150 << 10, "{compression}: {peak_kib} KiB");
+        assert!(fs::metadata(bench.work().join(format!("{compression}.tar"))).expect("written").len() < 8 << 20);
+    }
+}
+
+/// The most memory that a process has had so far, in KiB; 0 once it has ended.
+fn peak_of(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}

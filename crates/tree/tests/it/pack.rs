@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use stave_tree::{
-    Dir, GzipWriter, Limits, PackError, apply_layer, decompress, extract_archive, layer_digest, merged, pack_layer,
-    pack_tree,
+    Dir, GzipWriter, Limits, PackError, Times, apply_layer, decompress, extract_archive, layer_digest, merged,
+    pack_layer, pack_tree,
 };
 
 use crate::archive::tar;
@@ -259,4 +259,43 @@ fn a_digest_of_a_layer_sees_deletions() {
     let applied = scratch.tree("applied", "");
     apply_layer(&archive[..], &applied, format(), &Limits::default()).unwrap();
     assert_eq!(layer_digest(&applied, format()).unwrap(), plain);
+}
+
+/// Layers packed as one make the same files as the layers on each other, whatever lies below.
+#[test]
+fn joined_layers_make_what_the_layers_make() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let base = scratch.tree("base", "kept = 0\nd/old = 0\nreplaced/in = 0\ngone = 0\nopaque/below = 0");
+    let first =
+        scratch.tree("first", "d/a 600 = 1\nd/hard == d/a\nreplaced = file\ntemporary/f = 1\nsame = 1\nopaque/ 700");
+    let set = |path: &str| {
+        rustix::fs::setxattr(scratch.path(path), opaque_xattr(), b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set("first/opaque");
+    let second = scratch.tree(
+        "second",
+        "d/ 711\nd/a = 2\ntemporary whiteout\ngone whiteout\nsame = 2\nopaque/new = 2\nreplaced/ 755\nreplaced/new = 2",
+    );
+    let join = |layers: &[&Dir], is_lowest: bool| {
+        let layers: Vec<_> = layers.iter().map(|layer| (layer.try_clone().unwrap(), Times::Real)).collect();
+        let mut archive = Vec::new();
+        stave_tree::pack::pack_joined(&layers, format(), is_lowest, &mut archive).unwrap();
+        archive
+    };
+    let apply = |name: &str, archive: &[u8]| {
+        let layer = scratch.tree(name, "");
+        apply_layer(archive, &layer, format(), &Limits::default()).unwrap();
+        layer
+    };
+    let seen = show(&merged(&[&base, &first, &second], format()).unwrap());
+    let joined = apply("joined", &join(&[&first, &second], false));
+    assert_eq!(show(&merged(&[&base, &joined], format()).unwrap()), seen);
+    let all = join(&[&base, &first, &second], true);
+    assert!(!names(&all).iter().any(|name| name.contains(".wh.")), "{:?}", names(&all));
+    assert_eq!(show(&apply("all", &all)), seen);
+    assert_eq!(join(&[&first, &second], false), join(&[&first, &second], false));
+    assert_eq!(pack(&first), join(&[&first], false), "one layer is packed as ever");
 }
