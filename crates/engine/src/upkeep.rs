@@ -42,7 +42,7 @@ impl Engine {
 /// Which images and containers `prune` looks at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFilter {
-    /// Only what was made before this time, in seconds since 1970.
+    /// Only what came into the store before this time, in seconds since 1970.
     pub until: Option<i64>,
     /// Labels that it must have, each `name` or `name=value`.
     pub labels: Vec<String>,
@@ -68,9 +68,9 @@ impl Engine {
     /// Removes the images that no container was made from, those without names or, with `all`, the others too.
     pub fn prune_images(&self, all: bool, filter: &ImageFilter) -> Result<Pruned, EngineError> {
         let accepts = |image: &ImageRecord| {
-            // An image whose labels cannot be read is not one that was asked for.
-            self.image_config(&image.id)
-                .is_ok_and(|config| filter.accepts(image.created.or(Some(image.stored)), &config.config.labels))
+            // What counts is when it came here: an image says that it was made when its bases were. One whose labels
+            // cannot be read is not one that was asked for.
+            self.image_config(&image.id).is_ok_and(|config| filter.accepts(Some(image.stored), &config.config.labels))
         };
         let options = PruneOptions { all, images_only: true, image_filter: Some(&accepts), ..PruneOptions::default() };
         Ok(self.store.prune(&options)?)

@@ -117,9 +117,6 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     Top(TopArgs),
     Rename(RenameArgs),
-    /// What a container has changed: `container diff`
-    #[command(hide = true)]
-    Changes(TopArgs),
     Commit(CommitArgs),
     Export(ExportArgs),
     Import(ImportArgs),

@@ -34,7 +34,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("image", "tag", &["tag"]),
     ("container", "commit", &["commit"]),
     ("container", "cp", &["cp"]),
-    ("container", "diff", &["changes"]),
+    ("container", "diff", &["diff"]),
     ("container", "export", &["export"]),
     ("container", "create", &["create"]),
     ("container", "inspect", &["inspect", "--type=container"]),

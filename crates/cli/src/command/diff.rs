@@ -11,7 +11,12 @@ use crate::output;
 use crate::render::printable;
 
 pub(super) fn diff(args: &DiffArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let Some(right) = &args.right else { return changes::of_container(&args.left, context) };
+    let Some(right) = &args.right else {
+        if args.quiet || args.format != DiffFormat::Text {
+            return Err(Failure::usage("`--quiet` and `--format` are for two images, and only one name is given"));
+        }
+        return changes::of_container(&args.left, context);
+    };
     let host = context.host(Processes::Some)?;
     let display = context.display(true);
     let compared = host.engine.compare([&args.left, right], &|event| display.report(event));

@@ -61,7 +61,6 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Exec(args) => lifecycle::exec(args, context),
         Command::Top(args) => lifecycle::top(&args, context),
         Command::Rename(args) => lifecycle::rename(&args, context),
-        Command::Changes(args) => changes::of_container(&args.container, context),
         Command::Commit(args) => changes::commit(args, context),
         Command::Export(args) => changes::export(&args, context),
         Command::Import(args) => changes::import(args, context),
