@@ -7,7 +7,9 @@
 use std::io::{Read, Write};
 
 use serde::Deserialize;
-use stave_oci::{Compression, Descriptor, Document, ImageConfig, ImageId, Index, Manifest, Platform, Reference};
+use stave_oci::{
+    BlobDigest, Compression, Descriptor, Document, ImageConfig, ImageId, Index, Manifest, Platform, Reference,
+};
 use stave_store::{BlobExpectation, ImageLayer, LayerForm, Lease, NewImage, Tag};
 use stave_tree::Dir;
 use stave_tree::limits::TEXT_BYTES_MAX;
@@ -47,6 +49,33 @@ pub(crate) struct Found {
     config: Vec<u8>,
     layers: Vec<(Vec<u8>, Option<Descriptor>)>,
     names: Vec<Reference>,
+}
+
+/// What one entry of an archive stands for.
+enum Entry {
+    /// One image.
+    Image(Found),
+    /// An index with images for several platforms.
+    Index { digest: BlobDigest, images: Vec<(Platform, Found)>, names: Vec<Reference> },
+}
+
+impl Entry {
+    /// Returns the image for this machine.
+    fn for_this_machine(self) -> Result<Found, EngineError> {
+        let host = Platform::host();
+        match self {
+            Self::Image(found) => Ok(found),
+            Self::Index { images, .. } => host
+                .best_of(images)
+                .ok_or_else(|| EngineError::request(format!("an index of the archive has no image for {host}"), None)),
+        }
+    }
+
+    fn names(&mut self) -> &mut Vec<Reference> {
+        match self {
+            Self::Image(Found { names, .. }) | Self::Index { names, .. } => names,
+        }
+    }
 }
 
 impl Engine {
@@ -99,7 +128,20 @@ impl Engine {
         let mut loaded = Vec::new();
         for found in find(&root)? {
             self.go_on()?;
-            loaded.push(self.load_one(&lease, &root, found, events)?);
+            loaded.push(match found {
+                Entry::Image(found) => self.load_one(&lease, &root, found, events)?,
+                Entry::Index { digest, images, names } => {
+                    let mut ids = Vec::new();
+                    for (platform, found) in images {
+                        // That some are for other platforms is what an index is for.
+                        ids.push((platform, self.load_one(&lease, &root, found, &|_| ())?.id));
+                    }
+                    let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();
+                    self.name_index(&lease, digest, &ids, &tags)?;
+                    let id = lease.resolve_image(&names.first().map_or(digest.to_string(), Reference::to_string))?.id;
+                    Loaded { id, names }
+                }
+            });
         }
         if loaded.is_empty() {
             return Err(EngineError::request("the archive has no image", None));
@@ -108,7 +150,8 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Reads the one image of an unpacked archive or of a layout into the store, without its names.
+    /// Reads the one image of an unpacked archive or of a layout into the store, without its names; of an index, the image
+    /// for this machine.
     pub(crate) fn load_without_names(
         &self,
         lease: &Lease,
@@ -117,7 +160,10 @@ impl Engine {
     ) -> Result<ImageId, EngineError> {
         let mut found = find(root)?;
         match (found.pop(), found.len()) {
-            (Some(found), 0) => Ok(self.load_one(lease, root, Found { names: Vec::new(), ..found }, events)?.id),
+            (Some(entry), 0) => {
+                let found = entry.for_this_machine()?;
+                Ok(self.load_one(lease, root, Found { names: Vec::new(), ..found }, events)?.id)
+            }
             (_, others) => {
                 let images = if others == 0 { 0 } else { others + 1 };
                 Err(EngineError::request(format!("the archive has {images} images, and one is expected"), None))
@@ -196,12 +242,12 @@ impl Engine {
 }
 
 /// Finds the images of an unpacked archive: by Docker's list, else by the OCI index.
-fn find(root: &Dir) -> Result<Vec<Found>, EngineError> {
+fn find(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     let exists = |path: &[u8]| root.exists(path).map_err(|error| EngineError::tree("cannot read the archive", error));
     if exists(b"manifest.json")? {
         let entries: Vec<DockerEntry> = serde_json::from_slice(&read(root, b"manifest.json")?)
             .map_err(|source| EngineError::tree("cannot use `manifest.json` of the archive", source))?;
-        return entries.into_iter().map(docker_image).collect();
+        return entries.into_iter().map(|entry| docker_image(entry).map(Entry::Image)).collect();
     }
     if exists(b"index.json")? {
         return oci_images(root);
@@ -225,25 +271,49 @@ fn reference(name: &str) -> Result<Reference, EngineError> {
     name.parse().map_err(|source| EngineError::tree("cannot use a name of the archive", source))
 }
 
-fn oci_images(root: &Dir) -> Result<Vec<Found>, EngineError> {
+fn oci_images(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     let unusable = |source| EngineError::tree("cannot use `index.json` of the archive", source);
     let index: Index = serde_json::from_slice(&read(root, b"index.json")?).map_err(unusable)?;
-    let mut found: Vec<(Descriptor, Found)> = Vec::new();
+    let mut found: Vec<(Descriptor, Entry)> = Vec::new();
     // What refers to an image is none.
     for descriptor in index.manifests.into_iter().filter(|entry| entry.artifact_type.is_empty()) {
-        let mut image = image_for(root, &descriptor, &Platform::host())?;
         let name = match descriptor.annotations.get("io.containerd.image.name") {
             Some(name) => Some(reference(name)?),
             None => None,
         };
-        if let Some((_, image)) = found.iter_mut().find(|(earlier, _)| earlier.digest == descriptor.digest) {
-            image.names.extend(name);
+        if let Some((_, entry)) = found.iter_mut().find(|(earlier, _)| earlier.digest == descriptor.digest) {
+            entry.names().extend(name);
             continue;
         }
-        image.names.extend(name);
-        found.push((descriptor, image));
+        let mut entry = oci_entry(root, &descriptor)?;
+        entry.names().extend(name);
+        found.push((descriptor, entry));
     }
     Ok(found.into_iter().map(|(_, image)| image).collect())
+}
+
+/// Returns what a descriptor leads to: of an index all images that the archive has, where they are several, else the one
+/// for this machine.
+fn oci_entry(root: &Dir, descriptor: &Descriptor) -> Result<Entry, EngineError> {
+    let mut images = Vec::new();
+    if let Document::Index(index) = document(root, descriptor)? {
+        for entry in index.manifests {
+            // Attestations stand in an index as manifests for no platform; of what was saved in part, not all is there.
+            let Some(platform) = entry.platform.as_ref().filter(|platform| platform.os != "unknown") else { continue };
+            let path = blob_path(&entry.digest);
+            let there = root.exists(path.as_bytes());
+            if there.map_err(|error| EngineError::tree("cannot read the archive", error))? {
+                images.push((platform.normal(), image_for(root, &entry, platform)?));
+            }
+        }
+    }
+    if images.len() > 1 {
+        return Ok(Entry::Index { digest: descriptor.digest, images, names: Vec::new() });
+    }
+    match images.pop() {
+        Some((_, only)) => Ok(Entry::Image(only)),
+        None => image_for(root, descriptor, &Platform::host()).map(Entry::Image),
+    }
 }
 
 /// Returns the parts of the image for `platform` that `descriptor` leads to, as an OCI layout has them.
@@ -262,15 +332,7 @@ const INDEX_DEPTH_MAX: u32 = 2;
 
 /// Reads the manifest that a descriptor leads to; of an index, the one for `platform`.
 fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Manifest, EngineError> {
-    let bytes = read(root, blob_path(&descriptor.digest).as_bytes())?;
-    let actual = stave_oci::BlobDigest::of(&bytes);
-    if actual != descriptor.digest {
-        let message = format!("blob digest mismatch in the archive: expected {}, got {actual}", descriptor.digest);
-        return Err(EngineError::request(message, None));
-    }
-    let document = Document::parse(&bytes, &descriptor.media_type)
-        .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))?;
-    match document {
+    match document(root, descriptor)? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(_) if depth >= INDEX_DEPTH_MAX => {
             Err(EngineError::request("the indexes of the archive are nested too deep", None))
@@ -285,6 +347,18 @@ fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32
             manifest(root, entry, platform, depth + 1)
         }
     }
+}
+
+/// Reads the manifest or the index that a descriptor leads to, which must have its digest.
+fn document(root: &Dir, descriptor: &Descriptor) -> Result<Document, EngineError> {
+    let bytes = read(root, blob_path(&descriptor.digest).as_bytes())?;
+    let actual = stave_oci::BlobDigest::of(&bytes);
+    if actual != descriptor.digest {
+        let message = format!("blob digest mismatch in the archive: expected {}, got {actual}", descriptor.digest);
+        return Err(EngineError::request(message, None));
+    }
+    Document::parse(&bytes, &descriptor.media_type)
+        .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))
 }
 
 pub(crate) fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {

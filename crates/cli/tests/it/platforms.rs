@@ -235,6 +235,24 @@ fn mistakes_and_warnings_are_told_once() {
     assert_eq!(few.stderr.matches("error").count(), 1, "{}", few.stderr);
 }
 
+/// An archive of several images comes back as they are, under one name.
+#[test]
+fn an_archive_of_several_platforms_is_loaded_with_all_of_them() {
+    let Some((bench, _registry)) = with_platforms() else { return };
+    build(
+        &bench,
+        &["-o", "type=oci,dest=all.tar,name=made"],
+        "FROM busybox\nARG TARGETARCH\nRUN echo $TARGETARCH > /a\n",
+    )
+    .success();
+    let other = Bench::new();
+    let archive = bench.work().join("all.tar").display().to_string();
+    let loaded = other.run(["load", "-i", &archive]);
+    assert_eq!(loaded.success().line(), "Loaded image: made:latest");
+    assert_eq!(in_image(&other, OTHER, "made", "cat /a"), "s390x\n");
+    assert_eq!(in_image(&other, &host(), "made", "cat /a"), format!("{}\n", Platform::host().architecture));
+}
+
 /// A build for several platforms fails when one does, and says for which.
 #[test]
 fn a_failed_step_says_its_platform() {
