@@ -3,6 +3,7 @@
 //! To plan a build, only a base's configuration is needed; its layers are fetched when a step needs them.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,6 +22,7 @@ use crate::confined::{self, Unpacked};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
+use crate::follow::{Arrival, Followed, Follower};
 use crate::platforms::part;
 use crate::request::PullPolicy;
 use crate::task::Task;
@@ -293,12 +295,22 @@ impl Engine {
     }
 
     fn unpack_blob(&self, lease: &Lease, form: &LayerForm, events: Report<'_>) -> Result<UnpackedLayer, EngineError> {
+        self.unpack_stream(lease, form, &mut self.store.open_blob(&form.digest)?, events)
+    }
+
+    /// Unpacks the bytes of a layer's blob into a directory that has no name yet.
+    fn unpack_stream(
+        &self,
+        lease: &Lease,
+        form: &LayerForm,
+        blob: &mut (dyn Read + Send),
+        events: Report<'_>,
+    ) -> Result<UnpackedLayer, EngineError> {
         let _task = Task::start(events, format!("unpack {}", short(&form.diff_id)));
         let work = lease.work_dir()?;
         let into = self.store_dir(&work.diff_rel_path())?;
-        let mut blob = self.store.open_blob(&form.digest)?;
         let what = format!("layer {}", short(&form.diff_id));
-        let (actual, unpacked) = confined::unpack_layer(self, &into, &mut blob, &what)?;
+        let (actual, unpacked) = confined::unpack_layer(self, &into, blob, &what)?;
         if actual != form.diff_id {
             return Err(EngineError::LayerDigest { expected: form.diff_id, actual });
         }
@@ -390,9 +402,6 @@ impl Engine {
                 None,
             )
         })?;
-        if lease.blob(&descriptor.digest)?.is_none() {
-            self.fetch(lease, remote, descriptor, events)?;
-        }
         let form = LayerForm {
             diff_id,
             compression,
@@ -401,26 +410,49 @@ impl Engine {
             size: descriptor.size,
             media_type: descriptor.media_type.clone(),
         };
+        let known = lease.layer_by_diff_id(&diff_id)?;
+        let mut unpacked = None;
+        if lease.blob(&descriptor.digest)?.is_none() {
+            unpacked = self.fetch(lease, remote, &form, known.is_none(), events)?;
+        }
         lease.set_layer_form(&form)?;
-        match lease.layer_by_diff_id(&diff_id)? {
-            Some(layer) => Ok(PulledLayer::Known(layer)),
-            None => Ok(PulledLayer::Unpacked(Box::new(self.unpack_blob(lease, &form, events)?))),
+        match (known, unpacked) {
+            (Some(layer), _) => Ok(PulledLayer::Known(layer)),
+            (None, Some(unpacked)) => Ok(PulledLayer::Unpacked(Box::new(unpacked))),
+            (None, None) => Ok(PulledLayer::Unpacked(Box::new(self.unpack_blob(lease, &form, events)?))),
         }
     }
 
+    /// Fetches a layer's blob and, if that is wanted, unpacks it while it comes. What is unpacked is returned only when the
+    /// blob was verified; nothing is, where the transfer had to begin anew.
     fn fetch(
         &self,
         lease: &Lease,
         remote: &Remote,
-        descriptor: &Descriptor,
+        form: &LayerForm,
+        unpack: bool,
         events: Report<'_>,
-    ) -> Result<(), EngineError> {
-        let task = Task::start(events, format!("fetch {}", &descriptor.digest.hex()[..12]));
-        let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(descriptor.digest, descriptor.size))?);
-        let progress = |done| task.progress(done, Some(descriptor.size));
-        self.client()?.fetch_blob(&remote.resolved, descriptor, &mut sink, &progress)?;
-        sink.0.commit()?;
-        Ok(())
+    ) -> Result<Option<UnpackedLayer>, EngineError> {
+        let task = Task::start(events, format!("fetch {}", &form.digest.hex()[..12]));
+        let descriptor = Descriptor::new(&form.media_type, form.digest, form.size);
+        let writer = lease.blob_writer(BlobExpectation::exactly(form.digest, form.size))?;
+        let arrival = Arc::new(Arrival::default());
+        let reader = if unpack { Some(Follower::new(writer.reader()?, Arc::clone(&arrival))) } else { None };
+        let mut sink = Followed { sink: Sink(writer), arrival: Arc::clone(&arrival) };
+        thread::scope(|scope| {
+            let work =
+                reader.map(|mut reader| scope.spawn(move || self.unpack_stream(lease, form, &mut reader, events)));
+            let progress = |done| task.progress(done, Some(form.size));
+            let fetched = self.client().and_then(|client| {
+                client.fetch_blob(&remote.resolved, &descriptor, &mut sink, &progress)?;
+                Ok(sink.sink.0.commit().map(drop)?)
+            });
+            arrival.end(fetched.is_ok());
+            let unpacked = work.map(|work| work.join().expect("the unpacker does not panic"));
+            // What is wrong with the blob is the cause of whatever is wrong with its files.
+            fetched?;
+            if arrival.is_torn() { Ok(None) } else { unpacked.transpose() }
+        })
     }
 
     fn keep_pulled(&self, lease: &Lease, remote: &Remote, layers: &[LayerId]) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `joined`, `run`, `steps`, `finish`,
-//! `forms`, `export/`, `check`, then `base`, `images`, `platforms`, `save` and `container` in this order.
+//! `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save` and `container` in this order.
 
 mod ahead;
 mod archive;
@@ -31,6 +31,7 @@ mod error;
 mod event;
 mod export;
 mod finish;
+mod follow;
 mod form;
 mod forms;
 mod images;

@@ -9,19 +9,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// An image with a layer of this many bytes that hardly compress.
-fn image(size: usize) -> Image {
+/// So many bytes that hardly compress.
+fn noise(size: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
-    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+    std::iter::repeat_with(|| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()[0]
     })
     .take(size)
-    .collect();
+    .collect()
+}
+
+/// An image with a layer of this many bytes that hardly compress.
+fn image(size: usize) -> Image {
     let mut image = Image::new();
-    image.layer(Rootfs::new().file("noise", 0o644, bytes));
+    image.layer(Rootfs::new().file("noise", 0o644, noise(size)));
     image
 }
 
@@ -516,4 +520,43 @@ fn a_digest_in_a_name_is_what_is_pulled() {
     out.exit(3).complains("has the wrong digest: expected sha256:");
     registry.recover();
     bench.run(["pull", &format!("{}/one:1@{digest}", registry.host())]).success();
+}
+
+/// Files of a layer are there before its last byte has come; nothing of a pull that is given up stays.
+#[test]
+fn a_layer_is_unpacked_while_it_comes() {
+    let mut image = Image::new();
+    let mut files = Rootfs::new();
+    for number in 0..64 {
+        files.file(&format!("file-{number:02}"), 0o644, noise(100_000));
+    }
+    image.layer(&files);
+    let layer = image.layers()[0].clone();
+    let bytes = layer.source.read().expect("in memory");
+    let registry = LoopbackRegistry::start();
+    registry.put("app", "1", &image);
+    let path = format!("/v2/app/blobs/{}", layer.descriptor.digest);
+    registry.fail(move |request| {
+        (request.path == path).then(|| Response { stall_after: Some(bytes.len() / 2), ..whole(&bytes) })
+    });
+    let bench = Bench::new().with_registry(&registry);
+    let child = bench.spawn(["pull", &format!("{}/app:1", registry.host())]);
+    let unpacked = || find(&bench.store().join("tmp"), "file-00");
+    let start = Instant::now();
+    while !unpacked() {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing is unpacked while the rest does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    bench.wait(child).exit(130);
+    assert!(!unpacked(), "what was unpacked is gone");
+    bench.run(["store", "check"]).success();
+}
+
+/// Whether a file of this name is somewhere below a directory.
+fn find(dir: &std::path::Path, name: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_name() == name || (entry.file_type().is_ok_and(|kind| kind.is_dir()) && find(&entry.path(), name))
+    })
 }
