@@ -20,7 +20,7 @@ fn the_doctor_finds_what_the_builder_then_uses() {
         let answer = world.drive(&json!({ "doctor": true, "steps": [{ "args": ["true"] }] })).unwrap();
         // The step ran, so nothing that a step needs may be called missing.
         assert_eq!(answer.steps[0].exit, "code 0");
-        assert_eq!(answer.findings.len(), 13);
+        assert_eq!(answer.findings.len(), 14);
         for found in &answer.findings {
             assert!(!found.contains(": Missing: "), "{found}");
         }

@@ -94,6 +94,10 @@ impl<B> Walked<B> {
     }
 }
 
+/// Stands after the components of a link that ends in a slash: what is there must be a directory, if it is there.
+/// No component is this.
+const DIRECTORY: &[u8] = b"/";
+
 /// Returns the components of `path`, `.` and `..` among them.
 fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|part| !part.is_empty())
@@ -105,6 +109,12 @@ pub(crate) fn walk<P: Place>(root: &P, path: &[u8], follow: Follow) -> Result<Wa
     let mut walked = Walked::at_root();
     let mut links_followed = 0;
     while let Some(name) = todo.pop_front() {
+        if name == DIRECTORY {
+            if walked.existing == walked.names.len() && walked.directory_depth < walked.names.len() {
+                return Err(Errno::NOTDIR);
+            }
+            continue;
+        }
         if name == b"." || name == b".." {
             walked.through_missing |= walked.existing < walked.names.len();
         }
@@ -146,6 +156,9 @@ pub(crate) fn walk<P: Place>(root: &P, path: &[u8], follow: Follow) -> Result<Wa
                 }
                 if target.starts_with(b"/") {
                     walked = Walked { through_missing: walked.through_missing, ..Walked::at_root() };
+                }
+                if target.ends_with(b"/") {
+                    todo.push_front(DIRECTORY.to_vec());
                 }
                 for part in parts(&target).rev() {
                     todo.push_front(part.to_vec());

@@ -199,3 +199,13 @@ fn nothing_outside_the_context_is_reached() {
     }
     assert_eq!(files(&scratch, "", &["."]), 7, "links are taken as they are");
 }
+
+/// Found by `layers_are_what_overlayfs_makes_of_them`.
+#[test]
+fn a_link_that_ends_in_a_slash_leads_to_directories_only() {
+    let scratch = Scratch::new();
+    let tree = scratch.tree("tree", "d/ 755\nd/f = x\nf = x\nto-file -> /f/\nto-dir -> /d/");
+    let layers = layers(&[&tree]);
+    assert!(layers.read_file(b"to-file", 10).is_err(), "the kernel says that it is no directory");
+    assert_eq!(layers.read_file(b"to-dir/f", 10).expect("it is a directory"), b"x");
+}
