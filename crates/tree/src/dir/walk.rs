@@ -109,16 +109,10 @@ pub(crate) fn walk<P: Place>(root: &P, path: &[u8], follow: Follow) -> Result<Wa
     let mut walked = Walked::at_root();
     let mut links_followed = 0;
     while let Some(name) = todo.pop_front() {
-        if name == DIRECTORY {
-            if walked.existing == walked.names.len() && walked.directory_depth < walked.names.len() {
-                return Err(Errno::NOTDIR);
-            }
-            continue;
-        }
         if name == b"." || name == b".." {
             walked.through_missing |= walked.existing < walked.names.len();
         }
-        if name == b"." {
+        if name == b"." || name == DIRECTORY {
             if walked.existing == walked.names.len() && walked.directory_depth < walked.names.len() {
                 return Err(Errno::NOTDIR);
             }
