@@ -23,6 +23,7 @@ fn names(tar: &[u8]) -> Vec<String> {
     entries.map(|entry| entry.expect("an entry").path().expect("a path").display().to_string()).collect()
 }
 
+/// T212, I035: the script's steps; the mode of what is copied out survives.
 #[test]
 fn what_is_copied_out_goes_into_the_next_image_and_can_still_be_executed() {
     let Some((bench, _registry)) = with_container() else { return };
@@ -34,6 +35,7 @@ fn what_is_copied_out_goes_into_the_next_image_and_can_still_be_executed() {
     bench.run(["build", "--no-cache", "-t", "packed", "-f", "Dockerfile.pack", "."]).success();
 }
 
+/// T213
 #[test]
 fn a_container_name_is_free_again_after_rm() {
     let Some((bench, _registry)) = with_container() else { return };
@@ -42,6 +44,7 @@ fn a_container_name_is_free_again_after_rm() {
     bench.run(["create", "--name", "extract", "made"]).success();
 }
 
+/// T217
 #[test]
 fn rm_force_of_a_missing_container_complains_and_succeeds() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -49,6 +52,7 @@ fn rm_force_of_a_missing_container_complains_and_succeeds() {
     bench.run(["rm", "missing"]).exit(1).complains("missing");
 }
 
+/// T214
 #[test]
 fn cp_names_nests_and_spreads_as_docker_does() {
     let Some((bench, _registry)) = with_container() else { return };
@@ -66,6 +70,7 @@ fn cp_names_nests_and_spreads_as_docker_does() {
     assert!(!bench.work().join("no").exists());
 }
 
+/// T215
 #[test]
 fn cp_speaks_tar_both_ways() {
     let Some((bench, _registry)) = with_container() else { return };
@@ -81,6 +86,7 @@ fn cp_speaks_tar_both_ways() {
     assert_eq!(fs::read_to_string(bench.work().join("x")).expect("copied"), "from a tar");
 }
 
+/// T216
 #[test]
 fn cp_copies_a_link_itself_unless_told_to_follow() {
     let Some((bench, _registry)) = with_container() else { return };

@@ -59,6 +59,7 @@ pub(crate) fn inspect(bench: &Bench, image: &str, field: &str) -> serde_json::Va
     parsed[0][field].clone()
 }
 
+/// T212: the files and the script of the story, byte for byte.
 #[test]
 fn the_storys_script_and_its_multi_stage_files_make_the_same_image() {
     let (Some(standins), Some(story)) = (needs::standins(), story()) else { return };
