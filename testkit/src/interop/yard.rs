@@ -55,10 +55,11 @@ impl Yard {
         Some(yard)
     }
 
-    /// The version that the peer says it has.
+    /// The version that the peer says it has; for Docker the daemon, which does the work.
     #[must_use]
     pub fn version(&self) -> String {
-        let said = Command::new(&self.program).arg("--version").output();
+        let daemon = self.dockerd.as_ref().and_then(|_| needs::find_program("dockerd"));
+        let said = Command::new(daemon.as_ref().unwrap_or(&self.program)).arg("--version").output();
         let text = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default();
         let number = text.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
         format!("{} {}", self.peer.program(), number.unwrap_or("of unknown version").trim_matches(','))
