@@ -3,9 +3,9 @@
 use rusqlite::params;
 use stave_oci::ImageId;
 
-use crate::database::Durability;
+use crate::database::{Durability, Rows};
 use crate::error::StoreError;
-use crate::id::BuildId;
+use crate::id::{BuildId, LayerId};
 use crate::layout;
 use crate::lease::Lease;
 use crate::record::{BuildRecord, BuildState};
@@ -52,7 +52,53 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Has a build's entry keep layers: what is needed to look at the state in which it failed. They are kept until the
+    /// entry goes, or the state is given up for want of space. Of all builds, the `count_max` latest states are kept.
+    pub fn keep_state(&self, id: &BuildId, layers: &[LayerId], count_max: usize) -> Result<(), StoreError> {
+        let dropped = self.store().database().write(Durability::Lazy, |rows| {
+            for (position, &layer) in layers.iter().enumerate() {
+                if !self.pin_layer(rows, layer)? {
+                    return Err(StoreError::NoLayer(layer));
+                }
+                let insert = "INSERT OR REPLACE INTO build_layers (build, position, layer) VALUES (?1, ?2, ?3)";
+                rows.run(insert, params![id.as_str(), position, layer.to_row()])?;
+            }
+            let trim = "DELETE FROM build_layers WHERE build <> ?1 AND build NOT IN (\
+                        SELECT id FROM builds WHERE id <> ?1 AND id IN (SELECT build FROM build_layers) \
+                        ORDER BY started DESC, id DESC LIMIT ?2)";
+            rows.run(trim, params![id.as_str(), count_max.saturating_sub(1)])
+        })?;
+        if dropped > 0 { self.store().collect_garbage() } else { Ok(()) }
+    }
+}
+
 impl Store {
+    /// Returns the layers that a build's entry keeps, in the order in which they were given; none if there are none, or
+    /// no longer.
+    pub fn kept_state(&self, id: &BuildId) -> Result<Vec<LayerId>, StoreError> {
+        let query = "SELECT layer FROM build_layers WHERE build = ?1 ORDER BY position";
+        self.database().read(|rows| rows.all(query, [id.as_str()], |row| row.get(0).map(LayerId::from_row)))
+    }
+
+    /// Gives up the states of failed builds that ended before a time, the oldest first. Returns of how many builds.
+    pub(crate) fn give_up_states(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        let query = "SELECT id FROM builds WHERE state <> 'running' AND coalesce(finished, started) < ?1 \
+                     AND id IN (SELECT build FROM build_layers) ORDER BY started, id LIMIT ?2";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let kept = |rows: &Rows<'_>| rows.all(query, params![before, limit], |row| row.get::<_, String>(0));
+        if self.database().read(kept)?.is_empty() {
+            return Ok(0);
+        }
+        self.database().write(Durability::Lazy, |rows| {
+            let builds = kept(rows)?;
+            for build in &builds {
+                rows.run("DELETE FROM build_layers WHERE build = ?1", [build])?;
+            }
+            Ok(builds.len() as u64)
+        })
+    }
+
     /// Returns the path, below the store's root, of the directory for a build's logs.
     #[must_use]
     pub fn build_logs_rel_path(&self, id: &BuildId) -> String {
@@ -89,7 +135,7 @@ impl Store {
     pub fn trim_builds(&self, count_max: usize, bytes_max: u64) -> Result<usize, StoreError> {
         let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY started DESC, id DESC";
         let ended = self.database().read(|rows| rows.all(query, [], |row| row.get(0).map(BuildId::from_row)))?;
-        let (mut bytes, mut removed) = (0, 0);
+        let (mut bytes, mut removed, mut kept) = (0, 0, 0);
         for (position, id) in ended.iter().enumerate() {
             let logs = layout::build_logs(id);
             if position < count_max {
@@ -101,9 +147,14 @@ impl Store {
             // The files go first: an entry without logs is no fault, logs without an entry are litter.
             self.delete(&logs)?;
             self.reach("builds.discarded");
-            self.database()
-                .write(Durability::Lazy, |rows| rows.run("DELETE FROM builds WHERE id = ?1", [id.as_str()]))?;
+            kept += self.database().write(Durability::Lazy, |rows| {
+                let kept = rows.run("DELETE FROM build_layers WHERE build = ?1", [id.as_str()])?;
+                rows.run("DELETE FROM builds WHERE id = ?1", [id.as_str()]).map(|_| kept)
+            })?;
             removed += 1;
+        }
+        if kept > 0 {
+            self.collect_garbage()?;
         }
         Ok(removed)
     }

@@ -80,9 +80,23 @@ impl CacheMount {
     pub fn rel_path(&self) -> String {
         format!("{}/diff/data", self.directory)
     }
+
+    /// Returns its name among the caches: see [`Store::cache_named`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.directory.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 impl Store {
+    /// Asks for a cache by the name that [`CacheMount::name`] has returned, to share it. What is no such name is of none.
+    pub fn cache_named(&self, name: &str) -> Result<CacheAnswer, StoreError> {
+        match CacheName::parse(name) {
+            Some(name) => self.cache_mount(&name, CacheAccess::Shared),
+            None => Ok(CacheAnswer::Missing),
+        }
+    }
+
     /// Asks for a cache, and waits for nobody.
     pub fn cache_mount(&self, name: &CacheName, access: CacheAccess) -> Result<CacheAnswer, StoreError> {
         let directory = name.directory();

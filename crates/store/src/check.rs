@@ -411,7 +411,7 @@ impl Structure<'_> {
 }
 
 /// Tables, and what is true of a row that names something that is not there.
-const DANGLING: [(&str, &str); 11] = [
+const DANGLING: [(&str, &str); 12] = [
     ("tags", "image NOT IN (SELECT id FROM images)"),
     ("indexes", "image NOT IN (SELECT id FROM images)"),
     ("image_layers", "image NOT IN (SELECT id FROM images)"),
@@ -421,6 +421,7 @@ const DANGLING: [(&str, &str); 11] = [
     ("layer_forms", "digest NOT IN (SELECT digest FROM blobs)"),
     ("cache_layers", "layer NOT IN (SELECT id FROM layers) OR key NOT IN (SELECT key FROM cache WHERE gone IS NULL)"),
     ("container_layers", "layer NOT IN (SELECT id FROM layers) OR container NOT IN (SELECT id FROM containers)"),
+    ("build_layers", "layer NOT IN (SELECT id FROM layers) OR build NOT IN (SELECT id FROM builds)"),
     ("pins", "kind = 'layer' AND id NOT IN (SELECT id FROM layers)"),
     ("pins", "kind = 'blob' AND id NOT IN (SELECT digest FROM blobs)"),
 ];

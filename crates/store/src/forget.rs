@@ -35,6 +35,9 @@ pub(crate) fn layer(lease: &Lease, rows: &Rows<'_>, id: LayerId, reason: Evictio
     for container_id in rows.all(standing, [row], |row| row.get(0))? {
         container(lease, rows, &ContainerId::from_row(container_id), Some(now))?;
     }
+    // A state of which a part is missing is none.
+    let kept = "DELETE FROM build_layers WHERE build IN (SELECT build FROM build_layers WHERE layer = ?1)";
+    rows.run(kept, [row])?;
     rows.run("UPDATE image_layers SET layer = NULL WHERE layer = ?1", [row])?;
     rows.run("DELETE FROM layer_tars WHERE layer = ?1", [row])?;
     // Its files' inodes may be others' from now on, and the marks speak of inodes.

@@ -5,7 +5,7 @@ use stave_oci::BlobDigest;
 use crate::id::{BuildId, ContainerId, LayerId};
 
 /// What the `version` file says, followed by a newline.
-pub const VERSION: &str = "stave store 2";
+pub const VERSION: &str = "stave store 3";
 
 /// The `version` file.
 pub(crate) const VERSION_FILE: &str = "version";

@@ -154,6 +154,7 @@ const UNUSED_LAYERS: &str = "
       AND NOT EXISTS (SELECT 1 FROM image_layers WHERE diff_id = layer.diff_id)
       AND NOT EXISTS (SELECT 1 FROM cache_layers WHERE layer = layer.id)
       AND NOT EXISTS (SELECT 1 FROM container_layers WHERE layer = layer.id)
+      AND NOT EXISTS (SELECT 1 FROM build_layers WHERE layer = layer.id)
       AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 'layer' AND id = layer.id)";
 
 const UNUSED_BLOBS: &str = "
@@ -219,6 +220,15 @@ impl Store {
     }
 
     fn prune_cache(&self, lease: &Lease, chosen: &Chosen<'_>, pruned: &mut Pruned) -> Result<(), StoreError> {
+        // What failed builds have kept is looked at at most once; results of steps are used again.
+        let batch = if chosen.by_size() { 1 } else { usize::MAX };
+        while chosen.ids.is_none() && chosen.goes_on(self)? {
+            let given_up = self.give_up_states(chosen.before, batch)?;
+            self.collect(lease, pruned)?;
+            if given_up == 0 || batch == usize::MAX {
+                break;
+            }
+        }
         let batch = if chosen.by_size() { BATCH } else { usize::MAX };
         while chosen.goes_on(self)? {
             let evicted = self.evict(chosen, batch)?;
@@ -254,6 +264,11 @@ impl Store {
         loop {
             if enough()? {
                 return Ok(true);
+            }
+            if self.give_up_states(i64::MAX, 1)? > 0 {
+                self.collect(&lease, &mut pruned)?;
+                self.empty_trash()?;
+                continue;
             }
             let evicted = self.evict(&chosen, WAY_BATCH)?;
             self.collect(&lease, &mut pruned)?;

@@ -153,6 +153,14 @@ CREATE TABLE builds (
     image BLOB
 ) WITHOUT ROWID;
 
+CREATE TABLE build_layers (
+    build TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    layer INTEGER NOT NULL,
+    PRIMARY KEY (build, position)
+) WITHOUT ROWID;
+CREATE INDEX build_layers_by_layer ON build_layers (layer);
+
 CREATE TABLE pins (
     owner TEXT NOT NULL,
     kind TEXT NOT NULL,

@@ -20,7 +20,7 @@ fn a_new_store_is_private_and_clean() {
     let store = bench.open();
     let mode = std::fs::metadata(bench.root()).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
-    assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 2\n");
+    assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 3\n");
     assert_clean(&store);
 }
 
@@ -456,10 +456,10 @@ fn a_restart_drops_what_was_not_settled_and_says_so() {
 fn a_store_of_another_version_is_refused_with_the_way_out() {
     let bench = Bench::new();
     drop(bench.open());
-    std::fs::write(bench.root().join("version"), "stave store 3\n").expect("it is written");
+    std::fs::write(bench.root().join("version"), "stave store 4\n").expect("it is written");
     let error = bench.try_open("boot-1").expect_err("the version is unknown").to_string();
     assert!(
-        error.contains("`stave store 3`") && error.contains("`stave store 2`") && error.contains("--root"),
+        error.contains("`stave store 4`") && error.contains("`stave store 3`") && error.contains("--root"),
         "{error}"
     );
 }
@@ -632,5 +632,40 @@ fn the_history_keeps_the_latest_builds_within_limits() {
         store.builds(10).expect("the store answers").into_iter().map(|build| build.title).collect();
     assert_eq!(titles, ["interrupted", "build 4"]);
     assert_eq!(list(&bench.root().join("logs")).len(), 2);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_failed_build_keeps_its_state_until_it_is_pruned_or_too_old() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let mut builds = Vec::new();
+    for number in 0..3 {
+        let kept = layer(&lease, &format!("what failed build {number} left"));
+        let build = lease.begin_build(&format!("build {number}")).expect("it begins");
+        lease.keep_state(&build, &[kept], 2).expect("it is kept");
+        lease.finish_build(&build, BuildState::Failed, None).expect("it ends");
+        builds.push((build, kept));
+    }
+    drop(lease);
+    let kept = |index: usize| store.kept_state(&builds[index].0).expect("the store answers");
+    let there = |index: usize| store.path_of(&store.layer_rel_path(builds[index].1)).exists();
+    let count = (0..3).filter(|&index| kept(index) == [builds[index].1]).count();
+    assert_eq!(count, 2, "the two latest");
+    assert_eq!(kept(2), [builds[2].1]);
+    store.prune(&PruneOptions { images_only: true, ..PruneOptions::default() }).expect("it is pruned");
+    assert_eq!((0..3).filter(|&index| there(index)).count(), 2, "no image needs the third");
+    assert_eq!(store.trim_builds(0, 0).expect("it is trimmed"), 3);
+    assert_eq!((0..3).filter(|&index| there(index)).count(), 0, "with the build goes what it kept");
+    let lease = store.lease().expect("a lease is given");
+    let last = layer(&lease, "another");
+    let build = lease.begin_build("another").expect("it begins");
+    lease.keep_state(&build, &[last], 2).expect("it is kept");
+    lease.finish_build(&build, BuildState::Failed, None).expect("it ends");
+    drop(lease);
+    store.prune(&PruneOptions { cache_only: true, ..PruneOptions::default() }).expect("it is pruned");
+    assert_eq!(store.kept_state(&build).expect("the store answers"), []);
+    assert!(!store.path_of(&store.layer_rel_path(last)).exists());
     assert_clean(&store);
 }
