@@ -1,15 +1,16 @@
-//! Joins layers of an image that was built, or keeps them apart, for an output.
+//! Joins layers of an image that was built, or divides them, for an output.
 //!
-//! Turns an image into one with fewer layers and the same files. The joined layers are layers of the store like any other;
+//! Turns an image into one with other layers and the same files. The new layers are layers of the store like any other;
 //! the cache still has those that they were made of, and knows nothing of it.
 
 use std::io;
+use std::iter;
 use std::thread;
 
 use stave_oci::History;
 use stave_store::{LayerId, Lease};
 use stave_tree::Times;
-use stave_tree::pack::pack_joined;
+use stave_tree::pack::{Packed, Parts, pack_joined};
 
 use crate::build::Report;
 use crate::compose::Composed;
@@ -21,7 +22,7 @@ use crate::form::Regroup;
 use crate::forms::PackedLayer;
 use crate::task::Task;
 
-/// Returns the image, with its layers joined if `how` says so.
+/// Returns the image, with its layers joined or divided if `how` says so.
 ///
 /// Errors: as of [`regroup`].
 pub(crate) fn regrouped(
@@ -35,9 +36,9 @@ pub(crate) fn regrouped(
         .map(|joined| joined.unwrap_or(image))
 }
 
-/// Returns the image with its layers joined as `how` says.
+/// Returns the image with its layers joined or divided as `how` says.
 ///
-/// Errors: a layer cannot be read, or the joined one not written.
+/// Errors: a layer cannot be read, or a new one not written.
 pub(crate) fn regroup(
     engine: &Engine,
     lease: &Lease,
@@ -47,23 +48,33 @@ pub(crate) fn regroup(
 ) -> Result<ReadyImage, EngineError> {
     let groups = groups(&image.layers, image.base_layers, how);
     let mut layers = Vec::new();
-    for group in &groups {
-        let layer = match group.as_slice() {
-            [one] => *one,
+    let mut sizes = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let made = match group.as_slice() {
+            [one] => match how {
+                Regroup::UpTo(bytes_max) if one.bytes > bytes_max && index >= image.base_layers => {
+                    let _task = Task::start(events, format!("divide {}", crate::base::short(&one.diff_id)));
+                    divide(engine, lease, *one, bytes_max)?
+                }
+                _ => Vec::new(),
+            },
             group => {
                 let _task = Task::start(events, format!("join {} layers", group.len()));
-                let is_lowest = layers.is_empty();
-                let joined = join(engine, lease, group, is_lowest)?;
-                // Its files have the times that they have in the image.
-                engine.packed(lease, (&[], &[joined]), Times::Real, None)?[0]
+                vec![join(engine, lease, group, layers.is_empty())?]
             }
         };
-        layers.push(layer);
+        let before = layers.len();
+        match (group.as_slice(), made.len()) {
+            // A layer that is one part stays what it is.
+            ([one], 0 | 1) => layers.push(*one),
+            // Its files have the times that they have in the image.
+            _ => layers.extend(engine.packed(lease, (&[], &made), Times::Real, None)?),
+        }
+        sizes.push((group.len(), layers.len() - before));
     }
     let mut config = image.composed.config.clone();
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
-    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
-    mark_joined(&mut config.history, &sizes);
+    mark(&mut config.history, &sizes);
     let base_layers = if how == Regroup::All { 0 } else { image.base_layers };
     Ok(ReadyImage { composed: Composed::new(config), layers, files: image.files, base_layers })
 }
@@ -100,37 +111,75 @@ fn groups(layers: &[PackedLayer], base_layers: usize, how: Regroup) -> Vec<Vec<P
 
 /// Makes one layer of several, the lowest first. Under the lowest of an image, nothing is there to be deleted.
 fn join(engine: &Engine, lease: &Lease, layers: &[PackedLayer], is_lowest: bool) -> Result<LayerId, EngineError> {
-    let failed = |source: io::Error| EngineError::tree("cannot join layers", source);
     let dirs = layers
         .iter()
         .map(|layer| Ok((engine.store_dir(&engine.store.layer_rel_path(layer.layer))?, layer.times)))
         .collect::<Result<Vec<_>, EngineError>>()?;
-    let work = lease.work_dir()?;
-    let into = engine.store_dir(&work.diff_rel_path())?;
-    let (mut reader, mut writer) = io::pipe().map_err(failed)?;
-    thread::scope(|scope| {
-        let packer = scope.spawn(move || {
-            let packed = pack_joined(&dirs, engine.format(), is_lowest, &mut writer);
-            drop(writer);
-            packed
-        });
-        let unpacked = confined::unpack_layer(engine, &into, &mut reader, "the joined layer");
-        drop(reader);
-        let joined = packer.join().expect("the packer does not panic");
-        unpacked.and(joined.map_err(|source| EngineError::tree("cannot join layers", source)))
+    let made = made(engine, lease, "the joined layer", |out| {
+        pack_joined(&dirs, engine.format(), is_lowest, out)
+            .map(Some)
+            .map_err(|source| EngineError::tree("cannot join layers", source))
     })?;
-    Ok(lease.publish_layer(work, None)?)
+    Ok(made.expect("something was packed"))
 }
 
-/// Has the history name each joined layer at the last of the entries that made it.
-fn mark_joined(history: &mut [History], sizes: &[usize]) {
-    let mut entries = history.iter_mut().filter(|entry| !entry.empty_layer);
-    for size in sizes {
-        for entry in entries.by_ref().take(size - 1) {
-            entry.empty_layer = true;
-        }
-        entries.next();
+/// Makes several layers of one, the lowest first.
+fn divide(engine: &Engine, lease: &Lease, layer: PackedLayer, bytes_max: u64) -> Result<Vec<LayerId>, EngineError> {
+    let failed = |source| EngineError::tree(format!("cannot divide layer {}", layer.layer), source);
+    let dir = engine.store_dir(&engine.store.layer_rel_path(layer.layer))?;
+    let mut parts = Parts::new(&dir, engine.format(), layer.times, bytes_max).map_err(failed)?;
+    let mut layers = Vec::new();
+    while let Some(part) = made(engine, lease, "a part of a layer", |out| parts.next(out).map_err(failed))? {
+        layers.push(part);
+        engine.go_on()?;
     }
+    Ok(layers)
+}
+
+/// Makes a layer of the archive that `pack` writes; none if it says that it wrote none.
+fn made(
+    engine: &Engine,
+    lease: &Lease,
+    name: &str,
+    pack: impl FnOnce(&mut dyn io::Write) -> Result<Option<Packed>, EngineError>,
+) -> Result<Option<LayerId>, EngineError> {
+    let work = lease.work_dir()?;
+    let into = engine.store_dir(&work.diff_rel_path())?;
+    let (mut reader, mut writer) = io::pipe().map_err(|source| EngineError::io("make", "a pipe", source))?;
+    let packed = thread::scope(|scope| {
+        let unpacker = scope.spawn(move || {
+            let unpacked = confined::unpack_layer(engine, &into, &mut reader, name);
+            drop(reader);
+            unpacked
+        });
+        let packed = pack(&mut writer);
+        drop(writer);
+        unpacker.join().expect("the unpacker does not panic").and(packed)
+    })?;
+    match packed {
+        Some(_) => Ok(Some(lease.publish_layer(work, None)?)),
+        None => Ok(None),
+    }
+}
+
+/// Has the history name the new layers: of each group, so many layers became so many others. A joined layer is named at
+/// the last of the entries that made it; parts of a layer have an entry each.
+fn mark(history: &mut Vec<History>, sizes: &[(usize, usize)]) {
+    // What becomes of each layer, the lowest first: none, or so many.
+    let mut made = sizes.iter().flat_map(|(before, after)| iter::repeat_n(0, before - 1).chain([*after]));
+    let mut marked = Vec::with_capacity(history.len());
+    for entry in history.drain(..) {
+        match if entry.empty_layer { Some(1) } else { made.next() } {
+            Some(0) => marked.push(History { empty_layer: true, ..entry }),
+            Some(parts @ 2..) => marked.extend((1..=parts).map(|part| {
+                let part = format!("part {part} of {parts}");
+                let comment = entry.comment.iter().cloned().chain([part]).collect::<Vec<_>>().join(", ");
+                History { comment: Some(comment), ..entry.clone() }
+            })),
+            Some(1) | None => marked.push(entry),
+        }
+    }
+    *history = marked;
 }
 
 #[cfg(test)]
@@ -167,8 +216,9 @@ mod tests {
     fn the_history_has_as_many_layers_as_the_image() {
         let entry = |empty_layer| History { empty_layer, ..History::default() };
         let mut history = vec![entry(false), entry(true), entry(false), entry(false), entry(true), entry(false)];
-        mark_joined(&mut history, &[1, 2, 1]);
+        mark(&mut history, &[(1, 1), (2, 1), (1, 3)]);
         let empty: Vec<bool> = history.iter().map(|entry| entry.empty_layer).collect();
-        assert_eq!(empty, [false, true, true, false, true, false]);
+        assert_eq!(empty, [false, true, true, false, true, false, false, false]);
+        assert_eq!(history[7].comment.as_deref(), Some("part 3 of 3"));
     }
 }

@@ -267,6 +267,39 @@ fn joined_layers_hold_the_same_files_and_leave_the_cache_alone() {
     bench.run(["store", "check"]).success();
 }
 
+/// Every part of a layer is a layer that anybody applies, and the image is the same with them.
+#[test]
+fn a_layer_that_is_larger_than_the_size_is_divided() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let file = "FROM busybox\nRUN echo below > /gone && mkdir /d && echo old > /d/old\n\
+                RUN rm -r /gone /d && mkdir -p /d/e && for i in 1 2 3 4 5; do head -c 400000 /dev/zero | tr '\\0' $i > /d/e/$i; done && \
+                ln /d/e/1 /d/hard && ln -s e/2 /d/link && chmod 1777 /d/e && touch -d '1969-01-02 00:00:00' /d/e\n\
+                CMD find / -xdev ! -path '/proc*' ! -path '/sys*' ! -path '/dev*' ! -path '/etc*' | sort; stat -c '%a %Y' /d/e; stat -c '%a %h' /d/hard; md5sum /d/e/*\n";
+    bench.file("Dockerfile", file);
+    let run = |name: &str| bench.run(["run", "--rm", "--network", "none", name]).success().out();
+    bench.run(["build", "-t", "plain", "."]).success();
+    let said = run("plain");
+    assert!(said.contains("/d/hard") && !said.contains("/d/old") && !said.contains("/gone"), "{said}");
+    let entries = layout(&bench, "out", ",layer-max-size=1m,name=parts:1");
+    let manifest = blob(&bench, "out", &entries[0]);
+    let layers = manifest["layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 5, "the base, a small layer, and three parts of a large one");
+    let config = blob(&bench, "out", &manifest["config"]);
+    let history = config["history"].as_array().expect("a history");
+    assert_eq!(history.iter().filter(|entry| entry["empty_layer"] != true).count(), 5);
+    let comments: Vec<&str> = history.iter().filter_map(|entry| entry["comment"].as_str()).collect();
+    let parts: Vec<_> = comments.iter().filter_map(|comment| comment.split_once(", ")).map(|(_, part)| part).collect();
+    assert_eq!(parts, ["part 1 of 3", "part 2 of 3", "part 3 of 3"], "{comments:?}");
+    // Again, from other work: the same bytes.
+    bench.run(["store", "prune", "--all", "--force"]).success();
+    bench.run(["build", "-o", "type=oci,tar=false,dest=again,layer-max-size=1m,name=parts:1", "."]).success();
+    assert_eq!(listed(&bench, "again")[0]["digest"], entries[0]["digest"]);
+    bench.run(["build", "-o", "type=docker,dest=parts.tar,layer-max-size=1m,name=parts:1", "."]).success();
+    bench.run(["load", "-i", "parts.tar"]).success();
+    assert_eq!(run("parts:1"), said);
+    bench.run(["store", "check"]).success();
+}
+
 #[test]
 fn a_daemon_is_sent_only_what_it_lacks() {
     let Some((mut bench, _registry)) = with_busybox() else { return };

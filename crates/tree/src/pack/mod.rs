@@ -7,6 +7,7 @@ mod ahead;
 mod compress;
 mod header;
 mod joined;
+mod parts;
 mod resume;
 mod walk;
 
@@ -23,6 +24,7 @@ use crate::times::Times;
 
 pub use compress::{EstargzWriter, Extended, GzipWriter, LayerWriter, Method, ZstdWriter};
 pub use joined::pack_joined;
+pub use parts::Parts;
 pub use resume::{Mark, Resumable};
 
 /// A tree that cannot be packed.

@@ -46,6 +46,8 @@ pub trait Resumable: Write {
 pub(super) enum Out<'a> {
     /// To somebody who wants all of it.
     Whole(&'a mut dyn Write),
+    /// To nobody: only its length is wanted.
+    Counted,
     /// To somebody who may know how it begins.
     Resumed(&'a mut dyn Resumable, Trail),
 }
@@ -141,7 +143,7 @@ impl Out<'_> {
     pub(super) fn released(&mut self) -> Vec<Held> {
         match self {
             Self::Resumed(_, trail) if trail.is_new => std::mem::take(&mut trail.held),
-            Self::Whole(_) | Self::Resumed(..) => Vec::new(),
+            Self::Whole(_) | Self::Counted | Self::Resumed(..) => Vec::new(),
         }
     }
 
@@ -174,24 +176,25 @@ impl Out<'_> {
     pub(super) fn pass(&mut self, mark: &Mark) -> Result<(), PackError> {
         match self {
             Self::Resumed(receiver, _) => receiver.pass(mark).map_err(PackError::Write),
-            Self::Whole(_) => Ok(()),
+            Self::Whole(_) | Self::Counted => Ok(()),
         }
     }
 
     /// Writes bytes of which the trail knows already.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.writer().write_all(bytes).map_err(PackError::Write)
+        self.writer().map_or(Ok(()), |out| out.write_all(bytes)).map_err(PackError::Write)
     }
 
     /// Ends the archive.
     pub(super) fn flush(&mut self) -> Result<(), PackError> {
-        self.writer().flush().map_err(PackError::Write)
+        self.writer().map_or(Ok(()), Write::flush).map_err(PackError::Write)
     }
 
-    fn writer(&mut self) -> &mut dyn Write {
+    fn writer(&mut self) -> Option<&mut dyn Write> {
         match self {
-            Self::Whole(out) => out,
-            Self::Resumed(out, _) => out,
+            Self::Whole(out) => Some(out),
+            Self::Resumed(out, _) => Some(out),
+            Self::Counted => None,
         }
     }
 }

@@ -45,16 +45,16 @@ pub(super) struct Packer<'a> {
 }
 
 /// A directory that is being written.
-struct Level {
-    path: Vec<u8>,
+pub(super) struct Level {
+    pub(super) path: Vec<u8>,
     name: Vec<u8>,
-    children: std::vec::IntoIter<DirEntry>,
+    pub(super) children: std::vec::IntoIter<DirEntry>,
     /// Open while its files are read; closed while its directories are.
-    dir: Option<Dir>,
+    pub(super) dir: Option<Dir>,
 }
 
 impl Level {
-    fn open(root: &Dir, path: Vec<u8>, name: Vec<u8>) -> Result<Self, PathError> {
+    pub(super) fn open(root: &Dir, path: Vec<u8>, name: Vec<u8>) -> Result<Self, PathError> {
         let dir = root.open_dir_no_links(&path)?;
         Ok(Self { path, name, children: dir.list(b"")?.into_iter(), dir: Some(dir) })
     }
@@ -84,6 +84,16 @@ impl<'a> Packer<'a> {
     /// The same for the archive of a layer, for a receiver that may know how it begins.
     pub(super) fn resumed(root: &'a Dir, layer: LayerFormat, times: Times, out: &'a mut dyn Resumable) -> Self {
         Self::to(root, Some(layer), times, Out::Resumed(out, Trail::default()))
+    }
+
+    /// The same for nobody: entries are only counted, and of files no content is read.
+    pub(super) fn measuring(root: &'a Dir, layer: LayerFormat, times: Times) -> Self {
+        Self::to(root, Some(layer), times, Out::Counted)
+    }
+
+    /// Returns the bytes of the archive so far.
+    pub(super) fn written(&self) -> u64 {
+        self.bytes
     }
 
     fn to(root: &'a Dir, layer: Option<LayerFormat>, times: Times, out: Out<'a>) -> Self {
@@ -380,6 +390,9 @@ impl<'a> Packer<'a> {
 
     fn content(&mut self, file: &mut File, size: u64, path: &[u8]) -> Result<(), PackError> {
         let mut left = size;
+        if matches!(self.out, Out::Counted) {
+            self.bytes += std::mem::take(&mut left);
+        }
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             match file.read(&mut self.buffer[..wanted]) {

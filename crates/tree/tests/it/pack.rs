@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use stave_tree::pack::Parts;
 use stave_tree::{
     Dir, GzipWriter, Limits, PackError, Times, apply_layer, decompress, extract_archive, layer_digest, merged,
     pack_layer, pack_tree,
@@ -259,6 +260,74 @@ fn a_digest_of_a_layer_sees_deletions() {
     let applied = scratch.tree("applied", "");
     apply_layer(&archive[..], &applied, format(), &Limits::default()).unwrap();
     assert_eq!(layer_digest(&applied, format()).unwrap(), plain);
+}
+
+/// The parts of a layer make the same files as the layer, whatever lies below, and none is larger than it may be but for
+/// one file with all its names.
+#[test]
+fn the_parts_of_a_layer_make_what_the_layer_makes() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let base = scratch.tree("base", "kept = 0\nd/old = 0\nreplaced/in = 0\ngone = 0\nz/opaque/below = 0\nz/gone = 0");
+    let text = "x".repeat(3000);
+    let layer = scratch.tree(
+        "layer",
+        &format!(
+            "d/ 711\nd/a 600 = {text}\nd/b = {text}\nd/deep/ 1777 5:6\nd/deep/c = {text}\nd/deep/l -> ../b\nempty/ 700\n\
+             gone whiteout\nreplaced = {text}\nz/ 750\nz/gone whiteout\nz/opaque/ 700\nz/opaque/new = {text}\nz/hard == d/a\n\
+             z/large = {}\nz/p pipe",
+            "y".repeat(20_000)
+        ),
+    );
+    let xattr = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(scratch.path("layer/z/opaque"), opaque_xattr(), b"y", xattr).unwrap();
+    rustix::fs::setxattr(scratch.path("layer/d/deep"), "user.note", b"n", xattr).unwrap();
+    for (path, seconds) in [("layer/d/deep", -5_i64), ("layer/d", 7), ("layer/z/opaque", 9_000_000_000), ("layer/z", 8)]
+    {
+        let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(rustix::fs::CWD, scratch.path(path), &times, rustix::fs::AtFlags::empty()).unwrap();
+    }
+    let parts = |bytes_max: u64| {
+        let mut parts = Parts::new(&layer, format(), Times::Real, bytes_max).unwrap();
+        let mut archives = Vec::new();
+        loop {
+            let mut archive = Vec::new();
+            let Some(packed) = parts.next(&mut archive).unwrap() else { break archives };
+            assert_eq!(packed.bytes, archive.len() as u64);
+            archives.push(archive);
+        }
+    };
+    let seen = show(&merged(&[&base, &layer], format()).unwrap());
+    for (bytes_max, count) in [(1, 14), (12_000, 5), (1 << 30, 1)] {
+        let archives = parts(bytes_max);
+        assert_eq!(archives.len(), count, "{bytes_max}");
+        assert_eq!(archives, parts(bytes_max), "the same parts each time");
+        for (index, archive) in archives.iter().enumerate() {
+            let names = names(archive);
+            assert_eq!(names.iter().any(|name| name.contains(".wh.")), index == 0, "{names:?}");
+            assert_eq!(names.contains(&"d/a".to_owned()), names.contains(&"z/hard".to_owned()), "{names:?}");
+            let large = names.contains(&"z/large".to_owned());
+            assert!(archive.len() as u64 <= bytes_max.max(9000) || large, "{bytes_max}: {names:?}");
+        }
+        let applied: Vec<Dir> = archives
+            .iter()
+            .enumerate()
+            .map(|(index, archive)| {
+                let part = scratch.tree(&format!("part{bytes_max}-{index}"), "");
+                apply_layer(&archive[..], &part, format(), &Limits::default()).unwrap();
+                // What the store packs of it has the length that was counted on.
+                assert_eq!(pack(&part).len(), archive.len());
+                part
+            })
+            .collect();
+        let all: Vec<&Dir> = std::iter::once(&base).chain(&applied).collect();
+        assert_eq!(show(&merged(&all, format()).unwrap()), seen, "{bytes_max}");
+    }
+    let nothing = scratch.tree("nothing", "");
+    assert!(Parts::new(&nothing, format(), Times::Real, 1).unwrap().next(&mut Vec::new()).unwrap().is_none());
 }
 
 /// Layers packed as one make the same files as the layers on each other, whatever lies below.
