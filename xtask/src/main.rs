@@ -6,6 +6,7 @@
 
 mod bench;
 mod binary;
+mod book;
 mod conformance;
 mod demo;
 mod failure;
@@ -30,7 +31,8 @@ cargo xtask COMMAND
   test       everything that CI checks, or only the steps that are named; installs what is missing
   build      make the optimised, static `stave` and print where it is
   tidy       what the compiler does not check
-  generate   write the files that are made of the code: docs/errors
+  generate   write the files that are made of the code: docs/errors/README.md, docs/SUMMARY.md
+  book       build the book of docs, follow its links, and print where it is
   metrics    lengths of files and functions
   demo       build the story both ways, run it, show sizes and times
   bench      measure stave and the peers of this machine [--quick] [--row NAME]...
@@ -58,11 +60,15 @@ fn dispatch(args: &[String]) -> Result {
             println!("{}", binary::build(&Place::find()?)?.display());
             Ok(())
         }
+        "book" => {
+            println!("{}", book::build(&Place::find()?)?.display());
+            Ok(())
+        }
         "demo" => demo::command(&Place::find()?),
         "bench" => bench::command(&Place::find()?, rest),
         "test" => suite::command(&Place::find()?, rest),
         "tidy" => tidy::command(&Place::find()?),
-        "generate" => tidy::codes::command(&Place::find()?),
+        "generate" => tidy::generate_command(&Place::find()?),
         "metrics" => tidy::metrics_command(&Place::find()?),
         "conformance" => conformance::command(&Place::find()?, rest),
         "interop" => interop::command(&Place::find()?),

@@ -21,6 +21,16 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Err(Failure::new(format!("`{}` failed: {}\n{}{}", line(command), output.status, tail(&out), tail(&err))))
 }
 
+/// Runs a command and returns all that it printed, on either stream.
+pub(crate) fn both(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(Failure::new(format!("`{}` failed: {}\n{}", line(command), output.status, tail(&text))))
+}
+
 /// Runs a command whose output nobody needs unless it fails.
 pub(crate) fn quiet(command: &mut Command) -> Result {
     capture(command).map(drop)

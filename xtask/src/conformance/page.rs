@@ -12,7 +12,7 @@ Written by `cargo xtask conformance`; do not edit. Each case is a directory of `
 would write on purpose. Stave and the peers build it. With BuildKit the configuration, the history and every entry of every
 layer are compared; with buildah the configuration and the tree that the layers make (type, mode, owner, content, link target,
 extended attributes, and the times of files that come from the context). Stave builds with `--timestamp=now`. `same` means that nothing differs but what
-[conformance/README.md](../conformance/README.md) lists for the age of Debian's BuildKit; `by hand`, that what has to come
+[conformance/README.md](https://github.com/stave-build/stave/blob/main/conformance/README.md) lists for the age of Debian's BuildKit; `by hand`, that what has to come
 out stands in the case, written from the reference. A difference has its reason in the last column.
 
 ";

@@ -8,7 +8,7 @@ use crate::failure::{At, Failure, Result};
 use crate::place::{Place, cargo};
 use crate::standins::StandIns;
 use crate::table::{table, time};
-use crate::{binary, packages, run, servers, standins, tidy};
+use crate::{binary, book, packages, run, servers, standins, tidy};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ struct Step {
 }
 
 /// The names of all steps, in their order.
-const STEPS: [&str; 6] = ["format", "tidy", "clippy", "documentation", "tests", "examples"];
+const STEPS: [&str; 7] = ["format", "tidy", "clippy", "documentation", "book", "tests", "examples"];
 
 /// Runs all steps, or the named ones, the later ones even if an earlier one fails, and shows a table.
 pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
@@ -56,6 +56,7 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
         let args = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
         run::show(cargo_in(place).args(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
+    step("book", &mut || book::build(place).map(drop));
     step("tests", &mut || tests(place));
     step("examples", &mut || run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"])));
     report(&steps)

@@ -29,8 +29,8 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     findings
 }
 
-/// `cargo xtask generate`: writes the index.
-pub(crate) fn command(place: &Place) -> Result {
+/// Writes the index.
+pub(super) fn write(place: &Place) -> Result {
     let (codes, _) = codes(&super::sources(place)?);
     let path = place.root.join(INDEX);
     fs::create_dir_all(path.with_file_name("")).at("create", &path)?;

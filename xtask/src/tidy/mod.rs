@@ -1,13 +1,15 @@
 //! `cargo xtask tidy`: what the compiler and clippy do not check. Pure reading; it changes nothing.
 
-pub(crate) mod codes;
+mod codes;
 mod docs;
 mod edges;
 mod licenses;
+mod links;
 mod lints;
 pub(crate) mod metrics;
 mod texts;
 
+use crate::book::summary;
 use crate::failure::{At, Failure, Result};
 use crate::place::Place;
 use crate::run;
@@ -29,6 +31,7 @@ pub(crate) fn command(place: &Place) -> Result {
     findings.extend(licenses::check(place)?);
     findings.extend(codes::check(&sources));
     findings.extend(docs::check(place, &sources));
+    findings.extend(links::check(place, &sources));
     findings.extend(lints::check(place));
     findings.extend(texts::check(&sources));
     findings.extend(metrics::check(&sources));
@@ -37,6 +40,18 @@ pub(crate) fn command(place: &Place) -> Result {
         return Ok(());
     }
     Err(Failure::new(format!("tidy: {} findings\n  {}", findings.len(), findings.join("\n  "))))
+}
+
+/// `cargo xtask generate`: writes the index of codes, then the lists in the book's table of contents.
+pub(crate) fn generate_command(place: &Place) -> Result {
+    codes::write(place)?;
+    let sources = sources(place)?;
+    let pages = links::pages(&sources);
+    let table = pages.get(Path::new(summary::SUMMARY)).copied().unwrap_or_default();
+    let path = place.root.join(summary::SUMMARY);
+    fs::write(&path, summary::renewed(table, &pages)).at("write", &path)?;
+    println!("{}: {} pages", summary::SUMMARY, pages.len());
+    Ok(())
 }
 
 /// `cargo xtask metrics`: lengths of files and functions, crate by crate.

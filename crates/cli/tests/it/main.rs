@@ -5,6 +5,7 @@
 
 mod attacks;
 mod attestations;
+mod book;
 mod build;
 mod bytecode;
 mod checks;
