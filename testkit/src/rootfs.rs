@@ -68,6 +68,12 @@ impl Rootfs {
         self
     }
 
+    /// Adds a pipe with a name.
+    pub fn fifo(&mut self, path: &str) -> &mut Self {
+        self.entry(path, EntryType::Fifo, 0o666, None, Vec::new());
+        self
+    }
+
     /// Adds an OCI whiteout of `name` in `dir`: `.wh.name`.
     pub fn whiteout(&mut self, dir: &str, name: &str) -> &mut Self {
         self.entry(&format!("{dir}/.wh.{name}"), EntryType::Regular, 0o644, None, Vec::new());

@@ -1,10 +1,13 @@
 //! What the caller gives to steps on the command line: secrets, an SSH agent, rights, limits.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::callers::each_caller;
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::output::Output;
@@ -46,10 +49,11 @@ fn with_secret(root: &Path) -> Vec<PathBuf> {
 /// variable.
 #[test]
 fn a_secret_is_a_file_or_a_variable_of_its_step() {
-    let Some((mut bench, _registry)) = with_busybox() else { return };
-    bench.set("TOKEN", "from the environment");
-    bench.file("../secret", "from a file");
-    build(
+    each_caller(|caller| {
+        let Some((mut bench, _registry)) = caller.busybox() else { return };
+        bench.set("TOKEN", "from the environment");
+        bench.file("../secret", "from a file");
+        build(
         &bench,
         &["--secret", "id=f,src=../secret", "--secret", "id=v,env=TOKEN"],
         "FROM busybox\nRUN --mount=type=secret,id=f --mount=type=secret,id=v,target=/etc/v,mode=0444,uid=7,gid=8 \
@@ -59,11 +63,12 @@ fn a_secret_is_a_file_or_a_variable_of_its_step() {
          RUN env | grep -c -E 'TOK|from' >> /seen; ls /run /etc/v /t >> /seen 2>&1; true\n",
     )
     .success();
-    assert_eq!(
-        in_image(&bench, "cat /seen"),
-        "31\n400 0:0\n444 7:8\n11\nls: /run: No such file or directory\n11\n11\n1\n0\n\
+        assert_eq!(
+            in_image(&bench, "cat /seen"),
+            "31\n400 0:0\n444 7:8\n11\nls: /run: No such file or directory\n11\n11\n1\n0\n\
          ls: /run: No such file or directory\nls: /etc/v: No such file or directory\nls: /t: No such file or directory\n"
-    );
+        );
+    });
 }
 
 /// T158: another secret runs nothing again.
@@ -83,66 +88,145 @@ fn another_secret_is_no_other_step() {
 /// T158 and A20: what a secret says is in no file, name, log or line that a build leaves or prints, whatever becomes of it.
 #[test]
 fn a_secret_is_nowhere_after_its_step() {
-    let Some((mut bench, _registry)) = with_busybox() else { return };
-    bench.set("TOKEN", SECRET);
-    let options = ["--secret", "id=s,env=TOKEN", "--metadata-file", "meta", "--progress", "plain"];
-    let mounts =
-        "--mount=type=secret,id=s --mount=type=secret,id=s,env=TOK --mount=type=secret,id=s,target=/a/b/c,mode=0444";
-    let check = |output: &Output, what: &str| {
-        assert!(!output.stderr.contains(SECRET) && !output.out().contains(SECRET), "{what}: {}", output.stderr);
-        for place in [bench.store(), bench.work(), bench.path("tmp"), bench.path("home")] {
-            assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "{what}");
+    each_caller(|caller| {
+        let Some((mut bench, _registry)) = caller.busybox() else { return };
+        bench.set("TOKEN", SECRET);
+        let options = ["--secret", "id=s,env=TOKEN", "--metadata-file", "meta", "--progress", "plain"];
+        let mounts = "--mount=type=secret,id=s --mount=type=secret,id=s,env=TOK --mount=type=secret,id=s,target=/a/b/c,mode=0444";
+        let check = |output: &Output, what: &str| {
+            assert!(!output.stderr.contains(SECRET) && !output.out().contains(SECRET), "{what}: {}", output.stderr);
+            for place in [bench.store(), bench.work(), bench.path("tmp"), bench.path("home")] {
+                assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "{what}");
+            }
+        };
+        let made = build(
+            &bench,
+            &options,
+            format!(
+                "FROM busybox\nRUN {mounts} test \"$TOK\" = \"$(cat /run/secrets/s)\" && cp /a/b/c /dev/shm/c && echo used > /used\n"
+            ),
+        );
+        made.success();
+        check(&made, "a build");
+        let shown = bench.run(["history", "--no-trunc", "made"]).success().out()
+            + &bench.run(["inspect", "made"]).success().out();
+        assert!(!shown.contains(SECRET), "{shown}");
+        bench.run(["save", "-o", "saved.tar", "made"]).success();
+        let failed = build(&bench, &options, format!("FROM busybox\nRUN {mounts} false\n"));
+        failed.exit(1);
+        check(&failed, "a failed step");
+        bench.file("Dockerfile", format!("FROM busybox\nRUN {mounts} touch /started && sleep 600\n"));
+        let mut killed = bench.spawn(["build", "."].iter().chain(&options));
+        let began = Instant::now();
+        let is_started = || {
+            let owners = fs::read_dir(bench.store().join("tmp")).into_iter().flatten().flatten();
+            owners
+                .flat_map(|owner| fs::read_dir(owner.path()).into_iter().flatten().flatten())
+                .any(|work| work.path().join("diff/started").exists())
+        };
+        while !is_started() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the step starts");
+            std::thread::sleep(Duration::from_millis(10));
         }
+        for place in [bench.store(), bench.path("tmp")] {
+            assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "while the step runs");
+        }
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let after = bench.run(["store", "check"]);
+        after.success();
+        check(&after, "a killed build");
+        assert_eq!(leaks::mounts(&bench.store()), Vec::<String>::new());
+    });
+}
+
+/// A20: neither what a build says about itself nor what it keeps for others has a secret; while its step runs nobody but
+/// the step has it, and only its user may read it.
+#[test]
+fn a_secret_is_in_nothing_that_a_build_gives_away() {
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        // Outside of what is looked through, as a file of the caller's is.
+        let outside = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let source = outside.path().join("secret");
+        fs::write(&source, SECRET).unwrap();
+        let secret = format!("id=s,src={}", source.display());
+        let token = bench.token();
+        let mounts = "--mount=type=secret,id=s --mount=type=secret,id=s,target=/t,uid=7,mode=0440";
+        let dockerfile = format!(
+            "FROM busybox\nRUN {mounts} stat -c '%a:%u' /run/secrets/s /t > /modes && cat /t | wc -c && : > /ready; \
+             : {token}; i=0; while test $i -lt 30 && test -e /run/secrets/s; do i=$((i+1)); sleep 0.1; done\n\
+             RUN ! test -e /run/secrets/s && ! test -e /t && ! grep -r never-to-be-seen /run /tmp /dev/shm /proc/self/environ\n"
+        );
+        bench.file("Dockerfile", dockerfile);
+        let child = bench.spawn([
+            "build",
+            "-t",
+            "made",
+            "--progress=rawjson",
+            "--metadata-file=meta",
+            "--provenance=mode=max",
+            "--sbom",
+            "--secret",
+            &secret,
+            "--output=type=oci,dest=image.tar",
+            "--cache-to=type=local,dest=cache,mode=max",
+            "--iidfile=id",
+            ".",
+        ]);
+        let pid = child.id();
+        let began = Instant::now();
+        let runs = || leaks::processes(token).iter().any(|line| line.contains("while test"));
+        while !runs() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the step starts");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for process in leaks::processes(token) {
+            let number = process.split(' ').next().unwrap();
+            for file in ["cmdline", "environ"] {
+                let text = fs::read(format!("/proc/{number}/{file}")).unwrap_or_default();
+                assert!(!String::from_utf8_lossy(&text).contains(SECRET), "{file} of {process}");
+            }
+        }
+        assert!(leaks::processes(token).iter().any(|line| line.starts_with(&format!("{pid} "))));
+        let output = bench.wait(child);
+        output.success();
+        assert!(!output.stderr.contains(SECRET) && !output.out().contains(SECRET));
+        for kept in ["meta", "image.tar", "cache/index.json"] {
+            assert!(bench.work().join(kept).exists(), "{kept}");
+        }
+        for place in [bench.store(), bench.work(), bench.path("tmp"), bench.path("home"), bench.path("run")] {
+            assert_eq!(with_secret(&place), Vec::<PathBuf>::new());
+        }
+        let layers = unpacked(&bench.work().join("cache/blobs/sha256"));
+        let has = |text: &str| layers.iter().any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()));
+        assert!(has("400:0\n440:7\n"), "the layers are looked into");
+        assert!(!has(SECRET));
+    });
+}
+
+/// The compressed files of a directory as they were.
+fn unpacked(directory: &Path) -> Vec<Vec<u8>> {
+    let files =
+        fs::read_dir(directory).expect("written").map(|entry| fs::read(entry.expect("read").path()).expect("read"));
+    let unpacked = |bytes: Vec<u8>| {
+        let mut whole = Vec::new();
+        flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole).ok().map(|_| whole)
     };
-    let made = build(
-        &bench,
-        &options,
-        format!(
-            "FROM busybox\nRUN {mounts} test \"$TOK\" = \"$(cat /run/secrets/s)\" && cp /a/b/c /dev/shm/c && echo used > /used\n"
-        ),
-    );
-    made.success();
-    check(&made, "a build");
-    let shown =
-        bench.run(["history", "--no-trunc", "made"]).success().out() + &bench.run(["inspect", "made"]).success().out();
-    assert!(!shown.contains(SECRET), "{shown}");
-    bench.run(["save", "-o", "saved.tar", "made"]).success();
-    let failed = build(&bench, &options, format!("FROM busybox\nRUN {mounts} false\n"));
-    failed.exit(1);
-    check(&failed, "a failed step");
-    bench.file("Dockerfile", format!("FROM busybox\nRUN {mounts} touch /started && sleep 600\n"));
-    let mut killed = bench.spawn(["build", "."].iter().chain(&options));
-    let began = Instant::now();
-    let is_started = || {
-        let owners = fs::read_dir(bench.store().join("tmp")).into_iter().flatten().flatten();
-        owners
-            .flat_map(|owner| fs::read_dir(owner.path()).into_iter().flatten().flatten())
-            .any(|work| work.path().join("diff/started").exists())
-    };
-    while !is_started() {
-        assert!(began.elapsed() < Duration::from_secs(30), "the step starts");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    for place in [bench.store(), bench.path("tmp")] {
-        assert_eq!(with_secret(&place), Vec::<PathBuf>::new(), "while the step runs");
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let after = bench.run(["store", "check"]);
-    after.success();
-    check(&after, "a killed build");
-    assert_eq!(leaks::mounts(&bench.store()), Vec::<String>::new());
+    files.filter_map(unpacked).collect()
 }
 
 /// T159: the socket is where it should be, with its mode, and the id says which agent is behind it.
 #[test]
 fn an_agent_is_behind_a_socket_of_the_step() {
-    let Some((mut bench, _registry)) = with_busybox() else { return };
-    let socket = bench.path("agent");
-    let _agent = UnixListener::bind(&socket).unwrap();
-    bench.set("SSH_AUTH_SOCK", &socket);
-    let other = format!("other={}", socket.display());
-    build(
+    each_caller(|caller| {
+        let Some((mut bench, _registry)) = caller.busybox() else { return };
+        let socket = bench.path("agent");
+        let _agent = UnixListener::bind(&socket).unwrap();
+        bench.set("SSH_AUTH_SOCK", &socket);
+        let other = format!("other={}", socket.display());
+        build(
         &bench,
         &["--ssh", "default", "--ssh", &other],
         "FROM busybox\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK > /seen && stat -c '%a %u:%g' $SSH_AUTH_SOCK >> /seen\n\
@@ -151,7 +235,8 @@ fn an_agent_is_behind_a_socket_of_the_step() {
          RUN echo ${SSH_AUTH_SOCK-unset} >> /seen; ls -d /run/buildkit /agent 2> /dev/null; true\n",
     )
     .success();
-    assert_eq!(in_image(&bench, "cat /seen"), "/run/buildkit/ssh_agent.0\n600 0:0\n666 5:6\nunset\n");
+        assert_eq!(in_image(&bench, "cat /seen"), "/run/buildkit/ssh_agent.0\n600 0:0\n666 5:6\nunset\n");
+    });
 }
 
 /// T160 and T161: what is allowed is given, to the step that asks for it and to no other.

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::callers::each_caller;
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::output::Output;
@@ -55,10 +56,11 @@ fn a_bind_of_the_context_can_be_written_and_is_thrown_away() {
 /// T146, A5 (CVE-2024-1753) and A107: a bind of another stage or image is its files, whatever links it has.
 #[test]
 fn a_bind_of_a_stage_never_leads_out_of_it() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    bench.file("marker", "of the host");
-    let marker = at(&bench, "marker");
-    build(
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        bench.file("marker", "of the host");
+        let marker = at(&bench, "marker");
+        build(
         &bench,
         format!(
             "FROM busybox AS base\nRUN ln -s / /rootdir && ln -s {} /out && mkdir /d && echo hello > /d/f\n\
@@ -70,14 +72,15 @@ fn a_bind_of_a_stage_never_leads_out_of_it() {
         ),
     )
     .success();
-    assert_eq!(in_image(&bench, "cat /copied /got /image; ls / | grep BREAK"), "hello\n/other/bin/busybox\n");
-    assert!(!std::path::Path::new("/BREAKOUT").exists());
-    build(
+        assert_eq!(in_image(&bench, "cat /copied /got /image; ls / | grep BREAK"), "hello\n/other/bin/busybox\n");
+        assert!(!std::path::Path::new("/BREAKOUT").exists());
+        build(
         &bench,
         "FROM busybox AS base\nRUN ln -s /etc/none /l\nFROM busybox\nRUN --mount=from=base,source=/l,target=/x true\n",
     )
     .exit(1)
     .complains("cannot open `l` for the mount on `/x`");
+    });
 }
 
 /// T155 and T145: what was only there to be mounted on is in no layer, also on an image without any file.
@@ -130,10 +133,11 @@ fn a_cache_is_found_again_and_is_in_no_image() {
 /// T148 and A7 (CVE-2024-9675): the id decides which cache it is, with owner and mode; it is no path.
 #[test]
 fn caches_are_told_apart_by_id_and_by_owner() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    let above = "../".repeat(12) + bench.work().join("victim").to_str().unwrap();
-    bench.file("victim/marker", "of the host");
-    build(
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        let above = "../".repeat(12) + bench.work().join("victim").to_str().unwrap();
+        bench.file("victim/marker", "of the host");
+        build(
         &bench,
         format!(
             "FROM busybox\nRUN --mount=type=cache,target=/one,id=/c echo id > /one/f\n\
@@ -146,36 +150,39 @@ fn caches_are_told_apart_by_id_and_by_owner() {
         ),
     )
     .success();
-    assert_eq!(in_image(&bench, "cat /seen"), "id\nid\nf\n700:0:0\nmode\nf\n");
-    for source in ["../../..", "sub"] {
-        let line = format!("FROM busybox\nRUN --mount=type=cache,target=/m,source={source},id=new ls /m > /seen\n");
-        let outcome = build(&bench, line);
-        // What leads above a cache is the cache itself.
-        if source == "sub" {
-            outcome.exit(1).complains("cannot open `sub` for the mount on `/m`")
-        } else {
-            outcome.success()
-        };
-    }
+        assert_eq!(in_image(&bench, "cat /seen"), "id\nid\nf\n700:0:0\nmode\nf\n");
+        for source in ["../../..", "sub"] {
+            let line = format!("FROM busybox\nRUN --mount=type=cache,target=/m,source={source},id=new ls /m > /seen\n");
+            let outcome = build(&bench, line);
+            // What leads above a cache is the cache itself.
+            if source == "sub" {
+                outcome.exit(1).complains("cannot open `sub` for the mount on `/m`")
+            } else {
+                outcome.success()
+            };
+        }
+    });
 }
 
 /// GHSA-388v-wmr2-g2v2 and T149: a link that a step left in a cache does not lead out of it.
 #[test]
 fn a_link_in_a_cache_stays_in_the_cache() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    bench.file("victim/hostname", "of the host");
-    let victim = bench.work().join("victim");
-    let outcome = build(
-        &bench,
-        format!(
-            "FROM busybox\nRUN --mount=type=cache,id=c,target=/cache rm -rf /cache/sel && ln -s {} /cache/sel && ln -s /etc /cache/etc\n\
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        bench.file("victim/hostname", "of the host");
+        let victim = bench.work().join("victim");
+        let outcome = build(
+            &bench,
+            format!(
+                "FROM busybox\nRUN --mount=type=cache,id=c,target=/cache rm -rf /cache/sel && ln -s {} /cache/sel && ln -s /etc /cache/etc\n\
              RUN --mount=type=cache,id=c,source=sel,target=/v cat /v/hostname\n",
-            victim.display()
-        ),
-    );
-    outcome.exit(1).complains("cannot open `sel` for the mount on `/v`");
-    assert!(!outcome.stderr.contains("of the host"));
-    build(&bench, "FROM busybox\nRUN --mount=type=cache,id=c,source=etc,target=/v cat /v/hostname\n").exit(1);
+                victim.display()
+            ),
+        );
+        outcome.exit(1).complains("cannot open `sel` for the mount on `/v`");
+        assert!(!outcome.stderr.contains("of the host"));
+        build(&bench, "FROM busybox\nRUN --mount=type=cache,id=c,source=etc,target=/v cat /v/hostname\n").exit(1);
+    });
 }
 
 /// T149: the first content of a cache comes from a stage, once.
@@ -298,85 +305,197 @@ fn a_tmpfs_is_limited_and_gone() {
 /// A8 (CVE-2024-23652): moving what is above a mount point deletes nothing on the host.
 #[test]
 fn moving_the_directory_of_a_mount_harms_nobody() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    bench.file("victim", "");
-    let host = bench.work();
-    build(
-        &bench,
-        format!(
-            "FROM busybox\nRUN --mount=type=tmpfs,target=/p/victim mv /p /q; ln -s {} /p; true\n\
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        bench.file("victim", "");
+        let host = bench.work();
+        build(
+            &bench,
+            format!(
+                "FROM busybox\nRUN --mount=type=tmpfs,target=/p/victim mv /p /q; ln -s {} /p; true\n\
              FROM busybox\nRUN ln -s {} /p\nRUN --mount=type=tmpfs,target=/p/victim touch /p/victim/x\n",
-            host.display(),
-            host.display()
-        ),
-    )
-    .success();
-    assert!(at(&bench, "victim").is_file());
+                host.display(),
+                host.display()
+            ),
+        )
+        .success();
+        assert!(at(&bench, "victim").is_file());
+    });
 }
 
 /// A6 (CVE-2024-23651 and CVE-2024-11218): a part of a cache that is swapped for a link while it is mounted is never
 /// something else than a part of the cache.
 #[test]
 fn a_part_of_a_cache_that_is_swapped_while_it_is_mounted_is_nothing_else() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    build(&bench, "FROM busybox\n").success();
-    bench.file("victim/hostname", "of the host");
-    let victim = bench.work().join("victim");
-    bench.file(
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        build(&bench, "FROM busybox\n").success();
+        bench.file("victim/hostname", "of the host");
+        let victim = bench.work().join("victim");
+        bench.file(
         "swapper",
         format!(
             "FROM busybox\nRUN --mount=type=cache,id=x,target=/c for i in $(seq 4000); do rm -rf /c/s; ln -s {} /c/s; rm -rf /c/s; mkdir /c/s; done\n",
             victim.display()
         ),
     );
-    let swapper = bench.spawn(["build", "--no-cache", "-f", "swapper", "."]);
-    for number in 0..30 {
-        let line = "--mount=type=cache,id=x,source=s,target=/v";
-        let outcome = build(&bench, format!("FROM busybox\nRUN {line} cat /v/hostname; echo {number}\n"));
-        assert!(!outcome.stderr.contains("of the host"), "{}", outcome.stderr);
-    }
-    bench.wait(swapper).success();
-    // The lasting case, without a race.
-    symlink(&victim, at(&bench, "link")).unwrap();
-    build(&bench, "FROM busybox\nRUN --mount=target=/in ! cat /in/link/hostname\n").success();
+        let swapper = bench.spawn(["build", "--no-cache", "-f", "swapper", "."]);
+        for number in 0..30 {
+            let line = "--mount=type=cache,id=x,source=s,target=/v";
+            let outcome = build(&bench, format!("FROM busybox\nRUN {line} cat /v/hostname; echo {number}\n"));
+            assert!(!outcome.stderr.contains("of the host"), "{}", outcome.stderr);
+        }
+        bench.wait(swapper).success();
+        // The same within one build, by two stages that run side by side.
+        let swap = format!(
+            "for i in $(seq 1000); do rm -rf /c/s; ln -s {0} /c/s; rm -rf /c/s; mkdir /c/s; done",
+            victim.display()
+        );
+        let read = "RUN --mount=type=cache,id=y,source=s,target=/v cat /v/hostname; true\n";
+        let reads = read.repeat(8);
+        bench.file(
+            "Dockerfile",
+            format!(
+                "FROM busybox AS swap\nRUN --mount=type=cache,id=y,target=/c mkdir -p /c/s && touch /ready && {swap}\n\
+                 FROM busybox AS read\n{reads}FROM busybox\nCOPY --from=swap /ready /\nCOPY --from=read /bin/true /\n"
+            ),
+        );
+        for _ in 0..10 {
+            let outcome = bench.run(["build", "--no-cache", "-t", "made", "."]);
+            assert!((0..=3).contains(&outcome.code), "{outcome}");
+            assert!(!outcome.stderr.contains("of the host"), "{}", outcome.stderr);
+        }
+        assert_eq!(fs::read_to_string(victim.join("hostname")).unwrap(), "of the host");
+        // The lasting case, without a race.
+        symlink(&victim, at(&bench, "link")).unwrap();
+        build(&bench, "FROM busybox\nRUN --mount=target=/in ! cat /in/link/hostname\n").success();
+    });
 }
 
 /// T156: a secret that is missing is an error only where it is required.
 #[test]
 fn a_missing_secret_is_an_error_only_if_it_is_required() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    build(&bench, "FROM busybox\nRUN --mount=type=secret,id=s ! test -e /run/secrets/s && ! test -e /run/secrets\n")
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        build(
+            &bench,
+            "FROM busybox\nRUN --mount=type=secret,id=s ! test -e /run/secrets/s && ! test -e /run/secrets\n",
+        )
         .success();
-    build(&bench, "FROM busybox\nRUN --mount=type=secret,id=s,env=TOK test \"${TOK-none}\" = \"\"\n")
-        .success()
-        .complains("secret `s` is not given, so `TOK` is empty, and not unset");
-    build(&bench, "FROM busybox\nRUN --mount=type=secret,id=s,required=true echo needed\n")
-        .exit(1)
-        .complains("the step needs secret `s`")
-        .complains("--secret id=s,src=FILE");
-    build(&bench, "FROM busybox\nRUN --mount=type=ssh true\n").success();
-    build(&bench, "FROM busybox\nRUN --mount=type=ssh,required=true echo needed\n")
-        .exit(1)
-        .complains("the step needs SSH agent `default`");
+        build(&bench, "FROM busybox\nRUN --mount=type=secret,id=s,env=TOK test \"${TOK-none}\" = \"\"\n")
+            .success()
+            .complains("secret `s` is not given, so `TOK` is empty, and not unset");
+        build(&bench, "FROM busybox\nRUN --mount=type=secret,id=s,required=true echo needed\n")
+            .exit(1)
+            .complains("the step needs secret `s`")
+            .complains("--secret id=s,src=FILE");
+        build(&bench, "FROM busybox\nRUN --mount=type=ssh true\n").success();
+        build(&bench, "FROM busybox\nRUN --mount=type=ssh,required=true echo needed\n")
+            .exit(1)
+            .complains("the step needs SSH agent `default`");
+    });
 }
 
 /// T160, T161, A12 and CVE-2024-23653: rights come from the command line, never from the Dockerfile.
 #[test]
 fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    build(&bench, "FROM busybox\nRUN --security=insecure true\n")
-        .exit(1)
-        .complains("`RUN --security=insecure` is not allowed")
-        .complains("--allow security.insecure");
-    build(&bench, "FROM busybox\nRUN --security=sandbox grep CapEff /proc/self/status > /caps\n").success();
-    assert_eq!(in_image(&bench, "cat /caps"), "CapEff:\t00000000a80425fb\n");
-    // What an earlier build has made does not allow it, and nothing runs before it is refused.
-    build(&bench, "FROM busybox\nRUN true\n").success();
-    let refused = build(&bench, "FROM busybox\nRUN echo first\nRUN --network=host true\n");
-    refused.exit(1).complains("--allow network.host");
-    assert!(!refused.stderr.contains("RUN echo first\n"), "{}", refused.stderr);
-    build(&bench, "FROM busybox\nRUN --network=host true\n").exit(1).complains("--allow network.host");
-    build(&bench, "FROM busybox\nRUN --device=vendor.com/class=one true\n").exit(1).complains("--allow device");
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        build(&bench, "FROM busybox\nRUN --security=insecure true\n")
+            .exit(1)
+            .complains("`RUN --security=insecure` is not allowed")
+            .complains("--allow security.insecure");
+        build(&bench, "FROM busybox\nRUN --security=sandbox grep CapEff /proc/self/status > /caps\n").success();
+        assert_eq!(in_image(&bench, "cat /caps"), "CapEff:\t00000000a80425fb\n");
+        // What an earlier build has made does not allow it, and nothing runs before it is refused.
+        build(&bench, "FROM busybox\nRUN true\n").success();
+        let refused = build(&bench, "FROM busybox\nRUN echo first\nRUN --network=host true\n");
+        refused.exit(1).complains("--allow network.host");
+        assert!(!refused.stderr.contains("RUN echo first\n"), "{}", refused.stderr);
+        build(&bench, "FROM busybox\nRUN --network=host true\n").exit(1).complains("--allow network.host");
+        build(&bench, "FROM busybox\nRUN --device=vendor.com/class=one true\n").exit(1).complains("--allow device");
+    });
+}
+
+/// A12: neither the environment, nor what a base image triggers, nor a result that another build had made, nor an argument
+/// allows anything, and what is no word of the language is not taken for one.
+#[test]
+fn no_other_way_than_the_command_line_allows_anything() {
+    each_caller(|caller| {
+        let Some((mut bench, _registry)) = caller.busybox() else { return };
+        for name in
+            ["STAVE_ALLOW", "BUILDKIT_ALLOW", "BUILDX_ALLOW", "BUILDKIT_ENTITLEMENTS", "BUILDX_BAKE_ENTITLEMENTS_FS"]
+        {
+            bench.set(name, "security.insecure,network.host,device");
+        }
+        let host = "FROM busybox\nRUN --network=host echo with-the-host > /made\n";
+        bench.file("Dockerfile", host);
+        bench
+            .run(["build", "--allow", "network.host", "-t", "made", "--cache-to", "type=local,dest=kept", "."])
+            .success();
+        build(&bench, host).exit(1).complains("`RUN --network=host` is not allowed");
+        let elsewhere = bench.path("other-store");
+        let mut imported = bench.command(["build", "--cache-from", "type=local,src=kept", "."]);
+        imported.env("STAVE_ROOT", &elsewhere);
+        bench.finish(imported).exit(1).complains("`RUN --network=host` is not allowed");
+        for argument in
+            ["--build-arg=N=host", "--build-arg=BUILDKIT_SANDBOX_HOSTNAME=x", "--build-arg=BUILDKIT_ALLOW=network.host"]
+        {
+            build(&bench, "FROM busybox\nARG N=host\nRUN --network=$N true\n").exit(2);
+            bench.file("Dockerfile", host);
+            bench.run(["build", argument, "."]).exit(1);
+        }
+        build(&bench, "FROM busybox\nONBUILD RUN --security=insecure true\nONBUILD RUN --network=host true\n")
+            .success();
+        build(&bench, "FROM made\n").exit(1).complains("is not allowed");
+        for word in [
+            "--security=2",
+            "--security=",
+            "--security=INSECURE",
+            "--security=sandbox,insecure",
+            "--security=unconfined",
+            "--network=2",
+            "--network=container:x",
+            "--network=HOST",
+            "--network=host,none",
+            "--device=",
+        ] {
+            let outcome = build(&bench, format!("FROM busybox\nRUN {word} true\n"));
+            assert!((1..=2).contains(&outcome.code), "{word}: {outcome}");
+        }
+        for allowed in ["security.INSECURE", "2", "all", "*", ""] {
+            bench.file("Dockerfile", host);
+            bench.run(["build", "--allow", allowed, "."]).exit(2);
+        }
+    });
+}
+
+/// A7 (CVE-2024-9407): the options of a mount are a closed list, for each type its own.
+#[test]
+fn a_mount_has_no_options_but_its_own() {
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        for (options, message) in [
+            ("type=bind,from=busybox,source=/,target=/v,rw,bind-propagation=suid", "bind-propagation"),
+            ("type=bind,target=/v,propagation=shared", "propagation"),
+            ("type=bind,target=/v,relabel=shared", "relabel"),
+            ("type=cache,target=/v,suid", "suid"),
+            ("type=cache,target=/v,size=1m", "size"),
+            ("type=tmpfs,target=/v,source=/etc", "source"),
+            ("type=secret,target=/v,sharing=private", "sharing"),
+            ("type=ssh,target=/v,from=busybox", "from"),
+            ("type=volume,target=/v", "volume"),
+            ("type=,target=/v", "type"),
+            ("type=cache,target=/v,sharing=all", "sharing"),
+            ("type=cache,target=/v,mode=8", "mode"),
+            ("type=cache,target=/v,uid=-1", "uid"),
+            ("target", "target"),
+        ] {
+            let outcome = build(&bench, format!("FROM busybox\nRUN --mount={options} pwd\n"));
+            outcome.exit(2).complains(message);
+            assert!(outcome.stderr.contains("Dockerfile:2:"), "{options}: {outcome}");
+        }
+    });
 }
 
 /// A script of a heredoc that names its interpreter is run by that, from outside of every layer.

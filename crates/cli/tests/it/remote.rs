@@ -1,9 +1,10 @@
 //! What is on the network: `ADD` of files and repositories, contexts that are addresses, and named contexts.
 
+use crate::callers::each_caller;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::git::{self, Repository};
 use stave_testkit::http::{Response, Server};
-use stave_testkit::{Bench, Image, Rootfs, Sentinel, needs};
+use stave_testkit::{Bench, Image, Rootfs, needs};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
@@ -126,19 +127,21 @@ fn what_did_not_change_is_not_fetched_again() {
 /// T134, T135
 #[test]
 fn a_file_must_have_its_checksum() {
-    let bench = Bench::new();
-    let (server, sent) = counting(|| text("content"));
-    let digest = stave_oci::BlobDigest::of(b"content");
-    let url = server.url();
-    bench.file("Dockerfile", format!("FROM scratch\nENV D={digest}\nADD --checksum=$D {url}/f /\n"));
-    assert_eq!(content(&built(&bench, &["."]), "f"), "content");
-    bench.run(["build", "."]).success();
-    assert_eq!(sent.load(Ordering::SeqCst), 1, "the second build has nothing to ask");
-    let wrong = stave_oci::BlobDigest::of(b"another");
-    bench.file("Dockerfile", format!("FROM scratch\nADD --checksum={wrong} {url}/f /\n"));
-    let output = bench.run(["build", "."]);
-    output.exit(1).complains(&format!("has the wrong checksum: expected {wrong}, got {digest}"));
-    bench.run(["store", "check"]).success();
+    each_caller(|caller| {
+        let bench = caller.bench();
+        let (server, sent) = counting(|| text("content"));
+        let digest = stave_oci::BlobDigest::of(b"content");
+        let url = server.url();
+        bench.file("Dockerfile", format!("FROM scratch\nENV D={digest}\nADD --checksum=$D {url}/f /\n"));
+        assert_eq!(content(&built(&bench, &["."]), "f"), "content");
+        bench.run(["build", "."]).success();
+        assert_eq!(sent.load(Ordering::SeqCst), 1, "the second build has nothing to ask");
+        let wrong = stave_oci::BlobDigest::of(b"another");
+        bench.file("Dockerfile", format!("FROM scratch\nADD --checksum={wrong} {url}/f /\n"));
+        let output = bench.run(["build", "."]);
+        output.exit(1).complains(&format!("has the wrong checksum: expected {wrong}, got {digest}"));
+        bench.run(["store", "check"]).success();
+    });
 }
 
 /// T136
@@ -244,23 +247,25 @@ fn a_dockerfile_may_be_on_the_network() {
 /// T189, A15, CVE-2026-44517: an archive that breaks off is no Dockerfile, and nothing outside changes.
 #[test]
 fn a_broken_context_reaches_nothing_outside() {
-    let bench = Bench::new();
-    let sentinel = Sentinel::plant(&bench.path("sentinel"));
-    let target = sentinel.path().display().to_string();
-    let mut files = Rootfs::new();
-    files.symlink("Dockerfile", &format!("{target}/planted")).symlink("d", &target).file("d/planted", 0o644, "x");
-    files.file("../../planted", 0o644, "x");
-    let mut tar = files.tar();
-    tar.truncate(tar.len() - 1024);
-    tar.extend([b'x'; 700]);
-    let asked = AtomicU32::new(0);
-    let server = Server::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-        0 => text(tar.clone()),
-        _ => text("FROM scratch\n"),
+    each_caller(|caller| {
+        let bench = caller.bench();
+        let sentinel = caller.plant(&bench.path("sentinel"));
+        let target = sentinel.path().display().to_string();
+        let mut files = Rootfs::new();
+        files.symlink("Dockerfile", &format!("{target}/planted")).symlink("d", &target).file("d/planted", 0o644, "x");
+        files.file("../../planted", 0o644, "x");
+        let mut tar = files.tar();
+        tar.truncate(tar.len() - 1024);
+        tar.extend([b'x'; 700]);
+        let asked = AtomicU32::new(0);
+        let server = Server::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => text(tar.clone()),
+            _ => text("FROM scratch\n"),
+        });
+        let output = bench.run(["build", &format!("{}/c", server.url())]);
+        assert_ne!(output.code, 0, "{output}");
+        sentinel.assert_untouched();
     });
-    let output = bench.run(["build", &format!("{}/c", server.url())]);
-    assert_ne!(output.code, 0, "{output}");
-    sentinel.assert_untouched();
 }
 
 /// T193, T194
@@ -359,81 +364,92 @@ fn a_named_context_is_on_the_network_or_a_stage() {
 /// A14, A20: credentials of an address are in no output and in no file of the store.
 #[test]
 fn the_credentials_of_an_address_are_nowhere() {
-    let bench = Bench::new();
-    repository(&bench);
-    let server = git::files(&bench.path("served"), |request| {
-        let known = request.header("authorization").is_some_and(|value| value.ends_with("bWU6aHVudGVyMg=="));
-        (!known).then(|| Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+    each_caller(|caller| {
+        let bench = caller.bench();
+        repository(&bench);
+        let server = git::files(&bench.path("served"), |request| {
+            let known = request.header("authorization").is_some_and(|value| value.ends_with("bWU6aHVudGVyMg=="));
+            (!known).then(|| Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+        });
+        let with = |path: &str| format!("{}{path}", server.url().replace("http://", "http://me:hunter2@"));
+        bench.file("Dockerfile", format!("FROM scratch\nADD {} /r\nADD {} /f\n", with("/r.git"), with("/r.git/HEAD")));
+        let output = bench.run(["build", "-t", "x", "."]);
+        let shown = format!("{}{}", output.success().stderr, output.out());
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+        let output = bench.run(["build", "--progress=rawjson", &with("/other.git")]);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+        let status = std::process::Command::new("grep")
+            .args(["-rqaE", "hunter2|aHVudGVyMg"])
+            .arg(bench.store())
+            .status()
+            .expect("grep runs");
+        assert!(!status.success(), "the password is in the store");
     });
-    let with = |path: &str| format!("{}{path}", server.url().replace("http://", "http://me:hunter2@"));
-    bench.file("Dockerfile", format!("FROM scratch\nADD {} /r\nADD {} /f\n", with("/r.git"), with("/r.git/HEAD")));
-    let output = bench.run(["build", "-t", "x", "."]);
-    let shown = format!("{}{}", output.success().stderr, output.out());
-    assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
-    let output = bench.run(["build", "--progress=rawjson", &with("/other.git")]);
-    assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
-    let status = std::process::Command::new("grep")
-        .args(["-rqaE", "hunter2|aHVudGVyMg"])
-        .arg(bench.store())
-        .status()
-        .expect("grep runs");
-    assert!(!status.success(), "the password is in the store");
 }
 
 /// T140, T191: a private repository is opened by a secret, in a context and in a step.
 #[test]
 fn a_token_opens_a_private_repository() {
-    let mut bench = Bench::new();
-    repository(&bench);
-    bench.set("TOKEN", "hunter2");
-    let server = git::files(&bench.path("served"), |request| {
-        let known = request.header("authorization") == Some("basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==");
-        (!known).then(|| Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+    each_caller(|caller| {
+        let mut bench = caller.bench();
+        repository(&bench);
+        bench.set("TOKEN", "hunter2");
+        let server = git::files(&bench.path("served"), |request| {
+            let known = request.header("authorization") == Some("basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==");
+            (!known).then(|| Response::status(401).with("www-authenticate", "Basic realm=\"x\""))
+        });
+        let url = format!("{}/r.git", server.url());
+        bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
+        let output = bench.run(["build", "."]);
+        output.exit(3).complains("hint: If the repository exists, it is private: give a token");
+        for secret in
+            ["id=GIT_AUTH_TOKEN,env=TOKEN".to_owned(), format!("id=GIT_AUTH_TOKEN.{},env=TOKEN", server.address())]
+        {
+            let files = built(&bench, &["--no-cache", "--secret", &secret, "."]);
+            assert_eq!(names(&files), ["x/Dockerfile", "x/inner"]);
+            assert_eq!(names(&built(&bench, &["--secret", &secret, &format!("{url}#:sub")])), ["inner"]);
+        }
+        let found = std::process::Command::new("grep").args(["-rqa", "hunter2"]).arg(bench.store()).status();
+        assert!(!found.expect("grep runs").success(), "the token is in the store");
     });
-    let url = format!("{}/r.git", server.url());
-    bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
-    let output = bench.run(["build", "."]);
-    output.exit(3).complains("hint: If the repository exists, it is private: give a token");
-    for secret in
-        ["id=GIT_AUTH_TOKEN,env=TOKEN".to_owned(), format!("id=GIT_AUTH_TOKEN.{},env=TOKEN", server.address())]
-    {
-        let files = built(&bench, &["--no-cache", "--secret", &secret, "."]);
-        assert_eq!(names(&files), ["x/Dockerfile", "x/inner"]);
-        assert_eq!(names(&built(&bench, &["--secret", &secret, &format!("{url}#:sub")])), ["inner"]);
-    }
-    let found = std::process::Command::new("grep").args(["-rqa", "hunter2"]).arg(bench.store()).status();
-    assert!(!found.expect("grep runs").success(), "the token is in the store");
 }
 
 /// T140, T191: over SSH with the caller's agent, which a Dockerfile does not get without being granted it.
 #[test]
 fn a_repository_is_read_over_ssh_with_the_agent_that_is_granted() {
-    let mut bench = Bench::new();
-    repository(&bench);
-    // It says how it was called, and has the "host" do what a real one would do after letting in who has the agent.
-    bench.program(
+    each_caller(|caller| {
+        let mut bench = Bench::new();
+        repository(&bench);
+        // It says how it was called, and has the "host" do what a real one would do after letting in who has the agent.
+        bench.program(
         "../ssh/ssh",
         "#!/bin/sh\necho \"$@\" >> $(dirname $0)/calls\n[ -n \"$SSH_AUTH_SOCK\" ] || { echo 'Permission denied (publickey).' >&2; exit 255; }\n\
          for last; do :; done\nexec sh -c \"$last\"\n",
     );
-    let folder = bench.path("ssh");
-    bench.set("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", folder.display()));
-    let _agent = std::os::unix::net::UnixListener::bind(bench.path("agent")).expect("a writable bench");
-    let url = format!("ssh://git@host.example{}/r.git", bench.path("served").display());
-    bench.run(["build", &url]).exit(3).complains("Permission denied").complains("hint: Give the agent");
-    bench.set("SSH_AUTH_SOCK", bench.path("agent"));
-    assert_eq!(names(&built(&bench, &[&format!("{url}#main:sub")])), ["inner"]);
-    let scp = format!("git@host.example:{}/r.git", bench.path("served").display());
-    assert_eq!(names(&built(&bench, &[&format!("{scp}#main:sub")])), ["inner"]);
-    bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
-    bench.run(["build", "."]).exit(3).complains("Permission denied");
-    assert_eq!(names(&built(&bench, &["--ssh", "default", "."])), ["x/Dockerfile", "x/inner"]);
-    let calls = fs::read_to_string(folder.join("calls")).expect("it was called");
-    for option in
-        ["-F /dev/null", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentityFile=none", "/home/.ssh/known_hosts"]
-    {
-        assert!(calls.lines().all(|call| call.contains(option)), "{option}: {calls}");
-    }
+        let folder = bench.path("ssh");
+        bench.set("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", folder.display()));
+        let _agent = std::os::unix::net::UnixListener::bind(bench.path("agent")).expect("a writable bench");
+        let mut bench = caller.takes(bench);
+        let url = format!("ssh://git@host.example{}/r.git", bench.path("served").display());
+        bench.run(["build", &url]).exit(3).complains("Permission denied").complains("hint: Give the agent");
+        bench.set("SSH_AUTH_SOCK", bench.path("agent"));
+        assert_eq!(names(&built(&bench, &[&format!("{url}#main:sub")])), ["inner"]);
+        let scp = format!("git@host.example:{}/r.git", bench.path("served").display());
+        assert_eq!(names(&built(&bench, &[&format!("{scp}#main:sub")])), ["inner"]);
+        bench.file("Dockerfile", format!("FROM scratch\nADD {url}#main:sub /x\n"));
+        bench.run(["build", "."]).exit(3).complains("Permission denied");
+        assert_eq!(names(&built(&bench, &["--ssh", "default", "."])), ["x/Dockerfile", "x/inner"]);
+        let calls = fs::read_to_string(folder.join("calls")).expect("it was called");
+        for option in [
+            "-F /dev/null",
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            "IdentityFile=none",
+            "/home/.ssh/known_hosts",
+        ] {
+            assert!(calls.lines().all(|call| call.contains(option)), "{option}: {calls}");
+        }
+    });
 }
 
 /// The same, without root.

@@ -1,5 +1,6 @@
 //! What must not be remembered: credentials reach a step and nothing else.
 
+use crate::callers::each_caller;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, needs};
 use std::fs;
@@ -28,23 +29,25 @@ fn holding(dir: &Path, text: &str) -> Vec<PathBuf> {
 /// key, record, image or log, and another one runs nothing.
 #[test]
 fn the_password_of_a_proxy_is_nowhere_in_the_store_and_in_no_key() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    bench.file("a", "a").file("Dockerfile", "FROM busybox\nRUN test -n \"$HTTPS_PROXY\"\nCOPY a /\nRUN cat /a\n");
-    let build = |password: &str| {
-        let proxy = format!("HTTPS_PROXY=http://user:{password}@127.0.0.1:9/");
-        let args = ["build", "--progress=rawjson", "-t", "made", "--build-arg", &proxy, "."];
-        let output = bench.run(args);
-        output.success();
-        assert!(!output.stderr.contains(password) && !output.out().contains(password));
-        output.stderr.lines().last().expect("the last event").to_owned()
-    };
-    assert!(build("first-secret-word").contains("\"ran\":3"));
-    assert!(build("other-secret-word").contains("\"ran\":0"), "another proxy builds nothing else");
-    bench.run(["save", "-o", "saved.tar", "made"]).success();
-    for word in ["first-secret-word", "other-secret-word"] {
-        assert_eq!(holding(&bench.store(), word), Vec::<PathBuf>::new());
-        assert_eq!(holding(&bench.work(), word), Vec::<PathBuf>::new());
-    }
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        bench.file("a", "a").file("Dockerfile", "FROM busybox\nRUN test -n \"$HTTPS_PROXY\"\nCOPY a /\nRUN cat /a\n");
+        let build = |password: &str| {
+            let proxy = format!("HTTPS_PROXY=http://user:{password}@127.0.0.1:9/");
+            let args = ["build", "--progress=rawjson", "-t", "made", "--build-arg", &proxy, "."];
+            let output = bench.run(args);
+            output.success();
+            assert!(!output.stderr.contains(password) && !output.out().contains(password));
+            output.stderr.lines().last().expect("the last event").to_owned()
+        };
+        assert!(build("first-secret-word").contains("\"ran\":3"));
+        assert!(build("other-secret-word").contains("\"ran\":0"), "another proxy builds nothing else");
+        bench.run(["save", "-o", "saved.tar", "made"]).success();
+        for word in ["first-secret-word", "other-secret-word"] {
+            assert_eq!(holding(&bench.store(), word), Vec::<PathBuf>::new());
+            assert_eq!(holding(&bench.work(), word), Vec::<PathBuf>::new());
+        }
+    });
 }
 
 /// A word that is in no other file of the machine, so that nothing else is found.
@@ -106,25 +109,27 @@ fn nothing_keeps_the_secret(mut bench: Bench) {
 /// A20: neither while a step has a secret nor after its builder was killed is a byte of it on the disk.
 #[test]
 fn a_secret_is_on_no_disk_while_it_is_used_nor_after_a_kill() {
-    let Some((bench, _registry)) = with_busybox() else { return };
-    let outside = tempfile::tempdir().expect("a directory");
-    let (file, word) = (outside.path().join("secret"), secret_word("running"));
-    fs::write(&file, &word).expect("a writable directory");
-    let token = bench.token();
-    bench.file(
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        let outside = tempfile::tempdir().expect("a directory");
+        let (file, word) = (outside.path().join("secret"), secret_word("running"));
+        fs::write(&file, &word).expect("a writable directory");
+        let token = bench.token();
+        bench.file(
         "Dockerfile",
         format!("FROM busybox\nRUN --mount=type=secret,id=s test -s /run/secrets/s && echo is-ready; sleep 3000; echo {token}\n"),
     );
-    let source = format!("id=s,src={}", file.display());
-    let mut child = bench.spawn(["build", "--progress=plain", "--secret", &source, "."]);
-    let stderr = child.stderr.take().expect("kept");
-    let is_ready = BufReader::new(stderr).lines().map_while(Result::ok).any(|line| line.ends_with(" is-ready"));
-    assert!(is_ready, "the step does not run");
-    assert_eq!(holding(&bench.store(), &word), Vec::<PathBuf>::new());
-    child.kill().expect("it runs");
-    drop(bench.wait(child));
-    assert_eq!(holding(&bench.store(), &word), Vec::<PathBuf>::new());
-    for place in ["home", "run", "tmp", "work"] {
-        assert_eq!(holding(&bench.path(place), &word), Vec::<PathBuf>::new());
-    }
+        let source = format!("id=s,src={}", file.display());
+        let mut child = bench.spawn(["build", "--progress=plain", "--secret", &source, "."]);
+        let stderr = child.stderr.take().expect("kept");
+        let is_ready = BufReader::new(stderr).lines().map_while(Result::ok).any(|line| line.ends_with(" is-ready"));
+        assert!(is_ready, "the step does not run");
+        assert_eq!(holding(&bench.store(), &word), Vec::<PathBuf>::new());
+        child.kill().expect("it runs");
+        drop(bench.wait(child));
+        assert_eq!(holding(&bench.store(), &word), Vec::<PathBuf>::new());
+        for place in ["home", "run", "tmp", "work"] {
+            assert_eq!(holding(&bench.path(place), &word), Vec::<PathBuf>::new());
+        }
+    });
 }
