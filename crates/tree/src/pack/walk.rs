@@ -284,7 +284,12 @@ impl<'a> Packer<'a> {
         if metadata.links > 1 && metadata.kind == Kind::File {
             let inode = (self.source, metadata.device, metadata.inode);
             if let Some(first) = self.names.get(&inode) {
-                let entry = Entry { path: name, link: first, type_flag: b'1', ..self.entry(metadata) };
+                // Whoever reads this sets the file's owner once more, and so takes its capabilities away.
+                let file = dir.open_file_here(last)?;
+                let xattrs = list_xattrs(file.as_fd())
+                    .map_err(|source| PathError::io("read the attributes of", path, source))?;
+                let xattrs = representable(xattrs, path)?;
+                let entry = Entry { path: name, link: first, type_flag: b'1', xattrs: &xattrs, ..self.entry(metadata) };
                 let blocks = entry.blocks();
                 return self.write(&blocks);
             }

@@ -264,8 +264,7 @@ impl<'a> Extractor<'a> {
             .map_err(|source| PathError::io("set the time of", target, source).into())
     }
 
-    /// Gives a file of the archive (or of the tree below) a second name. The entry's own attributes mean nothing: the
-    /// inode has some already.
+    /// Gives a file of the archive (or of the tree below) a second name, and what the entry says of it.
     fn hard_link(&mut self, parent: &Dir, name: &[u8], target: &[u8], entry: &TarEntry) -> Result<(), UnpackError> {
         let refused = || UnpackError::Refused { path: shown(&entry.path), refusal: Refusal::BadHardLink };
         let mut link = self.dest.clone();
@@ -298,12 +297,29 @@ impl<'a> Extractor<'a> {
         };
         match in_layer {
             Some((dir, Metadata { kind: Kind::File, .. })) => self
-                .made(parent, name, target, || rustix::fs::linkat(&dir, linked_name, parent, name, AtFlags::empty())),
-            Some(_) => Err(refused()),
-            None => {
-                self.copy_up(parent, name, target, &linked).and_then(|made| if made { Ok(()) } else { Err(refused()) })
-            }
+                .made(parent, name, target, || rustix::fs::linkat(&dir, linked_name, parent, name, AtFlags::empty()))?,
+            None if self.copy_up(parent, name, target, &linked)? => {}
+            Some(_) | None => return Err(refused()),
         }
+        self.set_linked(parent, name, target, entry)
+    }
+
+    /// Sets what the entry of a second name says of the file: the last word counts, as with Docker.
+    ///
+    /// Reference: Moby, `go-archive`, `createTarFile`.
+    fn set_linked(&mut self, parent: &Dir, name: &[u8], target: &[u8], entry: &TarEntry) -> Result<(), UnpackError> {
+        let failed = |source: Errno| PathError::io("set the attributes of", target, source);
+        let file = parent.open_file_here(name)?;
+        let metadata = Metadata::from_stat(&rustix::fs::fstat(&file).map_err(failed)?);
+        let (uid, gid) = self.ids(entry);
+        // A file that gets an owner, be it the one that it has, loses its capabilities; many archives name them only once.
+        // Ids that are not mapped here were counted with the first name.
+        if (metadata.uid, metadata.gid) != (uid, gid) {
+            chown(&file, uid, gid).map_err(failed)?;
+        }
+        self.set_attributes(&file, target, entry)?;
+        rustix::fs::futimens(&file, &entry.modified.timestamps())
+            .map_err(|source| PathError::io("set the time of", target, source).into())
     }
 
     /// Copies a regular file of the tree below into the layer, for a hard link to it.
@@ -366,6 +382,17 @@ impl<'a> Extractor<'a> {
         if !chown(file.as_fd(), uid, gid).map_err(failed)? {
             self.applied.unmapped += 1;
         }
+        self.set_attributes(file, target, entry)
+    }
+
+    /// Sets mode and attributes of an open file or directory.
+    fn set_attributes(
+        &mut self,
+        file: impl std::os::fd::AsFd,
+        target: &[u8],
+        entry: &TarEntry,
+    ) -> Result<(), UnpackError> {
+        let failed = |source: Errno| PathError::io("set the attributes of", target, source);
         rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(entry.mode)).map_err(failed)?;
         for xattr in &entry.xattrs {
             if !kept_xattr(&xattr.name) {

@@ -55,6 +55,9 @@ fn a_layer_is_the_same_after_packing_and_applying() {
     }
     let archive = pack(&layer);
     assert!(!archive.windows(8).any(|window| window == b"overlay."), "no notes of overlayfs");
+    // Each name of a file says all of it, as whoever reads the second sets its owner anew.
+    let needle = b"SCHILY.xattr.security.capability=";
+    assert_eq!(archive.windows(needle.len()).filter(|window| window == needle).count(), 2);
     let again = scratch.tree("again", "");
     apply_layer(&archive[..], &again, format(), &Limits::default()).unwrap();
     assert_eq!(show(&again), show(&layer));

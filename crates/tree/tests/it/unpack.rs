@@ -36,7 +36,7 @@ fn a_layer_becomes_what_its_entries_say() {
         d etc/ 750 3:4
         f etc/passwd 600 1:2 = root
         f ./bin/tool 6755 = code
-        h bin/other == bin/tool
+        h bin/other 6755 == bin/tool
         l bin/sh -> /bin/tool
         h bin/link == bin/sh
         p pipe 600
@@ -63,6 +63,41 @@ fn a_layer_becomes_what_its_entries_say() {
         (at("etc").mtime(), at("bin/tool").mtime(), at("bin/sh").mtime()),
         (1_000_000_000, 1_000_000_000, 1_000_000_000)
     );
+}
+
+/// Row 18: an entry that is a second name says what the file is like from there on, as it does for Docker.
+///
+/// Reference: Moby, `go-archive`, `createTarFile`.
+#[test]
+fn the_entry_of_a_hard_link_has_the_last_word_about_the_file() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.tree("root", "");
+    let capability = "SCHILY.xattr.security.capability=\u{1}\0\0\u{2}\0\u{4}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let spec = "x mtime=7\nf a 600 1:2 = text\nx SCHILY.xattr.user.note=n\nh b 4711 3:4 == a\nf kept 755 = code";
+    let mut archive = tar(spec);
+    archive.truncate(archive.len() - 1024);
+    // A name without a word about capabilities takes none away, as long as the owner stays who it is.
+    for (path, link) in [("c", None), ("d", Some("c"))] {
+        if link.is_none() {
+            pax(&mut archive, b'x', capability);
+        }
+        let mut raw = Raw::new(path, if link.is_some() { b'1' } else { b'0' });
+        raw.content = if link.is_some() { Vec::new() } else { b"x".to_vec() };
+        raw.mode = 0o755;
+        raw.link = link.unwrap_or_default().as_bytes().to_vec();
+        raw.append(&mut archive);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    apply(&root, &archive).unwrap();
+    assert_tree(&root, "a 4711 3:4 = text\nb 4711 3:4 = text\nc 755 = x\nd 755 = x\nkept 755 = code");
+    let path = |name: &str| scratch.path("root").join(name);
+    assert_eq!(std::fs::metadata(path("a")).unwrap().mtime(), 1_000_000_000);
+    let mut value = [0; 64];
+    assert_eq!(rustix::fs::getxattr(path("a"), "user.note", &mut value).unwrap(), 1);
+    assert_eq!(rustix::fs::getxattr(path("d"), "security.capability", &mut value).unwrap(), 20);
 }
 
 /// Row 20: where devices cannot be made, the rest of the layer is unpacked and the report says what is missing.
