@@ -26,8 +26,11 @@ pub(crate) const STANDINS: &[Need] = &[
     need("cc", "gcc"),
 ];
 
-/// What the tests compare with and read back with.
+/// What the tests compare with, and read back with.
 pub(crate) const PEERS: &[Need] = &[
+    need("mandoc", "mandoc"),
+    need("zsh", "zsh"),
+    need("fish", "fish"),
     need("umoci", "umoci"),
     need("buildah", "buildah"),
     need("podman", "podman"),

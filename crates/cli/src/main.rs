@@ -19,6 +19,7 @@ mod failure;
 mod glob;
 mod host;
 mod human;
+mod man;
 mod output;
 mod progress;
 mod render;

@@ -50,7 +50,7 @@ pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPus
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
-    CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
+    CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, ManArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
     VersionArgs, size_limit,
 };
 pub(crate) use usage::UsageError;
@@ -152,6 +152,7 @@ pub(crate) enum Command {
     Info(InfoArgs),
     Version(VersionArgs),
     Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Reads a command line whose first word is the program's name.

@@ -1,5 +1,6 @@
 //! The arguments of the commands about stave itself: `store`, `doctor`, `version`, `completions`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -175,9 +176,22 @@ pub(crate) struct VersionArgs {
 /// Print the completions of a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  stave completions bash > /etc/bash_completion.d/stave")]
+Examples:
+  stave completions bash > /etc/bash_completion.d/stave
+  stave completions zsh > ~/.zfunc/_stave          With `fpath+=~/.zfunc` in ~/.zshrc, before `compinit`
+  stave completions fish > ~/.config/fish/completions/stave.fish")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     pub(crate) shell: Shell,
+}
+
+/// Write the manual pages, one a command
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave man /usr/local/share/man/man1
+  stave man . && man ./stave-build.1     Read one without installing it")]
+pub(crate) struct ManArgs {
+    /// The directory, made if it is missing
+    pub(crate) dir: PathBuf,
 }

@@ -88,6 +88,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Doctor(args) => own::doctor(&args),
         Command::Version(args) => own::version(&args),
         Command::Completions(args) => own::completions(&args),
+        Command::Man(args) => own::man(&args),
     }
 }
 

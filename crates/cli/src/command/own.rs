@@ -1,11 +1,16 @@
 //! `doctor`, `version`, `completions`: what is about stave itself.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 use serde_json::{Value, json};
 use stave_engine::sandbox::probe::{Finding, State, probe};
 use stave_oci::Platform;
 
-use crate::args::{CompletionsArgs, DoctorArgs, VersionArgs};
+use crate::args::{CompletionsArgs, DoctorArgs, ManArgs, VersionArgs};
 use crate::failure::{self, Failure};
+use crate::man;
 use crate::output;
 use crate::table::{Column, Format, column};
 use crate::template::Template;
@@ -80,5 +85,20 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::args::command(), "stave", &mut script);
     output::text(&String::from_utf8_lossy(&script))?;
+    Ok(0)
+}
+
+pub(super) fn man(args: &ManArgs) -> Result<u8, Failure> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| Failure::environment(&error).within(&format!("cannot write `{path}`"))
+    };
+    let pages = man::pages(crate::args::command()).map_err(failed(&args.dir))?;
+    fs::create_dir_all(&args.dir).map_err(failed(&args.dir))?;
+    for page in &pages {
+        let path = args.dir.join(&page.file);
+        fs::write(&path, &page.text).map_err(failed(&path))?;
+    }
+    output::text(&format!("{} pages\n", pages.len()))?;
     Ok(0)
 }

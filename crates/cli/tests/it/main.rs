@@ -23,6 +23,7 @@ mod faults;
 mod flaky;
 mod grants;
 mod hostile;
+mod help;
 mod hygiene;
 mod ignored;
 mod images;

@@ -9,7 +9,7 @@ fn folder() -> PathBuf {
 }
 
 /// Words of a command, and the name of its page.
-fn pages(bench: &Bench) -> Vec<(Vec<String>, String)> {
+pub(crate) fn pages(bench: &Bench) -> Vec<(Vec<String>, String)> {
     let mut pages = vec![(Vec::new(), "stave.md".to_owned())];
     for command in commands(&bench.run(["--help"]).success().out()) {
         let page = format!("{command}.md");
