@@ -22,6 +22,7 @@ mod human;
 mod man;
 mod output;
 mod progress;
+mod record;
 mod render;
 mod signals;
 mod table;

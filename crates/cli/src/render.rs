@@ -322,6 +322,7 @@ hint: a stage with a similar name is defined on line 1: `build`
     #[test]
     fn a_failed_step_shows_its_place_status_last_lines_and_log() {
         let failure = StepFailure {
+            step: None,
             name: "Dockerfile".to_owned(),
             text: TEXT.to_owned(),
             span: span("RUN make \\\n  all"),

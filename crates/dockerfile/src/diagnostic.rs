@@ -1,6 +1,8 @@
 //! What is said to the user about their text. Rendering (colours, excerpts, carets) is not known here.
 
+use crate::check::rules;
 use crate::span::Span;
+use crate::{codes, plan};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,15 @@ pub struct Label {
     pub text: String,
     /// Whether these are the words with the mistake.
     pub primary: bool,
+}
+
+/// Returns the code, or the name of the check, that reads like `text`: for what was written down earlier and is read
+/// again. What no mistake and no check is called is `unknown`.
+#[must_use]
+pub fn known_code(text: &str) -> &'static str {
+    let of_check = rules::find(text).map(|rule| rule.name);
+    let mut of_mistakes = codes::TABLE.iter().chain(plan::codes::ALL).map(|code| code.code);
+    of_check.or_else(|| of_mistakes.find(|code| *code == text)).unwrap_or("unknown")
 }
 
 impl Diagnostic {

@@ -24,7 +24,7 @@ pub mod suggest;
 pub mod text;
 
 pub use ast::Dockerfile;
-pub use diagnostic::{Diagnostic, Label, Severity};
+pub use diagnostic::{Diagnostic, Label, Severity, known_code};
 pub use parse::{FILE_BYTES_MAX, Parse, parse};
 pub use span::Span;
 pub use text::Text;

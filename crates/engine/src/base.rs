@@ -21,7 +21,7 @@ use crate::build::Report;
 use crate::confined::{self, Unpacked};
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, TaskKind};
 use crate::follow::{Arrival, Followed, Follower};
 use crate::platforms::part;
 use crate::request::PullPolicy;
@@ -108,6 +108,12 @@ impl Bases {
     /// Returns when the base with this id says that it was made, in seconds since 1970.
     pub(crate) fn created_by_id(&self, id: ImageId) -> Option<i64> {
         self.by_id(id)?.config.created.as_deref().and_then(seconds)
+    }
+
+    /// Returns what the base with this id was asked for as, or its id.
+    pub(crate) fn name(&self, id: ImageId) -> String {
+        let request = self.0.iter().find(|(_, base)| base.id == id).map(|(request, _)| request.reference.clone());
+        request.unwrap_or_else(|| id.to_string())
     }
 
     fn by_id(&self, id: ImageId) -> Option<&KnownBase> {
@@ -211,7 +217,7 @@ impl Engine {
         other: OtherPlatform,
         events: Report<'_>,
     ) -> Result<Remote, EngineError> {
-        let task = Task::start(events, format!("resolve {reference}"));
+        let task = Task::start(events, TaskKind::Resolve, format!("resolve {reference}"));
         let resolved = self.client()?.resolve(&reference, platform)?;
         drop(task);
         let config: ImageConfig = serde_json::from_slice(&resolved.config_bytes)
@@ -306,7 +312,7 @@ impl Engine {
         blob: &mut (dyn Read + Send),
         events: Report<'_>,
     ) -> Result<UnpackedLayer, EngineError> {
-        let _task = Task::start(events, format!("unpack {}", short(&form.diff_id)));
+        let _task = Task::start(events, TaskKind::Unpack, format!("unpack {}", short(&form.diff_id)));
         let work = lease.work_dir()?;
         let into = self.store_dir(&work.diff_rel_path())?;
         let what = format!("layer {}", short(&form.diff_id));
@@ -433,7 +439,7 @@ impl Engine {
         unpack: bool,
         events: Report<'_>,
     ) -> Result<Option<UnpackedLayer>, EngineError> {
-        let task = Task::start(events, format!("fetch {}", &form.digest.hex()[..12]));
+        let task = Task::start(events, TaskKind::Fetch, format!("fetch {}", &form.digest.hex()[..12]));
         let descriptor = Descriptor::new(&form.media_type, form.digest, form.size);
         let writer = lease.blob_writer(BlobExpectation::exactly(form.digest, form.size))?;
         let arrival = Arc::new(Arrival::default());

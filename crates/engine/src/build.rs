@@ -17,11 +17,11 @@ use stave_store::{BuildId, BuildState, Lease};
 use crate::ahead::{self, Progress};
 use crate::attest::{self, Attestations, Past};
 use crate::base::{Bases, KnownBase};
-use crate::caches::{self, Imports, Solved};
+use crate::caches::{self, Caches, Imports, Solved};
 use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, Remarks, TaskKind};
 use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
 use crate::form::{LayerMethod, Regroup};
@@ -35,6 +35,7 @@ use crate::run::Run;
 use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
 use crate::task::Task;
+use crate::told;
 
 /// Where a build tells what happens.
 pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
@@ -53,14 +54,17 @@ impl Engine {
     pub fn build(&self, request: BuildRequest, events: &(dyn Fn(Event) + Sync)) -> Result<BuildOutcome, BuildFailure> {
         let lease = self.lease()?;
         let result = self.build_under(&lease, request, events);
-        match (result, self.store.over_limit()) {
+        let result = match (result, self.store.over_limit()) {
             // Whatever failed because of it, the cause is that the store is full, or that the caller wanted an end.
             (Err(_), Some(full)) => Err(EngineError::from(full).into()),
             (Err(_), None) if self.cancel().is_cancelled() => Err(BuildFailure::Interrupted),
             (result, _) => result,
-        }
+        };
+        events(Event::Ended { ending: told::ending(&result) });
+        result
     }
 
+    /// Reads what is to be built, begins its entry in the history, and ends that whatever comes of it.
     fn build_under(
         &self,
         lease: &Lease,
@@ -69,73 +73,96 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
+        let started = (self.settings.now)();
+        let facts = told::request_facts(&request, platforms.iter().map(Platform::to_string).collect(), started);
         let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, mut epoch, .. } = request;
         let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
-        let started = (self.settings.now)();
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);
         }
-        let asking = Asking { engine: self, lease, source: &source, grants: &request.grants, events };
-        asking.resolve(&mut epoch, &mut options)?;
-        let mut planning = Planning::new((self, lease), &source, &request.rules, events);
-        let plans = planning.plans(&options, request.pull)?;
-        let bases = planning.bases;
-        let joined = Joined::new(platforms.into_iter().zip(plans).collect());
-        events(Event::Planned { steps: joined.lines() });
-        // All plans are of one file and the same arguments.
-        for name in &joined.parts[0].plan.unused_build_args {
-            events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
-        }
-        let rerun = rerun(&joined, &request.rerun_stages, events);
         let entry = lease.begin_build(&source.name).map_err(EngineError::from)?;
-        let epochs: Vec<Epoch> =
-            joined.parts.iter().map(|part| Epoch::of(&epoch, source.commit, &part.plan, &bases)).collect();
-        let target = BuildTarget {
-            joined: &joined,
-            bases: &bases,
-            use_cache: request.use_cache,
-            rerun: &rerun,
-            build: &entry,
-            grants: &request.grants,
-            epochs: &epochs,
-            imports: &imports,
-            wanted,
-        };
-        let result = self.carry_out(lease, &source, &target, events).and_then(|finished| {
-            source.save_memory(self);
-            let solved = Solved {
-                graph: &joined.graph,
-                targets: &joined.targets(),
-                selections: &finished.selections,
-                title: &|node| joined.title(node),
-                times: epochs[0].files,
-                imports: &imports,
-            };
-            let past = Past {
-                source: &source,
-                options: &options[0],
-                grants: &request.grants,
-                target: &target,
-                found: &finished.found,
-                names: &tags,
-                times: (started, (self.settings.now)()),
-            };
-            let after = After { solved: &solved, caches: &caches.to, regroup: request.regroup, past: &past };
-            if request.verify {
-                self.build_again(&source, &target, &finished, events)?;
+        told::begun(self, &entry, &source, &facts, events);
+        let asking = Asking { engine: self, lease, source: &source, grants: &request.grants, events };
+        let result = asking.resolve(&mut epoch, &mut options).map_err(BuildFailure::from).and_then(|()| {
+            let mut planning = Planning::new((self, lease), &source, &request.rules, events);
+            let plans = planning.plans(&options, request.pull)?;
+            let bases = planning.bases;
+            let joined = Joined::new(platforms.into_iter().zip(plans).collect());
+            events(Event::Planned { steps: joined.lines(&|id| bases.name(id)) });
+            // All plans are of one file and the same arguments.
+            for name in &joined.parts[0].plan.unused_build_args {
+                events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
             }
-            let images = self.compose_all(lease, &finished, &after, &request.attestations, events)?;
-            let built = Built { images, names: tags };
-            let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
-            caches::export(self, lease, &solved, (&caches.to, &joined.parts[0].platform), events)?;
-            Ok(outcome(&built, manifest, &finished))
+            let rerun = rerun(&joined, &request.rerun_stages, events);
+            let epochs: Vec<Epoch> =
+                joined.parts.iter().map(|part| Epoch::of(&epoch, source.commit, &part.plan, &bases)).collect();
+            let target = BuildTarget {
+                joined: &joined,
+                bases: &bases,
+                use_cache: request.use_cache,
+                rerun: &rerun,
+                build: &entry,
+                grants: &request.grants,
+                epochs: &epochs,
+                imports: &imports,
+                wanted,
+            };
+            let wishes = Wishes {
+                options: &options[0],
+                started,
+                caches: &caches,
+                regroup: request.regroup,
+                attestations: &request.attestations,
+                verify: request.verify,
+            };
+            self.build_target((lease, &source), &target, &wishes, (tags, keep, outputs), events)
         });
         self.conclude(lease, &entry, &result)?;
         result
+    }
+
+    /// Carries out what was planned, and makes of it what was asked for.
+    fn build_target(
+        &self,
+        (lease, source): (&Lease, &Source),
+        target: &BuildTarget<'_>,
+        wishes: &Wishes<'_>,
+        (names, keep, outputs): (Vec<Reference>, bool, Vec<Output>),
+        events: Report<'_>,
+    ) -> Result<BuildOutcome, BuildFailure> {
+        let BuildTarget { joined, imports, epochs, .. } = *target;
+        let finished = self.carry_out(lease, source, target, events)?;
+        source.save_memory(self);
+        let solved = Solved {
+            graph: &joined.graph,
+            targets: &joined.targets(),
+            selections: &finished.selections,
+            title: &|node| joined.title(node),
+            times: epochs[0].files,
+            imports,
+        };
+        let past = Past {
+            source,
+            options: wishes.options,
+            grants: target.grants,
+            target,
+            found: &finished.found,
+            names: &names,
+            times: (wishes.started, (self.settings.now)()),
+        };
+        let after = After { solved: &solved, caches: &wishes.caches.to, regroup: wishes.regroup, past: &past };
+        if wishes.verify {
+            self.build_again(source, target, &finished, events)?;
+        }
+        let images = self.compose_all(lease, &finished, &after, wishes.attestations, events)?;
+        let built = Built { images, names };
+        let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
+        caches::export(self, lease, &solved, (&wishes.caches.to, &joined.parts[0].platform), events)?;
+        Ok(outcome(joined, &built, manifest, &finished))
     }
 
     /// Composes the images, and says about them what is to be said.
@@ -174,9 +201,11 @@ impl Engine {
             Err(_) => (BuildState::Failed, None),
         };
         lease.finish_build(build, state, image)?;
-        if result.as_ref().is_ok_and(|outcome| outcome.steps_run > 0) {
-            self.store.trim_builds(BUILDS_KEPT, LOG_BYTES_KEPT)?;
+        if result.as_ref().is_ok_and(|outcome| outcome.steps_run == 0) {
+            // What ran nothing wrote nothing to speak of; the next build that runs something counts it.
+            return Ok(());
         }
+        self.store.trim_builds(BUILDS_KEPT, LOG_BYTES_KEPT)?;
         Ok(())
     }
 
@@ -188,7 +217,7 @@ impl Engine {
         first: &Finished,
         events: Report<'_>,
     ) -> Result<(), BuildFailure> {
-        let _task = Task::start(events, "build again to verify".to_owned());
+        let _task = Task::start(events, TaskKind::Other, "build again to verify".to_owned());
         let lease = self.lease()?;
         let target = BuildTarget { use_cache: false, ..*target };
         // The steps were told of already.
@@ -260,8 +289,19 @@ struct After<'a> {
     past: &'a Past<'a>,
 }
 
+/// What is wanted of a build beside its steps.
+struct Wishes<'a> {
+    options: &'a PlanOptions,
+    /// When the build began, in seconds since 1970.
+    started: i64,
+    caches: &'a Caches,
+    regroup: Option<Regroup>,
+    attestations: &'a Attestations,
+    verify: bool,
+}
+
 /// Returns what is told of a build that succeeded.
-fn outcome(built: &Built, manifest: Option<Descriptor>, finished: &Finished) -> BuildOutcome {
+fn outcome(joined: &Joined, built: &Built, manifest: Option<Descriptor>, finished: &Finished) -> BuildOutcome {
     BuildOutcome {
         image: built.images[0].image.composed.id,
         images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
@@ -269,6 +309,12 @@ fn outcome(built: &Built, manifest: Option<Descriptor>, finished: &Finished) -> 
         manifest,
         size: built.images.iter().map(|one| one.image.size()).sum(),
         names: built.names.iter().map(Reference::to_string).collect(),
+        layers: built
+            .images
+            .iter()
+            .enumerate()
+            .map(|(part, one)| told::layer_lines(joined, part, &one.image))
+            .collect(),
         steps_run: finished.steps_run,
         steps_cached: finished.steps_cached,
     }
@@ -408,10 +454,10 @@ impl<'a> Planning<'a> {
             settled.into_iter().partition(|diagnostic| rules::find(diagnostic.code).is_some());
         let (name, text) = (&self.source.name, &self.source.text);
         if !diagnostics.is_empty() {
-            (self.events)(Event::Warnings { name: name.clone(), text: text.clone(), diagnostics });
+            (self.events)(Event::Warnings(Remarks { name: name.clone(), text: text.clone(), diagnostics }));
         }
         if !findings.is_empty() {
-            (self.events)(Event::Findings { name: name.clone(), text: text.clone(), findings });
+            (self.events)(Event::Findings(Remarks { name: name.clone(), text: text.clone(), diagnostics: findings }));
         }
         Ok(())
     }

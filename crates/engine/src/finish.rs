@@ -16,6 +16,7 @@ use crate::compose::{Composed, LayerFacts, compose};
 use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::export;
 use crate::form::LayerMethod;
 use crate::forms::PackedLayer;
@@ -102,7 +103,7 @@ pub(crate) fn compose_image(
 ) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
-        let _task = Task::start(events, "digest layers".to_owned());
+        let _task = Task::start(events, TaskKind::Digest, "digest layers".to_owned());
         let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
         engine.packed(lease, (below, &finished.snapshot.layers), epoch.files, wanted)?
     };

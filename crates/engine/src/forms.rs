@@ -17,6 +17,7 @@ use stave_tree::pack::{Extended, LayerWriter, Mark, Resumable, pack_layer, pack_
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::form::{ImageForm, LayerMethod};
 use crate::measure::{MarkedMeasure, Measure};
 use crate::task::Task;
@@ -243,7 +244,8 @@ impl Engine {
         method: LayerMethod,
         events: Report<'_>,
     ) -> Result<MadeForm, EngineError> {
-        let _task = Task::start(events, format!("compress {}", crate::base::short(&packed.diff_id)));
+        let _task =
+            Task::start(events, TaskKind::Compress, format!("compress {}", crate::base::short(&packed.diff_id)));
         let (_, _, made) = self.make_form(lease, method, Some(packed), |out| match source {
             None => self.pack(packed.layer, packed.times, out),
             Some(digest) => self.copy_tar(&digest, out),

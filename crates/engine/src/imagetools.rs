@@ -11,7 +11,7 @@ use stave_registry::{FoundManifest, PushProgress};
 
 use crate::build::Report;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, TaskKind};
 use crate::push::Sent;
 use crate::registries::Registries;
 use crate::task::Task;
@@ -102,7 +102,7 @@ impl Registries {
         let mut single = None;
         for source in &sources {
             let (name, described) = place(source, &request.targets)?;
-            let _task = Task::start(events, format!("resolve {name}"));
+            let _task = Task::start(events, TaskKind::Resolve, format!("resolve {name}"));
             let found = self.client.manifest(&name)?;
             self.add(&mut entries, &name, described, &found)?;
             single = Some((name, found));
@@ -150,7 +150,7 @@ impl Registries {
 
     /// Sends a merged index to `target`, and whatever of its parts is not there yet.
     pub fn publish(&self, merged: &Merged, target: &Reference, events: Report<'_>) -> Result<(), EngineError> {
-        let task = Task::start(events, format!("push {target}"));
+        let task = Task::start(events, TaskKind::Push, format!("push {target}"));
         let sent = Sent::default();
         let progress = |blob: &Descriptor, progress: PushProgress| sent.tell(&task, blob, progress);
         for (from, digest) in &merged.parts {

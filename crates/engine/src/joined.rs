@@ -3,12 +3,12 @@
 //! What two plans have in common, a stage on `$BUILDPLATFORM` above all, is one node of the graph and one step of the
 //! list: it runs once, whatever the cache may do. It knows nothing of how a plan is made or carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use stave_dockerfile::Span;
 use stave_dockerfile::plan::{BuildPlan, Step};
 use stave_graph::{Graph, NodeId, Op, Renamed};
-use stave_oci::Platform;
+use stave_oci::{ImageId, Platform};
 
 use crate::build::stage_name;
 use crate::event::{StepId, StepLine};
@@ -64,6 +64,15 @@ impl JoinedStep {
     }
 }
 
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Returns what the step at this place of the list is called in events.
+pub(crate) fn step_id(place: usize) -> StepId {
+    StepId(number(place))
+}
+
 impl Joined {
     /// Joins plans, of which there is at least one.
     pub(crate) fn new(plans: Vec<(Platform, BuildPlan)>) -> Self {
@@ -93,18 +102,50 @@ impl Joined {
         self.parts.iter().map(Part::target).collect()
     }
 
-    /// Returns the steps as a person reads them: with their platform where there are several.
-    pub(crate) fn lines(&self) -> Vec<StepLine> {
-        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let line = |(index, JoinedStep { step, .. }): (usize, &JoinedStep)| StepLine {
-            step: StepId(number(index)),
-            platform: self.shown_platform(step),
-            stage: stage_name(&step.stage),
-            number: number(step.number),
-            of: number(step.of),
-            title: step.title.clone(),
+    /// Returns the steps as a person reads them: with their platform where there are several. `name` is what an image is
+    /// called.
+    pub(crate) fn lines(&self, name: &dyn Fn(ImageId) -> String) -> Vec<StepLine> {
+        let by_node = self.steps_by_node();
+        let line = |(index, JoinedStep { node, step }): (usize, &JoinedStep)| {
+            let (inputs, bases) = self.read_by(*node, &by_node);
+            StepLine {
+                step: step_id(index),
+                platform: self.shown_platform(step),
+                stage: stage_name(&step.stage),
+                number: number(step.number),
+                of: number(step.of),
+                title: step.title.clone(),
+                span: step.span,
+                inputs,
+                bases: bases.into_iter().map(name).collect(),
+            }
         };
         self.steps.iter().enumerate().map(line).collect()
+    }
+
+    /// Returns the steps and the images whose results a node reads, each once. What is no step of its own, like the files
+    /// of a linked copy, is passed through.
+    fn read_by(&self, node: NodeId, by_node: &BTreeMap<NodeId, Vec<usize>>) -> (Vec<StepId>, Vec<ImageId>) {
+        let (mut steps, mut images) = (Vec::new(), Vec::new());
+        let mut seen = BTreeSet::new();
+        let mut open: VecDeque<NodeId> = self.graph.op(node).inputs().collect();
+        while let Some(input) = open.pop_front() {
+            if !seen.insert(input) {
+                continue;
+            }
+            match (by_node.get(&input), self.graph.op(input)) {
+                (Some(made_by), _) => steps.extend(made_by.first().copied().map(step_id)),
+                (None, Op::Image(image)) => images.push(image.id),
+                (None, op) => open.extend(op.inputs()),
+            }
+        }
+        (steps, images)
+    }
+
+    /// Returns the step that makes each layer that the history of a part speaks of, the lowest first.
+    pub(crate) fn layer_steps(&self, part: usize) -> Vec<Option<StepId>> {
+        let step = |node: NodeId| self.steps.iter().position(|step| step.node == node).map(step_id);
+        self.parts[part].layers().map(step).collect()
     }
 
     /// Returns for which platform a step is, where there are several: `linux/amd64`, or `linux/amd64->arm64` for what is
@@ -181,7 +222,7 @@ mod tests {
     fn what_two_plans_have_in_common_is_one_step_and_the_rest_says_its_platform() {
         let joined = Joined::new(vec![planned(CROSS, "linux/amd64"), planned(CROSS, "linux/arm64")]);
         let lines: Vec<String> = joined
-            .lines()
+            .lines(&|id| id.to_string())
             .iter()
             .map(|line| format!("{} {} {}", line.platform.as_deref().unwrap_or("-"), line.stage, line.title))
             .collect();
@@ -203,7 +244,7 @@ mod tests {
         let (platform, plan) = planned(CROSS, "linux/amd64");
         let joined = Joined::new(vec![(platform, plan.clone())]);
         assert_eq!((&joined.graph, joined.targets()), (&plan.graph, vec![plan.target]));
-        assert!(joined.lines().iter().all(|line| line.platform.is_none()));
+        assert!(joined.lines(&|id| id.to_string()).iter().all(|line| line.platform.is_none()));
     }
 
     #[test]

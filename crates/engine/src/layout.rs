@@ -15,6 +15,7 @@ use crate::base::KnownBase;
 use crate::build::Report;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::request::LayoutSource;
 use crate::save::{image_for, read};
 use crate::task::Task;
@@ -31,7 +32,7 @@ impl Engine {
         platform: &Platform,
         events: Report<'_>,
     ) -> Result<KnownBase, EngineError> {
-        let _task = Task::start(events, format!("load {layout}"));
+        let _task = Task::start(events, TaskKind::Fetch, format!("load {layout}"));
         let root = open_user_dir(&layout.path)?;
         let found = image_for(&root, &choose(&root, layout)?, platform)?;
         let id: ImageId = self.load_one(lease, &root, found, events)?.id;

@@ -61,6 +61,7 @@ mod snapshot;
 mod source;
 mod steps;
 mod task;
+mod told;
 mod upkeep;
 
 pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
@@ -75,7 +76,6 @@ pub use container::{
 };
 pub use engine::{Engine, Settings};
 pub use error::EngineError;
-pub use event::{Event, StepId, StepLine, Stream, TaskId};
 pub use form::{Annotation, AnnotationLevel, Annotations, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
 pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
@@ -90,6 +90,10 @@ pub use request::{
 pub use rules::SourceRules;
 pub use save::Loaded;
 pub use stave_dockerfile::plan::RunDefaults;
+pub use stave_event::{
+    BuiltImage, Ending, Event, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId,
+    TaskKind,
+};
 pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
 pub use stave_policy::{Lock, LockError, Policy, PolicyError};

@@ -8,6 +8,7 @@ use stave_oci::{Descriptor, ImageId, Platform};
 
 use crate::compare::Comparison;
 use crate::error::EngineError;
+use crate::event::{LayerLine, StepId};
 
 /// A build that succeeded.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct BuildOutcome {
     pub size: u64,
     /// Names that were given, in full.
     pub names: Vec<String>,
+    /// The layers of each image, the lowest first.
+    pub layers: Vec<Vec<LayerLine>>,
     /// How many steps ran, and how many were known already.
     pub steps_run: u32,
     /// Steps whose results were known.
@@ -89,6 +92,8 @@ pub struct BaseFailure {
 /// How a step failed.
 #[derive(Debug)]
 pub struct StepFailure {
+    /// Which step it is; nothing for what no step is.
+    pub step: Option<StepId>,
     /// The file's name, as the user gave it.
     pub name: String,
     /// The file's text, which `span` points into.

@@ -17,6 +17,7 @@ use crate::compose::Composed;
 use crate::confined;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::finish::ReadyImage;
 use crate::form::Regroup;
 use crate::forms::PackedLayer;
@@ -53,13 +54,14 @@ pub(crate) fn regroup(
         let made = match group.as_slice() {
             [one] => match how {
                 Regroup::UpTo(bytes_max) if one.bytes > bytes_max && index >= image.base_layers => {
-                    let _task = Task::start(events, format!("divide {}", crate::base::short(&one.diff_id)));
+                    let _task =
+                        Task::start(events, TaskKind::Digest, format!("divide {}", crate::base::short(&one.diff_id)));
                     divide(engine, lease, *one, bytes_max)?
                 }
                 _ => Vec::new(),
             },
             group => {
-                let _task = Task::start(events, format!("join {} layers", group.len()));
+                let _task = Task::start(events, TaskKind::Digest, format!("join {} layers", group.len()));
                 vec![join(engine, lease, group, layers.is_empty())?]
             }
         };

@@ -19,6 +19,7 @@ use crate::base::Sink;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::request::Grants;
 use crate::steps::secret;
 use crate::task::Task;
@@ -146,7 +147,7 @@ impl Engine {
         events: Report<'_>,
     ) -> Result<Option<RemoteFile>, EngineError> {
         self.go_on()?;
-        let task = Task::start(events, format!("fetch {}", shown(asked.url)));
+        let task = Task::start(events, TaskKind::Fetch, format!("fetch {}", shown(asked.url)));
         let mut sink = Sink(lease.blob_writer(BlobExpectation::none())?);
         let authorization = asked.authorization.as_ref();
         let request = FileRequest { url: asked.url, known, checksum, authorization };
@@ -183,7 +184,7 @@ impl Engine {
         wanted: Wanted<'_>,
         events: Report<'_>,
     ) -> Result<Resolved, EngineError> {
-        let _task = Task::start(events, format!("resolve {}", shown(&wanted.source.url)));
+        let _task = Task::start(events, TaskKind::Resolve, format!("resolve {}", shown(&wanted.source.url)));
         let scratch = lease.work_dir()?;
         Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
     }
@@ -199,7 +200,7 @@ impl Engine {
     ) -> Result<i64, EngineError> {
         self.go_on()?;
         let title = format!("fetch {} of {}", &resolved.commit[..12], shown(&wanted.source.url));
-        let _task = Task::start(events, title);
+        let _task = Task::start(events, TaskKind::Fetch, title);
         let scratch = lease.work_dir()?;
         let made = self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
         self.go_on()?;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use stave_dockerfile::plan::{BuildPlan, Step};
-use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
+use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::Platform;
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
@@ -18,7 +18,8 @@ use crate::build::{BuildTarget, Report, Told, stage_name};
 use crate::caches;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::{Event, StepId, Stream};
+use crate::event::{Event, Origin, StepId, Stream};
+use crate::joined::step_id;
 use crate::log::StepLog;
 use crate::outcome::{BuildFailure, StepCause, StepFailure};
 use crate::outside::{Found, Outside, keep, read_contexts};
@@ -44,6 +45,10 @@ pub(crate) struct Run<'a> {
     outside: Mutex<BTreeMap<NodeId, Outside>>,
     /// The digests of it, which remain when it is used up.
     selections: Mutex<BTreeMap<NodeId, TreeDigest>>,
+    /// The keys of all nodes, once they can be known.
+    keys: OnceLock<BTreeMap<NodeId, CacheKey>>,
+    /// What came from caches of other machines.
+    imported: Mutex<BTreeSet<NodeId>>,
     /// What was found on the network.
     found: Mutex<BTreeMap<NodeId, Found>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
@@ -93,6 +98,8 @@ impl<'a> Run<'a> {
             told: Told::default(),
             outside: Mutex::default(),
             selections: Mutex::default(),
+            keys: OnceLock::new(),
+            imported: Mutex::default(),
             found: Mutex::default(),
             failure: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -109,20 +116,45 @@ impl<'a> Run<'a> {
 
     fn tell(&self, node: NodeId, event: impl Fn(StepId) -> Event) {
         for &index in self.steps.get(&node).into_iter().flatten() {
-            (self.events)(event(StepId(u32::try_from(index).unwrap_or(u32::MAX))));
+            (self.events)(event(step_id(index)));
         }
     }
 
     /// Tells that a node and all below it need not run, each once, in the order of the file.
     fn tell_cached(&self, node: NodeId) {
         let mut told = lock(&self.told);
-        for node in self.target.joined.graph.reachable(node) {
-            if told.insert(node) {
-                let steps = self.steps.get(&node).map_or(0, Vec::len);
-                self.cached.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
-                self.tell(node, |step| Event::StepCached { step });
-            }
+        let news: Vec<NodeId> =
+            self.target.joined.graph.reachable(node).into_iter().filter(|&node| told.insert(node)).collect();
+        let steps: Vec<NodeId> = news.into_iter().filter(|node| self.steps.contains_key(node)).collect();
+        let keys: Vec<CacheKey> = steps.iter().map(|&node| self.key(node)).collect();
+        let ids: Vec<[u8; 32]> = keys.iter().map(|key| *key.as_bytes()).collect();
+        // What is not known is not told; nothing fails for it.
+        let costs = self.lease.costs(&ids).unwrap_or_default();
+        let imported = lock(&self.imported);
+        for (place, (node, key)) in steps.into_iter().zip(keys).enumerate() {
+            let count = self.steps.get(&node).map_or(0, Vec::len);
+            self.cached.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+            let saved = costs.get(place).copied().flatten();
+            let origin = if imported.contains(&node) { Origin::Imported } else { Origin::Local };
+            self.tell(node, |step| Event::StepCached { step, saved, origin, result: key.to_string() });
         }
+    }
+
+    /// Returns the key of a node. All that is read outside the graph is known by the time that anything is looked up.
+    fn key(&self, node: NodeId) -> CacheKey {
+        self.keys.get_or_init(|| {
+            let (graph, selections) = (&self.target.joined.graph, lock(&self.selections));
+            let mut keys = BTreeMap::new();
+            for node in graph.reachable_from(&self.target.joined.targets()) {
+                let op = graph.op(node);
+                let inputs: Vec<CacheKey> = op.inputs().map(|input| keys[&input]).collect();
+                let selection = op.reads_outside().then(|| selections.get(&node)).flatten();
+                if op.reads_outside() == selection.is_some() {
+                    keys.insert(node, cache_key(op, &inputs, selection));
+                }
+            }
+            keys
+        })[&node]
     }
 
     fn fail(&self, node: NodeId, failure: Box<Failure>) -> Answer<Snapshot> {
@@ -172,7 +204,7 @@ impl<'a> Run<'a> {
             // The parent's layers are this build's own; only what the step added is taken from the candidate.
             let (Some(parent), Some(layer)) = (inputs.first(), candidate.snapshot.last()) else { continue };
             let result = parent.with(*layer);
-            self.record(node, key, selection, inputs, &result)?;
+            self.record(node, key, (selection, candidate.took), inputs, &result)?;
             return Ok(Some(result));
         }
         self.import_content(node, key, (selection, inputs))
@@ -186,7 +218,8 @@ impl<'a> Run<'a> {
         let Some(layers) = imports.fetch(self.engine, self.lease, &hit, self.events) else { return Ok(None) };
         let result = Snapshot { layers: layers.into() };
         let selection = lock(&self.selections).get(&node).copied();
-        self.record(node, key, selection, &[], &result)?;
+        self.record(node, key, (selection, None), &[], &result)?;
+        lock(&self.imported).insert(node);
         Ok(Some(result))
     }
 
@@ -211,7 +244,8 @@ impl<'a> Run<'a> {
         let layer = imports.fetch_top(self.engine, self.lease, &hit, &parent.layers, self.events);
         let Some(layer) = layer else { return Ok(None) };
         let result = parent.with(layer);
-        self.record(node, key, selection, inputs, &result)?;
+        self.record(node, key, (selection, None), inputs, &result)?;
+        lock(&self.imported).insert(node);
         Ok(Some(result))
     }
 
@@ -246,7 +280,7 @@ impl<'a> Run<'a> {
         &self,
         node: NodeId,
         key: CacheKey,
-        selection: Option<TreeDigest>,
+        (selection, took): (Option<TreeDigest>, Option<Duration>),
         inputs: &[Snapshot],
         result: &Snapshot,
     ) -> Result<(), EngineError> {
@@ -259,6 +293,7 @@ impl<'a> Run<'a> {
             selection,
             snapshot: result.layers.to_vec(),
             title: title.cloned().unwrap_or_default(),
+            took,
             created: now,
             last_used: now,
         };
@@ -285,7 +320,7 @@ impl<'a> Run<'a> {
         if let (Op::Merge(_), [lower, upper]) = (op, inputs) {
             let layers = lower.layers.iter().chain(upper.layers.iter()).copied().collect();
             let result = Snapshot { layers };
-            self.record(node, key, selection, inputs, &result)?;
+            self.record(node, key, (selection, None), inputs, &result)?;
             return Ok(result);
         }
         let nothing = Snapshot { layers: [].into() };
@@ -301,14 +336,15 @@ impl<'a> Run<'a> {
             Box::new(Failure { took, ..*failure })
         })?;
         let result = parent.with(layer);
-        self.record(node, key, selection, inputs, &result)?;
+        let took = started.elapsed();
+        self.record(node, key, (selection, Some(took)), inputs, &result)?;
         if self.of_image.contains(&node) {
             // Who takes it may have ended; then it is digested with the rest.
             let _sent = self.made.send(layer);
         }
         let steps = self.steps.get(&node).map_or(0, Vec::len);
         self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
-        self.tell(node, |step| Event::StepFinished { step, took: started.elapsed() });
+        self.tell(node, |step| Event::StepFinished { step, took, result: key.to_string() });
         Ok(result)
     }
 
@@ -455,9 +491,11 @@ impl<'a> Run<'a> {
         let own = self.steps.get(&node).or_else(|| {
             self.steps.iter().find(|(above, _)| graph.reachable(**above).contains(&node)).map(|(_, steps)| steps)
         });
-        let step = own.and_then(|steps| steps.first()).map(|&index| self.planned(index));
+        let place = own.and_then(|steps| steps.first()).copied();
+        let step = place.map(|index| self.planned(index));
         let span = step.map_or_else(|| self.target.joined.span(node), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
+            step: place.map(step_id),
             name: self.source.name.clone(),
             text: self.source.text.clone(),
             span,

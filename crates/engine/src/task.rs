@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use crate::build::Report;
-use crate::event::{Event, TaskId};
+use crate::event::{Event, TaskId, TaskKind};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -17,9 +17,9 @@ pub(crate) struct Task<'a> {
 
 impl<'a> Task<'a> {
     /// Tells that a task starts.
-    pub(crate) fn start(events: Report<'a>, title: String) -> Self {
+    pub(crate) fn start(events: Report<'a>, kind: TaskKind, title: String) -> Self {
         let id = TaskId(NEXT.fetch_add(1, Ordering::Relaxed));
-        events(Event::TaskStarted { task: id, title });
+        events(Event::TaskStarted { task: id, kind, title });
         Self { id, events, started: Instant::now() }
     }
 

@@ -221,6 +221,18 @@ pub fn redacted(url: &str) -> String {
 /// Returns `text`, in which there may be addresses, with all of them [`redacted`].
 #[must_use]
 pub fn redacted_text(text: &str) -> String {
+    each_address(text, redacted)
+}
+
+/// Returns `text`, in which there may be addresses, with each byte of their credentials replaced by an `x`: what stands at
+/// an offset stands there still.
+#[must_use]
+pub fn masked_text(text: &str) -> String {
+    each_address(text, masked)
+}
+
+/// Returns the text with `change` made to each address in it.
+fn each_address(text: &str, change: impl Fn(&str) -> String) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(colon) = rest.find("://") {
         let letters = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
@@ -229,11 +241,27 @@ pub fn redacted_text(text: &str) -> String {
         let ends = |char: char| char.is_whitespace() || "\"',]".contains(char);
         let end = rest[colon..].find(ends).map_or(rest.len(), |length| colon + length);
         out.push_str(&rest[..start]);
-        out.push_str(&redacted(&rest[start..end]));
+        out.push_str(&change(&rest[start..end]));
         rest = &rest[end..];
     }
     out.push_str(rest);
     out
+}
+
+fn masked(url: &str) -> String {
+    let plain = || url.to_owned();
+    let Some((scheme, rest)) = url.split_once("://") else { return plain() };
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return plain() };
+    // The user of an SSH address is no secret.
+    let kept = match credentials.find(':') {
+        Some(colon) if scheme.eq_ignore_ascii_case("ssh") => colon + 1,
+        None if scheme.eq_ignore_ascii_case("ssh") => credentials.len(),
+        _ => 0,
+    };
+    let begin = scheme.len() + "://".len();
+    let hidden = "x".repeat(credentials.len() - kept);
+    format!("{}{hidden}{}", &url[..begin + kept], &url[begin + credentials.len()..])
 }
 
 /// Returns `url` without user and password, so that the same place is the same text whoever asks.
@@ -579,4 +607,21 @@ fn decoded(text: &str) -> Option<String> {
         bytes.push(u8::try_from(high * 16 + low).ok()?);
     }
     String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masking_moves_nothing() {
+        for (text, expected) in [
+            ("ADD https://me:geh\u{e9}im@h/x https://h/y", "ADD https://xxxxxxxxxx@h/x https://h/y"),
+            ("git clone ssh://git@h/r ssh://git:pw@h/r", "git clone ssh://git@h/r ssh://git:xx@h/r"),
+            ("no address: a@b", "no address: a@b"),
+        ] {
+            assert_eq!(masked_text(text), expected);
+            assert_eq!(masked_text(text).len(), text.len());
+        }
+    }
 }

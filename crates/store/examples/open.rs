@@ -18,7 +18,17 @@ fn record(key: u32, snapshot: Vec<LayerId>) -> CacheRecord {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&key.to_le_bytes());
     let (title, inputs) = (format!("RUN {key}"), vec![snapshot.clone()]);
-    CacheRecord { key: bytes, op: bytes, inputs, selection: None, snapshot, title, created: 0, last_used: 0 }
+    CacheRecord {
+        key: bytes,
+        op: bytes,
+        inputs,
+        selection: None,
+        snapshot,
+        title,
+        took: None,
+        created: 0,
+        last_used: 0,
+    }
 }
 
 fn fill(root: &Path, records: u32) {

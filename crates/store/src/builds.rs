@@ -131,7 +131,8 @@ impl Store {
     }
 
     /// Deletes the oldest ended builds and their logs until at most `count_max` builds with at most `bytes_max` bytes
-    /// of logs are left. Running builds are neither counted nor touched.
+    /// of logs are left. Running builds are neither counted nor touched, and the latest that has ended stays, whatever it
+    /// wrote: its logs are what its user was just told of.
     pub fn trim_builds(&self, count_max: usize, bytes_max: u64) -> Result<usize, StoreError> {
         let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY started DESC, id DESC";
         let ended = self.database().read(|rows| rows.all(query, [], |row| row.get(0).map(BuildId::from_row)))?;
@@ -141,7 +142,7 @@ impl Store {
             if position < count_max {
                 bytes += usage::tree_bytes(&self.path(&logs))?;
             }
-            if position < count_max && bytes <= bytes_max {
+            if position == 0 || position < count_max && bytes <= bytes_max {
                 continue;
             }
             // The files go first: an entry without logs is no fault, logs without an entry are litter.

@@ -1,5 +1,7 @@
 //! Cache records: which snapshot a step made, under the key of everything that decided it.
 
+use std::time::Duration;
+
 use rusqlite::params;
 use stave_oci::TreeDigest;
 
@@ -35,6 +37,15 @@ impl Lease {
         })
     }
 
+    /// Returns how long the step ran that made the result under each key, as far as it is known. Nothing is pinned.
+    pub fn costs(&self, keys: &[[u8; 32]]) -> Result<Vec<Option<Duration>>, StoreError> {
+        let query = "SELECT took FROM cache WHERE key = ?1";
+        self.store().database().read(|rows| {
+            let cost = |key: &[u8; 32]| rows.one(query, [key], |row| row.get::<_, Option<u64>>(0));
+            keys.iter().map(|key| Ok(cost(key)?.flatten().map(Duration::from_millis))).collect()
+        })
+    }
+
     /// Returns the latest records of the same instruction with any inputs; their layers are pinned.
     pub fn candidates(&self, op: &[u8; 32], limit: u32) -> Result<Vec<CacheRecord>, StoreError> {
         if limit == 0 {
@@ -58,10 +69,12 @@ impl Lease {
                 }
             }
             let insert = "INSERT OR REPLACE INTO cache \
-                          (key, op, selection, inputs, title, created, last_used, gone) \
-                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, NULL)";
+                          (key, op, selection, inputs, title, took, created, last_used, gone) \
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, NULL)";
             let selection = record.selection.as_ref().map(TreeDigest::as_bytes);
-            rows.run(insert, params![record.key, record.op, selection, write(&record.inputs), record.title, now])?;
+            let took = record.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX >> 1));
+            let inputs = write(&record.inputs);
+            rows.run(insert, params![record.key, record.op, selection, inputs, record.title, took, now])?;
             rows.run("DELETE FROM cache_layers WHERE key = ?1", [&record.key])?;
             for (position, layer) in record.snapshot.iter().enumerate() {
                 let insert = "INSERT INTO cache_layers (key, position, layer) VALUES (?1, ?2, ?3)";
@@ -90,7 +103,8 @@ fn eviction(text: &str) -> Result<Eviction, StoreError> {
 }
 
 fn read(rows: &Rows<'_>, key: &[u8; 32]) -> Result<Option<CacheRecord>, StoreError> {
-    let query = "SELECT op, selection, inputs, title, created, last_used FROM cache WHERE key = ?1 AND gone IS NULL";
+    let query =
+        "SELECT op, selection, inputs, title, took, created, last_used FROM cache WHERE key = ?1 AND gone IS NULL";
     let found = rows.one(query, [key], |row| {
         let record = CacheRecord {
             key: *key,
@@ -99,8 +113,9 @@ fn read(rows: &Rows<'_>, key: &[u8; 32]) -> Result<Option<CacheRecord>, StoreErr
             selection: row.get::<_, Option<[u8; 32]>>(1)?.map(TreeDigest::from),
             snapshot: Vec::new(),
             title: row.get(3)?,
-            created: row.get(4)?,
-            last_used: row.get(5)?,
+            took: row.get::<_, Option<u64>>(4)?.map(Duration::from_millis),
+            created: row.get(5)?,
+            last_used: row.get(6)?,
         };
         Ok((record, row.get::<_, String>(2)?))
     })?;

@@ -1,5 +1,7 @@
 //! What the store remembers, as values: the rows of its database.
 
+use std::time::Duration;
+
 use stave_oci::{BlobDigest, Compression, DiffId, ImageId, TreeDigest};
 
 use crate::id::{BuildId, ContainerId, LayerId};
@@ -159,6 +161,8 @@ pub struct CacheRecord {
     pub snapshot: Vec<LayerId>,
     /// The instruction, for people.
     pub title: String,
+    /// How long the step ran, to the millisecond, if it ran on this machine.
+    pub took: Option<Duration>,
     /// When it was recorded, in seconds since 1970. Set by the store.
     pub created: i64,
     /// When it was last a hit, to the hour, in seconds since 1970. Set by the store.

@@ -104,6 +104,7 @@ CREATE TABLE cache (
     selection BLOB,
     inputs TEXT NOT NULL,
     title TEXT NOT NULL,
+    took INTEGER,
     created INTEGER NOT NULL,
     last_used INTEGER NOT NULL,
     gone TEXT

@@ -19,11 +19,14 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("policy", &["oci"], &[]),
     ("cache", &["http", "oci", "registry"], &["testkit"]),
     ("sbom", &["oci"], &[]),
+    ("event", &["dockerfile"], &[]),
+    ("history", &["dockerfile", "event"], &[]),
     (
         "engine",
         &[
             "cache",
             "dockerfile",
+            "event",
             "fetch",
             "graph",
             "http",
@@ -39,7 +42,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
         ],
         &["testkit"],
     ),
-    ("cli", &["dockerfile", "engine", "oci"], &["testkit"]),
+    ("cli", &["dockerfile", "engine", "history", "oci"], &["testkit"]),
     ("testkit", &["oci"], &[]),
     ("xtask", &["oci", "testkit"], &[]),
 ];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use stave_engine::{Event, StepId, Stream, TaskId};
+use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
 
 use super::lines::Lines;
 use super::{Screen, title};
@@ -33,13 +33,21 @@ pub(super) struct Plain {
     style: Style,
     count: u32,
     titles: BTreeMap<StepId, String>,
+    misses: BTreeMap<StepId, String>,
     steps: BTreeMap<StepId, Step>,
     tasks: BTreeMap<TaskId, Task>,
 }
 
 impl Plain {
     pub(super) fn new(style: Style) -> Self {
-        Self { style, count: 0, titles: BTreeMap::new(), steps: BTreeMap::new(), tasks: BTreeMap::new() }
+        Self {
+            style,
+            count: 0,
+            titles: BTreeMap::new(),
+            misses: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        }
     }
 
     fn number(&mut self) -> u32 {
@@ -53,7 +61,10 @@ impl Plain {
         writeln!(out, "#{number} {}", self.titles.get(&step).map_or("step", String::as_str))?;
         let state = Step { number, started: at, stdout: Lines::default(), stderr: Lines::default() };
         self.steps.insert(step, state);
-        Ok(number)
+        match self.misses.remove(&step) {
+            Some(why) => writeln!(out, "#{number} runs because {why}").map(|()| number),
+            None => Ok(number),
+        }
     }
 
     fn output(
@@ -113,22 +124,26 @@ impl Screen for Plain {
                 self.titles = steps.iter().map(|line| (line.step, title(line))).collect();
                 Ok(())
             }
-            Event::Warnings { name, text, diagnostics } => {
+            Event::Warnings(Remarks { name, text, diagnostics }) => {
                 out.write_all(render::diagnostics(name, text, diagnostics, self.style).as_bytes())
             }
-            // They are shown when the build has ended.
-            Event::Findings { .. } => Ok(()),
+            // Findings are shown when the build has ended.
+            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } => Ok(()),
+            Event::StepMissed { step, miss } => {
+                self.misses.insert(*step, render::printable(&miss.to_string()));
+                Ok(())
+            }
             Event::Notice { message } => writeln!(out, "note: {}", render::printable(message)),
             Event::StepStarted { step } => self.begin(at, *step, out).map(drop),
-            Event::StepCached { step } => {
+            Event::StepCached { step, .. } => {
                 let number = self.begin(at, *step, out)?;
                 self.steps.remove(step);
                 writeln!(out, "#{number} CACHED")
             }
             Event::StepOutput { step, stream, bytes } => self.output(at, *step, *stream, bytes, out),
-            Event::StepFinished { step, took } => self.end(*step, "DONE", *took, out),
+            Event::StepFinished { step, took, .. } => self.end(*step, "DONE", *took, out),
             Event::StepFailed { step, took } => self.end(*step, "ERROR", *took, out),
-            Event::TaskStarted { task, title } => {
+            Event::TaskStarted { task, title, .. } => {
                 let number = self.number();
                 self.tasks.insert(*task, Task { number, told: at });
                 writeln!(out, "#{number} {}", render::printable(title))
@@ -144,7 +159,8 @@ impl Screen for Plain {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use stave_engine::StepLine;
+    use stave_dockerfile::Span;
+    use stave_engine::{Origin, StepLine, TaskKind};
 
     use super::*;
 
@@ -157,11 +173,21 @@ pub(super) mod tests {
             number,
             of: 3,
             title: title.to_owned(),
+            span: Span::default(),
+            inputs: Vec::new(),
+            bases: Vec::new(),
         };
         let (one, two) = (StepId(1), StepId(2));
         let output = |stream, bytes: &[u8]| Event::StepOutput { step: two, stream, bytes: bytes.to_vec() };
         vec![
-            (0, Event::TaskStarted { task: TaskId(7), title: "pull docker.io/library/golang:1.7.3".to_owned() }),
+            (
+                0,
+                Event::TaskStarted {
+                    task: TaskId(7),
+                    kind: TaskKind::Fetch,
+                    title: "pull docker.io/library/golang:1.7.3".to_owned(),
+                },
+            ),
             (1000, Event::TaskProgress { task: TaskId(7), done: 5_000_000, total: Some(20_000_000) }),
             (2500, Event::TaskProgress { task: TaskId(7), done: 12_000_000, total: Some(20_000_000) }),
             (3000, Event::TaskFinished { task: TaskId(7), took: Duration::from_secs(3) }),
@@ -172,7 +198,7 @@ pub(super) mod tests {
                 },
             ),
             (3000, Event::Notice { message: "build argument `x` is not declared by any `ARG`".to_owned() }),
-            (3000, Event::StepCached { step: one }),
+            (3000, Event::StepCached { step: one, saved: None, origin: Origin::Local, result: String::new() }),
             (3100, Event::StepStarted { step: two }),
             (3200, output(Stream::Stdout, b"\x1b[32mcompiling\x1b[0m\nlin")),
             (3300, output(Stream::Stderr, b"warn\n")),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use stave_engine::{Event, StepId, Stream, TaskId};
+use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
 
 use super::lines::Lines;
 use super::plain::amount;
@@ -134,12 +134,12 @@ impl Screen for Tty {
     fn event(&mut self, at: Instant, event: &Event, _: &mut dyn Write) -> io::Result<()> {
         match event {
             Event::Planned { steps } => self.titles = steps.iter().map(|line| (line.step, title(line))).collect(),
-            Event::Warnings { name, text, diagnostics } => {
+            Event::Warnings(Remarks { name, text, diagnostics }) => {
                 let text = render::diagnostics(name, text, diagnostics, self.style);
                 self.above.extend(text.lines().map(str::to_owned));
             }
-            // They are shown when the build has ended.
-            Event::Findings { .. } => {}
+            // Findings are shown when the build has ended.
+            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } | Event::StepMissed { .. } => {}
             Event::Notice { message } => self.above.push(format!("note: {}", render::printable(message))),
             Event::StepStarted { step } => {
                 let title = self.titles.get(step).cloned().unwrap_or_default();
@@ -152,16 +152,16 @@ impl Screen for Tty {
                 };
                 self.running.insert(*step, running);
             }
-            Event::StepCached { step } => {
+            Event::StepCached { step, .. } => {
                 self.ended += 1;
                 let title = self.titles.get(step).cloned().unwrap_or_default();
                 let (columns, _) = (self.size)();
                 self.above.push(self.style.cyan(&cut(&format!(" => CACHED {title}"), columns)));
             }
             Event::StepOutput { step, stream, bytes } => self.output(*step, *stream, bytes),
-            Event::StepFinished { step, took } => self.end(*step, *took, false),
+            Event::StepFinished { step, took, .. } => self.end(*step, *took, false),
             Event::StepFailed { step, took } => self.end(*step, *took, true),
-            Event::TaskStarted { task, title } => {
+            Event::TaskStarted { task, title, .. } => {
                 let title = render::printable(title);
                 self.tasks.insert(*task, Task { title, started: at, done: 0, total: None });
             }

@@ -55,8 +55,9 @@ fn rawjson_is_one_object_a_line() {
     let events: Vec<serde_json::Value> =
         output.success().stderr.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let kinds: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
-    assert_eq!(kinds.first(), Some(&"planned"), "{kinds:?}");
-    assert_eq!(kinds.last(), Some(&"built"), "{kinds:?}");
+    assert_eq!(kinds[..2], ["begun", "planned"], "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&"ended"), "{kinds:?}");
+    assert_eq!(events.last().expect("an event")["state"], "built");
     assert_eq!(kinds.iter().filter(|kind| **kind == "step-finished").count(), 2, "{kinds:?}");
 }
 

@@ -333,7 +333,7 @@ image sha256:";
     assert_eq!(bench.run(["build", "-q", "."]).success().stderr, "");
     let events = bench.run(["build", "--progress=rawjson", "."]).success().stderr.clone();
     let findings = events.lines().map(parsed).find(|event| event["event"] == "findings").expect("an event");
-    assert_eq!(findings["findings"][0]["code"], "UndefinedVar");
+    assert_eq!(findings["diagnostics"][0]["code"], "UndefinedVar");
 }
 
 /// G008, G009.

@@ -257,11 +257,20 @@ fn legacy_format(instruction: &Instruction, pairs: &Pairs, findings: &mut Vec<Di
     push(findings, finding.hint(format!("Write `{keyword} {name}={value}`.")));
 }
 
-/// `SecretsUsedInArgOrEnv`.
-fn secret(keyword: &str, name: &str, span: Span, findings: &mut Vec<Diagnostic>) {
+/// Whether the name of a variable says that its value is a secret, as the check `SecretsUsedInArgOrEnv` has it.
+///
+/// Reference: BuildKit's `SecretsUsedInArgOrEnv` (E.3 of the feature list).
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-    if has(&SECRET) && !has(&NOT_SECRET) {
+    has(&SECRET) && !has(&NOT_SECRET)
+}
+
+/// `SecretsUsedInArgOrEnv`.
+fn secret(keyword: &str, name: &str, span: Span, findings: &mut Vec<Diagnostic>) {
+    if is_secret_name(name) {
+        let lower = name.to_ascii_lowercase();
         let message = format!("`{name}` looks like a secret, and `{keyword}` keeps it in the image");
         let finding = Diagnostic::warning(rules::SECRETS_USED_IN_ARG_OR_ENV, span, message).hint(format!(
             "Mount it where it is needed: `RUN --mount=type=secret,id={}`.",

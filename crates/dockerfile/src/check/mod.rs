@@ -21,6 +21,7 @@ mod words;
 pub use config::Config;
 pub(crate) use config::{Mistake, comment_value, read};
 pub(crate) use from::from_lines;
+pub use instruction::is_secret_name;
 pub(crate) use instruction::{View, base_platform, instruction, is_written, repeated};
 
 use crate::ast::{Dockerfile, Head};

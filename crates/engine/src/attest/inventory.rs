@@ -10,6 +10,7 @@ use super::{SbomForm, SbomOptions};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::finish::ReadyImage;
 use crate::task::Task;
 
@@ -69,7 +70,7 @@ pub(super) fn state(
     (past, platform, image): (&Past<'_>, &Platform, &ReadyImage),
     events: Report<'_>,
 ) -> Result<Statement, EngineError> {
-    let _task = Task::start(events, "list packages".to_owned());
+    let _task = Task::start(events, TaskKind::Other, "list packages".to_owned());
     let view = View { engine, root: engine.view(&image.layer_ids())? };
     let inventory = stave_sbom::scan(&view)?;
     let subject = Subject {

@@ -15,7 +15,7 @@ use crate::base::Bases;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, TaskKind};
 use crate::finish::ReadyImage;
 use crate::log::StepLog;
 use crate::request::{Grants, PullPolicy};
@@ -42,7 +42,7 @@ pub(super) fn state(
     image: &ReadyImage,
     events: Report<'_>,
 ) -> Result<Vec<Statement>, EngineError> {
-    let _task = Task::start(events, format!("scan with {generator}"));
+    let _task = Task::start(events, TaskKind::Other, format!("scan with {generator}"));
     let request = BaseRequest { reference: generator.to_owned(), platform: Platform::host() };
     let base = engine.find_base(lease, &request, PullPolicy::Missing, events)?;
     let (id, config) = (base.id, base.config.clone());

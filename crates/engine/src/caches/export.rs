@@ -19,7 +19,7 @@ use crate::build::Report;
 use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, TaskKind};
 use crate::finish::ReadyImage;
 use crate::form::{GZIP_LEVEL, ImageForm, LayerMethod, ZSTD_LEVEL};
 use crate::forms::PackedLayer;
@@ -67,7 +67,7 @@ pub(crate) fn export(
 ) -> Result<(), EngineError> {
     for spec in specs.iter().filter(|spec| !matches!(spec.place, Place::Inline)) {
         engine.go_on()?;
-        let task = Task::start(events, format!("export cache to {}", spec.place));
+        let task = Task::start(events, TaskKind::Cache, format!("export cache to {}", spec.place));
         let written = write(engine, lease, solved, (spec, platform), events);
         drop(task);
         match written {

@@ -14,7 +14,7 @@ use crate::base::{ORIGINAL, Sink, short};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, TaskKind};
 use crate::task::Task;
 use stave_graph::CacheKey;
 
@@ -297,7 +297,8 @@ fn fetch(engine: &Engine, lease: &Lease, hit: &Hit, layer: &Layer, events: Repor
         return Ok(());
     }
     engine.go_on()?;
-    let task = Task::start(events, format!("fetch {} from {}", short(&layer.diff_id), hit.backend.name()));
+    let task =
+        Task::start(events, TaskKind::Cache, format!("fetch {} from {}", short(&layer.diff_id), hit.backend.name()));
     let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(layer.blob, layer.size))?);
     let progress = |done| task.progress(done, Some(layer.size));
     hit.backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;

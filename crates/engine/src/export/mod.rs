@@ -25,6 +25,7 @@ use crate::archive::ArchiveWriter;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::finish::{Built, BuiltImage};
 use crate::form::ImageForm;
 use crate::request::{ArchiveKind, Destination, FilesKind, Naming, Output};
@@ -69,7 +70,7 @@ pub(crate) fn write(
     let prepare = |form: &ImageForm| PreparedBuild::new(engine, lease, built, form, events);
     match output {
         Output::Files { kind: FilesKind::Local, dest: Destination::Path(path), split, delete, times, prefix } => {
-            let _task = Task::start(events, format!("write {}", path.display()));
+            let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
             Plan::new(built, split, times, &prefix).local(engine, lease, &path, delete)?;
             Ok(Written::Files)
         }
@@ -94,7 +95,7 @@ pub(crate) fn write(
         }
         Output::Layout { form, names, path } => {
             let prepared = prepare(&form)?.with_statements(built, &form)?;
-            let _task = Task::start(events, format!("write {}", path.display()));
+            let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
             layout::write(engine, &prepared, &given(names, built), &path)?;
             Ok(Written::Image(prepared.descriptor))
         }
@@ -107,7 +108,7 @@ pub(crate) fn write(
         Output::Load { socket, names, form } => {
             only(built)?;
             let prepared = prepare(&form)?;
-            let _task = Task::start(events, format!("load into {}", socket.display()));
+            let _task = Task::start(events, TaskKind::Push, format!("load into {}", socket.display()));
             daemon::load(engine, &prepared, &given(names, built), &socket)?;
             Ok(Written::Image(prepared.descriptor))
         }
@@ -188,7 +189,7 @@ fn into<T>(
     write: impl FnOnce(&mut Sink) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     let mut sink = Sink::open(dest)?;
-    let _task = Task::start(events, format!("write {}", sink.name()));
+    let _task = Task::start(events, TaskKind::Output, format!("write {}", sink.name()));
     let written = write(&mut sink).map_err(|error| sink.failure().unwrap_or(error))?;
     sink.finish()?;
     Ok(written)

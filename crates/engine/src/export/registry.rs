@@ -9,6 +9,7 @@ use super::said::Said;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::event::TaskKind;
 use crate::finish::Built;
 use crate::platforms::descriptor;
 use crate::push::Sent;
@@ -70,7 +71,7 @@ pub(crate) fn send(
     events: Report<'_>,
 ) -> Result<(), EngineError> {
     let client = engine.pusher(lease, std::slice::from_ref(name))?;
-    let task = Task::start(events, format!("push {name}"));
+    let task = Task::start(events, TaskKind::Push, format!("push {name}"));
     let sent = Sent::default();
     let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
     match pushed {

@@ -103,6 +103,7 @@ pub fn record(key: u8, snapshot: &[LayerId]) -> CacheRecord {
         selection: None,
         snapshot: snapshot.to_vec(),
         title: format!("RUN {key}"),
+        took: None,
         created: 0,
         last_used: 0,
     }

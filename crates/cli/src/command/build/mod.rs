@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
-use stave_engine::{BuildOutcome, Event};
-use stave_oci::{ImageId, Platform};
+use stave_engine::{BuildOutcome, Event, Remarks};
 
 use super::{Context, check, settled};
 use crate::args::{Answer, BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
+use crate::record::Recorder;
 use crate::{output, render};
 use variables::Surroundings;
 
@@ -51,18 +51,20 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     for message in notes {
         display.report(Event::Notice { message });
     }
-    let findings = Mutex::new(None);
+    let findings: Mutex<Option<Remarks>> = Mutex::new(None);
+    let recorder = Recorder::start();
     let result = host.engine.build(request, &|event| {
-        if let Event::Findings { name, text, findings: found } = &event {
-            *findings.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((name.clone(), text.clone(), found.clone()));
+        if let Event::Findings(found) = &event {
+            *findings.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         }
+        recorder.report(&event);
         display.report(event);
     });
     let result = result.map_err(|failure| supply::advised(failure, is_locked));
     display.finish();
+    recorder.finish();
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some((name, text, found)) = &findings
+    if let Some(Remarks { name, text, diagnostics: found }) = &findings
         && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::Rawjson)
     {
         crate::print_error(&if context.global.debug {
@@ -74,7 +76,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let outcome = settled(&host, result)?;
     let warnings = findings
         .filter(|_| surroundings.wants_warnings())
-        .map(|(name, text, found)| check::warnings_json(&name, &text, &found));
+        .map(|found| check::warnings_json(&found.name, &found.text, &found.diagnostics));
     report.write(&outcome, warnings)?;
     Ok(0)
 }
@@ -177,11 +179,8 @@ impl Report {
         if self.quiet {
             return output::text(&format!("{}\n", outcome.id()));
         }
-        if self.mode == ProgressMode::Rawjson {
-            crate::print_error(&format!("{}\n", done_event(outcome)));
-            return Ok(());
-        }
-        if self.mode != ProgressMode::Quiet {
+        // With JSON, the last event has said it.
+        if !matches!(self.mode, ProgressMode::Quiet | ProgressMode::Rawjson) {
             let mut lines = match &outcome.index {
                 None => vec![format!("image {}", outcome.image)],
                 Some(_) => outcome.images.iter().map(|(platform, id)| format!("image {id} for {platform}")).collect(),
@@ -193,19 +192,6 @@ impl Report {
         }
         Ok(())
     }
-}
-
-fn done_event(outcome: &BuildOutcome) -> serde_json::Value {
-    let mut object = json!({
-        "event": "built", "image": outcome.image.to_string(), "names": outcome.names, "size": outcome.size,
-        "ran": outcome.steps_run, "cached": outcome.steps_cached,
-    });
-    if outcome.index.is_some() {
-        let image = |(platform, id): &(Platform, ImageId)| json!({ "platform": platform.to_string(), "image": id });
-        object["images"] = outcome.images.iter().map(image).collect();
-        object["index"] = json!(outcome.id());
-    }
-    object
 }
 
 /// Returns the content of `--metadata-file`, with buildx's names.

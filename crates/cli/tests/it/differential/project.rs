@@ -156,12 +156,12 @@ pub(super) fn build(bench: &Bench, args: &[String], fresh: bool) -> Built {
     assert!((0..=3).contains(&output.code), "{output}");
     let built = output.stderr.lines().rev().find_map(|line| {
         let event: serde_json::Value = serde_json::from_str(line).ok()?;
-        (event["event"] == "built").then_some(event)
+        (event["state"] == "built").then_some(event)
     });
     let said = if output.code == 0 { String::new() } else { output.stderr.clone() };
     match built {
         Some(event) => {
-            let image = event["image"].as_str().expect("a built image has an id").to_owned();
+            let image = event["images"][0]["image"].as_str().expect("a built image has an id").to_owned();
             Built { image: Some(image), ran: event["ran"].as_u64().expect("a number of steps"), said }
         }
         None => Built { image: None, ran: 0, said },

@@ -1,0 +1,129 @@
+//! What events say of a build at its begin and at its end: a request without its secrets, and how it came out.
+
+use std::error::Error;
+
+use stave_dockerfile::check::is_secret_name;
+use stave_graph::remote::{masked_text, redacted_text};
+use stave_oci::Reference;
+use stave_store::BuildId;
+
+use crate::build::Report;
+use crate::engine::Engine;
+use crate::event::{BuiltImage, Ending, Event, LayerLine, RequestFacts, StepId};
+use crate::finish::ReadyImage;
+use crate::joined::Joined;
+use crate::outcome::{BuildFailure, BuildOutcome, StepCause};
+use crate::request::{BuildRequest, ContextSource};
+use crate::source::Source;
+
+/// Returns what is told of a request.
+pub(crate) fn request_facts(request: &BuildRequest, platforms: Vec<String>, now: i64) -> RequestFacts {
+    let context = match &request.context {
+        ContextSource::Directory(path) => path.display().to_string(),
+        ContextSource::Stream(_) => "-".to_owned(),
+        ContextSource::Git(source) => redacted_text(&source.url),
+        ContextSource::Url(url) => redacted_text(url),
+    };
+    let build_arg =
+        |(name, value): (&String, &String)| (name.clone(), (!is_secret_name(name)).then(|| redacted_text(value)));
+    RequestFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        context,
+        target: request.target.clone(),
+        platforms,
+        names: request.tags.iter().map(Reference::to_string).collect(),
+        build_args: request.build_args.iter().map(build_arg).collect(),
+        no_cache: !request.use_cache,
+        started: now,
+    }
+}
+
+/// Tells that a build begins.
+pub(crate) fn begun(engine: &Engine, build: &BuildId, source: &Source, request: &RequestFacts, events: Report<'_>) {
+    events(Event::Begun {
+        build: build.as_str().to_owned(),
+        directory: engine.store.root().join(engine.store.build_logs_rel_path(build)),
+        name: source.name.clone(),
+        text: masked_text(&source.text),
+        request: request.clone(),
+    });
+}
+
+/// Returns the layers of an image with the steps that made them. Where layers were joined or split, no step made one.
+pub(crate) fn layer_lines(joined: &Joined, part: usize, image: &ReadyImage) -> Vec<LayerLine> {
+    let makers = joined.layer_steps(part);
+    let own = image.layers.len().saturating_sub(image.base_layers);
+    let maker = |place: usize| {
+        let place = place.checked_sub(image.base_layers)?;
+        (makers.len() == own).then(|| makers[place]).flatten()
+    };
+    let line = |(place, layer): (usize, &crate::forms::PackedLayer)| LayerLine {
+        step: maker(place),
+        of_base: place < image.base_layers,
+        bytes: layer.bytes,
+        diff_id: layer.diff_id.to_string(),
+    };
+    image.layers.iter().enumerate().map(line).collect()
+}
+
+/// Returns how a build ended.
+pub(crate) fn ending(result: &Result<BuildOutcome, BuildFailure>) -> Ending {
+    match result {
+        Ok(outcome) => Ending::Built {
+            images: outcome
+                .images
+                .iter()
+                .zip(&outcome.layers)
+                .map(|((platform, image), layers)| BuiltImage {
+                    platform: platform.to_string(),
+                    image: image.to_string(),
+                    layers: layers.clone(),
+                })
+                .collect(),
+            index: outcome.index.as_ref().map(|index| index.digest.to_string()),
+            names: outcome.names.clone(),
+            size: outcome.size,
+            ran: outcome.steps_run,
+            cached: outcome.steps_cached,
+        },
+        Err(BuildFailure::Interrupted) => Ending::Interrupted,
+        Err(failure) => Ending::Failed { step: failed_step(failure), message: message(failure) },
+    }
+}
+
+fn failed_step(failure: &BuildFailure) -> Option<StepId> {
+    if let BuildFailure::Step(failure) = failure { failure.step } else { None }
+}
+
+/// Returns why a build failed, on one line.
+fn message(failure: &BuildFailure) -> String {
+    match failure {
+        BuildFailure::Dockerfile { diagnostics, .. } => {
+            let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+            first.map(|diagnostic| diagnostic.message.clone()).unwrap_or_default()
+        }
+        BuildFailure::NotReproducible(_) => "built a second time, the image was another one".to_owned(),
+        BuildFailure::Base(failure) => format!("image `{}` cannot be had: {}", failure.image, causes(&failure.error)),
+        BuildFailure::Step(failure) => match &failure.cause {
+            StepCause::Exit(code) => format!("exit status {code}"),
+            StepCause::Signal(number) => format!("ended by signal {number}"),
+            StepCause::Refused(error) => causes(error),
+        },
+        BuildFailure::Environment(error) => causes(error.as_ref()),
+        BuildFailure::Interrupted => "interrupted".to_owned(),
+    }
+}
+
+/// Returns an error and its causes on one line; what an error says of its cause is not said again.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}

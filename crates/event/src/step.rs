@@ -1,0 +1,59 @@
+//! The steps of a build.
+
+use serde::{Deserialize, Serialize};
+use stave_dockerfile::Span;
+
+use crate::written;
+
+/// A step of the build, in the order of the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub u32);
+
+/// A step as a person reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// Which step it is.
+    pub step: StepId,
+    /// For which platform it is, where the build is for several: `linux/arm64`, or `linux/amd64->arm64` for what is
+    /// made on one platform for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The stage's name, or `stage-N` for one without a name.
+    pub stage: String,
+    /// Place of the step in its stage, from 1.
+    pub number: u32,
+    /// Number of steps in its stage.
+    pub of: u32,
+    /// The instruction on one line.
+    pub title: String,
+    /// Where it is written.
+    #[serde(with = "written::span")]
+    pub span: Span,
+    /// The steps whose results it reads, its parent first, each once.
+    #[serde(default)]
+    pub inputs: Vec<StepId>,
+    /// The images whose files it reads itself, as the Dockerfile names them.
+    #[serde(default)]
+    pub bases: Vec<String>,
+}
+
+/// Where a step's output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where a result that was known came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// An earlier build on this machine.
+    Local,
+    /// A cache of other machines, in this build.
+    Imported,
+}
