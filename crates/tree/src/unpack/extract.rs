@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::reader::{EntryKind, TarEntry, TarReader};
+use super::trail::Trail;
 use super::union::Union;
 use super::{Applied, Refusal, UnpackError};
 use crate::copy::{Attributes, CopyError, Places, chown, split};
@@ -33,7 +35,8 @@ pub(super) struct Extractor<'a> {
     owner: Option<(u32, u32)>,
     pub(super) dest: Vec<u8>,
     /// The directory of the last entry: how it was named, where that is, and open.
-    parent: Option<(Vec<u8>, Vec<u8>, Dir)>,
+    parent: Option<(Vec<u8>, Vec<u8>, Rc<Dir>)>,
+    trail: Trail,
     /// Times of directories, set at the end, each for the inode that it is meant for.
     times: BTreeMap<Vec<u8>, (u64, Time)>,
     implied: BTreeSet<Vec<u8>>,
@@ -55,6 +58,7 @@ impl<'a> Extractor<'a> {
             owner,
             dest: Vec::new(),
             parent: None,
+            trail: Trail::default(),
             times: BTreeMap::new(),
             implied: BTreeSet::from([Vec::new()]),
             applied: Applied::default(),
@@ -107,7 +111,7 @@ impl<'a> Extractor<'a> {
         let (parent, name) = split(path);
         let (parent_path, parent) = self.parent(parent, &entry.path)?;
         let target = join(&parent_path, name);
-        let result = match entry.kind {
+        match entry.kind {
             EntryKind::Directory => self.directory(&parent, name, target, entry),
             EntryKind::File => self.file(reader, &parent, name, &target, entry),
             EntryKind::HardLink => self.hard_link(&parent, name, &target, entry),
@@ -118,23 +122,31 @@ impl<'a> Extractor<'a> {
                 self.made(&parent, name, &target, || rustix::fs::symlinkat(&entry.link[..], &parent, name))?;
                 self.set_by_name(&parent, name, &target, entry)
             }
-            EntryKind::CharDevice if entry.device == (0, 0) => return refused(Refusal::WhiteoutDevice),
+            EntryKind::CharDevice if entry.device == (0, 0) => refused(Refusal::WhiteoutDevice),
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Pipe => {
                 self.special(&parent, name, &target, entry)
             }
-        };
-        self.keep_parent(split(path).0, parent_path, parent);
-        result
+        }
     }
 
     /// Returns the directory for an entry and where it is, made if it does not exist. Links on the way are followed inside
     /// the root.
-    fn parent(&mut self, path: &[u8], entry: &[u8]) -> Result<(Vec<u8>, Dir), UnpackError> {
-        if let Some((named, resolved, dir)) = self.parent.take()
+    fn parent(&mut self, path: &[u8], entry: &[u8]) -> Result<(Vec<u8>, Rc<Dir>), UnpackError> {
+        if let Some((named, resolved, dir)) = &self.parent
             && named == path
         {
-            return Ok((resolved, dir));
+            return Ok((resolved.clone(), Rc::clone(dir)));
         }
+        let (resolved, dir) = match self.trail.follow(self.into, path)? {
+            Some(dir) => (path.to_vec(), dir),
+            None => self.resolved_parent(path, entry)?,
+        };
+        self.parent = Some((path.to_vec(), resolved.clone(), Rc::clone(&dir)));
+        Ok((resolved, dir))
+    }
+
+    /// As [`Self::parent`], for directories that do not exist yet or are behind links.
+    fn resolved_parent(&mut self, path: &[u8], entry: &[u8]) -> Result<(Vec<u8>, Rc<Dir>), UnpackError> {
         let union = Union::new(self.into, self.below).map_err(|source| PathError::io("open", b"", source))?;
         let walked = walk(&union, path, Follow::Yes).map_err(|source| match source {
             Errno::NOTDIR => UnpackError::Refused { path: shown(entry), refusal: Refusal::BelowNonDirectory },
@@ -149,11 +161,7 @@ impl<'a> Extractor<'a> {
             self.ensure(&at)?;
         }
         let dir = self.into.open_dir_no_links(&at)?;
-        Ok((at, dir))
-    }
-
-    fn keep_parent(&mut self, named: &[u8], resolved: Vec<u8>, dir: Dir) {
-        self.parent = Some((named.to_vec(), resolved, dir));
+        Ok((at, Rc::new(dir)))
     }
 
     /// Makes one directory that entries are in but that is no entry itself.
@@ -186,6 +194,7 @@ impl<'a> Extractor<'a> {
     fn clear(&mut self, parent: &Dir, name: &[u8], target: &[u8]) -> Result<bool, UnpackError> {
         let was_whiteout = parent.child(name)?.is_some_and(|found| found.is_whiteout());
         parent.remove_tree(name)?;
+        self.trail.forget(target);
         let below = join(target, b"");
         self.implied.retain(|path| path != target && !path.starts_with(&with_slash(&below)));
         Ok(was_whiteout)
@@ -222,7 +231,11 @@ impl<'a> Extractor<'a> {
             }
             Err(source) => return Err(PathError::io("create directory", &target, source).into()),
         }
-        let dir = parent.open_dir_no_links(name)?;
+        // What comes next in most archives is in it.
+        let dir = match self.trail.follow(self.into, &target)? {
+            Some(dir) => dir,
+            None => Rc::new(parent.open_dir_no_links(name)?),
+        };
         if let (true, Some(format)) = (was_whiteout, self.layer) {
             set_opaque(&dir, &target, format)?;
         }
@@ -230,11 +243,10 @@ impl<'a> Extractor<'a> {
     }
 
     fn set_directory(&mut self, dir: &Dir, target: Vec<u8>, entry: &TarEntry) -> Result<(), UnpackError> {
-        let dir = dir.open_dir(b"")?;
-        self.set_open(&dir, &target, entry)?;
+        let found = dir.own_metadata()?;
+        self.set_open(dir, &found, &target, entry)?;
         self.implied.remove(&target);
-        let inode = dir.own_metadata()?.inode;
-        self.times.insert(target, (inode, entry.modified));
+        self.times.insert(target, (found.inode, entry.modified));
         Ok(())
     }
 
@@ -247,7 +259,9 @@ impl<'a> Extractor<'a> {
         entry: &TarEntry,
     ) -> Result<(), UnpackError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR);
+        // What makes a program run as another user comes when its content and its owner are there.
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        let create = || rustix::fs::openat(parent, name, flags, mode);
         let created = match create() {
             Err(Errno::EXIST) => {
                 self.clear(parent, name, target)?;
@@ -259,7 +273,8 @@ impl<'a> Extractor<'a> {
         write_content(reader, &file, target, entry)?;
         self.applied.bytes +=
             entry.regions.as_ref().map_or(entry.size, |regions| regions.iter().map(|part| part.1).sum());
-        self.set_open(&file, target, entry)?;
+        let stat = rustix::fs::fstat(&file).map_err(|source| PathError::io("examine", target, source))?;
+        self.set_open(&file, &Metadata::from_stat(&stat), target, entry)?;
         rustix::fs::futimens(&file, &entry.modified.timestamps())
             .map_err(|source| PathError::io("set the time of", target, source).into())
     }
@@ -317,7 +332,8 @@ impl<'a> Extractor<'a> {
         if (metadata.uid, metadata.gid) != (uid, gid) {
             chown(&file, uid, gid).map_err(failed)?;
         }
-        self.set_attributes(&file, target, entry)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(failed)?;
+        self.set_xattrs(&file, target, entry)?;
         rustix::fs::futimens(&file, &entry.modified.timestamps())
             .map_err(|source| PathError::io("set the time of", target, source).into())
     }
@@ -375,25 +391,31 @@ impl<'a> Extractor<'a> {
         self.owner.unwrap_or((entry.uid, entry.gid))
     }
 
-    /// Sets owner, mode and attributes of an open file or directory.
-    fn set_open(&mut self, file: impl std::os::fd::AsFd, target: &[u8], entry: &TarEntry) -> Result<(), UnpackError> {
-        let failed = |source: Errno| PathError::io("set the attributes of", target, source);
-        let (uid, gid) = self.ids(entry);
-        if !chown(file.as_fd(), uid, gid).map_err(failed)? {
-            self.applied.unmapped += 1;
-        }
-        self.set_attributes(file, target, entry)
-    }
-
-    /// Sets mode and attributes of an open file or directory.
-    fn set_attributes(
+    /// Sets owner, mode and attributes of an open file or directory that is as `found` until then. What it has already is
+    /// not set again: most files are made with the right mode, for the user who makes them.
+    fn set_open(
         &mut self,
         file: impl std::os::fd::AsFd,
+        found: &Metadata,
         target: &[u8],
         entry: &TarEntry,
     ) -> Result<(), UnpackError> {
         let failed = |source: Errno| PathError::io("set the attributes of", target, source);
-        rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(entry.mode)).map_err(failed)?;
+        let (uid, gid) = self.ids(entry);
+        let same_owner = (found.uid, found.gid) == (uid, gid);
+        if !same_owner && !chown(file.as_fd(), uid, gid).map_err(failed)? {
+            self.applied.unmapped += 1;
+        }
+        // A new owner takes bits of the mode away.
+        if !same_owner || found.mode != entry.mode {
+            rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(entry.mode)).map_err(failed)?;
+        }
+        self.set_xattrs(file, target, entry)
+    }
+
+    /// Sets the extended attributes of an open file or directory.
+    fn set_xattrs(&mut self, file: impl std::os::fd::AsFd, target: &[u8], entry: &TarEntry) -> Result<(), UnpackError> {
+        let failed = |source: Errno| PathError::io("set the attributes of", target, source);
         for xattr in &entry.xattrs {
             if !kept_xattr(&xattr.name) {
                 self.applied.xattrs_dropped += 1;
@@ -428,7 +450,6 @@ impl<'a> Extractor<'a> {
         if !parent_path.is_empty() {
             set_opaque(&parent, &parent_path, format)?;
         }
-        self.keep_parent(split(path).0, parent_path, parent);
         Ok(())
     }
 
@@ -444,7 +465,6 @@ impl<'a> Extractor<'a> {
             }
             Some(_) => {}
         }
-        self.keep_parent(split(path).0, parent_path, parent);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod extract;
 pub(crate) mod header;
 mod pax;
 pub(crate) mod reader;
+mod trail;
 mod union;
 
 use std::io::{self, Read};
