@@ -1,10 +1,11 @@
 //! Unpacking in a process that cannot reach anything else (R2 of the security rules).
 //!
-//! This side decompresses, hashes and feeds a pipe; the other side, whose root is the target directory, reads entries
-//! and makes files. What the other side finds comes back as JSON.
+//! On this side one thread decompresses, and another hashes and feeds a pipe; the other side, whose root is the target
+//! directory, reads entries and makes files. What the other side finds comes back as JSON.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, PipeWriter, Read, Write as _};
 use std::os::fd::AsFd as _;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,14 @@ pub const JOBS: &[Job] =
 const APPLY_LAYER: &str = "apply-layer";
 const EXTRACT_ARCHIVE: &str = "extract-archive";
 
-/// Bytes that go through the pipe at once.
+/// Bytes that go from thread to thread and through the pipe at once.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Chunks that may be between the threads of this side.
+const CHUNKS: usize = 4;
+
+/// What the pipe should hold. Less serves, too: where the system allows no more, the two sides take turns more often.
+const PIPE_BYTES: usize = 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Request {
@@ -154,35 +161,18 @@ fn run(
     what: &str,
 ) -> Result<(DiffId, Unpacked), EngineError> {
     let failed = |source: io::Error| EngineError::tree(format!("cannot unpack {what}"), source);
-    let (reader, mut writer) = io::pipe().map_err(failed)?;
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    rustix::pipe::fcntl_setpipe_size(&writer, PIPE_BYTES).ok();
     let request = serde_json::to_vec(&Request { userxattr: engine.settings.user_namespace }).unwrap_or_default();
     let child = engine.launcher()?.confined(job, &request, &[into.as_fd(), reader.as_fd()])?;
     drop(reader);
     let fed = thread::scope(|scope| {
-        let feeder = scope.spawn(|| {
-            let mut tar = decompress(input).map_err(io::Error::other)?;
-            let mut hasher = Hasher::new();
-            let (mut buffer, mut bytes, mut open) = (vec![0; CHUNK_BYTES], 0u64, true);
-            loop {
-                if engine.cancel().is_cancelled() {
-                    return Err(io::Error::from(io::ErrorKind::Interrupted));
-                }
-                let count = match tar.read(&mut buffer)? {
-                    0 => break,
-                    count => count,
-                };
-                hasher.update(&buffer[..count]);
-                bytes += count as u64;
-                // A reader that stopped early has failed, and says why in its answer.
-                open = open && writer.write_all(&buffer[..count]).is_ok();
-                if !open {
-                    break;
-                }
-            }
-            drop(writer);
-            Ok::<_, io::Error>((hasher.finish::<DiffId>(), bytes))
-        });
-        feeder.join().expect("the feeder does not panic")
+        let (full, filled) = sync_channel(CHUNKS);
+        let (used, empty) = sync_channel(CHUNKS);
+        let hashing = scope.spawn(move || hash_and_feed(&filled, &used, writer));
+        decompress_into(engine, input, &full, &empty)?;
+        drop(full);
+        Ok(hashing.join().expect("the feeder does not panic"))
     });
     let answer = child.wait()?;
     engine.go_on()?;
@@ -192,4 +182,57 @@ fn run(
     let unpacked =
         answer.map_err(|wrong| EngineError::tree(format!("cannot unpack {what}"), ConfinedError::from(wrong)))?;
     Ok((diff_id, Unpacked { tar_bytes, ..unpacked }))
+}
+
+/// Decompresses all of `input` into chunks that are sent to `full`; those that come back by `empty` are used again. Ends
+/// early, without an error, when nobody takes them any more.
+fn decompress_into(
+    engine: &Engine,
+    input: &mut (dyn Read + Send),
+    full: &SyncSender<Vec<u8>>,
+    empty: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut tar = decompress(input).map_err(io::Error::other)?;
+    loop {
+        if engine.cancel().is_cancelled() {
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        fill(&mut chunk, &mut tar)?;
+        if chunk.is_empty() || full.send(chunk).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes `chunk` the next bytes of `input`: as many as belong into one, less only at the end.
+fn fill(chunk: &mut Vec<u8>, input: &mut dyn Read) -> io::Result<()> {
+    chunk.resize(CHUNK_BYTES, 0);
+    let mut filled = 0;
+    while filled < CHUNK_BYTES {
+        match input.read(&mut chunk[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    chunk.truncate(filled);
+    Ok(())
+}
+
+/// Writes chunks into the pipe and returns the digest of them all, and how many bytes they are.
+fn hash_and_feed(filled: &Receiver<Vec<u8>>, used: &SyncSender<Vec<u8>>, mut writer: PipeWriter) -> (DiffId, u64) {
+    let (mut hasher, mut bytes) = (Hasher::new(), 0);
+    for chunk in filled {
+        // A reader that stopped early has failed, and says why in its answer.
+        if writer.write_all(&chunk).is_err() {
+            break;
+        }
+        hasher.update(&chunk);
+        bytes += chunk.len() as u64;
+        // If it is not taken back, another one is made.
+        drop(used.try_send(chunk));
+    }
+    (hasher.finish(), bytes)
 }
