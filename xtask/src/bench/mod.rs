@@ -137,6 +137,7 @@ impl Bench {
                 row.prepare(builder, &context, count)?;
                 // What earlier runs left for the disk must not be written while this one is measured.
                 rustix::fs::sync();
+                row.let_deleted_files_be_forgotten();
                 times.extend(row.measure(builder, &context, &self.home)?);
             }
             if let Some(limit) = row.limit {

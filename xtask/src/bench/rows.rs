@@ -8,6 +8,7 @@ use crate::place::copy_files;
 use crate::run;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 /// What a row builds and how.
@@ -41,6 +42,9 @@ pub(super) enum Cache {
     /// As `Bases`, and the result goes to an OCI archive with layers in this compression.
     Archive(&'static str),
 }
+
+/// How long ext4 keeps back the inode of a deleted file whose table is on the disk already, and a second.
+const RECENTLY_DELETED: Duration = Duration::from_secs(61);
 
 /// The rows in the order of the table.
 pub(super) const ROWS: &[Row] = &[
@@ -166,6 +170,17 @@ impl Row {
             Cache::Nothing => builder.reset(),
             Cache::OneFileChanged => scene::change_one_file(context, run),
             Cache::Bases | Cache::Everything | Cache::Archive(_) => Ok(()),
+        }
+    }
+
+    /// Waits until the file system gives out again what [`Self::prepare`] deleted. An ext4 without a journal keeps the inodes
+    /// of deleted files back for a minute and steps over each of them for every file that is made: the time of a row that
+    /// writes thousands of files would be that of deleting those of the run before.
+    ///
+    /// Reference: Linux, `fs/ext4/ialloc.c`, `recently_deleted`.
+    pub(super) fn let_deleted_files_be_forgotten(&self) {
+        if self.cache == Cache::Nothing {
+            thread::sleep(RECENTLY_DELETED);
         }
     }
 
