@@ -525,7 +525,7 @@ pub(crate) fn check_config(file: &Dockerfile, options: &PlanOptions) -> Result<c
 }
 
 /// Adds to `known` what several plans have in common only once.
-fn add_new<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
+pub(crate) fn add_new<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
     let before = known.len();
     for one in more {
         // What one plan says twice, it says twice.

@@ -9,7 +9,7 @@ use stave_dockerfile::plan::{Base, BaseRequest, Facts, PlanOptions, Survey, surv
 use stave_dockerfile::{Diagnostic, Parse, check, parse};
 use stave_store::Lease;
 
-use crate::build::{Report, check_config, plan_options};
+use crate::build::{Report, add_new, check_config, plan_options};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
@@ -48,27 +48,34 @@ impl Engine {
         Ok(self.read_under(&lease, request, &|_| ())?.0)
     }
 
-    /// Checks the Dockerfile of a build: what the target needs, or all of it where there is no target.
+    /// Checks the Dockerfile of a build for all its platforms: what the target needs, or all of it where there is no
+    /// target. What is found for several platforms is found once.
     pub fn check_dockerfile(
         &self,
         request: BuildRequest,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Checked, BuildFailure> {
         let lease = self.lease()?;
-        let pull = request.pull;
+        let (pull, platforms) = (request.pull, Self::platforms(&request.platforms));
         let (reading, mut facts, named) = self.read_under(&lease, request, events)?;
         let file = &reading.parsed.file;
         let config = check_config(file, &reading.options)?;
         let mut absent = Vec::new();
-        let Survey { mistakes, findings, .. } = loop {
-            let survey = survey(file, &reading.options, &facts);
-            let wrong = reading.parsed.has_errors() || survey.mistakes.iter().any(Diagnostic::is_error);
-            // A file with mistakes is not built, so nothing is asked for it.
-            if wrong || survey.missing.is_empty() {
-                break survey;
+        let all = loop {
+            let mut all = reading.parsed.diagnostics.clone();
+            let mut needed = Vec::new();
+            for platform in &platforms {
+                let options = PlanOptions { platform: platform.clone(), ..reading.options.clone() };
+                let Survey { mistakes, findings, missing, .. } = survey(file, &options, &facts);
+                add_new(&mut all, mistakes);
+                add_new(&mut all, findings);
+                add_new(&mut needed, missing.into_iter().map(|(request, _)| request).collect());
             }
-            let missing: Vec<BaseRequest> = survey.missing.into_iter().map(|(request, _)| request).collect();
-            for (request, base) in self.find_bases((&lease, &named), missing, pull, events) {
+            // A file with mistakes is not built, so nothing is asked for it.
+            if needed.is_empty() || all.iter().any(Diagnostic::is_error) {
+                break all;
+            }
+            for (request, base) in self.find_bases((&lease, &named), needed, pull, events) {
                 match base {
                     Ok(base) => drop(facts.bases.insert(request, base)),
                     Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
@@ -79,7 +86,6 @@ impl Engine {
                 }
             }
         };
-        let all = reading.parsed.diagnostics.iter().cloned().chain(mistakes).chain(findings).collect();
         let (findings, mistakes) = check::settle(file, &config, all)
             .into_iter()
             .partition(|diagnostic| check::rules::find(diagnostic.code).is_some());

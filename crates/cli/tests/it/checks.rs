@@ -316,6 +316,30 @@ fn of_a_base_only_the_configuration_is_fetched_and_one_that_is_not_there_is_done
     assert_eq!(log.iter().filter(|line| line.contains("/blobs/")).count(), 1, "{log:?}");
 }
 
+/// A stage is checked for each platform, and a finding is told once.
+#[test]
+fn every_platform_is_checked_and_what_is_found_for_several_is_told_once() {
+    let text = "ARG TARGETARCH\nFROM example/for-$TARGETARCH\nENV A=$FROM_BASE B=$NOWHERE C=$ONLY_ONE\nCMD [\"x\"]\n";
+    let (bench, registry) = bench(text);
+    for architecture in ["arm64", "amd64"] {
+        let mut image = Image::new();
+        architecture.clone_into(&mut image.config.architecture);
+        let own: &[&str] = if architecture == "amd64" { &["FROM_BASE=1", "ONLY_ONE=1"] } else { &["FROM_BASE=1"] };
+        image.config.config.env.extend(own.iter().map(|text| (*text).to_owned()));
+        registry.put(&format!("example/for-{architecture}"), "latest", &image);
+    }
+    let check = |platforms: &str| {
+        let output = bench.run(["build", "--call=check,format=json", "--platform", platforms, "."]);
+        let answer = parsed(&output.exit(1).out());
+        let details = answer["warnings"].as_array().expect("a list").iter();
+        details.map(|warning| warning["detail"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let (nowhere, only) = ("variable `NOWHERE` is not defined", "variable `ONLY_ONE` is not defined");
+    assert_eq!(check("linux/amd64"), [nowhere]);
+    assert_eq!(check("linux/amd64,linux/arm64"), [nowhere, only]);
+    assert_eq!(check("linux/arm64,linux/amd64"), [nowhere, only]);
+}
+
 /// G008: an ordinary build shows findings after its end, and they change nothing.
 #[test]
 fn a_build_shows_its_findings_at_its_end() {
