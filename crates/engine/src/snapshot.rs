@@ -1,5 +1,6 @@
 //! Snapshots: lists of layers, opened and seen as one tree.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use stave_oci::TreeDigest;
@@ -23,10 +24,19 @@ impl Snapshot {
     }
 }
 
+/// Returns the layers that are stacked to see `layers` as one tree. Of one that is there twice, as empty ones are in many
+/// images, the higher has all that the lower has, and overlayfs takes no directory twice.
+pub(crate) fn stacked(layers: &[LayerId]) -> Vec<LayerId> {
+    let mut known = HashSet::new();
+    let mut stacked: Vec<LayerId> = layers.iter().rev().copied().filter(|layer| known.insert(*layer)).collect();
+    stacked.reverse();
+    stacked
+}
+
 impl Engine {
     /// Returns a read-only view of `layers` as one tree. It is attached nowhere and vanishes when it is dropped.
     pub(crate) fn view(&self, layers: &[LayerId]) -> Result<Dir, EngineError> {
-        let opened = self.open_layers(layers)?;
+        let opened = self.open_layers(&stacked(layers))?;
         let lowest_first: Vec<&Dir> = opened.iter().collect();
         merged(&lowest_first, self.format()).map_err(|source| EngineError::tree("cannot join layers", source))
     }

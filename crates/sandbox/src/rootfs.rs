@@ -11,7 +11,7 @@ use rustix::mount::{
 
 use crate::SandboxError;
 use crate::error::During;
-use crate::spec::LAYERS_MAX;
+use crate::spec::{LAYERS_MAX, OVERLAY_LAYERS_MAX};
 
 /// What a kernel without one call per layer takes: the options share a page.
 const OPTION_BYTES_MAX: usize = 4095;
@@ -93,8 +93,18 @@ impl Scaffold {
     }
 
     fn join_by(&self, join: Join, layers: &Layers<'_>, name: &str) -> Result<OwnedFd, SandboxError> {
-        if layers.lowers.is_empty() || layers.lowers.len() > LAYERS_MAX {
-            return Err(SandboxError::TooManyLayers { count: layers.lowers.len(), limit: LAYERS_MAX });
+        let count = layers.lowers.len();
+        if layers.lowers.is_empty() || count > LAYERS_MAX {
+            return Err(SandboxError::TooManyLayers { count, limit: LAYERS_MAX });
+        }
+        if count > OVERLAY_LAYERS_MAX {
+            // Overlayfs takes another overlay as one of its layers, once.
+            let (below, above) = layers.lowers.split_at(OVERLAY_LAYERS_MAX);
+            let below = Layers { lowers: below.to_vec(), changes: None, ..*layers };
+            let below = self.join_by(join, &below, &format!("{name}-below"))?;
+            let below = format!("/proc/self/fd/{}", below.as_raw_fd());
+            let lowers = [below.as_str()].into_iter().chain(above.iter().copied()).collect();
+            return self.join_by(join, &Layers { lowers, ..*layers }, name);
         }
         let place = self.directory(name)?;
         match join(layers).during("join", "the layers")? {

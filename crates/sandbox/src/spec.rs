@@ -22,10 +22,12 @@ pub struct RootFs {
     pub volatile: bool,
 }
 
-/// Layers that overlayfs joins at most.
-///
-/// Reference: Linux `fs/overlayfs/params.h`, `OVL_MAX_STACK`.
-pub const LAYERS_MAX: usize = 500;
+/// Layers that one overlay joins: `OVL_MAX_STACK` of the kernel.
+pub(crate) const OVERLAY_LAYERS_MAX: usize = 500;
+
+/// Most layers of a root: an overlay of the lowest is one of the layers of another, and no more overlays than two lie on
+/// each other (`FILESYSTEM_MAX_STACK_DEPTH` of the kernel).
+pub const LAYERS_MAX: usize = 2 * OVERLAY_LAYERS_MAX - 1;
 
 /// Which network a step sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

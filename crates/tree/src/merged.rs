@@ -78,6 +78,11 @@ pub fn merged(layers: &[&Dir], format: LayerFormat) -> Result<Dir, OverlayError>
 /// Returns the tree that `layers`, lowest first, make together; what is written in it goes to `upper`. `work` is an empty
 /// directory on the same file system as `upper`, and neither is inside the other.
 pub fn merged_writable(layers: &[&Dir], upper: &Dir, work: &Dir, format: LayerFormat) -> Result<Dir, OverlayError> {
+    if layers.len() > OVERLAY_LAYERS_MAX {
+        let below = merged(&layers[..OVERLAY_LAYERS_MAX], format)?;
+        let stack: Vec<&Dir> = [&below].into_iter().chain(layers[OVERLAY_LAYERS_MAX..].iter().copied()).collect();
+        return merged_writable(&stack, upper, work, format);
+    }
     let empty = if layers.is_empty() { Some(empty_tree()?) } else { None };
     let overlay = Overlay::new(layers.len(), format)?;
     match &empty {

@@ -44,6 +44,7 @@ mod remote;
 mod remote_cache;
 mod reproducible;
 mod rootless;
+mod roundtrip;
 mod run;
 mod stages;
 mod story;

@@ -448,11 +448,7 @@ impl Engine {
 
     /// Returns a container's files, writable. The view is attached nowhere and vanishes when it is dropped.
     fn container_view(&self, record: &ContainerRecord) -> Result<Dir, EngineError> {
-        let layers = record
-            .snapshot
-            .iter()
-            .map(|layer| self.store_dir(&self.store.layer_rel_path(*layer)))
-            .collect::<Result<Vec<Dir>, EngineError>>()?;
+        let layers = self.open_layers(&crate::snapshot::stacked(&record.snapshot))?;
         let work_path = self.store.root().join(self.store.container_work_rel_path(&record.id));
         std::fs::remove_dir_all(&work_path)
             .and_then(|()| std::fs::create_dir(&work_path))

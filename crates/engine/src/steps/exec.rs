@@ -19,6 +19,7 @@ use crate::event::Stream;
 use crate::log::{Pipes, StepLog};
 use crate::net;
 use crate::request::{Entitlement, Grants};
+use crate::snapshot::stacked;
 
 /// Size of a step's `/dev/shm`: what Docker gives.
 pub(crate) const SHM_BYTES: u64 = 64 * 1024 * 1024;
@@ -178,7 +179,8 @@ pub(crate) fn root_fs(
     let base =
         store.root_dir_fd().try_clone_to_owned().map_err(|source| EngineError::io("open", store.root(), source))?;
     let stubs = store.stubs_rel_path().to_owned();
-    let lowers = std::iter::once(stubs).chain(layers.iter().map(|layer| store.layer_rel_path(*layer))).collect();
+    let lowers =
+        std::iter::once(stubs).chain(stacked(layers).into_iter().map(|layer| store.layer_rel_path(layer))).collect();
     Ok(RootFs { base, lowers, upper, work, userxattr: engine.settings.user_namespace, volatile })
 }
 

@@ -16,6 +16,7 @@ use super::{Sources, secret};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::request::Grants;
+use crate::snapshot::stacked;
 
 /// Name of what is mounted, in the directory that was made for it.
 pub(crate) const DATA: &str = "data";
@@ -190,7 +191,7 @@ fn bind(
             return Ok(shown);
         }
         Files::None => Vec::new(),
-        Files::Layers(layers) => layers.iter().map(|layer| engine.store.layer_rel_path(*layer)).collect(),
+        Files::Layers(layers) => stacked(layers).into_iter().map(|layer| engine.store.layer_rel_path(layer)).collect(),
     };
     let scratch = if writable {
         let work = lease.overlay_work_dir()?;

@@ -24,6 +24,8 @@ use crate::merged::LayerFormat;
 ///
 /// Reference: OCI image-spec 1.1, `layer.md`, "Whiteouts".
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
+/// Zeros in a row that are not written: fewer are no hole that is worth a look at each byte.
+const HOLE_BYTES_MIN: usize = 4096;
 const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 
 pub(super) struct Extractor<'a> {
@@ -505,21 +507,28 @@ fn write_content<R: Read>(
     let whole = [(0, entry.size)];
     let mut regions = entry.regions.as_deref().unwrap_or(&whole).iter().copied();
     let (mut offset, mut left) = regions.next().unwrap_or((0, 0));
+    // Archives spell out the holes that files have; on the disk they become holes again.
+    let mut has_hole = entry.regions.is_some();
     reader.read_content(|mut bytes| {
         while !bytes.is_empty() {
             while left == 0 {
                 (offset, left) = regions.next().ok_or(super::Malformed::Sparse)?;
             }
             let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let written = rustix::io::pwrite(file, &bytes[..length], offset)
-                .map_err(|source| PathError::io("write", target, source))?;
+            let written = if length >= HOLE_BYTES_MIN && bytes[..length].iter().all(|byte| *byte == 0) {
+                has_hole = true;
+                length
+            } else {
+                rustix::io::pwrite(file, &bytes[..length], offset)
+                    .map_err(|source| PathError::io("write", target, source))?
+            };
             offset += written as u64;
             left -= written as u64;
             bytes = &bytes[written..];
         }
         Ok(())
     })?;
-    if entry.regions.is_some() {
+    if has_hole {
         rustix::fs::ftruncate(file, entry.size).map_err(|source| PathError::io("write", target, source))?;
     }
     Ok(())

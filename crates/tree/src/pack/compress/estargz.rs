@@ -462,6 +462,26 @@ mod tests {
     }
 
     #[test]
+    fn every_level_gives_one_result_for_1_2_and_64_threads() {
+        let tar = tar();
+        let at = |level, threads, step| {
+            let mut writer = EstargzWriter::new(Vec::new(), level, threads);
+            tar.chunks(step).for_each(|part| writer.write_all(part).unwrap());
+            writer.finish().unwrap()
+        };
+        let mut all = Vec::new();
+        for level in 0..=9 {
+            let first = at(level, 1, tar.len());
+            assert!(at(level, 2, 70_001) == first, "level {level}");
+            assert!(at(level, 64, 1 << 16) == first, "level {level}");
+            // The level changes nothing that is said of the files, but where they are.
+            assert_eq!(plain(&first.0).len() as u64, first.1.bytes, "level {level}");
+            all.push(first.0.len());
+        }
+        assert!(all[9] < all[1] && all[1] < all[0], "{all:?}");
+    }
+
+    #[test]
     fn converting_twice_is_converting_once() {
         let (blob, extended) = estargz(&tar(), 2, 1 << 20);
         assert_eq!(estargz(&plain(&blob), 2, 1 << 20), (blob, extended));
