@@ -85,7 +85,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Save(args) => transfer::save(&args, context),
         Command::Load(args) => transfer::load(&args, context),
         Command::Store(command) => store::store(&command, context),
-        Command::Doctor(args) => own::doctor(&args),
+        Command::Doctor(args) => own::doctor(&args, context),
         Command::Version(args) => own::version(&args),
         Command::Completions(args) => own::completions(&args),
         Command::Man(args) => own::man(&args),

@@ -9,14 +9,17 @@ use stave_engine::sandbox::probe::{Finding, State, probe};
 use stave_oci::Platform;
 
 use crate::args::{CompletionsArgs, DoctorArgs, ManArgs, VersionArgs};
+use crate::command::Context;
 use crate::failure::{self, Failure};
+use crate::host;
 use crate::man;
 use crate::output;
 use crate::table::{Column, Format, column};
 use crate::template::Template;
 
-pub(super) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
-    let findings = probe();
+pub(super) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8, Failure> {
+    let mut findings = probe();
+    findings.push(place_of_store(&host::store_root(context.global)?));
     let text = match args.format.as_deref() {
         Some(format) => {
             let rows: Vec<Value> = findings.iter().map(finding_row).collect();
@@ -28,6 +31,27 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
     let missing = findings.iter().any(|finding| finding.state == State::Missing);
     Ok(if missing { failure::ENVIRONMENT } else { 0 })
 }
+
+/// Whether layers can be joined where the store is, or will be. What is looked at is the nearest directory that exists.
+fn place_of_store(root: &Path) -> Finding {
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or(root);
+    let kind = rustix::fs::statfs(there).map(|found| found.f_type);
+    let (state, detail, advice) = if kind == Ok(OVERLAY) {
+        let detail =
+            format!("`{}` is among the files of a container, on which no layers can be joined", root.display());
+        (
+            State::Missing,
+            detail,
+            "Put the store on a volume of the container: `--root DIR`, or the variable STAVE_ROOT.",
+        )
+    } else {
+        (State::Ok, format!("`{}`", root.display()), "")
+    };
+    Finding { name: "store", state, detail, advice: advice.to_owned() }
+}
+
+/// What `statfs` says of an overlay. Reference: Linux, `include/uapi/linux/magic.h`, `OVERLAYFS_SUPER_MAGIC`.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 
 const DOCTOR_COLUMNS: &[Column] =
     &[column("Name", "NAME"), column("State", "STATE"), column("Detail", "DETAIL"), column("Advice", "ADVICE")];

@@ -38,6 +38,7 @@ mod outputs;
 mod pattern;
 mod platforms;
 mod policy;
+mod recipes;
 mod reference;
 mod registries;
 mod remote;

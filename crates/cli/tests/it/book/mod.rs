@@ -42,6 +42,8 @@ macro_rules! pages {
 
 pages! {
     the_first_build_takes_what_its_page_says => "first-build.md",
+    the_recipes_are_the_files_that_are_tested => "ci.md",
+    the_examples_about_life_without_root_are_true => "rootless.md",
     the_examples_about_attestations_are_true => "attestations.md",
     the_examples_about_caching_are_true => "caching.md",
     the_examples_about_the_language_are_read => "dockerfile.md",
