@@ -19,6 +19,7 @@ mod scene;
 mod shown;
 
 use page::{Block, Part, page};
+use regex::Regex;
 use scene::Scene;
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +42,9 @@ macro_rules! pages {
 }
 
 pages! {
+    scripts_of_dockers_run_as_the_page_says => "from-docker.md",
+    builds_of_buildahs_run_as_the_page_says => "from-buildah.md",
+    the_command_of_kanikos_runs_as_the_page_says => "from-kaniko.md",
     the_first_build_takes_what_its_page_says => "first-build.md",
     the_recipes_are_the_files_that_are_tested => "ci.md",
     the_examples_about_life_without_root_are_true => "rootless.md",
@@ -172,5 +176,50 @@ fn every_example_of_the_book_is_run_or_says_why_it_is_not() {
         println!("{count} examples: {what}");
     }
     println!("{}", reasons.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Commands that are being made.
+const COMING: [&str; 2] = ["builds", "explain"];
+
+/// What stands within a line is not run; that its commands and options exist is checked.
+#[test]
+fn the_commands_and_options_that_the_book_names_exist() {
+    let Some(scene) = Scene::new() else { return };
+    let named = Regex::new(r"`stave ([a-z]+)([^`\n]*)`").expect("a pattern");
+    let option = Regex::new(r"(?:^| )(--[a-z][a-z0-9-]*)").expect("a pattern");
+    let mut helps: BTreeMap<String, String> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (path, text) in all() {
+        // What is decided stays as it was said.
+        if path.starts_with("decisions/") {
+            continue;
+        }
+        for found in named.captures_iter(&text) {
+            let (command, rest) = (&found[1], &found[2]);
+            if COMING.contains(&command) {
+                continue;
+            }
+            let inner = rest.trim_start().split([' ', '|', '`']).next().unwrap_or_default();
+            let help = helps.entry(format!("{command} {inner}")).or_insert_with(|| {
+                let whole = |words: &str| scene.command(&format!("stave {words} --help"));
+                let (code, text) = if inner.starts_with(|first: char| first.is_ascii_lowercase()) {
+                    whole(&format!("{command} {inner}"))
+                } else {
+                    whole(command)
+                };
+                if code == 0 { text } else { String::new() }
+            });
+            if help.is_empty() {
+                wrong.push(format!("docs/{path}: `{}`: no such command", &found[0]));
+            }
+            for option in option.captures_iter(rest).map(|found| found[1].to_owned()) {
+                if !help.contains(&option) {
+                    wrong.push(format!("docs/{path}: {}: no option `{option}`", &found[0]));
+                }
+            }
+        }
+    }
+    wrong.dedup();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
