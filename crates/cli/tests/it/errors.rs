@@ -4,29 +4,51 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use stave_testkit::Bench;
+use stave_testkit::{Bench, Image, LoopbackRegistry};
 
 /// Codes whose examples would not fit on a page, and why.
-const WITHOUT_EXAMPLE: [(&str, &str); 8] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 4] = [
     ("D005", "It takes a line of more than 65,535 bytes."),
-    ("D012", "It takes a registry that does not have the image; the hint names the stage that is nearly meant."),
     ("D046", "It takes a file of more than 16 MiB."),
-    (
-        "D110",
-        "It takes an image whose trigger is wrong. The message stands at the `FROM` that names the image, and shows the trigger.",
-    ),
     ("D119", "The parser says so first, as D016."),
     ("D121", "It takes more than 4,096 stages, or variables of many megabytes."),
-    ("D127", "It takes a file of `--source-policy-file`; the message names the rule."),
-    ("D128", "It takes `--locked`; the message names the source, and `stave lock` adds it to the lock."),
 ];
 
 /// What is on the command line beside the file.
 fn options(code: &str) -> &'static [&'static str] {
     match code {
         "D101" => &["--target", "buidler"],
+        "D127" => &["--source-policy-file", "policy.json"],
+        "D128" => &["--locked"],
         _ => &[],
     }
+}
+
+/// The file that an example needs beside the Dockerfile: its name, its language, its text.
+fn beside(code: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    const POLICY: &str = "\
+{
+  \"rules\": [
+    { \"action\": \"DENY\", \"selector\": { \"identifier\": \"docker-image://docker.io/library/alpine:*\" } }
+  ]
+}
+";
+    match code {
+        "D127" => Some(("policy.json", "json", POLICY)),
+        "D128" => Some(("stave.lock", "toml", "version = 1\n")),
+        _ => None,
+    }
+}
+
+/// A bench whose registry has an image with a wrong trigger, and an image of Go's.
+fn bench() -> (Bench, LoopbackRegistry) {
+    let registry = LoopbackRegistry::start();
+    registry.put("library/golang", "1", &Image::new());
+    let mut image = Image::new();
+    image.config.config.on_build = vec!["COPY".to_owned()];
+    registry.put("example/with-a-wrong-trigger", "latest", &image);
+    let bench = Bench::new().with_registry(&registry);
+    (bench, registry)
 }
 
 fn docs() -> PathBuf {
@@ -47,7 +69,7 @@ fn codes() -> BTreeMap<String, String> {
 
 #[test]
 fn each_code_has_a_page_with_the_message_that_a_user_gets() {
-    let bench = Bench::new();
+    let (bench, registry) = bench();
     let mut wrong = Vec::new();
     for (code, meaning) in codes() {
         let mut page = format!("# {code}\n\n{meaning}\n");
@@ -58,6 +80,10 @@ fn each_code_has_a_page_with_the_message_that_a_user_gets() {
                 .unwrap_or_else(|error| panic!("{code} has no example: {error}"));
             let name = format!("{code}.Dockerfile");
             bench.file(&name, &example);
+            let beside = beside(&code).map(|(file, language, text)| {
+                bench.file(file, text);
+                format!("\nBeside it, in `{file}`:\n\n```{language}\n{text}```\n")
+            });
             let mut args = vec!["build", "-f", &name];
             args.extend(options(&code));
             args.push(".");
@@ -69,9 +95,12 @@ fn each_code_has_a_page_with_the_message_that_a_user_gets() {
                 .take_while(|line| !line.starts_with('#') && !line.starts_with("built "))
                 .collect();
             let command = args.join(" ");
+            let message =
+                message.join("\n").replace(&format!("http://{}", registry.host()), "https://registry-1.docker.io");
             let shown = format!(
-                "\n## Example\n\n```dockerfile\n{example}```\n\n```console\n$ stave {command}\n{}\n```\n",
-                message.join("\n").trim_end()
+                "\n## Example\n\n```dockerfile\n{example}```\n{}\n```console\n$ stave {command}\n{}\n```\n",
+                beside.unwrap_or_default(),
+                message.trim_end()
             );
             page.push_str(&shown);
         }

@@ -1,0 +1,1 @@
+FROM example/with-a-wrong-trigger
