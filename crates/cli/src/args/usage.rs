@@ -174,6 +174,7 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         }
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => wrong_value(error, argument, &help),
         ErrorKind::ArgumentConflict => conflict(error, argument),
+        ErrorKind::MissingRequiredArgument => missing(error, command, &help),
         _ => UsageError { text: error.render().to_string(), code: 2 },
     };
     if command == "run" {
@@ -221,6 +222,20 @@ fn conflict(error: &clap::Error, argument: &str) -> UsageError {
     };
     let message = format!("`{}` and `{other}` cannot be used together", flag_name(argument));
     UsageError::usage(message, "Leave one of the two out.")
+}
+
+/// Something that the command cannot do without.
+fn missing(error: &clap::Error, command: &str, help: &str) -> UsageError {
+    let Some(ContextValue::Strings(names)) = error.get(ContextKind::InvalidArg) else {
+        return UsageError { text: error.render().to_string(), code: 2 };
+    };
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.replace(['<', '>'], ""))).collect();
+    let hint = if command == "build" {
+        "`stave build .` builds the Dockerfile of the current directory, with the files of that directory."
+    } else {
+        help
+    };
+    UsageError::usage(format!("`stave {command}` needs {}", names.join(" and ")), hint)
 }
 
 /// Returns what to do instead of a flag of Docker's that stave does not have.

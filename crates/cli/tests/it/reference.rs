@@ -13,11 +13,9 @@ pub(crate) fn pages(bench: &Bench) -> Vec<(Vec<String>, String)> {
     let mut pages = vec![(Vec::new(), "stave.md".to_owned())];
     for command in commands(&bench.run(["--help"]).success().out()) {
         let page = format!("{command}.md");
-        if ["store", "imagetools", "manifest"].contains(&command.as_str()) {
-            for inner in commands(&bench.run([command.as_str(), "--help"]).success().out()) {
-                let page = format!("{command}-{inner}.md");
-                pages.push((vec![command.clone(), inner], page));
-            }
+        for inner in commands(&bench.run([command.as_str(), "--help"]).success().out()) {
+            let page = format!("{command}-{inner}.md");
+            pages.push((vec![command.clone(), inner], page));
         }
         pages.push((vec![command], page));
     }

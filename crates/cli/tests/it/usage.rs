@@ -9,7 +9,8 @@ fn a_mistake_on_the_command_line_exits_with_2_and_a_hint() {
         .run(["biuld", "."])
         .exit(2)
         .complains("error: stave has no command `biuld`\nhint: A similar command is `build`.\n");
-    bench.run(["build"]).exit(2).complains("CONTEXT");
+    bench.run(["build"]).exit(2).complains("error: `stave build` needs `CONTEXT`\nhint: `stave build .` builds");
+    bench.run(["tag", "a"]).exit(2).complains("error: `stave tag` needs ").complains("hint: See `stave tag --help`");
     bench.run(["build", "a", "b"]).exit(2).complains("`b` is one argument too many for `stave build`");
     bench.run(["attach", "a"]).exit(2).complains("`docker attach` is not supported");
     bench.run(["cp", "a", "b"]).exit(2).complains("neither of the two is in a container");
