@@ -86,6 +86,9 @@ pub enum EngineError {
     /// A cache of other machines could not be read or written.
     #[error(transparent)]
     Cache(#[from] stave_cache::CacheError),
+    /// A volume cannot be made, found or removed.
+    #[error(transparent)]
+    Volume(#[from] stave_store::VolumeError),
     /// A file on the network could not be fetched.
     #[error(transparent)]
     Fetch(#[from] stave_fetch::FetchError),

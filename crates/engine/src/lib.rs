@@ -72,7 +72,8 @@ pub use compare::{Comparison, FieldDifference, FileChange, FileDifference, FileF
 pub use confined::JOBS;
 pub use container::{
     Attached, Change, ChangeKind, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings,
-    ContainerSummary, CopySource, CopyTarget, ExecRequest, ImageChanges, LogPiece, LogRequest, Started, signal_number,
+    ContainerSummary, CopySource, CopyTarget, ExecRequest, ImageChanges, LogPiece, LogRequest, Started, VolumeFilter,
+    VolumeSummary, signal_number,
 };
 pub use engine::{Engine, Settings};
 pub use error::EngineError;

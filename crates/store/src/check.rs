@@ -166,6 +166,7 @@ impl Store {
             check.layers()?;
             check.containers()?;
             check.caches()?;
+            check.volumes()?;
             check.orphans(layout::LOGS, "SELECT 1 FROM builds WHERE id = ?1", |_| None)?;
             check.references()
         })?;
@@ -335,6 +336,17 @@ impl Structure<'_> {
                     self.store().discard(&path)?;
                 }
                 self.problem(Problem::Orphan(path));
+            }
+        }
+        Ok(())
+    }
+
+    fn volumes(&mut self) -> Result<(), StoreError> {
+        let directory = self.store().path(layout::VOLUMES);
+        for name in if directory.is_dir() { names(&directory)? } else { Vec::new() } {
+            if !self.store().volume_is_whole(&name) {
+                // It is somebody's data, so it is said and left.
+                self.problem(Problem::Orphan(format!("{}/{name}", layout::VOLUMES)));
             }
         }
         Ok(())

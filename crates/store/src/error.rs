@@ -294,6 +294,28 @@ pub enum ContainerError {
     Store(#[from] StoreError),
 }
 
+/// Why a volume cannot be made, found or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Nothing has that name.
+    #[error("no such volume: `{0}`")]
+    NotFound(String),
+    /// The name breaks the grammar.
+    #[error("`{0}` is not a volume name: expected a letter or digit, then at least one of `a-zA-Z0-9_.-`")]
+    Name(String),
+    /// A container has it.
+    #[error("volume `{name}` is used by container `{container}`: remove that first")]
+    InUse {
+        /// The volume.
+        name: String,
+        /// Who has it.
+        container: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

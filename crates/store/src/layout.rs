@@ -23,6 +23,8 @@ pub(crate) const BLOBS: &str = "blobs/sha256";
 pub(crate) const CONTAINERS: &str = "containers";
 /// Cache mounts.
 pub(crate) const CACHES: &str = "caches";
+/// Volumes of containers.
+pub(crate) const VOLUMES: &str = "volumes";
 /// Logs of builds.
 pub(crate) const LOGS: &str = "logs";
 /// What is remembered about build contexts.
@@ -34,7 +36,7 @@ pub(crate) const RESERVE: &str = "reserve";
 /// The directories that every store has.
 pub(crate) const DIRECTORIES: [&str; 9] = [TMP, TRASH, LAYERS, "blobs", BLOBS, CONTAINERS, CACHES, LOGS, CONTEXT];
 /// Every name that may stand in the root.
-pub(crate) const ROOT_NAMES: [&str; 14] = [
+pub(crate) const ROOT_NAMES: [&str; 15] = [
     VERSION_FILE,
     RESERVE,
     DATABASE,
@@ -47,6 +49,7 @@ pub(crate) const ROOT_NAMES: [&str; 14] = [
     "blobs",
     CONTAINERS,
     CACHES,
+    VOLUMES,
     LOGS,
     CONTEXT,
 ];

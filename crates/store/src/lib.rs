@@ -13,7 +13,7 @@
 //! 5. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `indexes`, `cache`, `caches`, `containers`, `builds`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
+//! `blobs`, `images`, `indexes`, `cache`, `caches`, `volumes`, `containers`, `builds`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
 //! `limit`, `check` in this order.
 
 mod attestations;
@@ -44,12 +44,13 @@ mod store;
 mod stubs;
 mod trash;
 mod usage;
+mod volumes;
 
 pub use attestations::Attestation;
 pub use blobs::{BlobExpectation, BlobWriter};
 pub use caches::{CacheAccess, CacheAnswer, CacheMount, CacheName};
 pub use check::{CheckOptions, CheckReport, PackedDigest, Problem};
-pub use error::{BlobError, ContainerError, ImageError, StoreError};
+pub use error::{BlobError, ContainerError, ImageError, StoreError, VolumeError};
 pub use id::{BuildId, ContainerId, LayerId};
 pub use images::CONFIG_BYTES_MAX;
 pub use lease::{Lease, WorkDir};
@@ -63,3 +64,4 @@ pub use record::{
 pub use records::{DiskRecord, RecordKind};
 pub use store::{Clock, Failpoint, Store, StoreOptions};
 pub use usage::{Amount, Usage};
+pub use volumes::VolumeRecord;

@@ -158,7 +158,9 @@ impl Store {
     fn measured(&self) -> Result<u64, StoreError> {
         let (mut bytes, linked) = self.measured_layers()?;
         let mut seen = Seen::from(linked);
-        for directory in [layout::CONTAINERS, layout::CACHES, layout::TMP, layout::TRASH, layout::LOGS, "blobs"] {
+        for directory in
+            [layout::CONTAINERS, layout::CACHES, layout::VOLUMES, layout::TMP, layout::TRASH, layout::LOGS, "blobs"]
+        {
             bytes += seen.tree(&self.path(directory))?;
         }
         let rest = names(self.root())?.into_iter().filter(|name| layout::is_index(name));

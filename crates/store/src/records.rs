@@ -199,7 +199,14 @@ impl Store {
             index.bytes += seen.one(&self.path(layout::BLOBS).join(name))?;
         }
         index.bytes += self.index_bytes(seen, &[layout::CONTEXT])?;
-        Ok(vec![temporary, logs, index])
+        let mut volumes = DiskRecord::new(RecordKind::Internal, "volumes", "volumes of containers");
+        (volumes.mutable, volumes.in_use) = (true, true);
+        for volume in self.volumes()? {
+            volumes.bytes += seen.tree(&self.path(layout::VOLUMES).join(&volume.name))?;
+        }
+        let mut all = vec![temporary, logs, index];
+        all.extend((volumes.bytes > 0).then_some(volumes));
+        Ok(all)
     }
 
     fn cache_record(&self, name: &str, locks: &HashSet<u64>) -> DiskRecord {

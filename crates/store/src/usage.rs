@@ -35,6 +35,8 @@ pub struct Usage {
     pub cache_records: Amount,
     /// Cache mounts.
     pub cache_mounts: Amount,
+    /// Volumes.
+    pub volumes: Amount,
     /// Builds in the history, and their logs.
     pub builds: Amount,
     /// Layers that only the cache needs: what pruning the cache would free at most.
@@ -49,9 +51,8 @@ impl Usage {
     /// Returns the bytes of everything.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        let kinds =
-            [self.layers, self.blobs, self.containers, self.cache_mounts, self.builds, self.temporary, self.index];
-        kinds.iter().map(|amount| amount.bytes).sum()
+        let own = [self.layers, self.blobs, self.containers, self.cache_mounts, self.volumes];
+        own.iter().chain(&[self.builds, self.temporary, self.index]).map(|amount| amount.bytes).sum()
     }
 }
 
@@ -102,6 +103,9 @@ impl Store {
         for name in self.caches()? {
             usage.cache_mounts.add(seen.tree(&self.path(layout::CACHES).join(&name))?);
         }
+        for volume in self.volumes()? {
+            usage.volumes.add(seen.tree(&self.path(layout::VOLUMES).join(&volume.name))?);
+        }
         for directory in [layout::TMP, layout::TRASH] {
             for name in names(&self.path(directory))? {
                 usage.temporary.add(seen.tree(&self.path(directory).join(&name))?);
@@ -119,9 +123,12 @@ impl Store {
         let mut bytes = seen.one(self.root())?;
         for name in names(self.root())? {
             bytes += match name.as_str() {
-                layout::TMP | layout::TRASH | layout::LAYERS | layout::CONTAINERS | layout::CACHES => {
-                    seen.one(&self.path(&name))?
-                }
+                layout::TMP
+                | layout::TRASH
+                | layout::LAYERS
+                | layout::CONTAINERS
+                | layout::CACHES
+                | layout::VOLUMES => seen.one(&self.path(&name))?,
                 layout::LOGS | "blobs" => 0,
                 name if counted.contains(&name) => seen.one(&self.path(name))?,
                 _ => seen.tree(&self.path(&name))?,

@@ -79,10 +79,10 @@ pub(crate) struct ContainerOptions {
     /// Remove the container when it ends
     #[arg(long)]
     pub(crate) rm: bool,
-    /// Mount a file or directory of this machine, or, with only a path, keep what is there out of images
+    /// Mount a file or directory of this machine or a volume, or, with only a path, keep what is there out of images
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
     pub(crate) volumes: Vec<VolumeArg>,
-    /// Mount something: `type=bind,source=DIR,target=PATH[,readonly]` or `type=tmpfs,target=PATH[,tmpfs-size=BYTES]`
+    /// Mount something: `type=bind,source=DIR,target=PATH[,readonly]`, `type=volume,source=NAME,target=PATH` or `type=tmpfs,target=PATH[,tmpfs-size=BYTES]`
     #[arg(long = "mount", value_name = "OPTIONS")]
     pub(crate) mounts: Vec<MountArg>,
     /// Mount an empty file system in memory

@@ -20,6 +20,7 @@ mod normalise;
 mod registry;
 mod store;
 mod usage;
+mod volume;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ pub(crate) use store::{
     VersionArgs, size_limit,
 };
 pub(crate) use usage::UsageError;
+pub(crate) use volume::{
+    VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs,
+};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -143,6 +147,9 @@ pub(crate) enum Command {
     Manifest(ManifestCommand),
     Login(LoginArgs),
     Logout(LogoutArgs),
+    /// Make, list and remove the directories that containers share
+    #[command(subcommand, after_help = volume::VOLUME_EXAMPLES, args_override_self = true)]
+    Volume(VolumeCommand),
     Save(SaveArgs),
     Load(LoadArgs),
     /// Check, prune or measure the store

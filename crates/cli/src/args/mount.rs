@@ -21,6 +21,8 @@ fn target(text: &str) -> Result<String, String> {
 pub(crate) enum VolumeArg {
     /// Something of this machine.
     Bind { source: PathBuf, target: String, writable: bool },
+    /// A volume of the store.
+    Named { name: String, target: String, writable: bool, copy: bool },
     /// A path in the container that is in no image made from it.
     Anonymous(String),
 }
@@ -35,19 +37,21 @@ impl FromStr for VolumeArg {
             (Some(source), Some(place), options, None) => (source, place, options.unwrap_or("rw")),
             _ => return Err(format!("`{text}` has too many colons: expected `SOURCE:TARGET[:ro]`")),
         };
-        let mut writable = true;
+        let (mut writable, mut copy) = (true, true);
         for option in options.split(',') {
             match option {
                 "ro" | "readonly" => writable = false,
+                "nocopy" => copy = false,
                 // Without labels of a security module, and with one way to mount, these are so anyway.
                 "rw" | "z" | "Z" | "rprivate" | "private" | "cached" | "delegated" | "consistent" => {}
                 other => return Err(format!("`{other}` is not supported for a mount: expected `ro` or `rw`")),
             }
         }
         if !source.starts_with('/') && !source.starts_with('.') && !source.starts_with('~') {
-            return Err(format!(
-                "`{source}` would be a named volume, which stave does not have: name a directory, like `./{source}`"
-            ));
+            if source.contains('/') {
+                return Err(format!("`{source}` is neither a volume nor a path: say `./{source}` for a directory"));
+            }
+            return Ok(Self::Named { name: source.to_owned(), target: target(place)?, writable, copy });
         }
         Ok(Self::Bind { source: source.into(), target: target(place)?, writable })
     }
@@ -57,6 +61,7 @@ impl FromStr for VolumeArg {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MountArg {
     Bind { source: PathBuf, target: String, writable: bool },
+    Named { name: String, target: String, writable: bool, copy: bool },
     Tmpfs(TmpfsArg),
     Anonymous(String),
 }
@@ -66,6 +71,7 @@ impl FromStr for MountArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (mut kind, mut source, mut place, mut writable, mut size) = ("volume", None, None, true, None);
+        let mut copy = true;
         for field in text.split(',') {
             let (key, value) = field.split_once('=').unwrap_or((field, "true"));
             match key {
@@ -75,6 +81,10 @@ impl FromStr for MountArg {
                 "readonly" | "ro" => {
                     writable = !truth(value).ok_or_else(|| format!("`{value}` is neither true nor false"))?;
                 }
+                "volume-nocopy" => {
+                    copy = !truth(value).ok_or_else(|| format!("`{value}` is neither true nor false"))?
+                }
+                "volume-driver" if value == "local" => {}
                 "tmpfs-size" => size = Some(bytes(value)?),
                 // The way that every mount is made here.
                 "bind-propagation" if value == "rprivate" || value == "private" => {}
@@ -89,10 +99,8 @@ impl FromStr for MountArg {
             ("tmpfs", None) => Ok(Self::Tmpfs(TmpfsArg { target: place, bytes: size })),
             ("tmpfs", Some(_)) => Err("a `tmpfs` has no `source=`".to_owned()),
             ("volume", None) => Ok(Self::Anonymous(place)),
-            ("volume", Some(name)) => Err(format!(
-                "`{name}` would be a named volume, which stave does not have: use `type=bind` with a directory"
-            )),
-            (other, _) => Err(format!("`type={other}` is not supported: expected `bind` or `tmpfs`")),
+            ("volume", Some(name)) => Ok(Self::Named { name: name.to_owned(), target: place, writable, copy }),
+            (other, _) => Err(format!("`type={other}` is not supported: expected `bind`, `volume` or `tmpfs`")),
         }
     }
 }
@@ -267,7 +275,9 @@ mod tests {
         assert_eq!("/a:/b".parse(), Ok(bind("/a", "/b", true)));
         assert_eq!("./a:/b/:ro,z".parse(), Ok(bind("./a", "/b", false)));
         assert_eq!("/only".parse(), Ok(VolumeArg::Anonymous("/only".to_owned())));
-        for text in ["name:/b", "/a:b", "/a:/b:rslave", "/a:/b:ro:x", "/a:/", "/a:/b/../.."] {
+        let named = VolumeArg::Named { name: "name".to_owned(), target: "/b".to_owned(), writable: false, copy: false };
+        assert_eq!("name:/b:ro,nocopy".parse(), Ok(named));
+        for text in ["na/me:/b", "/a:b", "/a:/b:rslave", "/a:/b:ro:x", "/a:/", "/a:/b/../.."] {
             assert!(text.parse::<VolumeArg>().is_err(), "{text}");
         }
         let mount = "type=bind,src=/a,dst=/b,readonly".parse();
@@ -279,7 +289,7 @@ mod tests {
             "type=bind,target=/b",
             "type=npipe,target=/b",
             "type=bind,source=/a",
-            "source=x,target=/b",
+            "type=volume,source=x",
             "type=tmpfs,target=/b,x=y",
         ] {
             assert!(text.parse::<MountArg>().is_err(), "{text}");

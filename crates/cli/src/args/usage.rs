@@ -70,7 +70,11 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         &["--security-opt", "--group-add", "--device-cgroup-rule", "--gpus", "--use-api-socket"],
         "`--cap-add`, `--cap-drop`, `--device` and `--privileged` are what there is to change a container's rights.",
     ),
-    ("run create", &["--volume-driver", "--volumes-from"], "Name a directory of this machine with `-v DIR:PATH`."),
+    (
+        "run create",
+        &["--volume-driver", "--volumes-from"],
+        "Volumes are in the store: name one with `-v NAME:PATH`, in each container that is to have it.",
+    ),
     (
         "run create",
         &[
@@ -128,7 +132,6 @@ const COMMANDS_REFUSED: &[(&str, &str)] = &[
     ("trust", "Images are told apart by digests: name them `NAME@sha256:...`."),
     ("unpause", "`stave kill -s CONT` lets a stopped process go on."),
     ("update", "A container has the limits that it was made with: make another one."),
-    ("volume", "Name a directory of this machine with `-v DIR:PATH`."),
 ];
 
 const SWARM: &str = "stave works on one machine.";

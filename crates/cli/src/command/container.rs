@@ -232,6 +232,10 @@ fn mounts(options: &ContainerOptions) -> Result<(Vec<ContainerMount>, Vec<String
         let source = text.map_err(|source| Failure::usage(format!("`{}` is no text", source.display())))?;
         Ok(ContainerMount { target: target.to_owned(), kind: ContainerMountKind::Bind { source, writable } })
     };
+    let named = |name: &String, target: &String, writable: bool, copy: bool| ContainerMount {
+        target: target.clone(),
+        kind: ContainerMountKind::Volume { name: name.clone(), writable, copy },
+    };
     let tmpfs = |given: &TmpfsArg| ContainerMount {
         target: given.target.clone(),
         kind: ContainerMountKind::Tmpfs { bytes: given.bytes },
@@ -239,12 +243,14 @@ fn mounts(options: &ContainerOptions) -> Result<(Vec<ContainerMount>, Vec<String
     for volume in &options.volumes {
         match volume {
             VolumeArg::Bind { source, target, writable } => mounts.push(bind(source, target, *writable, true)?),
+            VolumeArg::Named { name, target, writable, copy } => mounts.push(named(name, target, *writable, *copy)),
             VolumeArg::Anonymous(target) => volumes.push(target.clone()),
         }
     }
     for mount in &options.mounts {
         match mount {
             MountArg::Bind { source, target, writable } => mounts.push(bind(source, target, *writable, false)?),
+            MountArg::Named { name, target, writable, copy } => mounts.push(named(name, target, *writable, *copy)),
             MountArg::Tmpfs(given) => mounts.push(tmpfs(given)),
             MountArg::Anonymous(target) => volumes.push(target.clone()),
         }

@@ -70,7 +70,7 @@ fn find(engine: &Engine, name: &str, args: &InspectArgs) -> Result<Option<Value>
 }
 
 /// Returns JSON indented as Docker does it.
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
     value.serialize(&mut serializer).expect("a value is serialized to memory");

@@ -61,7 +61,7 @@ fn only(columns: &[Column], fields: &[&str]) -> Vec<Column> {
 }
 
 /// A filter that was typed: `KEY=VALUE`.
-fn filters<'a>(given: &'a [String], known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, Failure> {
+pub(super) fn filters<'a>(given: &'a [String], known: &[&str]) -> Result<Vec<(&'a str, &'a str)>, Failure> {
     let filter = |text: &'a String| match text.split_once('=') {
         Some((key, value)) if known.contains(&key) => Ok((key, value)),
         Some((key, _)) => {

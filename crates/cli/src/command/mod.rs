@@ -18,6 +18,7 @@ mod records;
 mod store;
 mod terminal;
 mod transfer;
+mod volume;
 
 use stave_engine::EngineError;
 
@@ -82,6 +83,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Manifest(command) => manifest::manifest(command, context),
         Command::Login(args) => login::log_in(args),
         Command::Logout(args) => login::log_out(&args),
+        Command::Volume(command) => volume::volume(&command, context),
         Command::Save(args) => transfer::save(&args, context),
         Command::Load(args) => transfer::load(&args, context),
         Command::Store(command) => store::store(&command, context),

@@ -205,6 +205,7 @@ fn usage_rows(usage: &Usage) -> Vec<Value> {
         row("containers", usage.containers),
         row("cached steps", usage.cache_records),
         row("cache mounts", usage.cache_mounts),
+        row("volumes", usage.volumes),
         row("builds", usage.builds),
         row("temporary", usage.temporary),
         row("index", usage.index),
@@ -212,7 +213,7 @@ fn usage_rows(usage: &Usage) -> Vec<Value> {
         row("only for the cache", usage.reclaimable),
     ];
     // Images and cached steps have no bytes of their own, and a total of counts means nothing.
-    for (at, field) in [(0, "Size"), (4, "Size"), (9, "Count")] {
+    for (at, field) in [(0, "Size"), (4, "Size"), (10, "Count")] {
         rows[at][field] = json!("");
     }
     rows

@@ -51,3 +51,4 @@ mod stages;
 mod story;
 mod terminal;
 mod usage;
+mod volumes;

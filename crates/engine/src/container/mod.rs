@@ -3,7 +3,7 @@
 //! There is no daemon to keep a container: whoever starts it holds it, and it ends with its holder (`running`). Others reach
 //! it by way of the holder (`control`, `lifecycle`).
 //!
-//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`, `changes`.
+//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`, `changes`, `volumes`.
 
 mod changes;
 mod control;
@@ -11,6 +11,7 @@ mod lifecycle;
 mod log;
 mod running;
 mod settings;
+mod volumes;
 mod without;
 
 pub use changes::{Change, ChangeKind, ImageChanges};
@@ -18,6 +19,7 @@ pub use lifecycle::{ExecRequest, LogRequest};
 pub use log::LogPiece;
 pub use running::{Attached, Started};
 pub use settings::{ContainerMount, ContainerMountKind, ContainerSettings};
+pub use volumes::{VolumeFilter, VolumeSummary};
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -232,7 +234,8 @@ impl Engine {
         let (name, image_name) = (request.name.clone(), request.image.clone());
         let config = Config::new(request, &config)?;
         let volumes = config.settings.volumes.clone();
-        let config = serde_json::to_string(&config).expect("the settings have only text keys");
+        let settings = config;
+        let config = serde_json::to_string(&settings).expect("the settings have only text keys");
         let new = NewContainer {
             name: name.as_deref(),
             image: id,
@@ -241,7 +244,8 @@ impl Engine {
             config: &config,
         };
         let record = lease.create_container(&new)?;
-        if let Err(error) = self.make_volumes(&record, &volumes) {
+        let made = self.make_volumes(&record, &volumes);
+        if let Err(error) = made.and_then(|()| self.make_named_volumes(lease, &record, &settings)) {
             self.store.remove_container(&record.id, true)?;
             return Err(error);
         }
@@ -540,6 +544,9 @@ fn mount_json(mount: &ContainerMount) -> Value {
     match &mount.kind {
         ContainerMountKind::Bind { source, writable } => {
             json!({ "Type": "bind", "Source": source, "Destination": mount.target, "RW": writable })
+        }
+        ContainerMountKind::Volume { name, writable, .. } => {
+            json!({ "Type": "volume", "Name": name, "Driver": "local", "Destination": mount.target, "RW": writable })
         }
         ContainerMountKind::Device { path } => {
             json!({ "Type": "device", "Source": path, "Destination": mount.target, "RW": true })

@@ -175,7 +175,7 @@ impl Engine {
             hosts: net::hosts(&hostname, &settings.hosts),
             resolv_conf,
             shm_bytes: settings.shm(),
-            mounts: settings.step_mounts(),
+            mounts: settings.step_mounts(self.store.root()),
             security: settings.security(),
             rights: settings.rights(),
             limits: settings.resource_limits(),

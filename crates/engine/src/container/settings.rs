@@ -1,9 +1,11 @@
 //! What the caller may say about a container beyond what to run: mounts, limits, rights, names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stave_sandbox::{MountSource, ResourceLimit, Rights, Security, StepMount};
+use stave_store::Store;
 
 use crate::steps::exec;
 
@@ -25,6 +27,15 @@ pub enum ContainerMountKind {
         source: String,
         /// Whether the container may write.
         writable: bool,
+    },
+    /// A volume.
+    Volume {
+        /// Its name.
+        name: String,
+        /// Whether the container may write.
+        writable: bool,
+        /// Whether an empty one gets what the image has there.
+        copy: bool,
     },
     /// A device of this machine.
     Device {
@@ -80,10 +91,15 @@ pub struct ContainerSettings {
 }
 
 impl ContainerSettings {
-    pub(super) fn step_mounts(&self) -> Vec<StepMount> {
+    /// Returns the mounts; `store` is where volumes are found.
+    pub(super) fn step_mounts(&self, store: &Path) -> Vec<StepMount> {
         let source = |kind: &ContainerMountKind| match kind {
             ContainerMountKind::Bind { source, writable } => {
                 MountSource::Host { path: source.clone(), writable: *writable }
+            }
+            ContainerMountKind::Volume { name, writable, .. } => {
+                let path = store.join(Store::volume_rel_path(name)).to_string_lossy().into_owned();
+                MountSource::Host { path, writable: *writable }
             }
             ContainerMountKind::Device { path } => MountSource::Device { path: path.clone() },
             ContainerMountKind::Tmpfs { bytes } => MountSource::Tmpfs { bytes: *bytes },
@@ -98,10 +114,12 @@ impl ContainerSettings {
         mounts
     }
 
-    /// The paths of this machine that are mounted.
+    /// The paths of this machine and the volumes that are mounted.
     pub(super) fn sources(&self) -> Vec<String> {
         let source = |mount: &ContainerMount| match &mount.kind {
-            ContainerMountKind::Bind { source, .. } => Some(source.clone()),
+            ContainerMountKind::Bind { source, .. } | ContainerMountKind::Volume { name: source, .. } => {
+                Some(source.clone())
+            }
             ContainerMountKind::Device { .. } | ContainerMountKind::Tmpfs { .. } => None,
         };
         self.mounts.iter().filter_map(source).collect()
