@@ -29,6 +29,50 @@ pub(crate) struct RestartArgs {
     pub(crate) stop: StopArgs,
 }
 
+/// Have all processes of containers stand still
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`unpause` lets them go on. Processes are stopped by a signal, which none can refuse, and see no other sign of it.")]
+pub(crate) struct PauseArgs {
+    /// Containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Let containers that were paused go on
+#[derive(Debug, Args)]
+pub(crate) struct UnpauseArgs {
+    /// Containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Show what a container writes from now on, and connect its input
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exits with the container's own code. Input goes to a container that was made with `-i`, and has no end as long as it
+runs; signals go to it, too. With `--sig-proxy=false`, Ctrl-C ends only this command. What was written before is
+shown by `stave logs`.")]
+pub(crate) struct AttachArgs {
+    /// Connect no input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Pass signals on to the container
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) sig_proxy: bool,
+    /// The container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
 /// Send containers a signal
 #[derive(Debug, Args)]
 pub(crate) struct KillArgs {

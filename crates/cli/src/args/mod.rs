@@ -43,8 +43,8 @@ pub(crate) use image::{
 };
 pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
 pub(crate) use lifecycle::{
-    CommitArgs, ExecArgs, ExportArgs, ImportArgs, InfoArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs,
-    SuperviseArgs, TopArgs, WaitArgs,
+    AttachArgs, CommitArgs, ExecArgs, ExportArgs, ImportArgs, InfoArgs, KillArgs, LogsArgs, PauseArgs, RenameArgs,
+    RestartArgs, StopArgs, SuperviseArgs, TopArgs, UnpauseArgs, WaitArgs,
 };
 pub(crate) use lock::LockArgs;
 pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
@@ -116,7 +116,10 @@ pub(crate) enum Command {
     Stop(StopArgs),
     Restart(RestartArgs),
     Kill(KillArgs),
+    Pause(PauseArgs),
+    Unpause(UnpauseArgs),
     Wait(WaitArgs),
+    Attach(AttachArgs),
     Logs(LogsArgs),
     Exec(ExecArgs),
     Top(TopArgs),

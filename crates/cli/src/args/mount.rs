@@ -82,7 +82,7 @@ impl FromStr for MountArg {
                     writable = !truth(value).ok_or_else(|| format!("`{value}` is neither true nor false"))?;
                 }
                 "volume-nocopy" => {
-                    copy = !truth(value).ok_or_else(|| format!("`{value}` is neither true nor false"))?
+                    copy = !truth(value).ok_or_else(|| format!("`{value}` is neither true nor false"))?;
                 }
                 "volume-driver" if value == "local" => {}
                 "tmpfs-size" => size = Some(bytes(value)?),

@@ -102,8 +102,8 @@ fn a_flag_that_is_not_there_yet_is_named() {
     let (code, text) = refused("stave build --no-cahce .");
     assert_eq!(code, 2);
     assert!(text.contains("has no flag `--no-cahce`") && text.contains("`--no-cache`"), "{text}");
-    let (_, text) = refused("docker attach a");
-    assert!(text.contains("`docker attach` is not supported\nhint: `stave logs -f`"), "{text}");
+    let (_, text) = refused("docker network a");
+    assert!(text.contains("`docker network` is not supported\nhint: stave makes no networks"), "{text}");
     let (_, text) = refused("stave biuld .");
     assert!(text.contains("has no command `biuld`") && text.contains("`build`"), "{text}");
 }

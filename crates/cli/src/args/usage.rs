@@ -95,9 +95,9 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         "`-d` attaches nothing, `-i` standard input too; without them output is shown.",
     ),
     (
-        "run start exec",
+        "run start exec attach",
         &["--detach-keys"],
-        "One cannot detach from a container that runs attached: start it with `-d`, and see it with `stave logs -f`.",
+        "One cannot detach from a container that runs attached: start it with `-d`, and see it with `stave attach`.",
     ),
     ("start", &["--checkpoint", "--checkpoint-dir"], "stave makes no checkpoints."),
     ("rm", &["--link", "-l"], "There are no links between containers."),
@@ -113,14 +113,12 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
 
 /// Commands of Docker's that stave does not have, and what to do instead. Table.
 const COMMANDS_REFUSED: &[(&str, &str)] = &[
-    ("attach", "`stave logs -f` shows what a container writes, `stave exec -it` gives a shell in it."),
     ("compose", "stave runs single containers; run each with `stave run -d`."),
     ("config", SWARM),
     ("context", "There is one store and no server: `--root` or STAVE_ROOT name another one."),
     ("events", "There is no daemon that would know of them; `stave build --progress rawjson` tells what a build does."),
     ("network", "stave makes no networks: a container has the host's, or none (`--network`)."),
     ("node", SWARM),
-    ("pause", "`stave kill -s STOP` stops the first process of a container, `-s CONT` lets it go on."),
     ("plugin", "There are no plugins."),
     ("port", "A container has the host's network, so its ports are the host's."),
     ("search", "Search on the registry's own page."),
@@ -130,7 +128,6 @@ const COMMANDS_REFUSED: &[(&str, &str)] = &[
     ("stats", "`stave top` lists the processes of a container."),
     ("swarm", SWARM),
     ("trust", "Images are told apart by digests: name them `NAME@sha256:...`."),
-    ("unpause", "`stave kill -s CONT` lets a stopped process go on."),
     ("update", "A container has the limits that it was made with: make another one."),
 ];
 

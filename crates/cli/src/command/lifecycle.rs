@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -10,7 +11,9 @@ use stave_engine::{Attached, EngineError, ExecRequest, LogPiece, LogRequest, Str
 use super::container::{environment, exit_code};
 use super::terminal::{self, Raw};
 use super::{Context, settled};
-use crate::args::{ExecArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs, SuperviseArgs, TopArgs, WaitArgs};
+use crate::args::{
+    AttachArgs, ExecArgs, KillArgs, LogsArgs, RenameArgs, RestartArgs, StopArgs, SuperviseArgs, TopArgs, WaitArgs,
+};
 use crate::failure::{self, Failure};
 use crate::host::{self, Host, Processes};
 use crate::table::{Column, Format, column};
@@ -146,6 +149,37 @@ pub(super) fn logs(args: &LogsArgs, context: &Context<'_>) -> Result<u8, Failure
     settled(&host, result.map_err(Failure::from))?;
     lines.finish().map_err(|error| Failure::environment(&error).within("cannot write to standard output"))?;
     Ok(0)
+}
+
+pub(super) fn pause(containers: &[String], still: bool, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::None)?;
+    each(containers, context, &host, |name| host.engine.pause_container(name, still).map(|()| None))
+}
+
+pub(super) fn attach(args: &AttachArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::None)?;
+    let (tty, input) = host.engine.container_terminal(&args.container)?;
+    let input = input && !args.no_stdin;
+    if tty {
+        terminal::require(input)?;
+    }
+    if args.sig_proxy {
+        host.signals.forward();
+    }
+    let raw = (tty && input).then(Raw::begin);
+    let on_input = |end: OwnedFd| {
+        if tty {
+            terminal::feed(end, input);
+        } else if input {
+            std::thread::spawn(move || std::io::copy(&mut std::io::stdin().lock(), &mut std::fs::File::from(end)));
+        }
+    };
+    let result = host.engine.attach(&args.container, args.sig_proxy, &on_input, &mut |piece: LogPiece| {
+        write(piece.stream, &piece.bytes)?;
+        std::io::stdout().flush()
+    });
+    drop(raw);
+    settled(&host, result.map_err(Failure::from)).map(exit_code)
 }
 
 /// Makes lines of what a container has written.

@@ -220,7 +220,7 @@ pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Fai
     let mut at = 0;
     containers.retain(|container| {
         at += 1;
-        (everything || state_name(container.state) == "running")
+        (everything || matches!(container.state, ContainerState::Running { .. }))
             && before.is_none_or(|place| at - 1 > place)
             && since.is_none_or(|place| at - 1 < place)
             && passes(container, &filters)
@@ -242,7 +242,7 @@ fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
     let holds = |key: &str, value: &str| match key {
         "id" => container.id.starts_with(value),
         "name" => container.name.contains(value.trim_start_matches(['^', '/']).trim_end_matches('$')),
-        "status" => state_name(container.state) == value,
+        "status" => state_name(container) == value,
         "exited" => {
             matches!(container.state, ContainerState::Exited { code } if value.parse::<i32>().is_ok_and(|wanted| wanted == code))
         }
@@ -267,8 +267,9 @@ fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
     })
 }
 
-fn state_name(state: ContainerState) -> &'static str {
-    match state {
+fn state_name(container: &ContainerSummary) -> &'static str {
+    match container.state {
+        ContainerState::Running { .. } if container.paused => "paused",
         ContainerState::Created => "created",
         ContainerState::Running { .. } => "running",
         ContainerState::Exited { .. } => "exited",
@@ -284,6 +285,7 @@ fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trun
     };
     let status = match container.state {
         ContainerState::Created => "Created".to_owned(),
+        ContainerState::Running { .. } if container.paused => format!("Up {} (Paused)", since(container.started)),
         ContainerState::Running { .. } => format!("Up {}", since(container.started)),
         ContainerState::Exited { code } => format!("Exited ({code}) {} ago", since(container.finished)),
     };
@@ -297,7 +299,7 @@ fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trun
         "RunningFor": human::ago(container.created, now),
         "CreatedAt": human::created_at(container.created),
         "Status": status,
-        "State": state_name(container.state),
+        "State": state_name(container),
         "Ports": "",
         "Names": container.name,
         "Labels": labels.join(","),

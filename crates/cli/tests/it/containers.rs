@@ -28,6 +28,104 @@ fn state(bench: &Bench, name: &str) -> String {
 
 const WAIT: &str = "trap 'echo asked; exit 5' TERM; while :; do sleep 0.02; done";
 
+/// What an attached caller sees is what is written from then on; its input and its signals go to the container.
+#[test]
+fn one_attaches_to_a_container_that_runs() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let script = "trap 'echo asked; exit 7' TERM; echo before; while read line; do echo \"got $line\"; test $line = end && exit 3; done";
+    detached(&bench, "talk", &["-i"], script);
+    let said = bench.run_with_input(["attach", "talk"], b"one\nend\n".to_vec());
+    assert_eq!(said.exit(3).out(), "got one\ngot end\n");
+    bench.run(["attach", "talk"]).exit(1).complains("container `talk` is not running");
+    // Without input, and with a signal that goes on to the container.
+    detached(&bench, "deaf", &[], "trap 'echo asked; exit 7' TERM; while :; do echo tick; sleep 0.05; done");
+    let attached = bench.spawn(["attach", "--no-stdin", "deaf"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let process = rustix::process::Pid::from_raw(i32::try_from(attached.id()).expect("a number")).expect("a process");
+    kill_process(process, Signal::TERM).expect("it runs");
+    let output = bench.wait(attached);
+    assert_eq!(output.exit(7).out().lines().last(), Some("asked"), "{}", output.out());
+    // One that only looks on leaves it alone.
+    detached(&bench, "seen", &[], WAIT);
+    let looking = bench.spawn(["attach", "--no-stdin", "--sig-proxy=false", "seen"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let process = rustix::process::Pid::from_raw(i32::try_from(looking.id()).expect("a number")).expect("a process");
+    kill_process(process, Signal::INT).expect("it runs");
+    assert_eq!(bench.wait(looking).code, 130);
+    assert_eq!(state(&bench, "seen"), "running 0");
+    bench.run(["rm", "-f", "seen"]).success();
+    bench.run(["run", "-d", "--name", "mute", "--log-driver", "none", "busybox", "sleep", "60"]).success();
+    bench.run(["attach", "mute"]).exit(2).complains("keeps no log");
+    bench.run(["rm", "-f", "mute"]).success();
+}
+
+fn pause(bench: &Bench) {
+    let script = "echo 0 > /n; (while :; do echo $(($(cat /n) + 1)) > /m && mv /m /n; done) & wait";
+    detached(bench, "busy", &[], script);
+    let count = || bench.run(["cp", "busy:/n", "-"]).success().out();
+    assert_eq!(bench.run(["pause", "busy"]).success().out(), "busy\n");
+    assert_eq!(state(bench, "busy"), "paused 0");
+    let before = count();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(count(), before, "nothing goes on");
+    assert_eq!(bench.run(["ps", "-q", "--filter", "status=paused"]).success().out().lines().count(), 1);
+    assert!(bench.run(["ps"]).success().out().contains("(Paused)"));
+    bench.run(["pause", "busy"]).exit(2).complains("is already paused");
+    bench.run(["unpause", "busy"]).success();
+    assert_eq!(state(bench, "busy"), "running 0");
+    let start = Instant::now();
+    while count() == before {
+        assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+    }
+    bench.run(["unpause", "busy"]).exit(2).complains("is not paused");
+    bench.run(["pause", "busy"]).success();
+    bench.run(["stop", "-t", "1", "busy"]).success();
+    assert!(state(bench, "busy").starts_with("exited"));
+    bench.run(["pause", "busy"]).exit(1).complains("not running");
+}
+
+#[test]
+fn a_paused_container_stands_still_with_all_its_processes() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    pause(&bench);
+}
+
+#[test]
+fn the_container_of_a_user_is_paused_too() {
+    let Some(user) = needs::user("ranges") else { return };
+    let Some((bench, _registry)) = with_busybox() else { return };
+    pause(&bench.as_user(&user));
+}
+
+/// I016: what gives a container more than others have.
+#[test]
+fn a_container_gets_a_terminal_a_device_and_all_rights_only_when_told() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let run = |flags: &[&str], script: &str| {
+        let mut args = vec!["run", "--rm", "--network", "none"];
+        args.extend(flags);
+        args.extend(["busybox", "sh", "-c", script]);
+        bench.run(args)
+    };
+    let tty = "test -t 0 && test -t 1 && echo terminal || echo none; stty size 2> /dev/null";
+    assert_eq!(run(&[], tty).out().trim(), "none");
+    assert_eq!(run(&["-t"], tty).out().replace('\r', ""), "terminal\n24 80\n");
+    run(&["-i", "-t"], "true").exit(125).complains("standard input is no terminal");
+    let device = "test -c /dev/fuse && echo there || echo none; head -c 1 /dev/fuse 2>&1 | head -c 60";
+    if std::path::Path::new("/dev/fuse").exists() {
+        assert_eq!(run(&[], "test -e /dev/fuse || echo none").out(), "none\n");
+        assert!(run(&["--device", "/dev/fuse"], device).out().starts_with("there\n"));
+        assert_eq!(run(&["--device", "/dev/fuse:/dev/other"], "test -c /dev/other && echo there").out(), "there\n");
+    }
+    run(&["--device", "/dev/nothing-like-it"], "true").exit(125).complains("/dev/nothing-like-it");
+    let rights =
+        "grep CapEff /proc/self/status | cut -f2; mount -t tmpfs none /mnt 2> /dev/null && echo mounted || echo not";
+    let (plain, all) =
+        (run(&[], &format!("mkdir -p /mnt; {rights}")), run(&["--privileged"], &format!("mkdir -p /mnt; {rights}")));
+    assert!(plain.out().starts_with("00000000a80425fb\n") && plain.out().ends_with("not\n"), "{}", plain.out());
+    assert!(all.out().ends_with("mounted\n") && all.out() > plain.out(), "{}", all.out());
+}
+
 /// I017: the life of a container that nobody is attached to.
 fn life(bench: &Bench) {
     let id = detached(bench, "job", &[], WAIT);

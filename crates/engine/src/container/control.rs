@@ -29,6 +29,11 @@ pub(super) enum Request {
     Signal(i32),
     /// Say when it has ended and the store knows. Answer: [`Answer::Exited`].
     Wait,
+    /// Hand out the end at which its input is written, if it has one, and say when it has ended. Answer: [`Answer::Started`]
+    /// with that, then [`Answer::Exited`].
+    Attach,
+    /// Have all its processes stand still, or go on. Answer: [`Answer::Done`].
+    Pause(bool),
     /// Start a further process. An [`ExecSpec`] in a memory file comes along and, without a terminal, descriptors 0 to 2.
     /// Answer: [`Answer::Started`], with a terminal its other end, then [`Answer::Exited`].
     Exec(Option<WindowSize>),
@@ -47,6 +52,8 @@ pub(super) enum Answer {
 pub(super) struct Served<'a> {
     pub(super) launcher: &'a Launcher,
     pub(super) running: &'a Running,
+    /// The end at which its input is written, if nobody else has it.
+    pub(super) input: Option<BorrowedFd<'a>>,
     /// How it ended, once the store knows.
     pub(super) ended: &'a Ended,
 }
@@ -141,6 +148,15 @@ fn answer(peer: &OwnedFd, served: &Served<'_>) -> Option<()> {
             Ok(()) => reply(&Answer::Done, &[]),
             Err(error) => reply(&Answer::Failed(error), &[]),
         },
+        Ok(Request::Pause(still)) => match super::attach::pause(served.running.pidfd(), still) {
+            Ok(()) => reply(&Answer::Done, &[]),
+            Err(error) => reply(&Answer::Failed(SandboxError::Protocol { detail: error.to_string() }), &[]),
+        },
+        Ok(Request::Attach) => {
+            let files: Vec<BorrowedFd<'_>> = served.input.into_iter().collect();
+            reply(&Answer::Started, &files)?;
+            reply(&Answer::Exited(served.ended.wait()), &[])
+        }
         Ok(Request::Wait) => reply(&Answer::Exited(served.ended.wait()), &[]),
         Ok(Request::Exec(terminal)) => {
             let mut started = match start(served, received.files, terminal) {

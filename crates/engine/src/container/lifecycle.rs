@@ -56,7 +56,7 @@ pub struct LogRequest {
 
 impl Engine {
     /// Returns the record of a container that runs.
-    fn running_container(&self, name: &str) -> Result<ContainerRecord, EngineError> {
+    pub(super) fn running_container(&self, name: &str) -> Result<ContainerRecord, EngineError> {
         let record = self.store.resolve_container(name)?;
         if is_alive(record.state) { Ok(record) } else { Err(ContainerError::NotRunning(record.name).into()) }
     }
@@ -95,6 +95,10 @@ impl Engine {
             None => Some(settings.stop_seconds.unwrap_or(STOP_SECONDS)),
         };
         self.signal(&record, signal)?;
+        if super::attach::is_paused(record.state) {
+            // Whoever stands still hears nothing.
+            self.set_still(&record, false)?;
+        }
         if !self.ends_within(&record, seconds.map(Duration::from_secs))? {
             self.signal(&record, KILL)?;
             self.ends_within(&record, Some(KILL_PATIENCE))?;
@@ -224,21 +228,25 @@ impl Engine {
     pub fn container_processes(&self, name: &str) -> Result<Vec<(u32, u32, u64, String)>, EngineError> {
         let record = self.running_container(name)?;
         let ContainerState::Running { pid, .. } = record.state else { return Ok(Vec::new()) };
-        let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let own = namespace(pid);
-        let mut processes = Vec::new();
-        let entries = std::fs::read_dir("/proc").map_err(|source| EngineError::io("list", "/proc", source))?;
-        for entry in entries.filter_map(Result::ok) {
-            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            if (number == pid || own.is_some() && namespace(number) == own)
-                && let Some((user, seconds, command)) = process(number)
-            {
-                processes.push((number, user, seconds, command));
-            }
-        }
-        processes.sort();
-        Ok(processes)
+        let known = |number: u32| process(number).map(|(user, seconds, command)| (number, user, seconds, command));
+        Ok(numbers_of(pid)?.into_iter().filter_map(known).collect())
     }
+}
+
+/// Returns the numbers of the processes in the namespace of process `pid`, in order.
+pub(super) fn numbers_of(pid: u32) -> Result<Vec<u32>, EngineError> {
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(pid);
+    let mut numbers = Vec::new();
+    let entries = std::fs::read_dir("/proc").map_err(|source| EngineError::io("list", "/proc", source))?;
+    for entry in entries.filter_map(Result::ok) {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if number == pid || own.is_some() && namespace(number) == own {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Reference: `proc_pid_status(5)`, `proc_pid_stat(5)` (fields 14 and 15), `proc_pid_cmdline(5)`.

@@ -3,8 +3,9 @@
 //! There is no daemon to keep a container: whoever starts it holds it, and it ends with its holder (`running`). Others reach
 //! it by way of the holder (`control`, `lifecycle`).
 //!
-//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`, `changes`, `volumes`.
+//! Read `settings`, this file, `running`, `log`, `control`, `lifecycle`, `attach`, `changes`, `volumes`.
 
+mod attach;
 mod changes;
 mod control;
 mod lifecycle;
@@ -64,6 +65,8 @@ pub struct ContainerSummary {
     pub finished: Option<i64>,
     /// What it is doing.
     pub state: ContainerState,
+    /// Whether it stands still while it runs.
+    pub paused: bool,
 }
 
 /// How a container ended.
@@ -490,6 +493,7 @@ fn summary(record: ContainerRecord) -> Result<ContainerSummary, EngineError> {
         started: record.started,
         finished: record.finished,
         state: if is_alive(record.state) { record.state } else { ended(record.state) },
+        paused: attach::is_paused(record.state),
         name: record.name,
         image: record.image_name,
     })
@@ -564,12 +568,14 @@ fn state_json(record: &ContainerRecord) -> Value {
     let state = if alive { record.state } else { ended(record.state) };
     let (status, code, pid) = match state {
         ContainerState::Created => ("created", 0, 0),
+        ContainerState::Running { pid, .. } if attach::is_paused(state) => ("paused", 0, pid),
         ContainerState::Running { pid, .. } => ("running", 0, pid),
         ContainerState::Exited { code } => ("exited", code, 0),
     };
     json!({
         "Status": status,
         "Running": alive,
+        "Paused": status == "paused",
         "Pid": pid,
         "ExitCode": code,
         "StartedAt": record.started.map(rfc3339).unwrap_or_default(),

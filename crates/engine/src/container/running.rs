@@ -92,7 +92,7 @@ impl Engine {
             .then(|| ContainerLog::open(&directory))
             .transpose()
             .map_err(|source| EngineError::io("open the log in", &directory, source))?;
-        let (io, mut outputs, _input) = streams(config, attached, log.is_some())?;
+        let (io, mut outputs, held) = streams(config, attached, log.is_some())?;
         // An image that was removed by force says nothing any more.
         let platform = self.image_config(&record.image).map_or_else(|_| Platform::host(), |image| image.platform());
         let mut running = match self.spawn_for(&platform, spec, io) {
@@ -113,7 +113,9 @@ impl Engine {
         let door = Door::open(self, &record.id)?;
         let ended = Ended::default();
         let shown = matches!(attached, Attached::Caller { .. });
-        let served = Served { launcher: self.launcher()?, running: &running, ended: &ended };
+        let input = terminal.as_ref().map(|terminal| duplicate(terminal.as_fd())).transpose()?;
+        let input = input.as_ref().map(OwnedFd::as_fd).or(held.as_ref().map(File::as_fd));
+        let served = Served { launcher: self.launcher()?, running: &running, input, ended: &ended };
         let exit = thread::scope(|scope| {
             door.serve(scope, &served);
             let pumps: Vec<_> = outputs
