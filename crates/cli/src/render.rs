@@ -323,6 +323,7 @@ hint: a stage with a similar name is defined on line 1: `build`
     fn a_failed_step_shows_its_place_status_last_lines_and_log() {
         let failure = StepFailure {
             step: None,
+            build: "0123456789abcdef".into(),
             name: "Dockerfile".to_owned(),
             text: TEXT.to_owned(),
             span: span("RUN make \\\n  all"),

@@ -36,6 +36,7 @@ use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
 use crate::task::Task;
 use crate::told;
+use crate::workbench;
 
 /// Where a build tells what happens.
 pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
@@ -264,6 +265,7 @@ impl Engine {
                 None => solve(&joined.graph, &joined.targets(), options, &run),
             };
             progress.end(matches!(outcome, Outcome::Done(_)));
+            self.describe_states(lease, source, target, &run, matches!(outcome, Outcome::Failed { .. }));
             match outcome {
                 Outcome::Done(snapshots) => {
                     let mut parts = Vec::new();
@@ -278,6 +280,19 @@ impl Engine {
                 Outcome::Failed { node } => Err(run.into_failure(node)),
             }
         })
+    }
+}
+
+impl Engine {
+    /// Writes down how the states of the steps can be entered later. A build is no other for it, so what fails is told.
+    fn describe_states(&self, lease: &Lease, source: &Source, target: &BuildTarget<'_>, run: &Run<'_>, failed: bool) {
+        if self.cancel().is_cancelled() {
+            return;
+        }
+        let left = if failed { run.take_left() } else { None };
+        if let Err(error) = workbench::keep(self, lease, (target, source), &run.selections(), left) {
+            run.note(&format!("the states of this build's steps are not kept: {error}"));
+        }
     }
 }
 

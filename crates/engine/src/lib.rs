@@ -9,7 +9,7 @@
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
 //! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `joined`, `run`, `steps`, `finish`,
-//! `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save` and `container` in this order.
+//! `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save`, `container` and `workbench` in this order.
 
 mod ahead;
 mod archive;
@@ -63,6 +63,7 @@ mod steps;
 mod task;
 mod told;
 mod upkeep;
+mod workbench;
 
 pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
 pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
@@ -103,3 +104,6 @@ pub use stave_sandbox as sandbox;
 pub use stave_store as store;
 pub use stave_store::ContainerState;
 pub use upkeep::ImageFilter;
+pub use workbench::{
+    DebugRequest, Exported, ListedStep, Opened, Shell, StateOf, StepName, StepNameError, TakeOut, Taken,
+};

@@ -94,6 +94,8 @@ pub struct BaseFailure {
 pub struct StepFailure {
     /// Which step it is; nothing for what no step is.
     pub step: Option<StepId>,
+    /// The id of the build in the history.
+    pub build: String,
     /// The file's name, as the user gave it.
     pub name: String,
     /// The file's text, which `span` points into.

@@ -352,7 +352,7 @@ pub enum Entitlement {
 }
 
 /// What of the caller's its steps may use. None of it is part of a cache key or a record.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Grants {
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,

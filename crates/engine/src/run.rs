@@ -29,6 +29,7 @@ use crate::source::Source;
 use crate::steps::Sources;
 use crate::steps::exec::Ran;
 use crate::steps::{copy, exec, git, http, make_dir};
+use crate::workbench::LeftStep;
 
 /// How many earlier results of the same instruction are compared by content.
 const CANDIDATES_MAX: u32 = 8;
@@ -52,6 +53,8 @@ pub(crate) struct Run<'a> {
     /// What was found on the network.
     found: Mutex<BTreeMap<NodeId, Found>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
+    /// The first step that failed, and what it left.
+    left: Mutex<Option<LeftStep>>,
     stopping: AtomicBool,
     ran: AtomicU32,
     cached: AtomicU32,
@@ -102,6 +105,7 @@ impl<'a> Run<'a> {
             imported: Mutex::default(),
             found: Mutex::default(),
             failure: Mutex::default(),
+            left: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
@@ -333,6 +337,7 @@ impl<'a> Run<'a> {
         let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
             self.tell(node, |step| Event::StepFailed { step, took });
+            self.leave(node, &parent.layers, None);
             Box::new(Failure { took, ..*failure })
         })?;
         let result = parent.with(layer);
@@ -386,7 +391,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn note(&self, message: &str) {
+    pub(crate) fn note(&self, message: &str) {
         (self.events)(Event::Notice { message: message.to_owned() });
     }
 
@@ -408,7 +413,11 @@ impl<'a> Run<'a> {
             || if self.stopping.load(Ordering::SeqCst) { Err(EngineError::Interrupted) } else { self.engine.go_on() };
         let step = self.steps.get(&node).and_then(|steps| steps.first());
         let platform = step.map_or_else(Platform::host, |&index| self.planned(index).platform.clone());
-        let mut watch = exec::Watch { log: &mut log, report: &report, note: &|text| self.note(text), go_on: &go_on };
+        // Others are ended because of the first that failed.
+        let keeps = || !self.stopping.load(Ordering::SeqCst) && lock(&self.left).is_none();
+        let tell_note = |text: &str| self.note(text);
+        let mut watch =
+            exec::Watch { log: &mut log, report: &report, note: &tell_note, go_on: &go_on, keeps: &keeps, left: None };
         let ran = exec::run(
             self.engine,
             self.lease,
@@ -418,6 +427,10 @@ impl<'a> Run<'a> {
             self.target.grants,
             &mut watch,
         );
+        let left = watch.left.take();
+        if left.is_some() {
+            self.leave(node, &parent.layers, left);
+        }
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
             Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),
@@ -426,6 +439,25 @@ impl<'a> Run<'a> {
         };
         let last_lines = log.last_lines();
         Err(Box::new(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() }))
+    }
+
+    /// Remembers what the first step that failed has left; nothing beside its parent, if nobody has said more.
+    fn leave(&self, node: NodeId, parent: &[LayerId], left: Option<exec::Left>) {
+        let Some(step) = self.steps.get(&node).and_then(|steps| steps.first()).copied() else { return };
+        if left.is_some() || !self.stopping.load(Ordering::SeqCst) {
+            let state = LeftStep { step, parent: parent.to_vec(), left, log: format!("{}.log", step + 1) };
+            lock(&self.left).get_or_insert(state);
+        }
+    }
+
+    /// Returns what the first step that failed has left.
+    pub(crate) fn take_left(&self) -> Option<LeftStep> {
+        lock(&self.left).take()
+    }
+
+    /// Returns the digests of what was read outside the graph, so far.
+    pub(crate) fn selections(&self) -> BTreeMap<NodeId, TreeDigest> {
+        lock(&self.selections).clone()
     }
 
     /// Returns the time of each entry of a plan's history, in seconds since 1970: when its layer was made, and for an
@@ -496,6 +528,7 @@ impl<'a> Run<'a> {
         let span = step.map_or_else(|| self.target.joined.span(node), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
             step: place.map(step_id),
+            build: self.target.build.to_string(),
             name: self.source.name.clone(),
             text: self.source.text.clone(),
             span,

@@ -32,7 +32,8 @@ impl Lease {
     pub fn begin_build(&self, title: &str) -> Result<BuildId, StoreError> {
         let (store, id) = (self.store(), BuildId::random()?);
         store.database().write(Durability::Lazy, |rows| {
-            let insert = "INSERT INTO builds (id, owner, title, state, started) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let insert = "INSERT INTO builds (id, owner, number, title, state, started) \
+                          SELECT ?1, ?2, coalesce(max(number), 0) + 1, ?3, ?4, ?5 FROM builds";
             let state = BuildState::Running.to_row();
             rows.run(insert, params![id.as_str(), self.owner(), title, state, store.now()])
         })?;
@@ -66,7 +67,7 @@ impl Lease {
             }
             let trim = "DELETE FROM build_layers WHERE build <> ?1 AND build NOT IN (\
                         SELECT id FROM builds WHERE id <> ?1 AND id IN (SELECT build FROM build_layers) \
-                        ORDER BY started DESC, id DESC LIMIT ?2)";
+                        ORDER BY number DESC LIMIT ?2)";
             rows.run(trim, params![id.as_str(), count_max.saturating_sub(1)])
         })?;
         if dropped > 0 { self.store().collect_garbage() } else { Ok(()) }
@@ -84,7 +85,7 @@ impl Store {
     /// Gives up the states of failed builds that ended before a time, the oldest first. Returns of how many builds.
     pub(crate) fn give_up_states(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         let query = "SELECT id FROM builds WHERE state <> 'running' AND coalesce(finished, started) < ?1 \
-                     AND id IN (SELECT build FROM build_layers) ORDER BY started, id LIMIT ?2";
+                     AND id IN (SELECT build FROM build_layers) ORDER BY number LIMIT ?2";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let kept = |rows: &Rows<'_>| rows.all(query, params![before, limit], |row| row.get::<_, String>(0));
         if self.database().read(kept)?.is_empty() {
@@ -108,7 +109,7 @@ impl Store {
     /// Returns the latest builds, latest first.
     pub fn builds(&self, limit: u32) -> Result<Vec<BuildRecord>, StoreError> {
         let query = "SELECT id, title, state, started, finished, image FROM builds \
-                     ORDER BY started DESC, id DESC LIMIT ?1";
+                     ORDER BY number DESC LIMIT ?1";
         let rows = self.database().read(|rows| {
             rows.all(query, [limit], |row| {
                 let record = BuildRecord {
@@ -134,7 +135,7 @@ impl Store {
     /// of logs are left. Running builds are neither counted nor touched, and the latest that has ended stays, whatever it
     /// wrote: its logs are what its user was just told of.
     pub fn trim_builds(&self, count_max: usize, bytes_max: u64) -> Result<usize, StoreError> {
-        let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY started DESC, id DESC";
+        let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY number DESC";
         let ended = self.database().read(|rows| rows.all(query, [], |row| row.get(0).map(BuildId::from_row)))?;
         let (mut bytes, mut removed, mut kept) = (0, 0, 0);
         for (position, id) in ended.iter().enumerate() {

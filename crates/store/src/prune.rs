@@ -222,7 +222,7 @@ impl Store {
     fn prune_cache(&self, lease: &Lease, chosen: &Chosen<'_>, pruned: &mut Pruned) -> Result<(), StoreError> {
         // What failed builds have kept is looked at at most once; results of steps are used again.
         let batch = if chosen.by_size() { 1 } else { usize::MAX };
-        while chosen.ids.is_none() && chosen.goes_on(self)? {
+        while chosen.options.filter.is_none() && chosen.goes_on(self)? {
             let given_up = self.give_up_states(chosen.before, batch)?;
             self.collect(lease, pruned)?;
             if given_up == 0 || batch == usize::MAX {

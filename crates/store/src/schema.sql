@@ -147,6 +147,7 @@ CREATE INDEX container_layers_by_layer ON container_layers (layer);
 CREATE TABLE builds (
     id TEXT PRIMARY KEY,
     owner TEXT NOT NULL,
+    number INTEGER NOT NULL,
     title TEXT NOT NULL,
     state TEXT NOT NULL,
     started INTEGER NOT NULL,

@@ -43,6 +43,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
         &["testkit"],
     ),
     ("cli", &["dockerfile", "engine", "history", "oci"], &["testkit"]),
+    ("shell", &[], &[]),
     ("testkit", &["oci"], &[]),
     ("xtask", &["oci", "testkit"], &[]),
 ];

@@ -8,6 +8,7 @@ mod attestations;
 mod build;
 mod call;
 mod container;
+mod debug;
 mod diff;
 mod filter;
 mod image;
@@ -30,12 +31,14 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub(crate) use attestations::AttestationsArgs;
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
-    OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, Timestamp, VariableArg, truth,
+    OnFailure, OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg, Timestamp,
+    VariableArg, truth,
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
 };
+pub(crate) use debug::DebugArgs;
 pub(crate) use diff::{DiffArgs, DiffFormat};
 pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
@@ -109,6 +112,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<BuildArgs>),
+    Debug(Box<DebugArgs>),
     Lock(Box<LockArgs>),
     Run(RunArgs),
     Create(CreateArgs),

@@ -5,6 +5,7 @@ mod build;
 mod changes;
 mod check;
 mod container;
+mod debug;
 mod diff;
 mod image;
 mod imagetools;
@@ -50,6 +51,7 @@ impl Context<'_> {
 pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
         Command::Build(args) => build::build(*args, context),
+        Command::Debug(args) => debug::debug(*args, context),
         Command::Lock(args) => build::lock(*args, context),
         Command::Run(args) => container::run(args, context),
         Command::Create(args) => container::create(args, context),

@@ -52,3 +52,4 @@ mod story;
 mod terminal;
 mod usage;
 mod volumes;
+mod workbench;

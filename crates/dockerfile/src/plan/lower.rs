@@ -93,11 +93,13 @@ impl Lowering<'_> {
         None
     }
 
-    fn step(&mut self, index: usize, stage: &Stage, node: NodeId, head: &Head) {
+    fn step(&mut self, index: usize, from: &Stage, node: NodeId, head: &Head) {
         let title = redacted_text(&head.line.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
-        let (platform, makes_for) = (stage.platform.clone(), stage.makes_for(&self.options.platform));
+        let (platform, makes_for) = (from.platform.clone(), from.makes_for(&self.options.platform));
         let stage = stages::label(self.file, index);
-        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span });
+        let world = !matches!(self.graph.op(node), Op::Exec(_));
+        let world = world.then(|| Box::new(from.world()));
+        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span, world });
     }
 
     fn begin(&mut self, index: usize) -> Option<Stage> {

@@ -33,7 +33,7 @@ pub use lower::PLAN_BYTES_MAX;
 pub use stages::{STAGES_MAX, similar_stage};
 pub use values::{
     Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults,
-    StageLabel, Step, Survey, context_name,
+    StageLabel, Step, StepWorld, Survey, context_name,
 };
 pub(crate) use variables::{Variables, is_hidden};
 

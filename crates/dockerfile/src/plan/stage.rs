@@ -4,7 +4,7 @@ use stave_graph::NodeId;
 use stave_oci::{ImageConfig, Platform, RootFs};
 
 use super::variables::Variables;
-use super::{BaseRequest, HistoryItem};
+use super::{BaseRequest, HistoryItem, StepWorld};
 use stave_pattern::clean;
 
 /// Where programs are looked for if no image says so.
@@ -138,6 +138,11 @@ impl Stage {
     /// Returns the working directory of commands.
     pub(super) fn cwd(&self) -> String {
         self.absolute(".")
+    }
+
+    /// Returns what its commands see beside its files.
+    pub(super) fn world(&self) -> StepWorld {
+        StepWorld { env: self.variables.to_environment(), cwd: self.cwd(), user: self.config.config.user.clone() }
     }
 
     /// Returns the arguments that run `command` in the stage's shell.

@@ -219,6 +219,19 @@ pub struct Step {
     pub title: String,
     /// Where it was written.
     pub span: Span,
+    /// What a command of its stage would see after it; nothing for a command, which says so itself.
+    pub world: Option<Box<StepWorld>>,
+}
+
+/// What commands of a stage see beside its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepWorld {
+    /// Environment as `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory, absolute.
+    pub cwd: String,
+    /// Who runs it, as written in `USER`; empty is root.
+    pub user: String,
 }
 
 /// The name of a stage for people.

@@ -10,7 +10,7 @@ use stave_sandbox::{Exit, ResourceLimit, RootFs, StepIo, StepSpec};
 use stave_store::{LayerId, Lease, WorkDir};
 
 use super::group::Group;
-use super::mounts::{self, Waiting};
+use super::mounts::{self, LeftCache, LeftMount, Mounts, Waiting};
 use super::normalise::Fresh;
 use super::{Sources, devices, like_parent};
 use crate::engine::Engine;
@@ -42,6 +42,21 @@ pub(crate) struct Watch<'a> {
     pub(crate) note: &'a dyn Fn(&str),
     /// Fails if the command need not run any more.
     pub(crate) go_on: &'a dyn Fn() -> Result<(), EngineError>,
+    /// Whether what the command leaves when it fails is to be kept.
+    pub(crate) keeps: &'a dyn Fn() -> bool,
+    /// What it left, if it failed and that is kept.
+    pub(crate) left: Option<Left>,
+}
+
+/// What a command that failed has left.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Its changes.
+    pub(crate) layer: LayerId,
+    /// What its mounts showed.
+    pub(crate) mounts: Vec<LeftMount>,
+    /// The caches that it used.
+    pub(crate) caches: Vec<LeftCache>,
 }
 
 /// Runs `exec`, which is for `platform`, on `parent` and publishes its layer.
@@ -73,36 +88,58 @@ pub(crate) fn run(
         spec.env.push(format!("{name}={value}"));
     }
     (watch.go_on)()?;
+    let ended = carry_out(engine, (platform, spec), &mut mounts, watch);
+    drop(group);
+    engine.go_on()?;
+    match ended {
+        Ok(Exit::Code(0)) => {
+            mounts.end();
+            fresh.finish(engine, parent)?;
+            Ok(Ran::Layer(lease.publish_layer(work, None)?))
+        }
+        failed => {
+            if (watch.keeps)() {
+                match leave(lease, work, mounts) {
+                    Ok(left) => watch.left = Some(left),
+                    // A disk that is full, for example: the step has failed for itself.
+                    Err(error) => (watch.note)(&format!("what the failed step left is not kept: {error}")),
+                }
+            }
+            failed.map(Ran::Failed)
+        }
+    }
+}
+
+/// Makes layers of what a command that failed has left.
+fn leave(lease: &Lease, work: WorkDir, mounts: Mounts) -> Result<Left, EngineError> {
+    let (mounts, caches) = mounts.leave(lease)?;
+    Ok(Left { layer: lease.publish_layer(work, None)?, mounts, caches })
+}
+
+/// Starts a command and waits for its end.
+fn carry_out(
+    engine: &Engine,
+    (platform, spec): (&Platform, StepSpec),
+    mounts: &mut Mounts,
+    watch: &mut Watch<'_>,
+) -> Result<Exit, EngineError> {
     let (io, pipes) = streams()?;
     // The caller's secrets end with the description of the step: nothing here needs them any more.
     let mut running = engine.spawn_for(platform, spec, io)?;
     running.notes().iter().for_each(|note| (watch.note)(note));
-    let exit = {
-        let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
-        let _services = agents.map(|(agent, listener)| agent.serve(listener)).collect::<Result<Vec<_>, _>>()?;
-        let _cancel = engine
-            .cancel()
-            .watch(running.pidfd())
-            .map_err(|source| EngineError::io("watch the process of", "a step", source))?;
-        let followed = watch.log.follow(pipes, watch.report);
-        if followed.is_err() {
-            running.kill();
-        }
-        let exit = running.wait()?;
-        followed.map_err(|source| EngineError::io("write the log", watch.log.file(), source))?;
-        exit
-    };
-    drop(running);
-    drop(group);
-    mounts.end();
-    engine.go_on()?;
-    match exit {
-        Exit::Code(0) => {
-            fresh.finish(engine, parent)?;
-            Ok(Ran::Layer(lease.publish_layer(work, None)?))
-        }
-        failed @ (Exit::Code(_) | Exit::Signal { .. }) => Ok(Ran::Failed(failed)),
+    let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
+    let _services = agents.map(|(agent, listener)| agent.serve(listener)).collect::<Result<Vec<_>, _>>()?;
+    let _cancel = engine
+        .cancel()
+        .watch(running.pidfd())
+        .map_err(|source| EngineError::io("watch the process of", "a step", source))?;
+    let followed = watch.log.follow(pipes, watch.report);
+    if followed.is_err() {
+        running.kill();
     }
+    let exit = running.wait()?;
+    followed.map_err(|source| EngineError::io("write the log", watch.log.file(), source))?;
+    Ok(exit)
 }
 
 /// Fails if the command wants what the caller has not allowed.
@@ -136,7 +173,8 @@ pub(crate) fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result
     Ok(())
 }
 
-fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Result<StepSpec, EngineError> {
+/// Returns the world of a command on `parent`, without its mounts, whose changes go to `work`.
+pub(crate) fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Result<StepSpec, EngineError> {
     let mut env = exec.env.clone();
     env.extend(exec.unkeyed_env.iter().cloned());
     Ok(StepSpec {

@@ -2,18 +2,18 @@
 //!
 //! Nothing here knows the solver, the cache or who watches.
 
-mod cache_mount;
+pub(crate) mod cache_mount;
 pub(crate) mod copy;
-mod devices;
+pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod git;
-mod group;
+pub(crate) mod group;
 pub(crate) mod http;
 pub(crate) mod make_dir;
-mod mounts;
+pub(crate) mod mounts;
 mod normalise;
 pub(crate) mod secret;
-mod ssh;
+pub(crate) mod ssh;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};

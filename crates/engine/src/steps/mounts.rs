@@ -32,29 +32,66 @@ pub(crate) struct Mounts {
     pub(crate) env: Vec<(String, String)>,
     /// Who answers at the sockets, in the order of the mounts.
     pub(crate) agents: Vec<Agent>,
-    /// Copies of what is shown, and places for what is written and thrown away.
-    kept: Vec<WorkDir>,
+    /// Where the files of mounts come from, and the directories that were made for them.
+    sources: Vec<Source>,
     /// Caches that are in use.
     caches: Vec<Arc<CacheMount>>,
+    /// The mounts that show them: the mount's number, the cache's, and the path in it.
+    shown_caches: Vec<(usize, usize, String)>,
+}
+
+/// The files that a mount shows.
+struct Source {
+    /// The mount's number.
+    mount: usize,
+    /// The snapshot that they are of.
+    layers: Vec<LayerId>,
+    /// What of it is shown.
+    path: String,
+    /// A copy of what is shown, or a place for what is written and thrown away.
+    own: Option<WorkDir>,
+}
+
+/// What a mount of a command that failed showed in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftMount {
+    /// Its number among the command's mounts.
+    pub(crate) mount: usize,
+    /// The snapshot that it shows.
+    pub(crate) layers: Vec<LayerId>,
+    /// What of it.
+    pub(crate) path: String,
+}
+
+/// A cache that a command which failed has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftCache {
+    /// The mount's number among the command's.
+    pub(crate) mount: usize,
+    /// The cache's name in the store.
+    pub(crate) name: String,
+    /// What of it is shown.
+    pub(crate) path: String,
 }
 
 impl Mounts {
     /// Puts everything into the order in which it is mounted.
-    fn show(&mut self, mut prepared: Vec<(&str, Prepared)>, caches: &Caches<'_>) -> Result<(), EngineError> {
+    fn show(&mut self, mut prepared: Vec<(usize, &str, Prepared)>, caches: &Caches<'_>) -> Result<(), EngineError> {
         // As BuildKit does: by target, so that what is inside another mount is on top of it.
-        prepared.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
-        for (target, prepared) in prepared {
+        prepared.sort_by(|(_, one, _), (_, other, _)| in_order(one, other));
+        for (mount, target, prepared) in prepared {
             let source = match prepared {
                 Prepared::Shown(shown) => shown,
                 Prepared::Agent(agent, shown) => {
                     self.agents.push(agent);
                     shown
                 }
-                Prepared::Cache { index, path, writable } => Shown::Directory {
-                    directory: self.caches.get(index).map(|cache| cache.rel_path()).ok_or_else(|| unread(target))?,
-                    path: caches.path_inside(index, path),
-                    writable,
-                },
+                Prepared::Cache { index, path, writable } => {
+                    let path = caches.path_inside(index, path);
+                    self.shown_caches.push((mount, index, path.clone()));
+                    let directory = self.caches.get(index).map(|cache| cache.rel_path());
+                    Shown::Directory { directory: directory.ok_or_else(|| unread(target))?, path, writable }
+                }
             };
             self.shown.push(StepMount { target: target.to_owned(), source });
         }
@@ -63,8 +100,29 @@ impl Mounts {
 
     /// Keeps what the mounts need until after the command.
     pub(crate) fn end(self) {
-        drop((self.kept, self.caches));
+        drop((self.sources, self.caches));
     }
+
+    /// The same for a command that failed: what it saw, and what it wrote to be thrown away, become layers.
+    pub(crate) fn leave(self, lease: &Lease) -> Result<(Vec<LeftMount>, Vec<LeftCache>), EngineError> {
+        let mut left = Vec::new();
+        for Source { mount, mut layers, path, own } in self.sources {
+            if let Some(own) = own {
+                layers.push(lease.publish_layer(own, None)?);
+            }
+            left.push(LeftMount { mount, layers, path });
+        }
+        let caches = &self.caches;
+        let cache = |(mount, index, path): (usize, usize, String)| {
+            caches.get(index).map(|cache| LeftCache { mount, name: cache.name().to_owned(), path })
+        };
+        Ok((left, self.shown_caches.into_iter().filter_map(cache).collect()))
+    }
+}
+
+/// The order of two mounts: what is inside another one comes after it.
+pub(crate) fn in_order(one: &str, other: &str) -> std::cmp::Ordering {
+    one.split('/').cmp(other.split('/'))
 }
 
 /// What waiting for a cache asks and tells.
@@ -88,8 +146,8 @@ pub(crate) fn prepare(
     let mut caches = Caches::default();
     let mut contexts = sources.contexts.into_iter();
     let mut trees = sources.trees.into_iter();
-    let mut sorted: Vec<(&str, Prepared)> = Vec::new();
-    for mount in &exec.mounts {
+    let mut sorted: Vec<(usize, &str, Prepared)> = Vec::new();
+    for (number, mount) in exec.mounts.iter().enumerate() {
         let mut files = |source: MountSource| match source {
             MountSource::Empty => Ok(Files::None),
             MountSource::Context(_) => {
@@ -100,7 +158,9 @@ pub(crate) fn prepare(
         };
         let prepared = match &mount.kind {
             MountKind::Bind { source, path, writable } => {
-                Prepared::Shown(bind(engine, lease, files(*source)?, path, *writable, &mut mounts.kept)?)
+                let (shown, source) = bind(engine, lease, files(*source)?, (number, path), *writable)?;
+                mounts.sources.push(source);
+                Prepared::Shown(shown)
             }
             MountKind::Cache { id, source, path, writable, sharing, mode, uid, gid } => {
                 let wanted = Wanted {
@@ -145,7 +205,7 @@ pub(crate) fn prepare(
                 Prepared::Shown(Shown::File { content, mode: *mode, uid: 0, gid: 0 })
             }
         };
-        sorted.push((&mount.target, prepared));
+        sorted.push((number, &mount.target, prepared));
     }
     mounts.caches = caches.take(engine, lease, waiting)?;
     mounts.show(sorted, &caches)?;
@@ -176,35 +236,40 @@ fn bind(
     engine: &Engine,
     lease: &Lease,
     files: Files<'_>,
-    path: &str,
+    (mount, path): (usize, &str),
     writable: bool,
-    kept: &mut Vec<WorkDir>,
-) -> Result<Shown, EngineError> {
-    let lowers = match files {
+) -> Result<(Shown, Source), EngineError> {
+    let layers = match files {
         Files::Selected(selection) => {
             let work = lease.work_dir()?;
             if let Some(selection) = selection.into_inner() {
                 copy(engine, selection, &work)?;
             }
             let shown = Shown::Directory { directory: work.diff_rel_path(), path: DATA.to_owned(), writable };
-            kept.push(work);
-            return Ok(shown);
+            return Ok((shown, Source { mount, layers: Vec::new(), path: DATA.to_owned(), own: Some(work) }));
         }
-        Files::None => Vec::new(),
-        Files::Layers(layers) => stacked(layers).into_iter().map(|layer| engine.store.layer_rel_path(layer)).collect(),
+        Files::None => &[],
+        Files::Layers(layers) => layers,
     };
-    let scratch = if writable {
-        let work = lease.overlay_work_dir()?;
-        if let Files::Layers(layers) = files {
-            super::like_parent(engine, layers, &work)?;
-        }
-        let scratch = Scratch { upper: work.diff_rel_path(), work: work.work_rel_path() };
-        kept.push(work);
-        Some(scratch)
-    } else {
-        None
-    };
-    Ok(Shown::Layers { lowers, scratch, path: path.to_owned() })
+    let own = if writable { Some(scratch(engine, lease, layers)?) } else { None };
+    let shown = shown(engine, layers, own.as_ref(), path);
+    Ok((shown, Source { mount, layers: layers.to_vec(), path: path.to_owned(), own }))
+}
+
+/// Makes a place for what is written over `layers`.
+pub(crate) fn scratch(engine: &Engine, lease: &Lease, layers: &[LayerId]) -> Result<WorkDir, EngineError> {
+    let work = lease.overlay_work_dir()?;
+    super::like_parent(engine, layers, &work)?;
+    Ok(work)
+}
+
+/// Returns what is shown of `layers`; what is written goes to `own`.
+pub(crate) fn shown(engine: &Engine, layers: &[LayerId], own: Option<&WorkDir>, path: &str) -> Shown {
+    Shown::Layers {
+        lowers: stacked(layers).into_iter().map(|layer| engine.store.layer_rel_path(layer)).collect(),
+        scratch: own.map(|work| Scratch { upper: work.diff_rel_path(), work: work.work_rel_path() }),
+        path: path.to_owned(),
+    }
 }
 
 /// Copies a selection into a private directory, as [`DATA`]: a directory, or one file.

@@ -8,6 +8,7 @@ mod attest;
 mod cache;
 mod csv;
 mod elsewhere;
+mod failed;
 mod grant;
 mod output;
 mod supply;
@@ -26,6 +27,7 @@ use super::CallArg;
 pub(crate) use annotation::AnnotationArg;
 pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
+pub(crate) use failed::{OnFailure, TakeOutArg};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 use output::Algorithm;
 pub(crate) use output::{CompressionArg, NamesArg, OutputArg, OutputKind};
@@ -180,6 +182,13 @@ pub(crate) struct BuildArgs {
     /// Print nothing but the image's id
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// What happens when a step fails, after it was said why: `exit`, or a `shell` in the state in which it failed
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) on_failure: Option<OnFailure>,
+    /// Copy a file, or what is in a directory, out of a step that fails: of this stage, or with `:/path=DEST` of any; may be
+    /// given several times
+    #[arg(long, value_name = "STAGE:/PATH=DEST")]
+    pub(crate) output_on_failure: Vec<TakeOutArg>,
     /// How progress is shown [default: `auto`; the variable `BUILDKIT_PROGRESS` changes it]
     #[arg(long, value_name = "MODE")]
     pub(crate) progress: Option<ProgressMode>,

@@ -137,7 +137,10 @@ pub(crate) const TABLE: &[Row] = &[
         features: "G020",
         flags: &["--invoke"],
         takes: Value("/bin/sh"),
-        answers: &[(Any, Refused("Build up to a stage with `--target`, and look around with `stave run`."))],
+        answers: &[(
+            Any,
+            Refused("Use `--on-failure shell`, or afterwards `stave debug`, with `--before STEP` or `--after STEP`."),
+        )],
     },
     // Of buildah build.
     Row {

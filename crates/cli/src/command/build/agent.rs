@@ -22,7 +22,7 @@ static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// An agent that holds some keys. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct KeyAgent {
+pub(in crate::command) struct KeyAgent {
     socket: PathBuf,
     keeper: Child,
     end: Option<ChildStdin>,

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 const SECRET_BYTES_MAX: u64 = 500 * 1024;
 
 /// Returns all that was granted, and the agents that must live as long as the build.
-pub(super) fn grants(
+pub(in crate::command) fn grants(
     secrets: Vec<SecretArg>,
     ssh: Vec<SshArg>,
     allowed: &[AllowArg],

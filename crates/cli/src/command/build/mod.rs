@@ -19,16 +19,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
-use stave_engine::{BuildOutcome, Event, Remarks};
+use stave_engine::{BuildFailure, BuildOutcome, Event, Remarks};
 
-use super::{Context, check, settled};
-use crate::args::{Answer, BuildArgs, CallArg, Method, OutputArg, OutputKind, ProgressMode};
+use super::{Context, check, debug, settled};
+use crate::args::{Answer, BuildArgs, CallArg, Method, OnFailure, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
 use crate::record::Recorder;
 use crate::{output, render};
-use variables::Surroundings;
+pub(super) use grants::grants;
+pub(super) use variables::Surroundings;
 
 pub(super) use lock::lock;
 
@@ -42,10 +43,13 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
+    debug::require_terminal(args.on_failure)?;
+    let (on_failure, taken) = (args.on_failure, args.output_on_failure.clone());
     let is_locked = args.supply.locked.is_some();
     // The agents end when this function does.
     let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
     report.prepare()?;
+    let grants = (on_failure == Some(OnFailure::Shell)).then(|| request.grants.clone());
     let host = context.host(Processes::Some)?;
     let display = Display::start(report.mode, context.style);
     for message in notes {
@@ -60,6 +64,10 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         recorder.report(&event);
         display.report(event);
     });
+    let failed = match &result {
+        Err(BuildFailure::Step(failed)) => Some(failed.build.clone()),
+        _ => None,
+    };
     let result = result.map_err(|failure| supply::advised(failure, is_locked));
     display.finish();
     recorder.finish();
@@ -73,7 +81,16 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
             render::findings_summary(text, found, context.style)
         });
     }
-    let outcome = settled(&host, result)?;
+    let outcome = match (settled(&host, result), failed) {
+        (Err(failure), Some(build)) => {
+            debug::take_out(&host, &build, &taken);
+            let Some(grants) = grants else { return Err(failure) };
+            crate::print_error(&failure.render(context.style));
+            debug::after_failure(&host, build, grants, context);
+            return Err(Failure::silent(failure.code));
+        }
+        (result, _) => result?,
+    };
     let warnings = findings
         .filter(|_| surroundings.wants_warnings())
         .map(|found| check::warnings_json(&found.name, &found.text, &found.diagnostics));

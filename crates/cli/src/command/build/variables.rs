@@ -15,13 +15,13 @@ use crate::failure::Failure;
 pub(super) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// The variables, as a function, so that a test can bring its own.
-pub(super) struct Surroundings<'a> {
+pub(in crate::command) struct Surroundings<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Returns the surroundings with these variables.
-    pub(super) fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
+    pub(in crate::command) fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
         Self { variable }
     }
 

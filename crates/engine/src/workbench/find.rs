@@ -1,0 +1,332 @@
+//! From a build of the history and a place in it to the layers that were there.
+
+use std::fmt;
+use std::io::Read as _;
+use std::str::FromStr;
+
+use stave_store::{BuildRecord, BuildState, CacheLookup, LayerId, Lease};
+
+use super::DESCRIPTION_FILE;
+use super::description::{DESCRIPTION_BYTES_MAX, Described, Description, Failed, Files, Layer};
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// A step of a build, as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepName {
+    /// By its place in the list of all steps, from 1.
+    Listed(usize),
+    /// By its stage (name or number from 0) and its number there, from 1: `build/3`.
+    OfStage(String, usize),
+    /// By a line of the Dockerfile, from 1: `:12`.
+    Line(usize),
+}
+
+/// A text that names no step.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` names no step: expected a number of the list, `STAGE/NUMBER`, or `:LINE` of the Dockerfile")]
+pub struct StepNameError(String);
+
+impl FromStr for StepName {
+    type Err = StepNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |digits: &str| digits.parse().ok().filter(|number| *number > 0);
+        let read = if let Some(line) = text.strip_prefix(':') {
+            number(line).map(Self::Line)
+        } else if let Some((stage, digits)) = text.rsplit_once('/') {
+            number(digits).filter(|_| !stage.is_empty()).map(|number| Self::OfStage(stage.to_owned(), number))
+        } else {
+            number(text).map(Self::Listed)
+        };
+        read.ok_or_else(|| StepNameError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for StepName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listed(number) => write!(formatter, "{number}"),
+            Self::OfStage(stage, number) => write!(formatter, "{stage}/{number}"),
+            Self::Line(line) => write!(formatter, ":{line}"),
+        }
+    }
+}
+
+/// Which state of a build is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StateOf {
+    /// That in which it failed.
+    #[default]
+    Failed,
+    /// That before a step.
+    Before(StepName),
+    /// That after a step.
+    After(StepName),
+}
+
+/// A step of a build, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedStep {
+    /// Its place in the list, from 1.
+    pub place: usize,
+    /// Its stage: a name, or `stage-N`.
+    pub stage: String,
+    /// Its number in the stage, from 1.
+    pub number: usize,
+    /// How many steps the stage has.
+    pub of: usize,
+    /// The first line of the instruction.
+    pub line: usize,
+    /// The instruction on one line.
+    pub title: String,
+    /// Whether it is the one that failed.
+    pub failed: bool,
+}
+
+/// A state that was found: the layers of its files are pinned by the lease.
+pub(super) struct Found {
+    /// The build's id.
+    pub(super) build: String,
+    /// The step's place in the list.
+    pub(super) place: usize,
+    pub(super) step: Described,
+    /// The files, lowest first.
+    pub(super) layers: Vec<LayerId>,
+    /// What the step's mounts showed, if it is the one that failed.
+    pub(super) failed: Option<Failed>,
+    /// What it is, for people.
+    pub(super) what: &'static str,
+}
+
+impl Engine {
+    /// Returns the steps of a build (a beginning of its id, or the latest), as its states can be asked for.
+    pub fn debug_steps(&self, build: Option<&str>) -> Result<(String, Vec<ListedStep>), EngineError> {
+        let (id, description) = self.described(build, false)?;
+        let failed = description.failed.as_ref().map(|failed| failed.step);
+        let listed = |(index, step): (usize, Described)| ListedStep {
+            place: index + 1,
+            stage: step.stage,
+            number: step.number,
+            of: step.of,
+            line: step.lines.0,
+            title: step.title,
+            failed: failed == Some(index),
+        };
+        Ok((id, description.steps.into_iter().enumerate().map(listed).collect()))
+    }
+
+    /// Finds a build by a beginning of its id, or the latest; the latest that failed where `failed` says so.
+    fn find_build(&self, given: Option<&str>, failed: bool) -> Result<BuildRecord, EngineError> {
+        let hint = "See `stave builds ls` for the builds that there are.";
+        let mut builds = self.store.builds(u32::MAX)?.into_iter().filter(|build| build.state != BuildState::Running);
+        let Some(given) = given else {
+            // Of one that ended before its steps, for a mistake in the Dockerfile, there is nothing to see.
+            let has_states = |build: &BuildRecord| self.store.root().join(self.description_of(build)).exists();
+            let is_meant = |build: &BuildRecord| !failed || build.state == BuildState::Failed;
+            return builds.find(|build| is_meant(build) && has_states(build)).ok_or_else(|| {
+                let what =
+                    if failed { "no build of the history has failed" } else { "there is no build in the history" };
+                EngineError::request(what, Some(hint))
+            });
+        };
+        let mut found = builds.filter(|build| !given.is_empty() && build.id.as_str().starts_with(given));
+        match (found.next(), found.next()) {
+            (Some(build), None) => Ok(build),
+            (None, _) => Err(EngineError::request(format!("no build of the history has the id `{given}`"), Some(hint))),
+            (Some(_), Some(_)) => {
+                Err(EngineError::request(format!("several builds have ids that begin with `{given}`"), Some(hint)))
+            }
+        }
+    }
+
+    fn description_of(&self, build: &BuildRecord) -> String {
+        format!("{}/{DESCRIPTION_FILE}", self.store.build_logs_rel_path(&build.id))
+    }
+
+    /// Returns a build's id, and what is written down of it.
+    pub(super) fn described(&self, given: Option<&str>, failed: bool) -> Result<(String, Description), EngineError> {
+        let build = self.find_build(given, failed)?;
+        self.description(&build)?.ok_or_else(|| {
+            let hint = "It ended before its steps, or an earlier stave made it. Build again.";
+            EngineError::request(format!("no state of build {} is known", build.id), Some(hint))
+        })
+    }
+
+    /// Reads what is written down of a build, if anything is.
+    fn description(&self, build: &BuildRecord) -> Result<Option<(String, Description)>, EngineError> {
+        let what = format!("build {}", build.id);
+        let path = self.store.root().join(self.description_of(build));
+        let mut bytes = Vec::new();
+        match std::fs::File::open(&path).and_then(|file| file.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes)) {
+            Ok(_) => Ok(Some((build.id.to_string(), Description::parse(&bytes, &what)?))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(EngineError::io("read", path, error)),
+        }
+    }
+
+    /// Finds a state of a build, whose layers the lease pins.
+    pub(super) fn find_state(&self, lease: &Lease, build: Option<&str>, state: &StateOf) -> Result<Found, EngineError> {
+        let (id, mut description) = self.described(build, *state == StateOf::Failed)?;
+        let failed = description.failed.take();
+        let (index, name) = match (state, &failed) {
+            (StateOf::Failed, None) => {
+                let hint = "For the state before or after one of its steps, use `--before STEP` or `--after STEP`.";
+                return Err(EngineError::request(format!("build {id} did not fail in a step"), Some(hint)));
+            }
+            (StateOf::Failed, Some(failed)) => (failed.step, None),
+            (StateOf::Before(name) | StateOf::After(name), _) => (index(&description.steps, name, &id)?, Some(name)),
+        };
+        let step = description.steps.swap_remove(index);
+        let failed = failed.filter(|failed| failed.step == index);
+        let (layers, what) = match (state, &failed) {
+            (StateOf::Failed | StateOf::After(_), Some(failed)) => {
+                let parent = kept_layers(lease, &id, failed)?;
+                (parent.into_iter().chain(failed.changes.iter().filter_map(known)).collect(), "as it failed")
+            }
+            (StateOf::Before(_), Some(failed)) => (kept_layers(lease, &id, failed)?, "before it ran"),
+            (StateOf::Before(_), None) => {
+                let layers = self.layers_of(lease, &step.before).map_err(|gone| gone.error(name, &step, "before"))?;
+                (layers, "before it ran")
+            }
+            (StateOf::After(_) | StateOf::Failed, None) => {
+                let layers = self.layers_of(lease, &step.after).map_err(|gone| gone.error(name, &step, "after"))?;
+                (layers, "after it")
+            }
+        };
+        Ok(Found { build: id, place: index + 1, step, layers, failed, what })
+    }
+
+    /// Returns the layers of files, which the lease pins.
+    pub(super) fn layers_of(&self, lease: &Lease, files: &Files) -> Result<Vec<LayerId>, Gone> {
+        let key = match files {
+            Files::Nothing => return Ok(Vec::new()),
+            Files::Unknown => return Err(Gone::Unneeded),
+            Files::Image(id) => {
+                let id = id.parse().map_err(|_| Gone::Pruned)?;
+                return match self.unpacked_layers(lease, id, &|_| {}) {
+                    Ok(layers) => Ok(layers),
+                    Err(EngineError::Image(_)) => Err(Gone::Image(id.to_string())),
+                    Err(error) => Err(Gone::Failed(error)),
+                };
+            }
+            Files::Result(key) => bytes(key).ok_or(Gone::Pruned)?,
+        };
+        match lease.lookup(&key).map_err(|error| Gone::Failed(error.into()))? {
+            CacheLookup::Hit(record) => Ok(record.snapshot),
+            CacheLookup::Evicted { .. } => Err(Gone::Pruned),
+            // Below what was known, nothing is looked up, and what was there may never have been made here.
+            CacheLookup::Miss => Err(Gone::Unneeded),
+        }
+    }
+}
+
+/// Returns the layers below those of the failed step itself, when all that is kept of it is still there.
+fn kept_layers(lease: &Lease, build: &str, failed: &Failed) -> Result<Vec<LayerId>, EngineError> {
+    let gone = || {
+        let hint = "A prune, a full store or a restart of this machine has taken it. Build again.";
+        EngineError::request(format!("the failed state of build {build} is no longer in the store"), Some(hint))
+    };
+    let all: Option<Vec<LayerId>> = failed.layers().map(known).collect();
+    lease.pin_layers(&all.ok_or_else(gone)?).map_err(|_| gone())?;
+    failed.parent.iter().map(|layer| known(layer).ok_or_else(gone)).collect()
+}
+
+/// Why files are not there.
+pub(super) enum Gone {
+    /// They were never needed on this machine.
+    Unneeded,
+    /// They were given up.
+    Pruned,
+    /// They are of an image that the store does not have.
+    Image(String),
+    /// They could not be looked for.
+    Failed(EngineError),
+}
+
+impl Gone {
+    fn error(self, name: Option<&StepName>, step: &Described, side: &str) -> EngineError {
+        let (why, hint) = match self {
+            Self::Failed(error) => return error,
+            Self::Unneeded => (
+                "it was never made here: what came after it was known already",
+                format!("Build with `--no-cache-filter {}` to make it.", step.stage),
+            ),
+            Self::Pruned => ("it was pruned", format!("Build again, with `--no-cache-filter {}`.", step.stage)),
+            Self::Image(id) => {
+                let hint = format!("Pull it again, or build again: it is image {id}.");
+                ("its image is no longer in the store", hint)
+            }
+        };
+        let name = name.map(StepName::to_string).unwrap_or_default();
+        EngineError::request(
+            format!("the state {side} step {name} (`{}`) is not there: {why}", step.title),
+            Some(&hint),
+        )
+    }
+
+    /// Returns why a mount shows nothing.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Unneeded => "what it showed was never made here".to_owned(),
+            Self::Pruned => "what it showed was pruned".to_owned(),
+            Self::Image(id) => format!("image {id} is no longer in the store"),
+            Self::Failed(error) => error.to_string(),
+        }
+    }
+}
+
+fn known(layer: &Layer) -> Option<LayerId> {
+    LayerId::from_hex(&layer.0)
+}
+
+/// Returns the bytes of 64 hexadecimal digits.
+fn bytes(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Returns the place of the step that a name means.
+fn index(steps: &[Described], name: &StepName, build: &str) -> Result<usize, EngineError> {
+    let is_meant = |(index, step): &(usize, &Described)| match name {
+        StepName::Listed(number) => index + 1 == *number,
+        StepName::OfStage(stage, number) => {
+            let is_stage = step.stage.eq_ignore_ascii_case(stage) || stage.parse() == Ok(step.stage_index);
+            is_stage && step.number == *number
+        }
+        StepName::Line(line) => (step.lines.0..=step.lines.1).contains(line),
+    };
+    let found: Vec<usize> = steps.iter().enumerate().filter(is_meant).map(|(index, _)| index).collect();
+    let hint = "See `stave debug --list` for the steps and their numbers.";
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err(EngineError::request(format!("build {build} has no step {name}"), Some(hint))),
+        _ => {
+            let numbers: Vec<String> = found.iter().map(|index| (index + 1).to_string()).collect();
+            let message = format!("{name} means several steps of build {build}: {}", numbers.join(", "));
+            Err(EngineError::request(message, Some(hint)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_named_by_its_place_its_stage_or_its_line() {
+        let read = |text: &str| text.parse::<StepName>().ok();
+        assert_eq!(read("3"), Some(StepName::Listed(3)));
+        assert_eq!(read("build/2"), Some(StepName::OfStage("build".into(), 2)));
+        assert_eq!(read(":12"), Some(StepName::Line(12)));
+        for wrong in ["", "0", "x", ":", ":0", "/1", "build/", "build/x"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}
