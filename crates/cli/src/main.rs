@@ -69,11 +69,16 @@ fn run() -> u8 {
     }
 }
 
-/// Whether standard error is a terminal whose owner likes colours. Reference: no-color.org.
+/// Whether standard error is a terminal whose owner likes colours, or its owner wants them whatever it is.
+///
+/// Reference: no-color.org, bixense.com/clicolors.
 fn colours_wanted() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    !refused && !dumb && std::io::stderr().is_terminal()
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let refused = variable("NO_COLOR").is_some();
+    let forced = variable("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let unwanted = variable("CLICOLOR").is_some_and(|value| value == "0");
+    let dumb = variable("TERM").is_some_and(|value| value == "dumb");
+    !refused && (forced || !unwanted && !dumb && std::io::stderr().is_terminal())
 }
 
 /// Writes text for people. Nobody can be told if that does not work.
@@ -88,6 +93,7 @@ pub(crate) fn version_line() -> String {
 
 /// Says that stave itself made a mistake, and where.
 fn report_bug(info: &PanicHookInfo<'_>) {
+    progress::stop_drawing();
     let message = info.payload_as_str().unwrap_or("no message");
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     let mut lines = vec![

@@ -25,7 +25,7 @@ impl Style {
     #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { colour: false };
 
-    fn paint(self, codes: &str, text: &str) -> String {
+    pub(crate) fn paint(self, codes: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
@@ -43,10 +43,6 @@ impl Style {
 
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
-    }
-
-    pub(crate) fn green(self, text: &str) -> String {
-        self.paint("32", text)
     }
 
     fn renderer(self) -> Renderer {

@@ -336,7 +336,8 @@ impl<'a> Run<'a> {
         self.tell(node, |step| Event::StepStarted { step });
         let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
-            self.tell(node, |step| Event::StepFailed { step, took });
+            let message = crate::told::why(&failure.cause);
+            self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             self.leave(node, &parent.layers, None);
             Box::new(Failure { took, ..*failure })
         })?;

@@ -9,6 +9,7 @@ use stave_store::BuildId;
 
 use crate::build::Report;
 use crate::engine::Engine;
+use crate::error::EngineError;
 use crate::event::{BuiltImage, Ending, Event, LayerLine, RequestFacts, StepId};
 use crate::finish::ReadyImage;
 use crate::joined::Joined;
@@ -104,13 +105,23 @@ fn message(failure: &BuildFailure) -> String {
         }
         BuildFailure::NotReproducible(_) => "built a second time, the image was another one".to_owned(),
         BuildFailure::Base(failure) => format!("image `{}` cannot be had: {}", failure.image, causes(&failure.error)),
-        BuildFailure::Step(failure) => match &failure.cause {
-            StepCause::Exit(code) => format!("exit status {code}"),
-            StepCause::Signal(number) => format!("ended by signal {number}"),
-            StepCause::Refused(error) => causes(error),
-        },
+        BuildFailure::Step(failure) => why(&failure.cause).unwrap_or_else(interrupted),
         BuildFailure::Environment(error) => causes(error.as_ref()),
-        BuildFailure::Interrupted => "interrupted".to_owned(),
+        BuildFailure::Interrupted => interrupted(),
+    }
+}
+
+fn interrupted() -> String {
+    "interrupted".to_owned()
+}
+
+/// Returns why a step failed, on one line; nothing if it was stopped because of something else.
+pub(crate) fn why(cause: &StepCause) -> Option<String> {
+    match cause {
+        StepCause::Exit(code) => Some(format!("exit status {code}")),
+        StepCause::Signal(number) => Some(format!("ended by signal {number}")),
+        StepCause::Refused(EngineError::Interrupted) => None,
+        StepCause::Refused(error) => Some(causes(error)),
     }
 }
 

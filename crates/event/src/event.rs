@@ -78,6 +78,14 @@ pub enum Event {
         #[serde(rename = "text", with = "written::lossy")]
         bytes: Vec<u8>,
     },
+    /// A step wrote more than who shows it could take in time: so much before its next output is missing, and is in the
+    /// step's log. Nothing tells this but the way from who tells to who shows.
+    StepOutputSkipped {
+        /// Which.
+        step: StepId,
+        /// How many bytes.
+        bytes: u64,
+    },
     /// A step ended well.
     StepFinished {
         /// Which.
@@ -88,13 +96,16 @@ pub enum Event {
         /// The key under which the store has its result, in hexadecimal digits.
         result: String,
     },
-    /// A step failed; how is said by the end of the build.
+    /// A step failed, or was stopped because of something else.
     StepFailed {
         /// Which.
         step: StepId,
         /// How long it ran.
         #[serde(with = "written::seconds")]
         took: Duration,
+        /// Why it failed, on one line; nothing if it was stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
     },
     /// A task starts.
     TaskStarted {

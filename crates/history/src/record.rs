@@ -1,6 +1,6 @@
 //! Everything that is known of one build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,8 +97,10 @@ pub struct TaskRecord {
 /// What one stage adds to an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StageBytes {
-    /// The stage's name, or nothing for the base.
+    /// The stage's name; nothing for the base, and for layers that no step made by itself.
     pub stage: Option<String>,
+    /// Whether these are the base's layers.
+    pub of_base: bool,
     /// Uncompressed bytes of its layers.
     pub bytes: u64,
     /// How many layers.
@@ -158,11 +160,11 @@ impl Record {
                 (step.state, step.saved, step.origin) = (StepState::Cached, *saved, Some(*origin));
                 step.result = Some(result.clone());
             }),
-            Event::StepOutput { .. } => {}
+            Event::StepOutput { .. } | Event::StepOutputSkipped { .. } => {}
             Event::StepFinished { step, took, result } => self.change(*step, |step| {
                 (step.state, step.took, step.result) = (StepState::Done, Some(*took), Some(result.clone()));
             }),
-            Event::StepFailed { step, took } => {
+            Event::StepFailed { step, took, .. } => {
                 self.change(*step, |step| (step.state, step.took) = (StepState::Failed, Some(*took)));
             }
             Event::TaskStarted { task, kind, title } => {
@@ -230,17 +232,36 @@ impl Record {
         step.line.inputs.iter().copied().filter(unsettled).collect()
     }
 
+    /// Returns what holds up a step that has not begun: the steps at the bottom of all that it waits for, which run or
+    /// could begin, in the order of the Dockerfile.
+    #[must_use]
+    pub fn held_up_by(&self, step: StepId) -> Vec<StepId> {
+        let (mut seen, mut open) = (BTreeSet::new(), self.waits_for(step));
+        let mut bottom = BTreeSet::new();
+        while let Some(input) = open.pop() {
+            if seen.insert(input) {
+                let below = self.waits_for(input);
+                if below.is_empty() {
+                    bottom.insert(input);
+                }
+                open.extend(below);
+            }
+        }
+        bottom.into_iter().collect()
+    }
+
     /// Returns what each stage adds to the first image, its base first, then stages from the lowest layer up.
     #[must_use]
     pub fn stage_bytes(&self) -> Vec<StageBytes> {
         let Some(Ending::Built { images, .. }) = &self.ending else { return Vec::new() };
         let mut stages: Vec<StageBytes> = Vec::new();
-        let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        let mut places: BTreeMap<(bool, Option<String>), usize> = BTreeMap::new();
         for layer in images.first().map(|image| image.layers.as_slice()).unwrap_or_default() {
             let stage = layer.step.and_then(|step| self.step(step)).map(|step| step.line.stage.clone());
-            let place = *places.entry(stage.clone()).or_insert(stages.len());
+            let of_base = layer.of_base;
+            let place = *places.entry((of_base, stage.clone())).or_insert(stages.len());
             if place == stages.len() {
-                stages.push(StageBytes { stage, bytes: 0, layers: 0 });
+                stages.push(StageBytes { stage, of_base, bytes: 0, layers: 0 });
             }
             stages[place].bytes += layer.bytes;
             stages[place].layers += 1;
@@ -300,6 +321,7 @@ pub(crate) mod tests {
         ];
         let running = record(&events);
         assert_eq!(running.waits_for(StepId(3)), [StepId(2)]);
+        assert_eq!(running.held_up_by(StepId(3)), [StepId(2)]);
         assert_eq!(running.saved(), Duration::from_millis(700));
         let ending = Ending::Failed { step: None, message: "no space".to_owned() };
         events.push((120, Event::Ended { ending }));
@@ -307,6 +329,16 @@ pub(crate) mod tests {
         let states: Vec<StepState> = ended.steps.iter().map(|step| step.state).collect();
         assert_eq!(states, [StepState::Cached, StepState::Done, StepState::Cancelled, StepState::Waiting]);
         assert_eq!((ended.steps[2].took, ended.took), (Some(Duration::from_millis(100)), Duration::from_millis(120)));
+    }
+
+    #[test]
+    fn a_waiting_step_is_held_up_by_what_runs_below_it() {
+        let steps = vec![line(0, "a", &[]), line(1, "a", &[0]), line(2, "b", &[]), line(3, "c", &[1, 2])];
+        let events = [(0, Event::Planned { steps }), (1, Event::StepStarted { step: StepId(0) })];
+        let running = record(&events);
+        assert_eq!(running.waits_for(StepId(3)), [StepId(1), StepId(2)]);
+        assert_eq!(running.held_up_by(StepId(3)), [StepId(0), StepId(2)]);
+        assert_eq!(running.held_up_by(StepId(0)), []);
     }
 
     #[test]

@@ -28,57 +28,94 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes more output and returns the lines that it completes.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut complete = Vec::new();
-        for &byte in bytes {
-            match (self.state, byte) {
-                (State::Text, b'\n') => complete.push(self.take()),
-                (State::Text, _) => self.text(byte),
-                (State::Escape, b'[') => self.state = State::Csi,
-                (State::Escape, b']' | b'P' | b'_' | b'^' | b'X') => self.state = State::String,
-                (State::String, 0x1b) => self.state = State::StringEscape,
-                (State::String, 0x07) | (State::StringEscape, _) => self.state = State::Text,
-                (State::Escape, 0x20..=0x2f) | (State::Csi, 0x20..=0x3f) | (State::String, _) => {}
-                (State::Escape | State::Csi, b'\n') => {
-                    self.state = State::Text;
-                    complete.push(self.take());
-                }
-                (State::Escape | State::Csi, _) => self.state = State::Text,
-            }
-            if self.line.len() >= LINE_BYTES_MAX {
-                complete.push(self.take());
-            }
-        }
-        complete
-    }
-
-    fn text(&mut self, byte: u8) {
-        match byte {
-            0x1b => self.state = State::Escape,
-            b'\r' => self.returned = true,
-            0x08 => drop(self.line.pop()),
-            b'\t' | 0x20..=0x7e | 0x80.. => {
+    /// Takes more output and hands on each line that it completes.
+    pub(super) fn each(&mut self, bytes: &[u8], complete: &mut dyn FnMut(&str)) {
+        let mut rest = bytes;
+        while let Some(&byte) = rest.first() {
+            // Most output is text, which goes over in one piece.
+            if self.state == State::Text && is_text(byte) {
+                let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).max(1);
+                let length = rest.iter().take(room).position(|&byte| !is_text(byte)).unwrap_or(room.min(rest.len()));
                 if mem::take(&mut self.returned) {
                     self.line.clear();
                 }
-                self.line.push(byte);
+                self.line.extend_from_slice(&rest[..length]);
+                rest = &rest[length..];
+            } else {
+                self.byte(byte, complete);
+                rest = &rest[1..];
             }
+            if self.line.len() >= LINE_BYTES_MAX {
+                self.take(complete);
+            }
+        }
+    }
+
+    fn byte(&mut self, byte: u8, complete: &mut dyn FnMut(&str)) {
+        match (self.state, byte) {
+            // The end of a line ends any sequence, so that an unfinished one cannot hide all that follows.
+            (_, b'\n') => {
+                self.state = State::Text;
+                self.take(complete);
+            }
+            (State::Text, _) => self.control(byte),
+            (State::Escape, b'[') => self.state = State::Csi,
+            (State::Escape, b']' | b'P' | b'_' | b'^' | b'X') => self.state = State::String,
+            (State::String, 0x1b) => self.state = State::StringEscape,
+            (State::String, 0x07) | (State::StringEscape, _) => self.state = State::Text,
+            (State::Escape, 0x20..=0x2f) | (State::Csi, 0x20..=0x3f) | (State::String, _) => {}
+            (State::Escape | State::Csi, _) => self.state = State::Text,
+        }
+    }
+
+    fn control(&mut self, byte: u8) {
+        match byte {
+            0x1b => self.state = State::Escape,
+            b'\r' => self.returned = true,
+            // Takes the whole character back, of however many bytes it is.
+            0x08 => while self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             _ => {}
         }
     }
 
     /// Returns what has no end of line yet, if there is something.
     pub(super) fn finish(&mut self) -> Option<String> {
-        (!self.line.is_empty()).then(|| self.take())
+        let mut last = None;
+        if !self.line.is_empty() {
+            self.take(&mut |line| last = Some(line.to_owned()));
+        }
+        last
     }
 
-    fn take(&mut self) -> String {
-        self.returned = false;
-        let line = String::from_utf8_lossy(&mem::take(&mut self.line)).into_owned();
-        // Two-byte forms of the old eight-bit control characters.
-        line.chars().filter(|character| !character.is_control() || *character == '\t').collect()
+    /// Returns the line that has no end yet, as far as it is there.
+    pub(super) fn unfinished(&self) -> Option<String> {
+        (!self.line.is_empty()).then(|| without_controls(&String::from_utf8_lossy(&self.line)))
     }
+
+    /// Takes note that output is missing here: what was begun is no longer the begin of what comes.
+    pub(super) fn skip(&mut self) -> Option<String> {
+        self.state = State::Text;
+        self.finish()
+    }
+
+    fn take(&mut self, complete: &mut dyn FnMut(&str)) {
+        self.returned = false;
+        match str::from_utf8(&self.line) {
+            Ok(line) if line.is_ascii() => complete(line),
+            _ => complete(&without_controls(&String::from_utf8_lossy(&self.line))),
+        }
+        self.line.clear();
+    }
+}
+
+/// Whether a byte is part of a line and ends or changes nothing.
+fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+/// Takes away the two-byte forms of the old eight-bit control characters.
+fn without_controls(line: &str) -> String {
+    line.chars().filter(|character| !character.is_control() || *character == '\t').collect()
 }
 
 #[cfg(test)]
@@ -87,7 +124,10 @@ mod tests {
 
     fn lines(pieces: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::default();
-        let mut all: Vec<String> = pieces.iter().flat_map(|piece| lines.push(piece)).collect();
+        let mut all = Vec::new();
+        for piece in pieces {
+            lines.each(piece, &mut |line| all.push(line.to_owned()));
+        }
         all.extend(lines.finish());
         all
     }
@@ -111,6 +151,16 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(lines(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_sequence_without_end_hides_its_line_only() {
+        assert_eq!(lines(&[b"a\x1b]0;title\nb\n"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_backspace_takes_back_a_whole_character() {
+        assert_eq!(lines(&["aé\u{8}b\u{8}\u{8}\u{8}c\n".as_bytes()]), ["c"]);
     }
 
     #[test]

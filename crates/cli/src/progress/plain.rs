@@ -1,23 +1,32 @@
 //! One line an event: for logs, pipes and continuous integration.
+//!
+//! The lines have the shape of BuildKit's where programs read them: `#N TITLE`, `#N 0.123 TEXT`, `#N DONE 0.4s`,
+//! `#N CACHED`, `#N CANCELED`, `#N ERROR: WHY`. `docs/progress.md` has them all.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::io::Write as _;
+use std::time::Duration;
 
 use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
+use stave_history::Record;
+use stave_history::event::Ending;
 
 use super::lines::Lines;
-use super::{Screen, title};
+use super::settings::Settings;
+use super::silence::{self, Silence, Who};
+use super::{Screen, amount, summary, title};
 use crate::human;
-use crate::render::{self, Style};
+use crate::render;
 
 /// Least time between two lines about how far a task has come.
 const TASK_LINE_INTERVAL: Duration = Duration::from_secs(2);
+/// Most lines about what waits.
+const WAITING_LINES: usize = 20;
 
 /// A step that has a number.
 struct Step {
     number: u32,
-    started: Instant,
+    started: Duration,
     stdout: Lines,
     stderr: Lines,
 }
@@ -25,26 +34,29 @@ struct Step {
 /// A task that runs.
 struct Task {
     number: u32,
-    told: Instant,
+    told: Duration,
+    title: String,
 }
 
 /// Prints lines; steps and tasks have numbers in the order in which they are first heard of.
 pub(super) struct Plain {
-    style: Style,
+    settings: Settings,
+    record: Record,
+    silence: Silence,
     count: u32,
     titles: BTreeMap<StepId, String>,
-    misses: BTreeMap<StepId, String>,
     steps: BTreeMap<StepId, Step>,
     tasks: BTreeMap<TaskId, Task>,
 }
 
 impl Plain {
-    pub(super) fn new(style: Style) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
-            style,
+            settings,
+            record: Record::default(),
+            silence: Silence::default(),
             count: 0,
             titles: BTreeMap::new(),
-            misses: BTreeMap::new(),
             steps: BTreeMap::new(),
             tasks: BTreeMap::new(),
         }
@@ -55,105 +67,159 @@ impl Plain {
         self.count
     }
 
-    /// Gives the step a number and prints its title.
-    fn begin(&mut self, at: Instant, step: StepId, out: &mut dyn Write) -> io::Result<u32> {
+    fn title(&self, step: StepId) -> &str {
+        self.titles.get(&step).map_or("step", String::as_str)
+    }
+
+    fn planned(&mut self, steps: &[stave_engine::StepLine]) {
+        let shortened = |title: String| match self.settings.title_chars {
+            Some(most) if title.chars().count() > most => title.chars().take(most).chain("...".chars()).collect(),
+            _ => title,
+        };
+        self.titles = steps.iter().map(|line| (line.step, shortened(title(line)))).collect();
+    }
+
+    /// Gives the step a number and prints its title, and why it runs.
+    fn begin(&mut self, at: Duration, step: StepId, out: &mut Vec<u8>) -> u32 {
         let number = self.number();
-        writeln!(out, "#{number} {}", self.titles.get(&step).map_or("step", String::as_str))?;
+        say(out, format_args!("#{number} {}", self.title(step)));
         let state = Step { number, started: at, stdout: Lines::default(), stderr: Lines::default() };
         self.steps.insert(step, state);
-        match self.misses.remove(&step) {
-            Some(why) => writeln!(out, "#{number} runs because {why}").map(|()| number),
-            None => Ok(number),
+        if let Some(miss) = self.record.step(step).and_then(|step| step.miss.as_ref()) {
+            say(out, format_args!("#{number} runs because {}", render::printable(&miss.to_string())));
         }
+        number
     }
 
-    fn output(
-        &mut self,
-        at: Instant,
-        step: StepId,
-        stream: Stream,
-        bytes: &[u8],
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let Some(state) = self.steps.get_mut(&step) else { return Ok(()) };
+    fn output(&mut self, at: Duration, step: StepId, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+        let Some(state) = self.steps.get_mut(&step) else { return };
+        let elapsed = at.saturating_sub(state.started).as_secs_f64();
+        let begin = format!("#{} {elapsed:.3} ", state.number);
         let lines = match stream {
-            Stream::Stdout => state.stdout.push(bytes),
-            Stream::Stderr => state.stderr.push(bytes),
+            Stream::Stdout => &mut state.stdout,
+            Stream::Stderr => &mut state.stderr,
         };
-        let elapsed = at.saturating_duration_since(state.started).as_secs_f64();
-        lines.iter().try_for_each(|line| writeln!(out, "#{} {elapsed:.3} {line}", state.number))
+        lines.each(bytes, &mut |line| {
+            out.extend_from_slice(begin.as_bytes());
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        });
     }
 
-    fn end(&mut self, step: StepId, word: &str, took: Duration, out: &mut dyn Write) -> io::Result<()> {
-        let Some(mut state) = self.steps.remove(&step) else { return Ok(()) };
-        for line in [state.stdout.finish(), state.stderr.finish()].into_iter().flatten() {
-            writeln!(out, "#{} {:.3} {line}", state.number, took.as_secs_f64())?;
+    /// Says that output is missing here, and where it is.
+    fn skip(&mut self, at: Duration, step: StepId, bytes: u64, out: &mut Vec<u8>) {
+        let log = self.record.step(step).map(|step| self.record.directory.join(step.log_name())).unwrap_or_default();
+        let Some(state) = self.steps.get_mut(&step) else { return };
+        let elapsed = at.saturating_sub(state.started).as_secs_f64();
+        for line in [state.stdout.skip(), state.stderr.skip()].into_iter().flatten() {
+            say(out, format_args!("#{} {elapsed:.3} {line}", state.number));
         }
-        writeln!(out, "#{} {word} {}", state.number, human::seconds(took))
+        let (size, log) = (human::size(bytes), render::printable(&log.display().to_string()));
+        say(out, format_args!("#{} {size} of output not shown here, all of it is in {log}", state.number));
     }
 
-    fn progress(
-        &mut self,
-        at: Instant,
-        task: TaskId,
-        done: u64,
-        total: Option<u64>,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let Some(state) = self.tasks.get_mut(&task) else { return Ok(()) };
-        if at.saturating_duration_since(state.told) < TASK_LINE_INTERVAL {
-            return Ok(());
+    fn end(&mut self, step: StepId, took: Duration, word: &str, out: &mut Vec<u8>) {
+        let Some(mut state) = self.steps.remove(&step) else { return };
+        for line in [state.stdout.finish(), state.stderr.finish()].into_iter().flatten() {
+            say(out, format_args!("#{} {:.3} {line}", state.number, took.as_secs_f64()));
+        }
+        say(out, format_args!("#{} {word}", state.number));
+    }
+
+    fn progress(&mut self, at: Duration, task: TaskId, done: u64, total: Option<u64>, out: &mut Vec<u8>) {
+        let Some(state) = self.tasks.get_mut(&task) else { return };
+        if at.saturating_sub(state.told) < TASK_LINE_INTERVAL {
+            return;
         }
         state.told = at;
-        writeln!(out, "#{} {}", state.number, amount(done, total))
+        say(out, format_args!("#{} {}", state.number, amount(done, total)));
+    }
+
+    /// Says who has been silent for long, and what waits for it.
+    fn silent(&mut self, now: Duration, out: &mut Vec<u8>) {
+        let news = self.silence.news(now);
+        for (who, silent) in &news {
+            let (number, what) = match who {
+                Who::Step(step) => (self.steps.get(step).map(|step| step.number), "output"),
+                Who::Task(task) => (self.tasks.get(task).map(|task| task.number), "progress"),
+            };
+            if let Some(number) = number {
+                say(out, format_args!("#{number} no {what} for {}", human::seconds(*silent)));
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        let waiting = silence::waiting(&self.record, &self.silence, now);
+        let count = waiting.len();
+        for (step, holders) in waiting.into_iter().take(WAITING_LINES) {
+            let tasks = self.tasks.values().map(|task| task.title.as_str());
+            let holder = |step: StepId| match self.steps.get(&step) {
+                Some(running) => format!("#{} {}", running.number, self.title(step)),
+                None => self.title(step).to_owned(),
+            };
+            let what = silence::holders(&holders, tasks, holder);
+            say(out, format_args!("waiting: {} waits for {what}", self.title(step)));
+        }
+        if count > WAITING_LINES {
+            say(out, format_args!("waiting: {} more steps", count - WAITING_LINES));
+        }
     }
 }
 
-/// Returns `12MB / 224MB`.
-pub(super) fn amount(done: u64, total: Option<u64>) -> String {
-    match total {
-        Some(total) => format!("{} / {}", human::size(done), human::size(total)),
-        None => human::size(done),
-    }
+fn say(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
+    writeln!(out, "{line}").expect("a vector takes all");
 }
 
 impl Screen for Plain {
-    fn event(&mut self, at: Instant, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+    fn event(&mut self, at: Duration, event: &Event, out: &mut Vec<u8>) {
+        self.record.take(at, event);
+        self.silence.take(at, event);
         match event {
-            Event::Planned { steps } => {
-                self.titles = steps.iter().map(|line| (line.step, title(line))).collect();
-                Ok(())
-            }
+            Event::Planned { steps } => self.planned(steps),
             Event::Warnings(Remarks { name, text, diagnostics }) => {
-                out.write_all(render::diagnostics(name, text, diagnostics, self.style).as_bytes())
+                out.extend_from_slice(render::diagnostics(name, text, diagnostics, self.settings.style).as_bytes());
             }
-            // Findings are shown when the build has ended.
-            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } => Ok(()),
-            Event::StepMissed { step, miss } => {
-                self.misses.insert(*step, render::printable(&miss.to_string()));
-                Ok(())
-            }
-            Event::Notice { message } => writeln!(out, "note: {}", render::printable(message)),
-            Event::StepStarted { step } => self.begin(at, *step, out).map(drop),
+            Event::Notice { message } => say(out, format_args!("note: {}", render::printable(message))),
+            Event::StepStarted { step } => drop(self.begin(at, *step, out)),
             Event::StepCached { step, .. } => {
-                let number = self.begin(at, *step, out)?;
+                let number = self.begin(at, *step, out);
                 self.steps.remove(step);
-                writeln!(out, "#{number} CACHED")
+                say(out, format_args!("#{number} CACHED"));
             }
             Event::StepOutput { step, stream, bytes } => self.output(at, *step, *stream, bytes, out),
-            Event::StepFinished { step, took, .. } => self.end(*step, "DONE", *took, out),
-            Event::StepFailed { step, took } => self.end(*step, "ERROR", *took, out),
+            Event::StepOutputSkipped { step, bytes } => self.skip(at, *step, *bytes, out),
+            Event::StepFinished { step, took, .. } => {
+                self.end(*step, *took, &format!("DONE {}", human::seconds(*took)), out);
+            }
+            Event::StepFailed { step, took, message: Some(message) } => {
+                let word = format!("ERROR: {} after {}", render::printable(message), human::seconds(*took));
+                self.end(*step, *took, &word, out);
+            }
+            Event::StepFailed { step, took, message: None } => self.end(*step, *took, "CANCELED", out),
             Event::TaskStarted { task, title, .. } => {
-                let number = self.number();
-                self.tasks.insert(*task, Task { number, told: at });
-                writeln!(out, "#{number} {}", render::printable(title))
+                let (number, title) = (self.number(), render::printable(title));
+                say(out, format_args!("#{number} {title}"));
+                self.tasks.insert(*task, Task { number, told: at, title });
             }
             Event::TaskProgress { task, done, total } => self.progress(at, *task, *done, *total, out),
-            Event::TaskFinished { task, took } => match self.tasks.remove(task) {
-                Some(state) => writeln!(out, "#{} DONE {}", state.number, human::seconds(*took)),
-                None => Ok(()),
-            },
+            Event::TaskFinished { task, took } => {
+                if let Some(state) = self.tasks.remove(task) {
+                    say(out, format_args!("#{} DONE {}", state.number, human::seconds(*took)));
+                }
+            }
+            Event::Ended { ending: Ending::Built { .. } } => {
+                for line in summary::lines(&self.record) {
+                    say(out, format_args!("{line}"));
+                }
+            }
+            // Findings are shown when the build has ended, and so is a failure.
+            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } | Event::StepMissed { .. } => {}
         }
+    }
+
+    fn draw(&mut self, now: Duration, out: &mut Vec<u8>) {
+        self.silent(now, out);
     }
 }
 
@@ -162,6 +228,7 @@ pub(super) mod tests {
     use stave_dockerfile::Span;
     use stave_engine::{Origin, StepLine, TaskKind};
 
+    use super::super::settings::tests::settings;
     use super::*;
 
     /// A small build: a pull, a cached step, one with output that fails.
@@ -178,6 +245,7 @@ pub(super) mod tests {
             bases: Vec::new(),
         };
         let (one, two) = (StepId(1), StepId(2));
+        let took = Duration::from_millis(400);
         let output = |stream, bytes: &[u8]| Event::StepOutput { step: two, stream, bytes: bytes.to_vec() };
         vec![
             (
@@ -203,16 +271,15 @@ pub(super) mod tests {
             (3200, output(Stream::Stdout, b"\x1b[32mcompiling\x1b[0m\nlin")),
             (3300, output(Stream::Stderr, b"warn\n")),
             (3400, output(Stream::Stdout, b"king")),
-            (3500, Event::StepFailed { step: two, took: Duration::from_millis(400) }),
+            (3500, Event::StepFailed { step: two, took, message: Some("exit status 2".to_owned()) }),
         ]
     }
 
     #[test]
     fn every_event_is_a_line() {
-        let start = Instant::now();
-        let (mut screen, mut out) = (Plain::new(Style::PLAIN), Vec::new());
+        let (mut screen, mut out) = (Plain::new(settings(&[])), Vec::new());
         for (millis, event) in example() {
-            screen.event(start + Duration::from_millis(millis), &event, &mut out).expect("a vector takes all");
+            screen.event(Duration::from_millis(millis), &event, &mut out);
         }
         let expected = "\
 #1 pull docker.io/library/golang:1.7.3
@@ -225,7 +292,7 @@ note: build argument `x` is not declared by any `ARG`
 #3 0.100 compiling
 #3 0.200 warn
 #3 0.400 linking
-#3 ERROR 0.4s
+#3 ERROR: exit status 2 after 0.4s
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }

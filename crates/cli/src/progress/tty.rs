@@ -1,274 +1,272 @@
-//! What runs now is drawn again and again at the bottom; what has ended stays above.
+//! From events to the lines on a terminal: what has ended, and what runs now with its last output.
+//!
+//! What is on which row is chosen in `layout`, how it gets to the terminal in `frame`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
+use stave_history::Record;
+use stave_history::event::{Ending, Miss};
 
+use super::frame::{Line, Painter, Size};
 use super::lines::Lines;
-use super::plain::amount;
-use super::{Screen, title};
+use super::settings::{Settings, Tone};
+use super::silence::Silence;
+use super::{Screen, cached, layout, summary, text, title};
 use crate::human;
 use crate::render::{self, Style};
 
-/// Lines of output that are shown below a running step.
-const TAIL_LINES: usize = 6;
+/// A task that took less leaves no line.
+const TASK_SHORT: Duration = Duration::from_millis(500);
+/// Time over which a rate is measured.
+const RATE_SPAN: Duration = Duration::from_secs(3);
 
-struct Running {
-    title: String,
-    started: Instant,
+/// A step that runs.
+pub(super) struct Running {
+    pub(super) step: StepId,
+    pub(super) title: String,
+    pub(super) started: Duration,
     stdout: Lines,
     stderr: Lines,
     tail: VecDeque<String>,
+    /// Bytes that came too fast to be looked at.
+    pub(super) skipped: u64,
+    /// When it wrote last.
+    pub(super) wrote: Duration,
 }
 
-struct Task {
-    title: String,
-    started: Instant,
-    done: u64,
-    total: Option<u64>,
+impl Running {
+    /// Returns its last lines, the unfinished one included.
+    pub(super) fn tail(&self) -> Vec<String> {
+        let unfinished = [self.stdout.unfinished(), self.stderr.unfinished()];
+        self.tail.iter().cloned().chain(unfinished.into_iter().flatten()).collect()
+    }
 }
 
-pub(super) struct Tty {
-    style: Style,
-    start: Instant,
-    size: fn() -> (usize, usize),
+/// A task that runs.
+pub(super) struct Task {
+    pub(super) task: TaskId,
+    pub(super) title: String,
+    pub(super) started: Duration,
+    pub(super) done: u64,
+    pub(super) total: Option<u64>,
+    samples: VecDeque<(Duration, u64)>,
+}
+
+impl Task {
+    fn progress(&mut self, at: Duration, done: u64, total: Option<u64>) {
+        (self.done, self.total) = (done, total);
+        self.samples.push_back((at, done));
+        while self.samples.len() > 2 && self.samples.front().is_some_and(|first| at > first.0 + RATE_SPAN) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Returns bytes in a second, of late.
+    pub(super) fn rate(&self, now: Duration) -> Option<u64> {
+        let (at, done) = *self.samples.front()?;
+        rate(self.done.saturating_sub(done), now.saturating_sub(at))
+    }
+}
+
+fn rate(bytes: u64, time: Duration) -> Option<u64> {
+    let millis = u64::try_from(time.as_millis()).ok().filter(|&millis| millis >= 50)?;
+    Some(bytes.saturating_mul(1000) / millis).filter(|&rate| rate > 0)
+}
+
+/// Everything that the screen shows.
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) record: Record,
+    pub(super) silence: Silence,
+    pub(super) running: Vec<Running>,
+    pub(super) tasks: Vec<Task>,
+    /// When anything happened last.
+    pub(super) heard: Duration,
     titles: BTreeMap<StepId, String>,
-    running: BTreeMap<StepId, Running>,
-    tasks: BTreeMap<TaskId, Task>,
-    ended: usize,
     /// Lines that stay, not yet printed.
-    above: Vec<String>,
-    /// Lines of the last drawing that will be drawn over.
-    drawn: usize,
+    above: Vec<Line>,
+    /// Whether it is said already which steps were cached.
+    told_cached: bool,
+}
+
+/// The screen itself.
+pub(super) struct Tty {
+    state: State,
+    painter: Painter,
+    size: Box<dyn Fn() -> Size + Send>,
 }
 
 impl Tty {
-    pub(super) fn new(start: Instant, style: Style) -> Self {
-        Self {
-            style,
-            start,
-            size: terminal_size,
-            titles: BTreeMap::new(),
-            running: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            ended: 0,
-            above: Vec::new(),
-            drawn: 0,
-        }
-    }
-
-    fn output(&mut self, step: StepId, stream: Stream, bytes: &[u8]) {
-        let Some(running) = self.running.get_mut(&step) else { return };
-        let lines = match stream {
-            Stream::Stdout => running.stdout.push(bytes),
-            Stream::Stderr => running.stderr.push(bytes),
-        };
-        for line in lines {
-            running.tail.push_back(line);
-            if running.tail.len() > TAIL_LINES {
-                running.tail.pop_front();
-            }
-        }
-    }
-
-    fn end(&mut self, step: StepId, took: Duration, failed: bool) {
-        let Some(running) = self.running.remove(&step) else { return };
-        self.ended += 1;
-        let (columns, _) = (self.size)();
-        let word = if failed { "ERROR " } else { "" };
-        let line = with_time(&format!(" => {word}{}", running.title), took, columns);
-        self.above.push(if failed { self.style.bold_red(&line) } else { self.style.green(&line) });
-    }
-
-    /// Returns the lines at the bottom, at most as many as the terminal has.
-    fn live(&self, now: Instant) -> Vec<String> {
-        let (columns, rows) = (self.size)();
-        let mut lines = Vec::new();
-        for task in self.tasks.values() {
-            let amount = if task.done == 0 { String::new() } else { format!(" {}", amount(task.done, task.total)) };
-            let text = format!(" => {}{amount}", task.title);
-            lines.push(with_time(&text, now.saturating_duration_since(task.started), columns));
-        }
-        for running in self.running.values() {
-            let elapsed = now.saturating_duration_since(running.started);
-            lines.push(with_time(&format!(" => {}", running.title), elapsed, columns));
-            for line in &running.tail {
-                lines.push(self.style.dim(&cut(&format!(" => => # {}", line.replace('\t', "    ")), columns)));
-            }
-        }
-        if !lines.is_empty() {
-            let total = self.titles.len();
-            let head = format!(
-                "building {} ({}/{total})",
-                human::seconds(now.saturating_duration_since(self.start)),
-                self.ended.min(total)
-            );
-            lines.insert(0, cut(&head, columns));
-        }
-        lines.truncate(rows.saturating_sub(2).max(1));
-        lines
-    }
-
-    fn repaint(&mut self, live: &[String], out: &mut dyn Write) -> io::Result<()> {
-        let mut frame = String::new();
-        if self.drawn > 0 {
-            // Up over the last drawing, and all from there cleared.
-            frame = format!("\x1b[{}A\r\x1b[J", self.drawn);
-        }
-        for line in self.above.drain(..).chain(live.iter().cloned()) {
-            frame += &line;
-            frame.push('\n');
-        }
-        self.drawn = live.len();
-        if frame.is_empty() {
-            return Ok(());
-        }
-        out.write_all(frame.as_bytes())?;
-        out.flush()
+    pub(super) fn new(settings: Settings, size: Box<dyn Fn() -> Size + Send>) -> Self {
+        Self { painter: Painter::new(settings.clone()), state: State::new(settings), size }
     }
 }
 
 impl Screen for Tty {
-    fn event(&mut self, at: Instant, event: &Event, _: &mut dyn Write) -> io::Result<()> {
+    fn event(&mut self, at: Duration, event: &Event, _: &mut Vec<u8>) {
+        self.state.event(at, event);
+    }
+
+    fn draw(&mut self, now: Duration, out: &mut Vec<u8>) {
+        let size = (self.size)();
+        let live = layout::live(&self.state, now, size);
+        self.painter.frame(size, std::mem::take(&mut self.state.above), &live, out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.state.tell_cached();
+        self.painter.frame((self.size)(), std::mem::take(&mut self.state.above), &[], out);
+    }
+}
+
+impl State {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            record: Record::default(),
+            silence: Silence::default(),
+            running: Vec::new(),
+            tasks: Vec::new(),
+            heard: Duration::ZERO,
+            titles: BTreeMap::new(),
+            above: Vec::new(),
+            told_cached: false,
+        }
+    }
+
+    pub(super) fn title(&self, step: StepId) -> &str {
+        self.titles.get(&step).map_or("step", String::as_str)
+    }
+
+    fn style(&self) -> Style {
+        self.settings.style
+    }
+
+    pub(super) fn event(&mut self, at: Duration, event: &Event) {
+        self.heard = at;
+        self.record.take(at, event);
+        self.silence.take(at, event);
         match event {
             Event::Planned { steps } => self.titles = steps.iter().map(|line| (line.step, title(line))).collect(),
             Event::Warnings(Remarks { name, text, diagnostics }) => {
-                let text = render::diagnostics(name, text, diagnostics, self.style);
-                self.above.extend(text.lines().map(str::to_owned));
+                let text = render::diagnostics(name, text, diagnostics, self.style());
+                self.above.extend(text.lines().map(Line::whole));
             }
-            // Findings are shown when the build has ended.
-            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } | Event::StepMissed { .. } => {}
-            Event::Notice { message } => self.above.push(format!("note: {}", render::printable(message))),
+            Event::Notice { message } => {
+                let note = render::printable(message).replace('\n', " ");
+                self.above.push(Line::whole(text::safe(&format!("note: {note}"))));
+            }
             Event::StepStarted { step } => {
-                let title = self.titles.get(step).cloned().unwrap_or_default();
-                let running = Running {
+                let title = self.title(*step).to_owned();
+                self.running.push(Running {
+                    step: *step,
                     title,
                     started: at,
                     stdout: Lines::default(),
                     stderr: Lines::default(),
                     tail: VecDeque::new(),
-                };
-                self.running.insert(*step, running);
+                    skipped: 0,
+                    wrote: at,
+                });
             }
-            Event::StepCached { step, .. } => {
-                self.ended += 1;
-                let title = self.titles.get(step).cloned().unwrap_or_default();
-                let (columns, _) = (self.size)();
-                self.above.push(self.style.cyan(&cut(&format!(" => CACHED {title}"), columns)));
+            Event::StepOutput { step, stream, bytes } => self.output(at, *step, *stream, bytes),
+            Event::StepOutputSkipped { step, bytes } => self.skip(*step, *bytes),
+            Event::StepFinished { step, took, .. } => self.end(*step, *took, (Tone::Run, "")),
+            Event::StepFailed { step, took, message: Some(message) } => {
+                self.end(*step, *took, (Tone::Error, "ERROR "));
+                self.above.push(Line::new(Tone::Error, format!("    {}", render::printable(message))));
             }
-            Event::StepOutput { step, stream, bytes } => self.output(*step, *stream, bytes),
-            Event::StepFinished { step, took, .. } => self.end(*step, *took, false),
-            Event::StepFailed { step, took } => self.end(*step, *took, true),
-            Event::TaskStarted { task, title, .. } => {
-                let title = render::printable(title);
-                self.tasks.insert(*task, Task { title, started: at, done: 0, total: None });
+            Event::StepFailed { step, took, message: None } => {
+                self.end(*step, *took, (Tone::Cancel, "CANCELED "));
             }
+            Event::TaskStarted { task, title, .. } => self.tasks.push(Task {
+                task: *task,
+                title: render::printable(title),
+                started: at,
+                done: 0,
+                total: None,
+                samples: VecDeque::from([(at, 0)]),
+            }),
             Event::TaskProgress { task, done, total } => {
-                if let Some(task) = self.tasks.get_mut(task) {
-                    (task.done, task.total) = (*done, *total);
+                if let Some(running) = self.tasks.iter_mut().find(|running| running.task == *task) {
+                    running.progress(at, *done, *total);
                 }
             }
-            Event::TaskFinished { task, took } => {
-                if let Some(task) = self.tasks.remove(task) {
-                    let (columns, _) = (self.size)();
-                    self.above.push(self.style.green(&with_time(&format!(" => {}", task.title), *took, columns)));
-                }
+            Event::TaskFinished { task, took } => self.end_task(*task, *took),
+            Event::Ended { ending } => self.ended(ending),
+            // Findings are shown when the build has ended; why a step runs is shown with the step.
+            Event::Findings(_) | Event::Begun { .. } | Event::StepMissed { .. } | Event::StepCached { .. } => {}
+        }
+    }
+
+    fn output(&mut self, at: Duration, step: StepId, stream: Stream, bytes: &[u8]) {
+        let most = self.settings.log_lines;
+        let Some(running) = self.running.iter_mut().find(|running| running.step == step) else { return };
+        let Running { stdout, stderr, tail, .. } = running;
+        let lines = match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        };
+        lines.each(bytes, &mut |line| {
+            if tail.len() >= most {
+                tail.pop_front();
             }
+            tail.push_back(line.to_owned());
+        });
+        running.wrote = at;
+    }
+
+    fn skip(&mut self, step: StepId, bytes: u64) {
+        let Some(running) = self.running.iter_mut().find(|running| running.step == step) else { return };
+        running.skipped += bytes;
+        drop((running.stdout.skip(), running.stderr.skip()));
+    }
+
+    fn end(&mut self, step: StepId, took: Duration, (tone, word): (Tone, &str)) {
+        self.running.retain(|running| running.step != step);
+        let line = Line::new(tone, format!(" => {word}{}", self.title(step)));
+        self.above.push(line.with_right([human::seconds(took)]));
+        self.above.extend(self.why(step).map(|why| Line::new(Tone::Quiet, format!("    because {why}"))));
+    }
+
+    /// Returns why a step ran, where that says more than that it never ran before or that it was to run.
+    pub(super) fn why(&self, step: StepId) -> Option<String> {
+        let miss = self.record.step(step)?.miss.as_ref()?;
+        (!matches!(miss, Miss::First | Miss::NoCache { .. })).then(|| render::printable(&miss.to_string()))
+    }
+
+    fn end_task(&mut self, task: TaskId, took: Duration) {
+        let Some(place) = self.tasks.iter().position(|running| running.task == task) else { return };
+        let task = self.tasks.remove(place);
+        if took < TASK_SHORT {
+            return;
         }
-        Ok(())
+        let time = human::seconds(took);
+        let line = Line::new(Tone::Run, format!(" => {}", task.title));
+        let amount = (task.done > 0).then(|| human::size(task.done));
+        let speed = rate(task.done, took).map(|rate| format!("{}/s", human::size(rate)));
+        let whole: Vec<String> = amount.into_iter().chain(speed).chain([time.clone()]).collect();
+        self.above.push(line.with_right([whole.join("  "), time]));
     }
 
-    fn draw(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
-        let live = self.live(now);
-        self.repaint(&live, out)
-    }
-
-    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.repaint(&[], out)
-    }
-}
-
-/// Returns columns and rows of the terminal.
-fn terminal_size() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => (80, 24),
-    }
-}
-
-fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Returns `text` at the left and the time at the right.
-fn with_time(text: &str, took: Duration, columns: usize) -> String {
-    let time = human::seconds(took);
-    let room = columns.saturating_sub(time.chars().count() + 1);
-    let text = cut(text, room);
-    let gap = room.saturating_sub(text.chars().count());
-    format!("{text}{} {time}", " ".repeat(gap))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn screen(start: Instant) -> Tty {
-        Tty { size: || (40, 10), ..Tty::new(start, Style::PLAIN) }
-    }
-
-    #[test]
-    fn what_has_ended_stays_and_what_runs_is_drawn_over() {
-        let start = Instant::now();
-        let (mut screen, mut out) = (screen(start), Vec::new());
-        for (millis, event) in super::super::plain::tests::example() {
-            let now = start + Duration::from_millis(millis);
-            screen.event(now, &event, &mut out).expect("a vector takes all");
-            screen.draw(now, &mut out).expect("a vector takes all");
+    fn ended(&mut self, ending: &Ending) {
+        self.tell_cached();
+        if matches!(ending, Ending::Built { .. }) {
+            self.above.extend(summary::lines(&self.record).into_iter().map(|line| Line::whole(text::safe(&line))));
         }
-        screen.finish(&mut out).expect("a vector takes all");
-        let text = String::from_utf8(out).expect("text");
-        // What a terminal would show: each upward movement takes lines away.
-        let mut shown: Vec<String> = Vec::new();
-        for line in text.lines() {
-            let mut line = line;
-            while let Some((up, rest)) = line.strip_prefix("\x1b[").and_then(|rest| rest.split_once("A\r\x1b[J")) {
-                shown.truncate(shown.len() - up.parse::<usize>().expect("a number of lines"));
-                line = rest;
-            }
-            shown.push(line.to_owned());
-        }
-        let expected = [
-            " => pull docker.io/library/golang:1… 3.0s",
-            "note: build argument `x` is not declared by any `ARG`",
-            " => CACHED [builder 2/3] WORKDIR /a",
-            " => ERROR [builder 3/3] RUN make \\ …  0.4s",
-        ];
-        let shown: Vec<String> = shown.into_iter().filter(|line| !line.is_empty()).collect();
-        assert_eq!(shown.len(), expected.len(), "{shown:#?}");
-        assert_eq!(shown[1..3], expected[1..3]);
-        assert!(shown[0].starts_with(" => pull docker.io/library/golang") && shown[0].ends_with("… 3.0s"), "{shown:?}");
-        assert!(shown[3].starts_with(" => ERROR [builder 3/3] RUN make") && shown[3].ends_with(" 0.4s"), "{shown:?}");
-        assert!(text.contains(" => => # compiling\n"), "{text:?}");
     }
 
-    #[test]
-    fn the_drawing_never_has_more_lines_or_columns_than_the_terminal() {
-        let start = Instant::now();
-        let mut screen = screen(start);
-        for number in 0..30 {
-            let step = StepId(number);
-            screen.event(start, &Event::StepStarted { step }, &mut io::sink()).expect("a sink takes all");
-            let bytes = vec![b'x'; 200].into_iter().chain(*b"\n").collect();
-            let output = Event::StepOutput { step, stream: Stream::Stdout, bytes };
-            screen.event(start, &output, &mut io::sink()).expect("a sink takes all");
+    /// Says once which steps need not run.
+    fn tell_cached(&mut self) {
+        if !std::mem::replace(&mut self.told_cached, true) {
+            self.above.extend(cached::line(&self.record, |step| self.title(step).to_owned()));
         }
-        let lines = screen.live(start);
-        assert!(lines.len() <= 8 && lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
+    }
+
+    /// Returns the line that says which steps need not run, as long as it is not above.
+    pub(super) fn cached_line(&self) -> Option<Line> {
+        if self.told_cached { None } else { cached::line(&self.record, |step| self.title(step).to_owned()) }
     }
 }

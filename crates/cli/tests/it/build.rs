@@ -45,7 +45,12 @@ fn quiet_prints_the_id_and_nothing_else() {
     assert_eq!(bench.run(["inspect", "-f", "{{.Id}}", &id]).success().line(), id);
     let output = bench.run(["build", "--progress", "quiet", "."]);
     assert_eq!(output.success().stderr, "");
+    assert_eq!(output.line(), id);
+    let output = bench.run(["build", "--progress", "none", "."]);
+    assert_eq!(output.success().stderr, "");
     assert_eq!(output.out(), "");
+    let archive = bench.run(["build", "--progress", "quiet", "-o", "type=tar,dest=-", "."]).success().stdout.clone();
+    assert_eq!(archive.len() % 512, 0, "nothing but the archive");
 }
 
 #[test]

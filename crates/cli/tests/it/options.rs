@@ -144,7 +144,7 @@ const MISTAKES: &[(&[&str], &str)] = &[
     ),
     (
         &["--progress", "plian"],
-        "error: `--progress plian`: expected one of `auto`, `tty`, `plain`, `rawjson`, `quiet`\n\
+        "error: `--progress plian`: expected one of `auto`, `tty`, `plain`, `rawjson`, `quiet`, `none`\n\
              hint: A similar value is `plain`.\n",
     ),
     (

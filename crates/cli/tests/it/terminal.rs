@@ -50,6 +50,7 @@ fn on_a_terminal_progress_is_drawn_in_colour_and_within_its_width() {
     let (code, text) = on_terminal(bench.command(["build", "."]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("\u{1b}[32m => [stage-0 1/1] COPY a /a"), "{text:?}");
+    assert!(text.contains("\u{1b}[?25h") && !text.ends_with("\u{1b}[?25l"), "the cursor is there: {text:?}");
     let (_, plain) = on_terminal(bench.command(["--no-color", "build", "."]));
     assert!(plain.contains(" => CACHED [stage-0 1/1] COPY a /a") && !plain.contains("\u{1b}[3"), "{plain:?}");
     let mut bench = bench;

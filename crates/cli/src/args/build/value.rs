@@ -155,9 +155,10 @@ pub(crate) enum ProgressMode {
     Plain,
     /// One JSON object an event
     Rawjson,
-    /// Nothing but errors
-    #[value(alias = "none")]
+    /// The result's id alone
     Quiet,
+    /// Nothing but errors
+    None,
 }
 
 /// When bases are looked up in their registry: Docker's switch, and Buildah's words for it.

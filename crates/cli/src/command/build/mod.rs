@@ -73,7 +73,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     recorder.finish();
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(Remarks { name, text, diagnostics: found }) = &findings
-        && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::Rawjson)
+        && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::None | ProgressMode::Rawjson)
     {
         crate::print_error(&if context.global.debug {
             render::diagnostics(name, text, found, context.style)
@@ -132,8 +132,9 @@ fn asked(args: &BuildArgs) -> Result<Option<CallArg>, Failure> {
 
 /// What is said and written about a build when it has succeeded.
 struct Report {
-    quiet: bool,
     mode: ProgressMode,
+    /// Whether an output goes to standard output, where nothing else may be then.
+    is_piped: bool,
     iidfile: Option<PathBuf>,
     iidfile_raw: Option<PathBuf>,
     metadata_file: Option<PathBuf>,
@@ -162,9 +163,10 @@ impl Report {
         }
         let is_path = |dest: &PathBuf| dest.as_os_str() != "-";
         let dests = args.outputs.iter().filter_map(|output: &OutputArg| output.dest.clone());
+        let is_piped = args.outputs.iter().any(|output| output.dest.as_deref() == Some(Path::new("-")));
         Ok(Self {
-            quiet: args.quiet,
             mode,
+            is_piped,
             iidfile: args.iidfile.clone().filter(|path| request::is_given(path)),
             iidfile_raw: args.iidfile_raw.clone().filter(|path| request::is_given(path)),
             metadata_file: args.metadata_file.clone().filter(|path| request::is_given(path)),
@@ -193,11 +195,11 @@ impl Report {
         if let Some(path) = &self.metadata_file {
             write_in_place(path, metadata(outcome, warnings).as_bytes())?;
         }
-        if self.quiet {
+        if self.mode == ProgressMode::Quiet && !self.is_piped {
             return output::text(&format!("{}\n", outcome.id()));
         }
         // With JSON, the last event has said it.
-        if !matches!(self.mode, ProgressMode::Quiet | ProgressMode::Rawjson) {
+        if !matches!(self.mode, ProgressMode::Quiet | ProgressMode::None | ProgressMode::Rawjson) {
             let mut lines = match &outcome.index {
                 None => vec![format!("image {}", outcome.image)],
                 Some(_) => outcome.images.iter().map(|(platform, id)| format!("image {id} for {platform}")).collect(),

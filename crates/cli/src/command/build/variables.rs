@@ -41,7 +41,7 @@ impl<'a> Surroundings<'a> {
         let Some(text) = self.text("BUILDKIT_PROGRESS") else { return Ok(ProgressMode::Auto) };
         ProgressMode::from_str(&text, false).map_err(|_| {
             Failure::usage(format!("the variable BUILDKIT_PROGRESS is `{text}`"))
-                .with_hint("It may be `auto`, `tty`, `plain`, `rawjson` or `quiet`.")
+                .with_hint("It may be `auto`, `tty`, `plain`, `rawjson`, `quiet` or `none`.")
         })
     }
 
