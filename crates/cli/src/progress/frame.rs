@@ -6,12 +6,16 @@
 //! Invariant: no line of a frame is longer than the terminal is wide, and a drawing is less high than the terminal.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use super::settings::{Settings, Tone};
 use super::text;
 
 /// Lines above that are kept to be shown again on a terminal that became smaller.
 const KEPT_LINES: usize = 200;
+
+/// Why writing to a string works.
+const STRING: &str = "writing to a string does not fail";
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +115,10 @@ impl Painter {
         let mut frame = String::from("\x1b[?2026h\x1b[?25l\x1b[?7l");
         if is_smaller {
             // Terminals differ in where what was drawn is now. It goes up out of sight, and all is shown again.
-            frame += &format!("\r\x1b[{0};1H{1}\x1b[H\x1b[J", size.rows, "\n".repeat(size.rows));
+            write!(frame, "\r\x1b[{0};1H{1}\x1b[H\x1b[J", size.rows, "\n".repeat(size.rows)).expect(STRING);
             self.again(size, drawing.len() + above.len(), &mut frame);
         } else if !self.drawn.is_empty() {
-            frame += &format!("\x1b[{}A\r", self.drawn.len());
+            write!(frame, "\x1b[{}A\r", self.drawn.len()).expect(STRING);
         }
         for line in above {
             self.put(&line, size, &mut frame);

@@ -99,10 +99,12 @@ fn task_block(state: &State, task: &Task, now: Duration) -> Block {
             right.push(format!("{amount}  {}/s  {time}", human::size(rate)));
         }
         right.push(format!("{amount}  {time}"));
-        right.extend(task.total.filter(|&total| total > 0).map(|total| format!("{}%", task.done.min(total) * 100 / total)));
+        right.extend(
+            task.total.filter(|&total| total > 0).map(|total| format!("{}%", task.done.min(total) * 100 / total)),
+        );
     }
     right.push(time);
-    let silent = state.silence.of(now, Who::Task(task.task)).map(|silent| (silent, "progress"));
+    let silent = state.silence.of(now, Who::Task(task.id)).map(|silent| (silent, "progress"));
     Block {
         head: Line::new(Tone::Usual, format!(" => {}", task.title)).with_right(right),
         below: silent.into_iter().map(silence_line).collect(),

@@ -18,6 +18,8 @@ mod text;
 mod tty;
 
 #[cfg(test)]
+mod picture;
+#[cfg(test)]
 mod screens;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -164,7 +166,9 @@ fn write(out: &mut Vec<u8>) {
 /// Returns the size of the terminal, asked for each frame: so a change of it is seen at the next one.
 fn terminal_size() -> Size {
     match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size { columns: size.ws_col.into(), rows: size.ws_row.into() },
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
+        }
         _ => Size { columns: 80, rows: 24 },
     }
 }

@@ -12,8 +12,9 @@ use stave_history::event::{BuiltImage, Ending, LayerLine, RequestFacts};
 
 use super::Screen as _;
 use super::frame::Size;
+use super::picture;
 use super::settings::Settings;
-use super::settings::tests::settings;
+use super::settings::tests::{coloured, settings};
 use super::tty::Tty;
 
 fn some(number: u16) -> NonZero<u16> {
@@ -300,7 +301,7 @@ fn a_pull_has_the_same_screen_without_a_build() {
 fn a_frame_that_shows_the_same_writes_nothing() {
     let mut seen = at(80, 24, 5000);
     let mut out = Vec::new();
-    seen.tty.draw(Duration::from_millis(5000), &mut out);
+    seen.tty.draw(Duration::from_secs(5), &mut out);
     assert_eq!(out, b"");
 }
 
@@ -315,9 +316,21 @@ fn of_many_steps_as_many_are_drawn_as_there_are_rows() {
         }
         let mut out = Vec::new();
         seen.tty.draw(Duration::from_secs(1), &mut out);
-        let lines = out.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = String::from_utf8_lossy(&out).matches('\n').count();
         assert!(lines <= usize::from(rows - 1).max(1), "{lines} lines on {rows} rows");
     }
+}
+
+/// The pictures of the book are made from what the terminal shows, so they are true.
+#[test]
+fn the_books_pictures_are_what_is_shown() {
+    let mut seen = Seen::new(80, 15, coloured(&[]));
+    until(&mut seen, &three_stages(), 5000);
+    check_file("../../docs/images/progress-running.svg", &picture::svg(seen.terminal.screen(), "A build that runs"));
+    let mut seen = Seen::new(80, 13, coloured(&[]));
+    until(&mut seen, &three_stages(), 9100);
+    seen.finish();
+    check_file("../../docs/images/progress-end.svg", &picture::svg(seen.terminal.screen(), "The end of a build"));
 }
 
 /// Text with all that can move a cursor, in pieces.

@@ -109,7 +109,8 @@ pub(super) mod tests {
         Settings::new(Style::PLAIN, &find)
     }
 
-    fn coloured(variables: &[(&str, &str)]) -> Settings {
+    /// Settings with colours.
+    pub(in crate::progress) fn coloured(variables: &[(&str, &str)]) -> Settings {
         Settings { style: Style { colour: true }, ..settings(variables) }
     }
 
@@ -135,7 +136,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_makes_no_sense_is_passed_over() {
-        let wrong = settings(&[("BUILDKIT_TTY_LOG_LINES", "0"), ("TTY_DISPLAY_RATE", "soon"), ("PROGRESS_NO_TRUNC", "1")]);
+        let wrong =
+            settings(&[("BUILDKIT_TTY_LOG_LINES", "0"), ("TTY_DISPLAY_RATE", "soon"), ("PROGRESS_NO_TRUNC", "1")]);
         assert_eq!((wrong.log_lines, wrong.frame, wrong.title_chars), (LOG_LINES, FRAME, None));
         assert_eq!(colours("run:=:error=1,2:cancel=1,2,300"), BTreeMap::new());
     }

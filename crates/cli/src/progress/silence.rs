@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(spoken, [30, 60, 120, 240]);
         assert_eq!(silence.of(Duration::from_secs(29), Who::Step(step)), None);
         assert!(silence.of(Duration::from_secs(31), Who::Step(step)).is_some());
-        silence.take(Duration::from_secs(300), &Event::StepFailed { step, took: Duration::ZERO, message: None });
+        silence.take(Duration::from_mins(5), &Event::StepFailed { step, took: Duration::ZERO, message: None });
         assert_eq!(silence.news(Duration::from_secs(999)), []);
     }
 }

@@ -46,7 +46,7 @@ impl Running {
 
 /// A task that runs.
 pub(super) struct Task {
-    pub(super) task: TaskId,
+    pub(super) id: TaskId,
     pub(super) title: String,
     pub(super) started: Duration,
     pub(super) done: u64,
@@ -182,7 +182,7 @@ impl State {
                 self.end(*step, *took, (Tone::Cancel, "CANCELED "));
             }
             Event::TaskStarted { task, title, .. } => self.tasks.push(Task {
-                task: *task,
+                id: *task,
                 title: render::printable(title),
                 started: at,
                 done: 0,
@@ -190,7 +190,7 @@ impl State {
                 samples: VecDeque::from([(at, 0)]),
             }),
             Event::TaskProgress { task, done, total } => {
-                if let Some(running) = self.tasks.iter_mut().find(|running| running.task == *task) {
+                if let Some(running) = self.tasks.iter_mut().find(|running| running.id == *task) {
                     running.progress(at, *done, *total);
                 }
             }
@@ -238,7 +238,7 @@ impl State {
     }
 
     fn end_task(&mut self, task: TaskId, took: Duration) {
-        let Some(place) = self.tasks.iter().position(|running| running.task == task) else { return };
+        let Some(place) = self.tasks.iter().position(|running| running.id == task) else { return };
         let task = self.tasks.remove(place);
         if took < TASK_SHORT {
             return;
