@@ -83,9 +83,10 @@ fn line_matches(shown: &str, said: &str) -> bool {
     Regex::new(&format!("^{}$", parts.join(".*"))).expect("made of escaped parts").is_match(&said)
 }
 
-/// Without what differs from run to run: digests and ids, times, sizes, how wide a column is by them.
+/// Without what differs from run to run: numbers of lines of progress, digests and ids, times, sizes, how wide a column is by them.
 fn steady(text: &str) -> String {
     let rules = [
+        (r"^#\d+ ", "#N "),
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "ID"),
         (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "DATE"),
