@@ -290,7 +290,7 @@ impl Engine {
             return;
         }
         let left = if failed { run.take_left() } else { None };
-        if let Err(error) = workbench::keep(self, lease, (target, source), &run.selections(), left) {
+        if let Err(error) = workbench::keep(self, lease, (target, source), run, left) {
             run.note(&format!("the states of this build's steps are not kept: {error}"));
         }
     }

@@ -456,6 +456,11 @@ impl<'a> Run<'a> {
         lock(&self.left).take()
     }
 
+    /// Returns the keys of all nodes, if they are known already.
+    pub(crate) fn known_keys(&self) -> Option<&BTreeMap<NodeId, CacheKey>> {
+        self.keys.get()
+    }
+
     /// Returns the digests of what was read outside the graph, so far.
     pub(crate) fn selections(&self) -> BTreeMap<NodeId, TreeDigest> {
         lock(&self.selections).clone()

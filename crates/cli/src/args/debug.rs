@@ -46,6 +46,9 @@ pub(crate) struct DebugArgs {
     /// Give the command a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Set an environment variable; without `=VALUE` it is taken from the environment
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
     /// Secret of the step: `id=ID,src=FILE` or `id=ID,env=NAME`
     #[arg(long = "secret", value_name = "SECRET")]
     pub(crate) secrets: Vec<SecretArg>,

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use stave_engine::{DebugRequest, Grants, Opened, Shell, StateOf, TakeOut, Taken};
 
 use super::build::{Surroundings, grants};
-use super::container::exit_code;
+use super::container::{environment, exit_code};
 use super::terminal::{self, Raw};
 use super::{Context, settled};
 use crate::args::{DebugArgs, NetworkMode, OnFailure, TakeOutArg};
@@ -42,6 +42,7 @@ pub(super) fn debug(args: DebugArgs, context: &Context<'_>) -> Result<u8, Failur
         bundle: args.bundle,
         state,
         command: args.command,
+        env: environment(&[], &args.env)?,
         terminal: tty.then(terminal::size),
         input: args.interactive || wants_shell,
         grants,

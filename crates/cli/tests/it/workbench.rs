@@ -218,11 +218,14 @@ fn an_image_without_a_shell_gets_a_static_one() {
 
 #[test]
 fn an_ordinary_user_gets_a_static_shell_too() {
-    let Some(user) = needs::user("ranges") else { return };
-    let Some((bench, _registry)) = with_busybox() else { return };
-    let bench = bench.as_user(&user);
-    without_shell(&bench);
-    assert_eq!(bench.run_with_input(["debug"], b"pwd; ls /bin\n".to_vec()).success().out(), "/w\ncat\n");
+    for kind in ["ranges", "single"] {
+        let Some(user) = needs::user(kind) else { return };
+        let Some((bench, _registry)) = with_busybox() else { return };
+        let bench = bench.as_user(&user);
+        without_shell(&bench);
+        let ran = bench.run_with_input(["debug"], b"pwd; ls /bin; echo x > /bin/new; ls /bin\n".to_vec());
+        assert_eq!(ran.success().out(), "/w\ncat\ncat\nnew\n", "{kind}");
+    }
 }
 
 /// docker/cli#2577: files of a step that fails come out, and the build ends as it did.
@@ -261,6 +264,38 @@ fn files_of_a_failed_step_are_copied_out_and_the_exit_code_is_kept() {
     let failed =
         build(&bench, &["--output-on-failure", ":/a/b=out/b"], "FROM busybox\nRUN ln -s /proc/1/root/etc /a; false\n");
     failed.exit(1).complains("took nothing to out/b");
+}
+
+/// A120 and A20: a bundle tells no secret, neither one that was given as one nor one that is only called so.
+#[test]
+fn a_bundle_has_no_secrets() {
+    let Some((mut bench, registry)) = with_busybox() else { return };
+    bench.set("TOKEN", SECRET);
+    let dockerfile = "FROM busybox\nARG NPM_TOKEN\nARG PLAIN\nRUN --mount=type=secret,id=s,env=TOK --mount=type=secret,id=s \
+                      cp /run/secrets/s /dev/shm/s && test -n \"$TOK$NPM_TOKEN\" && touch /used && false\n";
+    let token = format!("NPM_TOKEN={SECRET}");
+    build(&bench, &["--secret", "id=s,env=TOKEN", "--build-arg", &token, "--build-arg", "PLAIN=seen"], dockerfile)
+        .exit(1);
+    assert_eq!(in_state(&bench, &[], "ls /used; echo ${#NPM_TOKEN}"), format!("/used\n{}\n", SECRET.len()));
+    bench.run(["debug", "--export", "state.tar"]).success().complains("the value of `NPM_TOKEN` is not in the bundle");
+    assert_eq!(with_secret(&bench.work()), Vec::<PathBuf>::new());
+    let other = Bench::new().with_registry(&registry);
+    let bundle = bench.work().join("state.tar").display().to_string();
+    let look = [
+        "debug",
+        "--bundle",
+        &bundle,
+        "-e",
+        "ADDED=1",
+        "--",
+        "sh",
+        "-c",
+        "ls /used; echo $NPM_TOKEN $PLAIN $TOK $ADDED",
+    ];
+    assert_eq!(other.run(look).success().out(), "/used\nseen 1\n");
+    assert_eq!(with_secret(&other.store()), Vec::<PathBuf>::new());
+    let again = other.run(["debug", "--bundle", &bundle, "-e", "NPM_TOKEN=x", "--", "sh", "-c", "echo $NPM_TOKEN"]);
+    assert_eq!(again.success().out(), "x\n");
 }
 
 #[test]

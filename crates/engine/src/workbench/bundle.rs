@@ -1,6 +1,7 @@
 //! A failed state as one file, to be opened on another machine: its description, its layers, the log of its step.
 //!
-//! Writing keeps out what is of this machine: caches, proxies, groups of processes; secrets are in no description. Reading
+//! Writing keeps out what is of this machine: caches, proxies, groups of processes. Secrets are in no description, and the
+//! values of variables that are called like one are left out. Reading
 //! trusts nothing: the description is shape and limits, each layer is unpacked in a process that can reach nothing else, and
 //! rights are asked for again as with a Dockerfile of a stranger's.
 
@@ -10,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stave_dockerfile::check::is_secret_name;
 use stave_oci::DiffId;
 use stave_store::{LayerId, Lease};
 use stave_tree::pack::{LayerWriter, Method};
@@ -80,6 +82,13 @@ impl Engine {
         }
         if !step.operation.unkeyed_env.is_empty() {
             remarks.push("proxies are not in the bundle: they are of this machine".to_owned());
+        }
+        for entry in &mut step.operation.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            if is_secret_name(name) && !value.is_empty() {
+                remarks.push(format!("the value of `{name}` is not in the bundle: it may be a secret"));
+                *entry = format!("{name}=");
+            }
         }
         failed.caches.clear();
         step.operation.unkeyed_env.clear();

@@ -12,6 +12,7 @@ use crate::build::{BuildTarget, stage_name};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::joined::JoinedStep;
+use crate::run::Run;
 use crate::source::Source;
 use crate::steps::exec::Left;
 
@@ -35,13 +36,15 @@ pub(crate) fn keep(
     engine: &Engine,
     lease: &Lease,
     (target, source): (&BuildTarget<'_>, &Source),
-    selections: &BTreeMap<NodeId, TreeDigest>,
+    run: &Run<'_>,
     left: Option<LeftStep>,
 ) -> Result<(), EngineError> {
     let graph = &target.joined.graph;
     let nodes = graph.reachable_from(&target.joined.targets());
-    let keys = keys(graph, &nodes, selections);
-    let files = |node: NodeId| files(graph, &keys, node);
+    // Where anything was in the cache, they were computed to say so.
+    let own = if run.known_keys().is_none() { keys(graph, &nodes, &run.selections()) } else { BTreeMap::new() };
+    let keys = run.known_keys().unwrap_or(&own);
+    let files = |node: NodeId| files(graph, keys, node);
     // A linked copy is made for itself, and the node above merges it.
     let merge = |node: &NodeId| if let Op::Merge(merge) = graph.op(*node) { Some((merge.upper, *node)) } else { None };
     let known = Known { graph, merged: nodes.iter().filter_map(merge).collect(), starts: starts(&source.text) };

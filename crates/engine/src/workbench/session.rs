@@ -34,6 +34,8 @@ pub struct DebugRequest {
     pub state: StateOf,
     /// Program and arguments; a shell without. `again` alone is the step's own command.
     pub command: Vec<String>,
+    /// `NAME=value`, set after those of the step.
+    pub env: Vec<String>,
     /// The size of the caller's terminal, if the process gets one.
     pub terminal: Option<WindowSize>,
     /// Whether the caller's standard input is connected, where there is no terminal.
@@ -110,15 +112,14 @@ struct Session<'a> {
 impl Session<'_> {
     fn run(&self, on_open: &dyn Fn(&Opened), on_terminal: &dyn Fn(OwnedFd)) -> Result<Exit, EngineError> {
         let Self { engine, lease, request, found } = self;
-        let shell = match self.start(&request.shell, on_open, on_terminal) {
-            // The image has a shell, but not what that needs.
-            Err(EngineError::Sandbox(SandboxError::InterpreterNotFound { .. }))
-                if request.shell == Shell::Any && request.command.is_empty() =>
-            {
-                Shell::Own
-            }
-            ended => return ended,
-        };
+        let shell =
+            match self.start(&request.shell, on_open, on_terminal) {
+                // The image has a shell, but not what that needs.
+                Err(
+                    EngineError::Sandbox(SandboxError::InterpreterNotFound { .. }) | EngineError::NoEmulator { .. },
+                ) if request.shell == Shell::Any && request.command.is_empty() => Shell::Own,
+                ended => return ended,
+            };
         let again = Session { engine, lease, request, found };
         again.start(&shell, &|_| {}, on_terminal)
     }
@@ -149,7 +150,9 @@ impl Session<'_> {
         spec.mounts.extend(devices.mounts);
         spec.mounts.push(tools.mount());
         spec.cgroup = group.as_ref().map(Group::directory).transpose()?;
-        for (name, value) in devices.env.into_iter().chain(std::mem::take(&mut mounts.env)) {
+        let given = request.env.iter().filter_map(|entry| entry.split_once('='));
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in devices.env.into_iter().chain(std::mem::take(&mut mounts.env)).chain(given) {
             spec.env.retain(|entry| entry.split('=').next() != Some(&name));
             spec.env.push(format!("{name}={value}"));
         }
