@@ -259,7 +259,7 @@ pub(crate) struct ExportArgs {
 Examples:
   stave import files.tar me/base
   stave export job | stave import -c 'CMD [\"sh\"]' - me/base
-  curl -L https://host/files.tar.gz | stave import - me/base")]
+  stave import https://host/files.tar.gz me/base")]
 pub(crate) struct ImportArgs {
     /// Apply an instruction of a Dockerfile
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
@@ -270,8 +270,8 @@ pub(crate) struct ImportArgs {
     /// Platform of the image [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
-    /// The archive, compressed or not; `-` is standard input
-    #[arg(value_name = "FILE|-")]
+    /// The archive, compressed or not: a file or an address; `-` is standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub(crate) file: PathBuf,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG]")]

@@ -58,8 +58,13 @@ pub(super) fn export(args: &ExportArgs, context: &Context<'_>) -> Result<u8, Fai
 pub(super) fn import(args: ImportArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let text = args.file.to_string_lossy();
     if text.starts_with("http://") || text.starts_with("https://") {
-        return Err(Failure::usage(format!("`{text}` is an address, which `import` does not fetch"))
-            .with_hint("Fetch it and hand it on: `curl -L ADDRESS | stave import - NAME`."));
+        let changes = ImageChanges { name: args.name, author: None, message: args.message, instructions: args.changes };
+        let host = context.host(Processes::Some)?;
+        let display = context.display(false);
+        let made = host.engine.import_from(&text, &changes, args.platform.as_ref(), &|event| display.report(event));
+        display.finish();
+        output::text(&format!("{}\n", settled(&host, made.map_err(Failure::from))?))?;
+        return Ok(0);
     }
     let input: Box<dyn Read + Send> = if text == "-" {
         if std::io::stdin().is_terminal() {

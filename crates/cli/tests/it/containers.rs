@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use stave_testkit::fixtures::with_busybox;
+use stave_testkit::http::{Response, Server};
 use stave_testkit::{Bench, leaks, needs};
 
 /// Leaves a container running with a script; returns when that has said that it is ready.
@@ -390,13 +391,23 @@ fn the_files_of_a_container_are_exported_and_imported_again() {
     bench.run_with_input(["import", "--platform", "linux/arm64", "-", "other"], bytes).success();
     assert_eq!(bench.run(["inspect", "-f", "{{.Architecture}}", "other"]).success().line(), "arm64");
     bench.run_with_input(["import", "-"], b"no archive at all".to_vec()).exit(3);
-    bench.run(["import", "https://host/x.tar"]).exit(2).complains("curl -L");
+    let archive = fs::read(bench.work().join("all.tar")).expect("an archive");
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/all.tar" => Response::body(200, "application/x-tar", archive.clone()),
+        _ => Response::status(404),
+    });
+    let url = format!("{}/all.tar", server.url());
+    bench.run(["import", "-c", "CMD [\"cat\", \"/f\"]", &url, "fetched"]).success();
+    assert_eq!(bench.run(["run", "--rm", "fetched"]).success().out(), "of the host");
+    let remark = bench.run(["history", "--format", "{{.Comment}}", "fetched"]).success().line();
+    assert_eq!(remark, format!("Imported from {url}"));
+    bench.run(["import", &format!("{}/none.tar", server.url())]).exit(1).complains("404");
     detached(&bench, "running", &[], WAIT);
     bench.run(["exec", "running", "sh", "-c", "echo live > /live"]).success();
     bench.run(["export", "-o", "live.tar", "running"]).success();
     bench.run(["rm", "-f", "running"]).success();
     bench.run(["import", "live.tar", "live"]).success();
     assert_eq!(bench.run(["run", "--rm", "live", "cat", "/live"]).success().out(), "live\n");
-    assert_eq!(bench.run(["info", "--format", "{{.Containers}} {{.Images}}"]).success().line(), "1 4");
+    assert_eq!(bench.run(["info", "--format", "{{.Containers}} {{.Images}}"]).success().line(), "1 5");
     bench.run(["store", "check"]).success();
 }

@@ -191,6 +191,24 @@ impl Engine {
         self.put(&lease, config, changes, (&layers, bytes), String::new())
     }
 
+    /// The same with the file at an address, which is fetched as those of `ADD` are.
+    ///
+    /// Errors: as of [`Self::import`], and the file cannot be fetched.
+    pub fn import_from(
+        &self,
+        url: &str,
+        changes: &ImageChanges,
+        platform: Option<&Platform>,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<ImageId, EngineError> {
+        let lease = self.lease()?;
+        let file = self.fetch_file(&lease, url, None, &crate::request::Grants::default(), events)?;
+        let input = self.store.open_blob(&file.digest)?;
+        let from = format!("Imported from {}", crate::remote::shown(url));
+        let message = changes.message.clone().or(Some(from));
+        self.import(Box::new(input), &ImageChanges { message, ..changes.clone() }, platform, events)
+    }
+
     /// Returns a configuration after instructions of a Dockerfile.
     fn changed(config: ImageConfig, instructions: &[String]) -> Result<ImageConfig, EngineError> {
         for instruction in instructions {
