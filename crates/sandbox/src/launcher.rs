@@ -71,6 +71,12 @@ impl Launcher {
         }
     }
 
+    /// The zygote: whatever it is put into, all that it starts from then on is in, too.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.zygote.as_fd()
+    }
+
     /// Starts a step; returns once its program runs.
     ///
     /// If it could not be started nothing of it is left: its process has ended and its mounts are gone.

@@ -33,6 +33,57 @@ pub(crate) enum PullWhen {
     Never,
 }
 
+/// Limits of all processes of a container together.
+#[derive(Debug, Args)]
+pub(crate) struct LimitOptions {
+    /// Most memory of all processes together
+    #[arg(short, long, value_name = "BYTES", value_parser = super::build::bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Most memory and swap together; -1 is no limit
+    #[arg(long, value_name = "BYTES", value_parser = swap, requires = "memory", allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Share of processors, as in `1.5`
+    #[arg(long, value_name = "NUMBER", value_parser = cpus, conflicts_with_all = ["cpu_quota", "cpu_period"])]
+    pub(crate) cpus: Option<i64>,
+    /// Microseconds of processor time in each period
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Microseconds of a period [default: 100000]
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Share of busy processors, compared with others; 1024 is what everybody has
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Processors that it may use, as in `0-2,4`
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Nodes of memory that it may use
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Most processes and threads; -1 is no limit
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
+}
+
+/// Reads bytes, or -1.
+fn swap(text: &str) -> Result<i64, String> {
+    if text == "-1" {
+        return Ok(-1);
+    }
+    i64::try_from(super::build::bytes(text)?).map_err(|_| format!("`{text}` is too large"))
+}
+
+/// Reads a number of processors as microseconds in 100,000.
+fn cpus(text: &str) -> Result<i64, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = (digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty()))
+        .then(|| format!("{:0<5}", &part[..part.len().min(5)]))
+        .and_then(|part| format!("{whole}{part}").parse::<i64>().ok());
+    // The kernel takes no less than a millisecond.
+    number.filter(|number| *number >= 1000).ok_or_else(|| format!("`{text}` is no number of processors"))
+}
+
 /// What `run` and `create` have in common.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
@@ -106,6 +157,8 @@ pub(crate) struct ContainerOptions {
     /// Limit a resource, like `nofile=1024:2048`
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = super::build::ulimit)]
     pub(crate) ulimits: Vec<stave_engine::Ulimit>,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES", value_parser = super::build::bytes)]
     pub(crate) shm_size: Option<u64>,

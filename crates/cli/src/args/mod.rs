@@ -36,7 +36,8 @@ pub(crate) use build::{
 };
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
-    ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs,
+    ContainerOptions, CpArgs, CpEnd, CreateArgs, LimitOptions, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs,
+    RunNetwork, StartArgs,
 };
 pub(crate) use debug::DebugArgs;
 pub(crate) use diff::{DiffArgs, DiffFormat};

@@ -93,9 +93,9 @@ fn a_flag_that_is_not_there_yet_is_named() {
                 .to_owned()
         )
     );
-    let (code, text) = refused("docker run -m 1g img");
+    let (code, text) = refused("docker run --blkio-weight 1 img");
     assert_eq!(code, 125);
-    assert!(text.contains("`-m` of `docker run` is not supported\nhint: A container has the resources"), "{text}");
+    assert!(text.contains("`--blkio-weight` of `docker run` is not supported\nhint: `--memory`, `--cpus`"), "{text}");
     let (code, text) = refused("docker run -v a/b:/b img");
     assert_eq!(code, 125);
     assert!(text.contains("`a/b` is neither a volume nor a path"), "{text}");

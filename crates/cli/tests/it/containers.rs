@@ -98,6 +98,64 @@ fn the_container_of_a_user_is_paused_too() {
     pause(&bench.as_user(&user));
 }
 
+/// Whether this machine lets us limit memory, asked by trying.
+fn can_limit(bench: &Bench) -> bool {
+    let tried = bench.run(["run", "--rm", "--network", "none", "-m", "64m", "busybox", "true"]);
+    if tried.code == 0 {
+        return true;
+    }
+    tried.exit(125).complains("systemd-run --scope");
+    needs::skipped("memory cannot be limited here");
+    false
+}
+
+/// I004: limits hold for all processes of a container together, and are gone with it.
+#[test]
+fn memory_processors_and_processes_of_a_container_are_limited() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    if !can_limit(&bench) {
+        return;
+    }
+    let run = |flags: &[&str], script: &str| {
+        let mut args = vec!["run", "--rm", "--network", "none"];
+        args.extend(flags);
+        args.extend(["busybox", "sh", "-c", script]);
+        bench.run(args)
+    };
+    let hungry = "head -c 100m /dev/zero | tail -c 90m | wc -c";
+    assert_eq!(run(&[], hungry).success().out(), "94371840\n");
+    let killed =
+        run(&["--memory", "32m"], &format!("({hungry}) || echo killed; dd if=/dev/zero of=/dev/null bs=80m count=1"));
+    assert!(killed.code != 0 && !killed.out().contains("94371840"), "{killed:?}");
+    assert_eq!(run(&["-m", "256m", "--memory-swap", "-1"], hungry).success().out(), "94371840\n");
+    // Twenty processes do not fit where five may be.
+    let many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 1 & done; wait; echo all";
+    assert_eq!(run(&[], many).success().out(), "all\n");
+    let few = run(&["--pids-limit", "5"], many);
+    assert!(few.code != 0 && !few.out().contains("all"), "{few:?}");
+    // A tenth of a processor takes ten times as long.
+    let busy = "n=0; while [ $n -lt 30000 ]; do n=$((n+1)); done";
+    let time = |flags: &[&str]| {
+        let start = Instant::now();
+        run(flags, busy).success();
+        start.elapsed()
+    };
+    let (free, slow) = (time(&[]), time(&["--cpus", "0.05"]));
+    assert!(slow > free, "{free:?}, and {slow:?} with a twentieth of a processor");
+    assert_eq!(run(&["--cpuset-cpus", "0"], "nproc").success().out(), "1\n");
+    detached(&bench, "limited", &["-m", "64m", "--cpu-shares", "512"], WAIT);
+    let inspected = bench.run(["inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}}", "limited"]);
+    assert_eq!(inspected.success().out(), "67108864 512\n");
+    // What is started in it later is limited, too.
+    let inside = bench.run(["exec", "limited", "sh", "-c", hungry]);
+    assert!(!inside.out().contains("94371840"), "{inside:?}");
+    bench.run(["rm", "-f", "limited"]).success();
+    run(&["--cpuset-cpus", "999"], "true").exit(125).complains("a limit of `cpuset` cannot be set here");
+    run(&["-m", "lots"], "true").exit(125).complains("lots");
+    run(&["--memory-swap", "1g"], "true").exit(125).complains("--memory");
+    run(&["--cpus", "none"], "true").exit(125).complains("is no number of processors");
+}
+
 /// I016: what gives a container more than others have.
 #[test]
 fn a_container_gets_a_terminal_a_device_and_all_rights_only_when_told() {

@@ -20,6 +20,7 @@ use super::{Config, ContainerExit, is_alive};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Stream;
+use crate::limits::LimitGroup;
 use crate::net;
 use crate::steps::exec;
 
@@ -95,6 +96,16 @@ impl Engine {
         let (io, mut outputs, held) = streams(config, attached, log.is_some())?;
         // An image that was removed by force says nothing any more.
         let platform = self.image_config(&record.image).map_or_else(|_| Platform::host(), |image| image.platform());
+        // All that this process starts from here on is the container's.
+        let limited = super::pid_of(self.launcher()?.pidfd())
+            .and_then(|zygote| LimitGroup::enter(&config.settings.shared_limits, zygote, record.id.short()));
+        let _limits = match limited {
+            Ok(limits) => limits,
+            Err(error) => {
+                self.store.set_container_state(&record.id, ContainerState::Exited { code: start_code(&error) })?;
+                return Err(error);
+            }
+        };
         let mut running = match self.spawn_for(&platform, spec, io) {
             Ok(running) => running,
             Err(error) => {

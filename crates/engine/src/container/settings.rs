@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use stave_sandbox::{MountSource, ResourceLimit, Rights, Security, StepMount};
 use stave_store::Store;
 
+use crate::limits::SharedLimits;
 use crate::steps::exec;
 
 /// Something that is mounted into a container.
@@ -72,6 +73,8 @@ pub struct ContainerSettings {
     pub capabilities_dropped: Vec<u32>,
     /// Limits: name, soft, hard; -1 is none.
     pub limits: Vec<(String, i64, i64)>,
+    /// Limits of all its processes together.
+    pub shared_limits: SharedLimits,
     /// Size of `/dev/shm`.
     pub shm_bytes: Option<u64>,
     /// The signal that asks it to end.
