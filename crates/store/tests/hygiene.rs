@@ -268,3 +268,32 @@ fn the_history_of_builds_keeps_within_its_limits() {
     assert!(usage.count > 0 && usage.bytes <= 300_000 + 8192, "{usage:?}");
     assert_clean(&store);
 }
+
+#[test]
+fn states_of_failed_builds_are_given_up_before_results_and_the_oldest_first() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let result = layer(&lease, &"r".repeat(1_000_000));
+    lease.record(&record(1, &[result])).expect("it is recorded");
+    let mut states = Vec::new();
+    for number in 0..3 {
+        let kept = layer(&lease, &format!("{number}").repeat(1_000_000));
+        let build = lease.begin_build("failing").expect("it begins");
+        lease.keep_state(&build, &[result, kept], 9).expect("it is kept");
+        lease.finish_build(&build, BuildState::Failed, None).expect("it ends");
+        states.push((build, kept));
+    }
+    drop(lease);
+    let total = store.usage().expect("it is measured").total_bytes();
+    let options = PruneOptions { keep_bytes: Some(total - 1_500_000), cache_only: true, ..PruneOptions::default() };
+    store.prune(&options).expect("it is pruned");
+    let kept: Vec<bool> =
+        states.iter().map(|(build, _)| !store.kept_state(build).expect("the store answers").is_empty()).collect();
+    assert_eq!(kept, [false, false, true]);
+    assert!(!store.path_of(&store.layer_rel_path(states[0].1)).exists());
+    let lease = store.lease().expect("a lease is given");
+    assert!(matches!(lease.lookup(&[1; 32]).expect("the store answers"), CacheLookup::Hit(_)));
+    drop(lease);
+    assert_clean(&store);
+}

@@ -317,6 +317,16 @@ fn a_failed_state_opens_on_another_machine() {
     assert_eq!(other.run(["debug", "--bundle", &bundle, "--", "again"]).exit(4).out(), "said\n");
     other.run(["store", "prune", "-f"]).success();
     other.run(["store", "check"]).success();
+    if let Some(user) = needs::user("ranges") {
+        let other = Bench::new().as_user(&user);
+        let copy = other.work().join("copy.tar").display().to_string();
+        fs::copy(&bundle, &copy).expect("it can be copied");
+        fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("it is ours");
+        assert_eq!(
+            other.run(["debug", "--bundle", &copy, "--", "cat", "/left", "/ctx/g"]).success().out(),
+            "left\nchanged\n"
+        );
+    }
     let bytes = fs::read(&bundle).expect("it is there");
     assert!(!bytes.windows(9).any(|part| part == b"user:pass"));
     let mut archive = tar::Archive::new(&bytes[..]);
@@ -549,7 +559,8 @@ fn the_static_shell_works_on_a_terminal_and_survives_ctrl_c() {
     without_shell(&bench);
     let dialogue = [
         ("/w # ", "help\n"),
-        ("Of the shell:", "grep x\n"),
+        ("Of the shell:", ""),
+        ("/w # ", "grep x\n"),
         ("grep x\r\n", "axb\n"),
         ("axb\r\naxb\r\n", "\u{3}"),
         ("/w # ", "echo $? > code; cat code\n"),

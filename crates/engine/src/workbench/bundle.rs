@@ -165,7 +165,7 @@ impl Engine {
         // The version and the places are checked as in a description of our own.
         let text = serde_json::to_vec(&head.description).expect("it has only text keys");
         let mut description = Description::parse(&text, &what)?;
-        let mut ids: Vec<LayerId> = Vec::new();
+        let (mut ids, mut lost): (Vec<LayerId>, _) = (Vec::new(), Lost::default());
         for (number, diff_id) in head.layers.iter().enumerate() {
             self.go_on()?;
             let id = if let Some(id) = lease.layer_by_diff_id(diff_id)? {
@@ -174,7 +174,7 @@ impl Engine {
                 let name = layer_name(number);
                 let member = part(&name).ok_or_else(|| no_bundle(&format!("it has no `{name}`")))?;
                 let mut layer = member.open(path).map_err(cannot)?;
-                self.unpack_bundled(lease, (diff_id, &ids), &mut layer)?
+                self.unpack_bundled(lease, (diff_id, &ids), &mut layer, &mut lost)?
             };
             ids.push(id);
         }
@@ -190,7 +190,15 @@ impl Engine {
         step.operation.cgroup_parent = None;
         let layers =
             failed.parent.iter().chain(&failed.changes).filter_map(|layer| LayerId::from_hex(&layer.0)).collect();
-        Ok(Found { build: String::new(), place: index + 1, step, layers, failed: Some(failed), what: "as it failed" })
+        Ok(Found {
+            build: String::new(),
+            place: index + 1,
+            step,
+            layers,
+            failed: Some(failed),
+            what: "as it failed",
+            remarks: lost.remarks(),
+        })
     }
 
     fn unpack_bundled(
@@ -198,6 +206,7 @@ impl Engine {
         lease: &Lease,
         (diff_id, below): (&DiffId, &[LayerId]),
         blob: &mut (dyn Read + Send),
+        lost: &mut Lost,
     ) -> Result<LayerId, EngineError> {
         let work = lease.work_dir()?;
         let own = self.store_dir(&work.diff_rel_path())?;
@@ -205,11 +214,32 @@ impl Engine {
         if actual != *diff_id {
             return Err(EngineError::LayerDigest { expected: *diff_id, actual });
         }
+        lost.owners += unpacked.unmapped;
+        lost.devices += unpacked.devices_skipped;
         if !unpacked.implied.is_empty() {
             adopt_directories(&own, &self.layers(below)?, &unpacked.implied)
                 .map_err(|source| EngineError::tree("cannot unpack a layer of the bundle", source))?;
         }
         Ok(lease.publish_layer(work, Some(*diff_id))?)
+    }
+}
+
+/// What an ordinary user cannot have of layers.
+#[derive(Default)]
+struct Lost {
+    owners: u64,
+    devices: u64,
+}
+
+impl Lost {
+    fn remarks(&self) -> Vec<String> {
+        let owners = format!("{} files belong to users that do not exist here, and appear as root's", self.owners);
+        let devices = format!("{} device nodes are missing: they cannot be made without root", self.devices);
+        [(self.owners, owners), (self.devices, devices)]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(_, remark)| remark)
+            .collect()
     }
 }
 

@@ -97,6 +97,8 @@ pub(super) struct Found {
     pub(super) failed: Option<Failed>,
     /// What it is, for people.
     pub(super) what: &'static str,
+    /// What of it could not be had, as fragments of sentences.
+    pub(super) remarks: Vec<String>,
 }
 
 impl Engine {
@@ -194,7 +196,7 @@ impl Engine {
                 (layers, "after it")
             }
         };
-        Ok(Found { build: id, place: index + 1, step, layers, failed, what })
+        Ok(Found { build: id, place: index + 1, step, layers, failed, what, remarks: Vec::new() })
     }
 
     /// Returns the layers of files, which the lease pins.

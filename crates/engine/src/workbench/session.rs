@@ -140,7 +140,7 @@ impl Session<'_> {
         command.env.extend(tools.env.clone().filter(|_| is_shell));
         refuse_what_is_not_allowed(&command, &request.grants)?;
         let mut mounts = mounts::prepare(engine, lease, found, &request.grants)?;
-        let remarks = std::cell::RefCell::new(std::mem::take(&mut mounts.remarks));
+        let remarks = std::cell::RefCell::new([found.remarks.clone(), std::mem::take(&mut mounts.remarks)].concat());
         let note = |text: &str| remarks.borrow_mut().push(text.to_owned());
         let devices = devices::find(&engine.settings.cdi_dirs, &command.devices, &note)?;
         let group = command.cgroup_parent.as_deref().map(Group::make).transpose()?;
