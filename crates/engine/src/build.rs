@@ -26,6 +26,7 @@ use crate::export::index_descriptor;
 use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
 use crate::form::{LayerMethod, Regroup};
 use crate::joined::Joined;
+use crate::limits::LimitGroup;
 use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::regroup;
@@ -112,6 +113,9 @@ impl Engine {
                 imports: &imports,
                 wanted,
             };
+            // Whatever is started from here on is a step, or works for one.
+            let zygote = self.launcher()?.pidfd();
+            let _limits = LimitGroup::enter(&request.limits, crate::container::pid_of(zygote)?, &entry.to_string())?;
             let wishes = Wishes {
                 options: &options[0],
                 started,

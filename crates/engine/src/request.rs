@@ -15,6 +15,7 @@ use crate::caches::Caches;
 use crate::container::ContainerSettings;
 use crate::error::EngineError;
 use crate::form::{ImageForm, LayerMethod, Regroup};
+use crate::limits::SharedLimits;
 use crate::rules::SourceRules;
 
 /// Where the files that `COPY` reads come from.
@@ -398,6 +399,8 @@ pub struct BuildRequest {
     pub attestations: Attestations,
     /// Whether the image is kept in the store.
     pub keep: bool,
+    /// Limits that all steps have together.
+    pub limits: SharedLimits,
     /// Whether layers are joined, in the store and in all outputs.
     pub regroup: Option<Regroup>,
     /// What to write.

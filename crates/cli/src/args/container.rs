@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use stave_engine::SharedLimits;
 use stave_oci::Platform;
 
 use super::build::HostArg;
@@ -33,7 +34,7 @@ pub(crate) enum PullWhen {
     Never,
 }
 
-/// Limits of all processes of a container together.
+/// Limits of memory and processors that all processes have together.
 #[derive(Debug, Args)]
 pub(crate) struct LimitOptions {
     /// Most memory of all processes together
@@ -42,9 +43,6 @@ pub(crate) struct LimitOptions {
     /// Most memory and swap together; -1 is no limit
     #[arg(long, value_name = "BYTES", value_parser = swap, requires = "memory", allow_hyphen_values = true)]
     pub(crate) memory_swap: Option<i64>,
-    /// Share of processors, as in `1.5`
-    #[arg(long, value_name = "NUMBER", value_parser = cpus, conflicts_with_all = ["cpu_quota", "cpu_period"])]
-    pub(crate) cpus: Option<i64>,
     /// Microseconds of processor time in each period
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub(crate) cpu_quota: Option<i64>,
@@ -54,15 +52,48 @@ pub(crate) struct LimitOptions {
     /// Share of busy processors, compared with others; 1024 is what everybody has
     #[arg(short, long, value_name = "NUMBER")]
     pub(crate) cpu_shares: Option<u64>,
-    /// Processors that it may use, as in `0-2,4`
+    /// Processors that may be used, as in `0-2,4`
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_cpus: Option<String>,
-    /// Nodes of memory that it may use
+    /// Nodes of memory that may be used
     #[arg(long, value_name = "LIST")]
     pub(crate) cpuset_mems: Option<String>,
-    /// Most processes and threads; -1 is no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pub(crate) pids_limit: Option<i64>,
+}
+
+impl LimitOptions {
+    /// Returns the limits, before those that are given in another way.
+    pub(crate) fn limits(&self) -> SharedLimits {
+        SharedLimits {
+            memory: self.memory,
+            swap: self.memory_swap,
+            cpu_quota: self.cpu_quota,
+            cpu_period: self.cpu_period,
+            cpu_shares: self.cpu_shares,
+            cpus: self.cpuset_cpus.clone(),
+            nodes: self.cpuset_mems.clone(),
+            processes: None,
+        }
+    }
+}
+
+/// One limit as `--resource` of `build` has it: `NAME=VALUE`.
+pub(super) fn resource(text: &str) -> Result<SharedLimits, String> {
+    let mut limits = SharedLimits::default();
+    for field in text.split(',') {
+        let (name, value) = field.split_once('=').ok_or("expected `NAME=VALUE`")?;
+        let number = || value.parse().map_err(|_| format!("`{value}` is no number"));
+        match name {
+            "memory" => limits.memory = Some(super::build::bytes(value)?),
+            "memory-swap" => limits.swap = Some(swap(value)?),
+            "cpu-shares" => limits.cpu_shares = Some(number()?),
+            "cpu-period" => limits.cpu_period = Some(number()?),
+            "cpu-quota" => limits.cpu_quota = Some(value.parse().map_err(|_| format!("`{value}` is no number"))?),
+            "cpuset-cpus" => limits.cpus = Some(value.to_owned()),
+            "cpuset-mems" => limits.nodes = Some(value.to_owned()),
+            other => return Err(format!("no resource is named `{other}`")),
+        }
+    }
+    Ok(limits)
 }
 
 /// Reads bytes, or -1.
@@ -159,6 +190,12 @@ pub(crate) struct ContainerOptions {
     pub(crate) ulimits: Vec<stave_engine::Ulimit>,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
+    /// Share of processors, as in `1.5`
+    #[arg(long, value_name = "NUMBER", value_parser = cpus, conflicts_with_all = ["cpu_quota", "cpu_period"])]
+    pub(crate) cpus: Option<i64>,
+    /// Most processes and threads; -1 is no limit
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES", value_parser = super::build::bytes)]
     pub(crate) shm_size: Option<u64>,

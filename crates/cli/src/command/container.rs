@@ -12,8 +12,8 @@ use super::lifecycle::leave_running;
 use super::terminal::{self, Raw};
 use super::{Context, settled};
 use crate::args::{
-    CapabilityArg, ContainerOptions, CpArgs, CpEnd, CreateArgs, LimitOptions, LogDriver, MountArg, NetworkMode,
-    PullWhen, RmArgs, RunArgs, RunNetwork, StartArgs, TmpfsArg, VolumeArg,
+    CapabilityArg, ContainerOptions, CpArgs, CpEnd, CreateArgs, LogDriver, MountArg, NetworkMode, PullWhen, RmArgs,
+    RunArgs, RunNetwork, StartArgs, TmpfsArg, VolumeArg,
 };
 use crate::failure::{self, Failure};
 use crate::host::{Host, Processes};
@@ -189,7 +189,11 @@ fn settings(options: &ContainerOptions) -> Result<ContainerSettings, Failure> {
         capabilities_added: numbers(&options.cap_add),
         capabilities_dropped: numbers(&options.cap_drop),
         limits: options.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),
-        shared_limits: shared_limits(&options.limits),
+        shared_limits: SharedLimits {
+            cpu_quota: options.cpus.or(options.limits.cpu_quota),
+            processes: options.pids_limit,
+            ..options.limits.limits()
+        },
         shm_bytes: options.shm_size,
         stop_signal: options.stop_signal,
         stop_seconds: options.stop_timeout,
@@ -199,19 +203,6 @@ fn settings(options: &ContainerOptions) -> Result<ContainerSettings, Failure> {
         no_log: options.log_driver == LogDriver::None,
         annotations: options.annotations.iter().map(|text| pair(text)).collect(),
     })
-}
-
-fn shared_limits(given: &LimitOptions) -> SharedLimits {
-    SharedLimits {
-        memory: given.memory,
-        swap: given.memory_swap,
-        cpu_quota: given.cpus.or(given.cpu_quota),
-        cpu_period: given.cpu_period,
-        cpu_shares: given.cpu_shares,
-        cpus: given.cpuset_cpus.clone(),
-        nodes: given.cpuset_mems.clone(),
-        processes: given.pids_limit,
-    }
 }
 
 /// A container has the host's network or none, so there is nothing between its ports and this machine's.

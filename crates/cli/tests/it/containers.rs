@@ -156,6 +156,25 @@ fn memory_processors_and_processes_of_a_container_are_limited() {
     run(&["--cpus", "none"], "true").exit(125).complains("is no number of processors");
 }
 
+/// B041, B042: limits hold for all steps of a build, change no key, and are gone with it.
+#[test]
+fn the_steps_of_a_build_are_limited() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    if !can_limit(&bench) {
+        return;
+    }
+    bench.file("Dockerfile", "FROM busybox\nRUN head -c 100m /dev/zero | tail -c 90m | wc -c | grep 94371840\n");
+    for flags in [["--memory", "32m"], ["-m", "32m"], ["--resource", "memory=32m"]] {
+        let output = bench.run(["build", flags[0], flags[1], "."]);
+        assert_ne!(output.code, 0, "{flags:?}");
+    }
+    bench.run(["build", "--memory=512m", "--memory-swap=-1", "-c", "512", "--cpuset-cpus", "0", "."]).success();
+    // The same step, whatever its limits are.
+    bench.run(["build", "--resource", "memory=32m,cpu-quota=50000", "."]).success().complains("CACHED");
+    bench.run(["build", "--resource", "gold=1", "."]).exit(2).complains("no resource is named `gold`");
+    bench.run(["build", "--cpuset-cpus=999", "."]).exit(2).complains("a limit of `cpuset` cannot be set here");
+}
+
 /// I016: what gives a container more than others have.
 #[test]
 fn a_container_gets_a_terminal_a_device_and_all_rights_only_when_told() {

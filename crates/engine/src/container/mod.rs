@@ -525,7 +525,7 @@ fn is_alive(state: ContainerState) -> bool {
 /// Returns the number of a process as this process sees it.
 ///
 /// Reference: `pidfd_open(2)`, the `Pid` field of `/proc/self/fdinfo`.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Result<u32, EngineError> {
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> Result<u32, EngineError> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(&path).map_err(|source| EngineError::io("read", &path, source))?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use stave_engine::Ulimit;
+use stave_engine::{SharedLimits, Ulimit};
 use stave_oci::Reference;
 
 use super::CallArg;
+use super::container::{LimitOptions, resource};
 pub(crate) use annotation::AnnotationArg;
 pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
@@ -105,6 +106,11 @@ pub(crate) struct BuildArgs {
     /// Size of `/dev/shm` in steps, as in `128m` [default: 64m]
     #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
     pub(crate) shm_size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
+    /// The same in other words, as in `memory=1g` or `cpuset-cpus=0-1`
+    #[arg(long = "resource", value_name = "NAME=VALUE", value_parser = resource)]
+    pub(crate) resources: Vec<SharedLimits>,
     /// Cgroup below which the steps run
     #[arg(long, value_name = "CGROUP")]
     pub(crate) cgroup_parent: Option<String>,

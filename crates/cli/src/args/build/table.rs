@@ -59,32 +59,6 @@ pub(crate) const TABLE: &[Row] = &[
         ],
     },
     Row {
-        features: "B041",
-        flags: &["--resource"],
-        takes: Value("memory=1g"),
-        answers: &[(
-            Any,
-            Note("steps are not limited; start stave inside a limit, as with `systemd-run --scope -p MemoryMax=2G`"),
-        )],
-    },
-    Row {
-        features: "B042",
-        flags: &[
-            "--memory -m",
-            "--memory-swap",
-            "--cpu-shares -c",
-            "--cpu-period",
-            "--cpu-quota",
-            "--cpuset-cpus",
-            "--cpuset-mems",
-        ],
-        takes: Value("1"),
-        answers: &[(
-            Any,
-            Note("steps are not limited; start stave inside a limit, as with `systemd-run --scope -p MemoryMax=2G`"),
-        )],
-    },
-    Row {
         features: "B043, J019",
         flags: &["--isolation"],
         takes: Value("hyperv"),

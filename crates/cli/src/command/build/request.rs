@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stave_engine::{
     BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, PullPolicy,
-    RunDefaults, Ulimit,
+    RunDefaults, SharedLimits, Ulimit,
 };
 
 use super::agent::KeyAgent;
@@ -14,7 +14,7 @@ use super::caches::caches;
 use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
-use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, OutputArg, OutputKind, Timestamp};
+use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp};
 use crate::failure::Failure;
 
 /// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
@@ -65,6 +65,7 @@ pub(super) fn request(
             shm_bytes: args.shm_size.filter(|bytes| *bytes > 0),
             cgroup_parent: args.cgroup_parent.filter(|parent| !parent.is_empty()),
         },
+        limits: limits(&args.limits, args.resources),
         grants,
         rules,
         attestations,
@@ -74,6 +75,20 @@ pub(super) fn request(
         caches,
     };
     Ok((request, agents))
+}
+
+/// Joins what the options say of limits; `--resource` counts more.
+fn limits(options: &LimitOptions, resources: Vec<SharedLimits>) -> SharedLimits {
+    resources.into_iter().fold(options.limits(), |before, next| SharedLimits {
+        memory: next.memory.or(before.memory),
+        swap: next.swap.or(before.swap),
+        cpu_quota: next.cpu_quota.or(before.cpu_quota),
+        cpu_period: next.cpu_period.or(before.cpu_period),
+        cpu_shares: next.cpu_shares.or(before.cpu_shares),
+        cpus: next.cpus.or(before.cpus),
+        nodes: next.nodes.or(before.nodes),
+        processes: None,
+    })
 }
 
 /// Whether a path says anything: `--file=` is what remains of `--file=$FILE`.
