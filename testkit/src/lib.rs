@@ -25,6 +25,7 @@ pub mod page;
 pub mod registry;
 pub mod rootfs;
 pub mod sentinel;
+pub mod terminal;
 
 pub use bench::Bench;
 pub use image::Image;

@@ -48,7 +48,7 @@ pub(crate) fn digest(
         }
         for times in times {
             // What fails is tried again at the end, and its error told there.
-            let go_on = || !progress.is(ABANDONED) && engine.go_on().is_ok();
+            let go_on = |_| !progress.is(ABANDONED) && engine.go_on().is_ok();
             drop(engine.packed_layer_while(lease, layer, *times, wanted, &go_on));
         }
     }

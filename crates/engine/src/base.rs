@@ -25,7 +25,7 @@ use crate::event::{Event, TaskKind};
 use crate::follow::{Arrival, Followed, Follower};
 use crate::platforms::part;
 use crate::request::PullPolicy;
-use crate::task::Task;
+use crate::task::{Counted, Task};
 
 /// Parameters of a layer form whose bytes came from elsewhere.
 pub(crate) const ORIGINAL: &str = "original";
@@ -312,11 +312,12 @@ impl Engine {
         blob: &mut (dyn Read + Send),
         events: Report<'_>,
     ) -> Result<UnpackedLayer, EngineError> {
-        let _task = Task::start(events, TaskKind::Unpack, format!("unpack {}", short(&form.diff_id)));
+        let task = Task::start(events, TaskKind::Unpack, format!("unpack {}", short(&form.diff_id)));
+        let mut blob = Counted::new(blob, &task, Some(form.size));
         let work = lease.work_dir()?;
         let into = self.store_dir(&work.diff_rel_path())?;
         let what = format!("layer {}", short(&form.diff_id));
-        let (actual, unpacked) = confined::unpack_layer(self, &into, blob, &what)?;
+        let (actual, unpacked) = confined::unpack_layer(self, &into, &mut blob, &what)?;
         if actual != form.diff_id {
             return Err(EngineError::LayerDigest { expected: form.diff_id, actual });
         }

@@ -1,6 +1,7 @@
 //! The end of a build: a snapshot becomes an image in the store, or an output.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use stave_dockerfile::plan::BuildPlan;
@@ -103,9 +104,11 @@ pub(crate) fn compose_image(
 ) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
     let layers = {
-        let _task = Task::start(events, TaskKind::Digest, "digest layers".to_owned());
+        let task = Task::start(events, TaskKind::Digest, "digest layers".to_owned());
+        let done = AtomicU64::new(0);
+        let told = |bytes| task.progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, None);
         let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
-        engine.packed(lease, (below, &finished.snapshot.layers), epoch.files, wanted)?
+        engine.packed(lease, (below, &finished.snapshot.layers), epoch.files, wanted, &told)?
     };
     ready(plan, base, layers, &finished.times, epoch)
 }

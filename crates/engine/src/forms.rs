@@ -20,7 +20,7 @@ use crate::error::EngineError;
 use crate::event::TaskKind;
 use crate::form::{ImageForm, LayerMethod};
 use crate::measure::{MarkedMeasure, Measure};
-use crate::task::Task;
+use crate::task::{Counted, Task};
 
 /// Level of zstd from which on one layer is compressed after the other: its tables are large.
 const ZSTD_LARGE_LEVEL: u8 = 16;
@@ -36,15 +36,19 @@ pub(crate) struct PackedLayer {
     pub(crate) times: Times,
 }
 
-/// A writer that fails as soon as `go_on` says no.
+/// A writer that fails as soon as `go_on`, which is told how many bytes come, says no.
 struct While<'a, W> {
     out: W,
-    go_on: &'a dyn Fn() -> bool,
+    go_on: &'a dyn Fn(u64) -> bool,
 }
 
 impl<W: Write> Write for While<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if (self.go_on)() { self.out.write(bytes) } else { Err(io::Error::other("it is not wanted any more")) }
+        if (self.go_on)(bytes.len() as u64) {
+            self.out.write(bytes)
+        } else {
+            Err(io::Error::other("it is not wanted any more"))
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -54,7 +58,7 @@ impl<W: Write> Write for While<'_, W> {
 
 impl<W: Resumable> Resumable for While<'_, W> {
     fn resume(&mut self, prefix: &[u8; 32]) -> Option<u64> {
-        if (self.go_on)() { self.out.resume(prefix) } else { None }
+        if (self.go_on)(0) { self.out.resume(prefix) } else { None }
     }
 
     fn pass(&mut self, mark: &Mark) -> io::Result<()> {
@@ -97,7 +101,12 @@ impl Engine {
         (base, layers): (&[DiffId], &[LayerId]),
         times: Times,
         wanted: Option<LayerMethod>,
+        told: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<PackedLayer>, EngineError> {
+        let go_on = |bytes| {
+            told(bytes);
+            true
+        };
         let next = Mutex::new(0..layers.len());
         let done = Mutex::new(vec![None; layers.len()]);
         let work = || -> Result<(), EngineError> {
@@ -110,7 +119,7 @@ impl Engine {
                 };
                 let packed = match own {
                     Some(packed) => packed,
-                    None => self.packed_layer_while(lease, layers[index], times, wanted, &|| true)?,
+                    None => self.packed_layer_while(lease, layers[index], times, wanted, &go_on)?,
                 };
                 done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(packed);
             }
@@ -159,7 +168,7 @@ impl Engine {
         layer: LayerId,
         times: Times,
         wanted: Option<LayerMethod>,
-        go_on: &dyn Fn() -> bool,
+        go_on: &dyn Fn(u64) -> bool,
     ) -> Result<PackedLayer, EngineError> {
         if let Some(known) = self.known_tar(layer, times)? {
             return Ok(known);
@@ -244,11 +253,13 @@ impl Engine {
         method: LayerMethod,
         events: Report<'_>,
     ) -> Result<MadeForm, EngineError> {
-        let _task =
-            Task::start(events, TaskKind::Compress, format!("compress {}", crate::base::short(&packed.diff_id)));
-        let (_, _, made) = self.make_form(lease, method, Some(packed), |out| match source {
-            None => self.pack(packed.layer, packed.times, out),
-            Some(digest) => self.copy_tar(&digest, out),
+        let task = Task::start(events, TaskKind::Compress, format!("compress {}", crate::base::short(&packed.diff_id)));
+        let (_, _, made) = self.make_form(lease, method, Some(packed), |out| {
+            let mut out = Counted::new(out, &task, Some(packed.bytes));
+            match source {
+                None => self.pack(packed.layer, packed.times, &mut out),
+                Some(digest) => self.copy_tar(&digest, &mut out),
+            }
         })?;
         Ok(made)
     }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::fcntl_setpipe_size;
 
 use crate::event::Stream;
 
@@ -16,8 +17,8 @@ use crate::event::Stream;
 const LAST_LINES: usize = 50;
 /// Bytes of one line that a failure shows; the rest is in the file.
 const LINE_BYTES_MAX: usize = 4096;
-/// Bytes read at once. A pipe holds 64 KiB.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes read at once, and what a pipe holds if the system allows it.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The ends of a step's pipes that the builder reads.
 pub(crate) struct Pipes {
@@ -43,6 +44,10 @@ impl StepLog {
 
     /// Reads both pipes until their writers are gone, passing each piece to `report`.
     pub(crate) fn follow(&mut self, pipes: Pipes, report: &dyn Fn(Stream, &[u8])) -> io::Result<()> {
+        for pipe in [&pipes.stdout, &pipes.stderr] {
+            // With less, a step that writes much waits more often.
+            let _bytes = fcntl_setpipe_size(pipe, CHUNK_BYTES);
+        }
         let mut open = vec![(Stream::Stdout, File::from(pipes.stdout)), (Stream::Stderr, File::from(pipes.stderr))];
         let mut buffer = vec![0; CHUNK_BYTES];
         while !open.is_empty() {
@@ -86,6 +91,13 @@ impl StepLog {
 
     fn add(&mut self, bytes: &[u8]) {
         self.keep(bytes);
+        let mut bytes = bytes;
+        if let Some(start) = last_lines_start(bytes) {
+            // Nothing before these is shown, so nothing is spent on it.
+            self.lines.clear();
+            self.current.clear();
+            bytes = &bytes[start..];
+        }
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let room = LINE_BYTES_MAX.saturating_sub(self.current.len());
@@ -122,6 +134,15 @@ impl StepLog {
     }
 }
 
+/// Returns where the last lines begin, if there are more in `bytes` than are ever shown.
+fn last_lines_start(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    for _ in 0..=LAST_LINES {
+        end = bytes[..end].iter().rposition(|&byte| byte == b'\n')?;
+    }
+    Some(end + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +170,19 @@ mod tests {
         let lines = log.last_lines();
         assert_eq!(lines.len(), LAST_LINES);
         assert_eq!(lines.first().map(String::as_str), Some("10"));
+    }
+
+    #[test]
+    fn of_one_large_piece_the_last_lines_are_the_same_as_of_many_small_ones() {
+        for count in [1, LAST_LINES - 1, LAST_LINES, LAST_LINES + 1, LAST_LINES + 2, 3 * LAST_LINES] {
+            let text = (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
+            for text in [text.clone(), text + "\n"] {
+                let (_whole, mut whole) = log(&[b"before\nand ", text.as_bytes()]);
+                let pieces: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+                let (_parts, mut parts) = log(&[&[b"before\nand ".as_slice()], pieces.as_slice()].concat());
+                assert_eq!(whole.last_lines(), parts.last_lines(), "{count} lines");
+            }
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn regroup(
             // A layer that is one part stays what it is.
             ([one], 0 | 1) => layers.push(*one),
             // Its files have the times that they have in the image.
-            _ => layers.extend(engine.packed(lease, (&[], &made), Times::Real, None)?),
+            _ => layers.extend(engine.packed(lease, (&[], &made), Times::Real, None, &|_| ())?),
         }
         sizes.push((group.len(), layers.len() - before));
     }

@@ -1,18 +1,32 @@
 //! Something that takes time and is not a step, told from its start to its end.
 
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::build::Report;
 use crate::event::{Event, TaskId, TaskKind};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Least time between two events about how far a task is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A task that ends when it is dropped.
 pub(crate) struct Task<'a> {
     id: TaskId,
     events: Report<'a>,
     started: Instant,
+    told: Mutex<Told>,
+}
+
+/// What was told of how far a task is.
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    /// What came too early to be told.
+    waiting: Option<(u64, Option<u64>)>,
 }
 
 impl<'a> Task<'a> {
@@ -20,17 +34,92 @@ impl<'a> Task<'a> {
     pub(crate) fn start(events: Report<'a>, kind: TaskKind, title: String) -> Self {
         let id = TaskId(NEXT.fetch_add(1, Ordering::Relaxed));
         events(Event::TaskStarted { task: id, kind, title });
-        Self { id, events, started: Instant::now() }
+        Self { id, events, started: Instant::now(), told: Mutex::default() }
     }
 
-    /// Tells how far it is, in bytes.
+    /// Tells how far it is, in bytes. May be called for each piece: it is told from time to time, and at the end.
     pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if told.at.is_some_and(|at| now.duration_since(at) < PROGRESS_INTERVAL) {
+            told.waiting = Some((done, total));
+            return;
+        }
+        *told = Told { at: Some(now), waiting: None };
+        drop(told);
         (self.events)(Event::TaskProgress { task: self.id, done, total });
     }
 }
 
 impl Drop for Task<'_> {
     fn drop(&mut self) {
+        let told = self.told.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some((done, total)) = told.waiting.take() {
+            (self.events)(Event::TaskProgress { task: self.id, done, total });
+        }
         (self.events)(Event::TaskFinished { task: self.id, took: self.started.elapsed() });
+    }
+}
+
+/// Reads or writes, and tells how many bytes have passed.
+pub(crate) struct Counted<'t, 'a, T> {
+    inner: T,
+    task: &'t Task<'a>,
+    done: u64,
+    total: Option<u64>,
+}
+
+impl<'t, 'a, T> Counted<'t, 'a, T> {
+    /// Returns `inner`, of which `total` bytes are expected.
+    pub(crate) fn new(inner: T, task: &'t Task<'a>, total: Option<u64>) -> Self {
+        Self { inner, task, done: 0, total }
+    }
+
+    fn count(&mut self, bytes: usize) -> usize {
+        self.done += bytes as u64;
+        self.task.progress(self.done, self.total);
+        bytes
+    }
+}
+
+impl<T: Read> Read for Counted<'_, '_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        Ok(self.count(count))
+    }
+}
+
+impl<T: Write> Write for Counted<'_, '_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        Ok(self.count(count))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_last_is_told_at_the_end_and_not_every_piece() {
+        let told = Mutex::new(Vec::new());
+        let report = |event| told.lock().expect("no panic").push(event);
+        {
+            let task = Task::start(&report, TaskKind::Compress, "x".to_owned());
+            let mut out = Counted::new(io::sink(), &task, Some(1000));
+            for _ in 0..1000 {
+                out.write_all(b"x").expect("a sink takes all");
+            }
+        }
+        let told = told.into_inner().expect("no panic");
+        let done: Vec<u64> = told
+            .iter()
+            .filter_map(|one| if let Event::TaskProgress { done, .. } = one { Some(*done) } else { None })
+            .collect();
+        assert!(done.len() < 500 && done.first() == Some(&1) && done.last() == Some(&1000), "{done:?}");
     }
 }

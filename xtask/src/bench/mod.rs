@@ -6,6 +6,7 @@
 mod builder;
 mod dockerd;
 mod limit;
+mod progress;
 mod rows;
 mod sandbox;
 mod scene;
@@ -48,6 +49,8 @@ struct Cell {
 
 /// The row that `sandbox` measures.
 const SANDBOX: &str = "sandbox";
+/// The row that `progress` measures.
+const PROGRESS: &str = "progress";
 
 /// Runs the rows that `args` name, or all.
 pub(crate) fn command(place: &Place, args: &[String]) -> Result {
@@ -78,7 +81,7 @@ fn options(args: &[String]) -> Result<(usize, Vec<&'static str>)> {
             ("--quick", _) => runs = 1,
             ("--row", Some(name)) => {
                 words.next();
-                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX]);
+                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS]);
                 let known = names.clone().find(|known| known == name);
                 let all: Vec<&str> = names.collect();
                 chosen.push(
@@ -121,6 +124,10 @@ impl Bench {
         if is_chosen(SANDBOX) {
             eprintln!("{SANDBOX}: one step's sandbox");
             lines.push(sandbox::line(self, runs)?);
+        }
+        if is_chosen(PROGRESS) {
+            eprintln!("{PROGRESS}: what showing it costs");
+            lines.push(progress::line(self, runs)?);
         }
         Ok(lines)
     }

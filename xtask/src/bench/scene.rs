@@ -27,6 +27,15 @@ pub(super) fn steps(steps: usize) -> String {
     text
 }
 
+/// `steps` steps that each write `lines` lines.
+pub(super) fn loud_steps(steps: usize, lines: usize) -> String {
+    let mut text = "FROM busybox:latest\n".to_owned();
+    for step in 0..steps {
+        writeln!(text, "RUN echo {step}; seq {lines}").expect("writing to memory does not fail");
+    }
+    text
+}
+
 /// `steps` steps that only start `/bin/true`, without a shell.
 pub(super) fn bare_steps(steps: usize) -> String {
     let mut text = "FROM busybox:latest\n".to_owned();

@@ -40,7 +40,7 @@ use settings::Settings;
 /// Output that waits to be printed at most, in bytes.
 const PRINTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same of a terminal, which shows the last lines only.
-const DRAWN_BYTES_MAX: usize = 256 * 1024;
+const DRAWN_BYTES_MAX: usize = 1024 * 1024;
 /// What is printed is written when it is as long as this, or when nothing more comes.
 const WRITE_BYTES: usize = 64 * 1024;
 /// How often it is looked whether something has been silent for long.

@@ -38,6 +38,7 @@ mod outputs;
 mod pattern;
 mod platforms;
 mod policy;
+mod progress;
 mod recipes;
 mod reference;
 mod registries;

@@ -1,41 +1,21 @@
 //! What differs when there is a terminal, and signals to what runs.
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use stave_testkit::Bench;
 use stave_testkit::fixtures::with_busybox;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// A terminal of 60 columns: its two ends.
 fn terminal() -> (File, File) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
-    grantpt(&ours).expect("a pseudo-terminal");
-    unlockpt(&ours).expect("a pseudo-terminal");
-    let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&ours, size).expect("a pseudo-terminal");
-    let name = ptsname(&ours, Vec::new()).expect("a pseudo-terminal");
-    let name = name.into_string().expect("a path");
-    let theirs = File::options().read(true).write(true).open(name).expect("a pseudo-terminal");
-    (File::from(ours), theirs)
+    stave_testkit::terminal::terminal(60, 20)
 }
 
 /// Runs a command whose standard error is a terminal; returns its code and what the terminal got.
-fn on_terminal(mut command: Command) -> (Option<i32>, String) {
-    let (mut ours, theirs) = terminal();
-    let mut child = command.stdout(Stdio::null()).stderr(theirs).spawn().expect("stave starts");
-    // Holds the last descriptor of the other end, without which reading does not end.
-    drop(command);
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // The end of a terminal is an error.
-        ours.read_to_end(&mut bytes).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
-    });
-    let status = child.wait().expect("waited for");
-    (status.code(), reader.join().expect("the reader does not panic"))
+fn on_terminal(command: Command) -> (Option<i32>, String) {
+    let (status, text) = stave_testkit::terminal::on_terminal(command, 60, 20);
+    (status.code(), text)
 }
 
 fn small() -> Bench {

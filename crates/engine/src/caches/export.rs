@@ -257,7 +257,7 @@ fn known(
         let inputs = inputs.iter().map(key_digest).collect();
         match lease.lookup(key.as_bytes())? {
             CacheLookup::Hit(record) if !record.snapshot.is_empty() => {
-                let layers = engine.packed(lease, (&[], &record.snapshot), solved.times, None)?;
+                let layers = engine.packed(lease, (&[], &record.snapshot), solved.times, None, &|_| ())?;
                 let created =
                     record.snapshot.last().map_or(Ok(Vec::new()), |top| engine.store.layers_created(&[*top]))?;
                 let created = created.first().copied();

@@ -1,0 +1,211 @@
+//! What a build shows while it runs and at its end, on real pipes and terminals; the screens themselves are tested beside
+//! the display.
+
+use rustix::process::{Pid, Signal, kill_process};
+use stave_testkit::Bench;
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::terminal::{on_terminal, resize, terminal};
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a loud step writes: enough to fill every buffer many times over.
+const LOUD_BYTES: u64 = 64 * 1024 * 1024;
+/// Memory that a build may take, whatever its steps write. The rest of a build takes some of it.
+const MEMORY_BYTES_MAX: u64 = 150 * 1024 * 1024;
+
+/// The logs of all steps of all builds.
+fn logs(bench: &Bench) -> Vec<PathBuf> {
+    let builds = fs::read_dir(bench.store().join("logs")).into_iter().flatten().flatten();
+    let files = builds.filter_map(|build| fs::read_dir(build.path()).ok()).flatten().flatten();
+    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "log")).collect()
+}
+
+fn log_bytes(bench: &Bench) -> u64 {
+    logs(bench).iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Waits until `done`; fails if that takes a minute.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !done() {
+        assert!(Instant::now() < end, "{what} takes more than a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Returns the most memory that a process has had, in bytes.
+fn peak(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says it");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+fn loud(bench: &Bench) {
+    let dockerfile = format!("FROM busybox\nRUN yes 0123456789abcdef | head -c {LOUD_BYTES}\nRUN echo after\n");
+    bench.file("Dockerfile", dockerfile);
+}
+
+/// Demand 11: logs are never clipped, and memory is bounded. Standard error is a pipe or a terminal that nobody reads, as
+/// after Ctrl-S.
+#[test]
+fn a_step_is_not_held_up_by_a_reader_that_has_stopped_and_memory_is_bounded() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    loud(&bench);
+    for mode in ["plain", "rawjson", "tty"] {
+        let before = log_bytes(&bench);
+        let (ours, theirs) = terminal(60, 20);
+        let mut command = bench.command(["build", "--no-cache", "--progress", mode, "."]);
+        command.stdout(Stdio::null());
+        if mode == "tty" {
+            command.stderr(theirs)
+        } else {
+            command.stderr(Stdio::piped())
+        };
+        let mut child = command.spawn().expect("stave starts");
+        drop(command);
+        // The step after the loud one has written its line, and nobody has read anything.
+        wait_until(mode, || log_bytes(&bench) >= before + LOUD_BYTES + "after\n".len() as u64);
+        let memory = peak(&child);
+        assert!(memory < MEMORY_BYTES_MAX, "{mode} takes {memory} bytes");
+        let mut text = Vec::new();
+        match child.stderr.take() {
+            Some(mut pipe) => pipe.read_to_end(&mut text).expect("readable"),
+            None => std::io::copy(&mut { ours }, &mut text).map_or(0, |_| 0),
+        };
+        assert_eq!(child.wait().expect("waited for").code(), Some(0), "{mode}");
+        let text = String::from_utf8_lossy(&text);
+        match mode {
+            "plain" => {
+                let skipped = text.lines().find(|line| line.contains("of output not shown here")).expect("it is said");
+                let log = skipped.rsplit(' ').next().expect("the log is named");
+                assert_eq!(fs::metadata(log).expect("the log is there").len(), LOUD_BYTES);
+            }
+            "rawjson" => {
+                let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+                let counted: u64 = events
+                    .map(|event| match event["event"].as_str() {
+                        Some("step-output") => event["text"].as_str().map_or(0, str::len) as u64,
+                        Some("step-output-skipped") => event["bytes"].as_u64().expect("a number"),
+                        _ => 0,
+                    })
+                    .sum();
+                assert_eq!(counted, LOUD_BYTES + "after\n".len() as u64, "every byte is shown or counted");
+            }
+            _ => assert!(text.contains("[stage-0 3/3] RUN echo after"), "{text}"),
+        }
+    }
+}
+
+/// G004, G005
+#[test]
+fn plain_lines_have_the_shape_that_people_look_for() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file(
+        "Dockerfile",
+        "FROM busybox AS one\nRUN echo hello\nFROM busybox\nCOPY --from=one /bin/sh /x\nRUN exit 3\n",
+    );
+    let output = bench.run(["build", "--progress=plain", "."]);
+    let lines: Vec<&str> = output.exit(1).stderr.lines().collect();
+    let is = |begin: &str, end: &str| {
+        lines.iter().any(|line| line.starts_with('#') && line.contains(begin) && line.ends_with(end))
+    };
+    assert!(is(" [one 2/2] RUN echo hello", ""), "{lines:#?}");
+    assert!(is(" 0.", " hello"), "{lines:#?}");
+    assert!(is(" DONE 0.", "s"), "{lines:#?}");
+    assert!(is(" ERROR: exit status 3 after 0.", "s"), "{lines:#?}");
+    bench.file("Dockerfile", "FROM busybox AS one\nRUN echo hello\n");
+    let output = bench.run(["build", "--progress=plain", "."]);
+    let text = &output.success().stderr;
+    let number = text.lines().find_map(|line| line.strip_suffix(" [one 2/2] RUN echo hello")).expect("the step");
+    assert!(text.contains(&format!("{number} CACHED\n")), "{text}");
+}
+
+#[test]
+fn the_end_says_what_was_made_and_what_the_cache_saved() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox AS one\nRUN sleep 0.3 && echo x > /x\nFROM busybox\nCOPY --from=one /x /\n");
+    let first = bench.run(["build", "."]).success().stderr.clone();
+    let line = |text: &str, begin: &str| text.lines().find(|line| line.contains(begin)).map(str::to_owned);
+    let steps = line(&first, " steps in ").expect(&first);
+    assert!(steps.contains(" ran, ") && !steps.contains("saved"), "{first}");
+    let path = line(&first, "critical path ").expect(&first);
+    assert!(path.contains("[one 2/2] RUN sleep 0.3"), "{first}");
+    let size = line(&first, "size ").expect(&first);
+    assert!(size.contains(": base ") && size.contains(", stage-1 "), "{first}");
+    let again = bench.run(["build", "."]).success().stderr.clone();
+    let steps = line(&again, " steps in ").expect(&again);
+    assert!(steps.contains(": 0 ran, ") && steps.contains(" cached, which saved 0."), "{again}");
+    assert_eq!(line(&again, "critical path "), None, "nothing ran: {again}");
+}
+
+/// A terminal is as it was after Ctrl-C: the cursor is visible, at the begin of a line, and lines go on as they did.
+#[test]
+fn after_ctrl_c_the_terminal_is_as_it_was() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN echo begun; while :; do sleep 0.05; done\n");
+    let (mut ours, theirs) = terminal(60, 20);
+    let mut command = bench.command(["build", "--progress=tty", "."]);
+    let mut child = command.stdout(Stdio::null()).stderr(theirs).spawn().expect("stave starts");
+    drop(command);
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    let mut is_resized = false;
+    let mut is_asked = false;
+    // The end of a terminal is an error.
+    while let Ok(count @ 1..) = ours.read(&mut piece) {
+        text.extend_from_slice(&piece[..count]);
+        let shown = String::from_utf8_lossy(&text);
+        if !is_resized && shown.contains("  | begun") {
+            is_resized = true;
+            resize(&ours, 40, 10);
+        }
+        // What is drawn after the change has the new width.
+        if is_resized && !is_asked && shown.contains("\u{1b}[10;1H") {
+            is_asked = true;
+            kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+        }
+    }
+    assert_eq!(child.wait().expect("waited for").code(), Some(130));
+    let text = String::from_utf8_lossy(&text);
+    assert!(is_asked, "{text:?}");
+    for (on, off) in [("\u{1b}[?25h", "\u{1b}[?25l"), ("\u{1b}[?7h", "\u{1b}[?7l"), ("\u{1b}[?2026l", "\u{1b}[?2026h")]
+    {
+        assert_eq!(text.matches(on).count(), text.matches(off).count(), "{text:?}");
+        assert!(text.rfind(on) > text.rfind(off), "{text:?}");
+    }
+    assert!(text.contains("CANCELED [stage-0 2/2] RUN") && text.ends_with('\n'), "{text:?}");
+}
+
+/// G001
+#[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_lines() {
+    let bench = Bench::new();
+    let mut bench = bench;
+    bench.file("Dockerfile", "FROM scratch\nCOPY a /a\n").file("a", "1");
+    bench.set("TERM", "dumb");
+    for args in [&["build", "."][..], &["build", "--progress=tty", "."]] {
+        let (status, text) = on_terminal(bench.command(args), 60, 20);
+        assert!(
+            status.success() && text.contains("#1 [stage-0 1/1] COPY a /a") && !text.contains('\u{1b}'),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn colours_are_for_who_wants_them() {
+    let mut bench = Bench::new();
+    bench.file("Dockerfile", "FROM scratch\nCOPPY a /\n");
+    let colours = |bench: &Bench| bench.run(["build", "."]).exit(2).stderr.contains("\u{1b}[");
+    assert!(!colours(&bench), "there is no terminal");
+    bench.set("CLICOLOR_FORCE", "1");
+    assert!(colours(&bench), "they are forced");
+    bench.set("NO_COLOR", "1");
+    assert!(!colours(&bench), "NO_COLOR is stronger");
+    bench.set("NO_COLOR", "").set("CLICOLOR_FORCE", "0").set("CLICOLOR", "0");
+    let (_, text) = on_terminal(bench.command(["build", "."]), 60, 20);
+    assert!(!text.contains("\u{1b}["), "{text:?}");
+}
