@@ -34,15 +34,17 @@ use crate::host::raw_variable;
 use crate::human;
 use crate::render::Style;
 use frame::Size;
-use queue::Queue;
+use queue::{Pace, Queue};
 use settings::Settings;
 
 /// Output that waits to be printed at most, in bytes.
-const PRINTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+const PRINTED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same of a terminal, which shows the last lines only.
 const DRAWN_BYTES_MAX: usize = 1024 * 1024;
 /// What is printed is written when it is as long as this, or when nothing more comes.
 const WRITE_BYTES: usize = 64 * 1024;
+/// What comes within this time is printed together.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often it is looked whether something has been silent for long.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -134,8 +136,9 @@ impl Drop for Display {
 /// Shows events until there are no more. With `frame`, nothing is shown more often than so.
 fn show(mut screen: Box<dyn Screen>, queue: &Queue, start: Instant, frame: Option<Duration>) {
     let (mut out, mut last) = (Vec::new(), start);
+    let (until, pace) = frame.map_or((TICK, Pace::Gathered(GATHER)), |frame| (frame, Pace::Frames));
     loop {
-        let batch = queue.take(last + frame.unwrap_or(TICK), frame.is_some());
+        let batch = queue.take(last + until, pace);
         for (at, event) in batch.told {
             screen.event(at.saturating_duration_since(start), &event, &mut out);
             if out.len() >= WRITE_BYTES {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stave_engine::{Event, StepId, Stream, TaskId};
 
@@ -32,6 +32,28 @@ struct State {
     progress: BTreeMap<TaskId, (u64, Instant, Event)>,
     cost: usize,
     is_closed: bool,
+    sleep: Sleep,
+}
+
+/// What wakes who shows. Waking costs more than telling, so it is done when it is of use.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Sleep {
+    /// Anything.
+    #[default]
+    Light,
+    /// Much output, or the end.
+    Deep,
+    /// The end alone.
+    Deepest,
+}
+
+/// How events are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pace {
+    /// All that has come by a time.
+    Frames,
+    /// As soon as something has come, with what comes within this time after it.
+    Gathered(Duration),
 }
 
 /// Events between those who tell and the one who shows.
@@ -57,6 +79,23 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sleeps until something wakes, or until a time.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, sleep: Sleep, until: Instant) -> MutexGuard<'a, State> {
+        state.sleep = sleep;
+        loop {
+            let is_enough = match sleep {
+                Sleep::Light => !state.is_empty(),
+                Sleep::Deep => state.cost > self.bytes_max / 4,
+                Sleep::Deepest => false,
+            };
+            let rest = until.saturating_duration_since(Instant::now());
+            if state.is_closed || is_enough || rest.is_zero() {
+                return state;
+            }
+            state = self.more.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Takes an event. Never waits for who shows it.
     pub(super) fn push(&self, at: Instant, event: Event) {
         let mut state = self.state();
@@ -76,8 +115,15 @@ impl Queue {
             Event::TaskProgress { task, .. } => drop(state.progress.insert(task, (number, at, event))),
             event => state.events.push((number, at, event)),
         }
+        let wakes = match state.sleep {
+            Sleep::Light => true,
+            Sleep::Deep => state.cost > self.bytes_max / 4,
+            Sleep::Deepest => false,
+        };
         drop(state);
-        self.more.notify_one();
+        if wakes {
+            self.more.notify_one();
+        }
     }
 
     /// No more events come.
@@ -86,16 +132,19 @@ impl Queue {
         self.more.notify_one();
     }
 
-    /// Returns what there is, in the order in which it was told. Waits until `until` for something to come; if `fully`, waits
-    /// even when something has come.
-    pub(super) fn take(&self, until: Instant, fully: bool) -> Batch {
+    /// Returns what there is, in the order in which it was told. Waits at most until `until` for something to come.
+    pub(super) fn take(&self, until: Instant, pace: Pace) -> Batch {
         let mut state = self.state();
-        while !state.is_closed && (fully || state.is_empty()) {
-            let rest = until.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                break;
+        match pace {
+            Pace::Frames => state = self.wait(state, Sleep::Deepest, until),
+            Pace::Gathered(time) => {
+                if state.is_empty() {
+                    state = self.wait(state, Sleep::Light, until);
+                }
+                if !state.is_empty() {
+                    state = self.wait(state, Sleep::Deep, Instant::now() + time);
+                }
             }
-            state = self.more.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         let is_last = state.is_closed;
         let (events, outputs) = (mem::take(&mut state.events), mem::take(&mut state.outputs));
@@ -149,7 +198,7 @@ mod tests {
     }
 
     fn taken(queue: &Queue) -> Vec<Event> {
-        queue.take(Instant::now(), false).told.into_iter().map(|(_, told)| told).collect()
+        queue.take(Instant::now(), Pace::Frames).told.into_iter().map(|(_, told)| told).collect()
     }
 
     #[test]
