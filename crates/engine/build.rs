@@ -31,6 +31,9 @@ fn main() {
     ]);
     command.args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "--cap-lints", "allow"]);
     let status = command.status().expect("the compiler can be run");
-    assert!(status.success(), "the static shell cannot be compiled: {status}");
+    assert!(
+        status.success(),
+        "the static shell cannot be compiled: {status} (a static libc is needed: libc6-dev of Debian, glibc-static of Fedora)"
+    );
     println!("cargo::rustc-env=STAVE_STATIC_SHELL={}", output.display());
 }

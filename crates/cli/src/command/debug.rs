@@ -1,6 +1,7 @@
 //! `debug`, and what `build` does with a step that failed: a shell in its state, files out of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
 use stave_engine::{DebugRequest, Grants, Opened, Shell, StateOf, TakeOut, Taken};
@@ -43,6 +44,7 @@ pub(super) fn debug(args: DebugArgs, context: &Context<'_>) -> Result<u8, Failur
         state,
         command: args.command,
         env: environment(&[], &args.env)?,
+        proxies: surroundings.build_args(&[], &[])?,
         terminal: tty.then(terminal::size),
         input: args.interactive || wants_shell,
         grants,
@@ -176,12 +178,18 @@ fn taken_line(request: &TakeOut, taken: Taken) -> String {
 }
 
 /// Opens a shell in the state of a step that failed. The build's end is the same whatever happens there.
-pub(super) fn after_failure(host: &Host, build: String, grants: Grants, context: &Context<'_>) {
+pub(super) fn after_failure(
+    host: &Host,
+    build: String,
+    (grants, proxies): (Grants, BTreeMap<String, String>),
+    context: &Context<'_>,
+) {
     let request = DebugRequest {
         build: Some(build),
         terminal: Some(terminal::size()),
         input: true,
         grants,
+        proxies,
         ..DebugRequest::default()
     };
     if let Err(failure) = run(host, &request) {

@@ -96,6 +96,21 @@ fn the_environment_of_a_session_is_that_of_the_step() {
     );
 }
 
+/// The password of a proxy is nothing to keep: a session has those of the caller's configuration, and those that are given.
+#[test]
+fn proxies_are_of_whoever_opens_the_state() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let proxy = format!("http_proxy=http://user:{SECRET}@127.0.0.1:9/");
+    build(&bench, &["--build-arg", &proxy], "FROM busybox\nRUN test -z \"$http_proxy\"\n").exit(1);
+    assert_eq!(with_secret(&bench.store()), Vec::<PathBuf>::new());
+    let without = bench.run(["debug", "--", "sh", "-c", "echo ${#http_proxy}"]);
+    assert_eq!(without.success().out(), "0\n");
+    without.complains("note: the proxy `http_proxy` is not kept");
+    bench.run(["debug", "-e", &proxy, "--", "again"]).exit(1);
+    bench.file("../home/.docker/config.json", r#"{"proxies":{"default":{"httpProxy":"http://127.0.0.1:8/"}}}"#);
+    assert_eq!(in_state(&bench, &[], "echo $http_proxy $HTTP_PROXY"), "http://127.0.0.1:8/ http://127.0.0.1:8/\n");
+}
+
 #[test]
 fn the_mounts_of_a_failed_step_are_there_and_nothing_is_written_through_them() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -503,12 +518,12 @@ fn a_failed_build_opens_a_shell_on_its_terminal_and_ends_as_it_failed() {
     let Some((bench, _registry)) = with_busybox() else { return };
     bench.file(
         "Dockerfile",
-        "FROM busybox AS test\nWORKDIR /src\nENV E=of-the-step\nRUN echo left > /left; echo ran $E; exit 42\n",
+        "FROM busybox AS test\nWORKDIR /src\nENV E=of-the-step ENV=own\nRUN echo left > /left; echo ran $E; exit 42\n",
     );
     bench.run(["build", "--on-failure", "shell", "."]).exit(2).complains("needs a terminal").complains("stave debug");
     let dialogue = [
         ("[test 3/3] /src # ", "cat /left; echo $((40 + 2)) $E; env | grep -c STAVE; echo $ENV.\n"),
-        ("left\r\n42 of-the-step\r\n0\r\n.\r\n", "again\n"),
+        ("left\r\n42 of-the-step\r\n0\r\nown.\r\n", "again\n"),
         ("ran of-the-step\r\n", "echo code $?\n"),
         ("code 42\r\n", "exit 7\n"),
     ];

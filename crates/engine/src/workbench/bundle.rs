@@ -1,6 +1,6 @@
 //! A failed state as one file, to be opened on another machine: its description, its layers, the log of its step.
 //!
-//! Writing keeps out what is of this machine: caches, proxies, groups of processes. Secrets are in no description, and the
+//! Writing keeps out what is of this machine: caches, groups of processes. Secrets are in no description, and the
 //! values of variables that are called like one are left out. Reading
 //! trusts nothing: the description is shape and limits, each layer is unpacked in a process that can reach nothing else, and
 //! rights are asked for again as with a Dockerfile of a stranger's.
@@ -80,9 +80,6 @@ impl Engine {
         if !failed.caches.is_empty() {
             remarks.push("what is in the caches of the step is not in the bundle".to_owned());
         }
-        if !step.operation.unkeyed_env.is_empty() {
-            remarks.push("proxies are not in the bundle: they are of this machine".to_owned());
-        }
         for entry in &mut step.operation.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             if is_secret_name(name) && !value.is_empty() {
@@ -91,7 +88,7 @@ impl Engine {
             }
         }
         failed.caches.clear();
-        step.operation.unkeyed_env.clear();
+        step.operation.proxies.clear();
         step.operation.cgroup_parent = None;
         (step.before, step.after) = (Files::Unknown, Files::Unknown);
         let log = failed.log.take().map(|name| self.store.root().join(self.logs_of(&build)).join(name));

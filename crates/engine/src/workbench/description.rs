@@ -63,9 +63,9 @@ pub(super) struct Operation {
     /// Program and arguments; empty for a step that is no command.
     pub(super) args: Vec<String>,
     pub(super) env: Vec<String>,
-    /// What of the environment is of the caller's machine: proxies.
+    /// What of the environment is of the caller's machine, proxies: the names. Passwords may be in their values.
     #[serde(default)]
-    pub(super) unkeyed_env: Vec<String>,
+    pub(super) proxies: Vec<String>,
     pub(super) cwd: String,
     pub(super) user: String,
     pub(super) hostname: String,
@@ -256,7 +256,7 @@ impl Operation {
         Self {
             args: exec.args.clone(),
             env: exec.env.clone(),
-            unkeyed_env: exec.unkeyed_env.clone(),
+            proxies: exec.unkeyed_env.iter().filter_map(|entry| entry.split('=').next()).map(str::to_owned).collect(),
             cwd: exec.cwd.clone(),
             user: exec.user.clone(),
             hostname: exec.hostname.clone(),
@@ -277,7 +277,7 @@ impl Operation {
         Self {
             args: Vec::new(),
             env,
-            unkeyed_env: Vec::new(),
+            proxies: Vec::new(),
             cwd,
             user,
             hostname: "buildkitsandbox".to_owned(),
@@ -299,7 +299,6 @@ impl Operation {
         let parent = Graph::new().add(Op::Scratch, Origin(0));
         Exec {
             env: self.env.clone(),
-            unkeyed_env: self.unkeyed_env.clone(),
             cwd: self.cwd.clone(),
             user: self.user.clone(),
             hostname: self.hostname.clone(),

@@ -174,7 +174,7 @@ impl Engine {
         let (index, name) = match (state, &failed) {
             (StateOf::Failed, None) => {
                 let hint = "For the state before or after one of its steps, use `--before STEP` or `--after STEP`.";
-                return Err(EngineError::request(format!("build {id} did not fail in a step"), Some(hint)));
+                return Err(EngineError::request(format!("build {id} failed in none of its steps"), Some(hint)));
             }
             (StateOf::Failed, Some(failed)) => (failed.step, None),
             (StateOf::Before(name) | StateOf::After(name), _) => (index(&description.steps, name, &id)?, Some(name)),

@@ -2,6 +2,7 @@
 //!
 //! What it writes goes to a directory that is deleted afterwards, so a session changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ pub struct DebugRequest {
     pub state: StateOf,
     /// Program and arguments; a shell without. `again` alone is the step's own command.
     pub command: Vec<String>,
+    /// The proxies of the caller, of which a session gets those that its step had.
+    pub proxies: BTreeMap<String, String>,
     /// `NAME=value`, set after those of the step.
     pub env: Vec<String>,
     /// The size of the caller's terminal, if the process gets one.
@@ -137,9 +140,20 @@ impl Session<'_> {
         let mut command = operation.command(self.command(&tools));
         // The environment of a shell is that of the step, once it has read its first commands.
         let is_shell = request.command.is_empty() && request.terminal.is_some();
-        command.env.extend(tools.env.clone().filter(|_| is_shell));
+        if let Some(first_commands) = tools.env.clone().filter(|_| is_shell) {
+            command.env.retain(|entry| !entry.starts_with("ENV="));
+            command.env.push(first_commands);
+        }
         refuse_what_is_not_allowed(&command, &request.grants)?;
         let mut mounts = mounts::prepare(engine, lease, found, &request.grants)?;
+        for name in &operation.proxies {
+            let given = request.proxies.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            if let Some((_, value)) = given {
+                command.unkeyed_env.push(format!("{name}={value}"));
+            } else if !request.env.iter().any(|entry| entry.split('=').next() == Some(name)) {
+                mounts.remarks.push(format!("the proxy `{name}` is not kept; give it with `-e {name}=...`"));
+            }
+        }
         let remarks = std::cell::RefCell::new([found.remarks.clone(), std::mem::take(&mut mounts.remarks)].concat());
         let note = |text: &str| remarks.borrow_mut().push(text.to_owned());
         let devices = devices::find(&engine.settings.cdi_dirs, &command.devices, &note)?;

@@ -131,14 +131,17 @@ fn again(step: &Described, shell: &str) -> String {
 /// step's own command is the first line of its history.
 fn first_commands(step: &Described, line: &str, kind: Kind) -> String {
     let prompt = format!("[{} {}/{}] ", step.stage, step.number, step.of);
-    let function = format!("unset ENV\nagain() {{ {AGAIN}; }}\n");
+    // A variable of this name may be the step's own, too.
+    let own = step.operation.env.iter().rev().find_map(|entry| entry.strip_prefix("ENV="));
+    let restored = own.map_or_else(|| "unset ENV".to_owned(), |value| format!("export ENV={}", quoted(value)));
+    let function = format!("{restored}\nagain() {{ {AGAIN}; }}\n");
     match kind {
         Kind::Bash => {
             let prompt = quoted(&format!("{prompt}\\w \\$ "));
             format!("{function}unset HISTFILE\nhistory -s -- {}\nPS1={prompt}\n", quoted(line))
         }
         Kind::Posix => format!("{function}HISTFILE={PLACE}/history\nPS1={}'$PWD # '\n", quoted(&prompt)),
-        Kind::Own => format!("unset ENV\nalias again={AGAIN}\nPS1={}'$PWD # '\n", quoted(&prompt)),
+        Kind::Own => format!("{restored}\nalias again={AGAIN}\nPS1={}'$PWD # '\n", quoted(&prompt)),
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     // The agents end when this function does.
     let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
     report.prepare()?;
-    let grants = (on_failure == Some(OnFailure::Shell)).then(|| request.grants.clone());
+    let grants = (on_failure == Some(OnFailure::Shell)).then(|| (request.grants.clone(), request.build_args.clone()));
     let host = context.host(Processes::Some)?;
     let display = Display::start(report.mode, context.style);
     for message in notes {

@@ -72,7 +72,7 @@ impl<'a> Surroundings<'a> {
 
     /// Returns the values of `ARG`s: those of the command line, of files, of the environment, and at last the proxies
     /// of Docker's configuration, of which none replaces what was said before.
-    pub(super) fn build_args(
+    pub(in crate::command) fn build_args(
         &self,
         given: &[VariableArg],
         files: &[PathBuf],
