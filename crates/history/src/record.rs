@@ -121,6 +121,12 @@ impl StepRecord {
         }
     }
 
+    /// Whether it is the base of a stage, which has no work of its own.
+    #[must_use]
+    pub fn is_base(&self) -> bool {
+        self.line.title.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+    }
+
     /// Returns the name of the file in the build's directory that has its output, if it wrote any.
     #[must_use]
     pub fn log_name(&self) -> String {
@@ -213,6 +219,12 @@ impl Record {
     #[must_use]
     pub fn count(&self, state: StepState) -> usize {
         self.steps.iter().filter(|step| step.state == state).count()
+    }
+
+    /// Returns how many steps that are no bases are in this state.
+    #[must_use]
+    pub fn count_work(&self, state: StepState) -> usize {
+        self.steps.iter().filter(|step| step.state == state && !step.is_base()).count()
     }
 
     /// Returns the time that steps which need not run took when they ran, as far as it is known.

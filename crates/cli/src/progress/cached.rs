@@ -1,7 +1,7 @@
 //! The steps that need not run, on one line.
 
 use stave_engine::StepId;
-use stave_history::{Record, StepState};
+use stave_history::{Record, StepRecord, StepState};
 
 use super::frame::Line;
 use super::settings::Tone;
@@ -9,7 +9,7 @@ use crate::human;
 
 /// Returns `CACHED 5 steps: [base 1-2/2] [builder 1-3/5]` and the time that they took when they ran.
 pub(super) fn line(record: &Record, title: impl Fn(StepId) -> String) -> Option<Line> {
-    let cached: Vec<_> = record.steps.iter().filter(|step| step.state == StepState::Cached).collect();
+    let cached: Vec<_> = record.steps.iter().filter(|step| is_cached(step)).collect();
     let text = match cached.as_slice() {
         [] => return None,
         [one] => format!(" => CACHED {}", title(one.line.step)),
@@ -20,10 +20,15 @@ pub(super) fn line(record: &Record, title: impl Fn(StepId) -> String) -> Option<
     Some(Line::new(Tone::Run, text).with_right(right))
 }
 
+/// Whether a step has work of its own and need not do it.
+fn is_cached(step: &StepRecord) -> bool {
+    step.state == StepState::Cached && !step.is_base()
+}
+
 /// Returns the places of all cached steps, neighbours together.
 fn places(record: &Record) -> String {
     let mut groups: Vec<(String, u32, u32, u32)> = Vec::new();
-    for step in record.steps.iter().filter(|step| step.state == StepState::Cached) {
+    for step in record.steps.iter().filter(|step| is_cached(step)) {
         let line = &step.line;
         let platform = line.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
         let stage = format!("{platform}{}", line.stage);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stave_engine::StepId;
 use stave_history::event::Ending;
-use stave_history::{Record, StageBytes};
+use stave_history::{Record, StageBytes, StepState};
 
 use crate::{human, render};
 
@@ -19,8 +19,8 @@ const STAGES: usize = 5;
 
 /// Returns the lines: steps and the time that the cache saved, the critical path, the size.
 pub(super) fn lines(record: &Record) -> Vec<String> {
-    let Some(Ending::Built { images, size, ran, cached, .. }) = &record.ending else { return Vec::new() };
-    let mut lines = vec![steps(record, *ran, *cached)];
+    let Some(Ending::Built { images, size, .. }) = &record.ending else { return Vec::new() };
+    let mut lines = vec![steps(record)];
     lines.extend(path(record));
     let total = human::size(*size);
     let parts = record.stage_bytes().into_iter().filter(|part| part.bytes > 0).collect::<Vec<_>>();
@@ -36,7 +36,8 @@ pub(super) fn lines(record: &Record) -> Vec<String> {
     lines.into_iter().map(|line| render::printable(&line)).collect()
 }
 
-fn steps(record: &Record, ran: u32, cached: u32) -> String {
+fn steps(record: &Record) -> String {
+    let (ran, cached) = (record.count_work(StepState::Done), record.count_work(StepState::Cached));
     let saved = record.saved();
     let count = match ran + cached {
         1 => "1 step".to_owned(),

@@ -209,3 +209,63 @@ fn colours_are_for_who_wants_them() {
     let (_, text) = on_terminal(bench.command(["build", "."]), 60, 20);
     assert!(!text.contains("\u{1b}["), "{text:?}");
 }
+
+/// Three stages, of which two run at the same time, on real terminals of two sizes: what is on the screen meanwhile and at the
+/// end.
+#[test]
+fn a_build_of_three_stages_is_drawn_while_it_runs_and_leaves_what_it_was() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let text = "\
+FROM busybox AS build
+RUN echo prepared
+RUN for part in one two three; do echo \"building $part\"; sleep 0.4; done; echo app > /app
+FROM busybox AS assets
+RUN printf '\\033[2J\\033[Hpacking 日本語\\n'; sleep 1.2; echo site > /site
+FROM busybox
+COPY --from=build /app /
+COPY --from=assets /site /
+";
+    bench.file("Dockerfile", text);
+    bench.run(["build", "--target", "assets", "."]).success();
+    bench.file("Dockerfile", text.replace("echo site", "echo new site"));
+    for (columns, rows) in [(80, 24), (40, 12)] {
+        let (mut ours, theirs) = terminal(columns, rows);
+        let mut command = bench.command(["build", "--no-cache-filter=build,assets", "."]);
+        let mut child = command.stdout(Stdio::null()).stderr(theirs).spawn().expect("stave starts");
+        drop(command);
+        let size = |number| std::num::NonZero::new(number).expect("not 0");
+        let mut screen = vt100::Parser::new(size(rows), size(columns), 100);
+        let mut fullest = String::new();
+        let mut piece = [0; 4096];
+        // The end of a terminal is an error.
+        while let Ok(count @ 1..) = ours.read(&mut piece) {
+            screen.process(&piece[..count]);
+            let contents = screen.screen().contents();
+            if contents.matches("\n  | ").count() >= fullest.matches("\n  | ").count() {
+                fullest = contents;
+            }
+        }
+        assert_eq!(child.wait().expect("waited for").code(), Some(0));
+        let end = screen.screen().contents();
+        for words in [
+            "building: ",
+            " => [build 3/3] RUN for",
+            " => [assets 2/2] RUN",
+            "\n  | building two\n",
+            "\n  | packing 日本語\n",
+        ] {
+            assert!(fullest.contains(words), "{words:?} while it runs:\n{fullest}");
+        }
+        for words in [" => [build 3/3] RUN for", " steps in ", "size ", "image sha256:"] {
+            assert!(end.contains(words), "{words:?} at the end:\n{end}");
+        }
+        // The second time, the last stage is known: its inputs have the same content.
+        assert!(end.contains("critical path ") || columns == 40, "{end}");
+        assert_eq!(end.contains(" => CACHED 2 steps"), columns == 40, "{end}");
+        assert!(!end.contains("building: ") && !end.contains("\n  | "), "{end}");
+        assert!(!screen.screen().hide_cursor());
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{fullest}\n----\n{end}\n====");
+        }
+    }
+}
