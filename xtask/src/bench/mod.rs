@@ -6,6 +6,7 @@
 mod builder;
 mod dockerd;
 mod limit;
+mod memory;
 mod progress;
 mod rows;
 mod sandbox;
@@ -45,12 +46,16 @@ struct Line {
 /// What a builder took, or that it cannot do that.
 struct Cell {
     time: Option<Duration>,
+    /// Memory, for the row that is about that.
+    kib: Option<u64>,
 }
 
 /// The row that `sandbox` measures.
 const SANDBOX: &str = "sandbox";
 /// The row that `progress` measures.
 const PROGRESS: &str = "progress";
+/// The row that `memory` measures.
+const MEMORY: &str = "memory";
 
 /// Runs the rows that `args` name, or all.
 pub(crate) fn command(place: &Place, args: &[String]) -> Result {
@@ -81,7 +86,7 @@ fn options(args: &[String]) -> Result<(usize, Vec<&'static str>)> {
             ("--quick", _) => runs = 1,
             ("--row", Some(name)) => {
                 words.next();
-                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS]);
+                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS, MEMORY]);
                 let known = names.clone().find(|known| known == name);
                 let all: Vec<&str> = names.collect();
                 chosen.push(
@@ -129,6 +134,10 @@ impl Bench {
             eprintln!("{PROGRESS}: what showing it costs");
             lines.push(progress::line(self, runs)?);
         }
+        if is_chosen(MEMORY) {
+            eprintln!("{MEMORY}: memory with a large layer");
+            lines.push(memory::line(self)?);
+        }
         Ok(lines)
     }
 
@@ -152,7 +161,7 @@ impl Bench {
                 limits.push(limit(self, &context)?);
             }
         }
-        let cell = |times: Vec<Duration>| Cell { time: (!times.is_empty()).then(|| median(times)) };
+        let cell = |times: Vec<Duration>| Cell { time: (!times.is_empty()).then(|| median(times)), kib: None };
         let cells = times.into_iter().map(cell).collect();
         let limit = (!limits.is_empty()).then(|| (median(limits), row.limit_name));
         Ok(Line { work: row.work.to_owned(), cells, limit, goal: row.goal })
@@ -193,6 +202,7 @@ impl Line {
     fn cells(&self) -> Vec<String> {
         let own = self.cells.first().and_then(|cell| cell.time);
         let shown = |cell: &Cell| match (cell.time, own) {
+            _ if cell.kib.is_some() => format!("{} MB", cell.kib.unwrap_or_default() * 1024 / 1_000_000),
             (None, _) => "-".to_owned(),
             (Some(taken), Some(own)) if taken != own => with_ratio(taken, own),
             (Some(taken), _) => time(taken),

@@ -34,13 +34,13 @@ pub(super) fn line(bench: &Bench, runs: usize) -> Result<Line> {
         printed.push(build("plain")?);
     }
     let others = bench.builders.len().saturating_sub(1);
-    let cells = std::iter::once(Cell { time: Some(median(drawn)) });
+    let cells = std::iter::once(Cell { time: Some(median(drawn)), kib: None });
     Ok(Line {
         work: format!(
             "{STEPS} steps that write {LINES} lines each, drawn on a terminal (as lines {})",
             crate::table::time(median(printed))
         ),
-        cells: cells.chain((0..others).map(|_| Cell { time: None })).collect(),
+        cells: cells.chain((0..others).map(|_| Cell { time: None, kib: None })).collect(),
         limit: Some((median(silent), "the same, showing nothing")),
         goal: "limit + 1 %",
     })

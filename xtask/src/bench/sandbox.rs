@@ -38,7 +38,7 @@ pub(super) fn line(bench: &Bench, runs: usize) -> Result<Line> {
         }
         spawns.push(run::timed(&mut Command::new("/bin/true"))?);
     }
-    let cells = steps.into_iter().map(|times| Cell { time: Some(median(times)) }).collect();
+    let cells = steps.into_iter().map(|times| Cell { time: Some(median(times)), kib: None }).collect();
     let notes: Vec<String> = peers
         .iter()
         .zip(runtimes)
