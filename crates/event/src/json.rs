@@ -114,6 +114,21 @@ mod tests {
         }
     }
 
+    /// The page is a promise to programs: no event and no field is missing there.
+    #[test]
+    fn the_page_about_the_schema_names_every_event_and_field() {
+        let page = include_str!("../../../docs/reference/progress.md");
+        assert!(page.contains(&format!("`begun`: {SCHEMA}.")));
+        for event in events() {
+            let object: Value = serde_json::from_str(&line(Duration::ZERO, &event)).expect("JSON");
+            let kind = object["event"].as_str().expect("a name");
+            assert!(page.contains(&format!("\n| `{kind}` |")), "`{kind}`");
+            for field in object.as_object().expect("an object").keys() {
+                assert!(page.contains(&format!("`{field}`")), "`{field}` of `{kind}`");
+            }
+        }
+    }
+
     #[test]
     fn what_is_cut_off_or_not_known_is_passed_over() {
         let line = line(Duration::ZERO, &Event::StepStarted { step: StepId(3) });

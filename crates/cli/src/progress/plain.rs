@@ -296,4 +296,66 @@ note: build argument `x` is not declared by any `ARG`
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
+
+    /// Demand 21: a build that seems to hang says where.
+    #[test]
+    fn after_30_seconds_of_silence_it_is_said_who_is_silent_and_who_waits() {
+        let (mut screen, mut out) = (Plain::new(settings(&[])), Vec::new());
+        let events = example();
+        for (_, event) in events.iter().filter(|(_, event)| !matches!(event, Event::StepFailed { .. })) {
+            let event = match event {
+                Event::Planned { steps } => {
+                    let mut steps = steps.clone();
+                    steps[0].inputs = vec![StepId(2)];
+                    Event::Planned { steps }
+                }
+                event => event.clone(),
+            };
+            screen.event(Duration::ZERO, &event, &mut out);
+        }
+        let mut at = |seconds| {
+            out.clear();
+            screen.draw(Duration::from_secs(seconds), &mut out);
+            String::from_utf8(out.clone()).expect("text")
+        };
+        assert_eq!(at(29), "");
+        let waiting = "waiting: [builder 1/3] FROM golang waits for #3 [builder 3/3] RUN make \\ all\n";
+        assert_eq!(at(30), format!("#3 no output for 30.0s\n{waiting}"));
+        assert_eq!(at(31), "");
+        assert_eq!(at(60), format!("#3 no output for 60.0s\n{waiting}"));
+    }
+
+    #[test]
+    fn what_was_not_shown_is_counted_and_its_place_is_said() {
+        let (mut screen, mut out) = (Plain::new(settings(&[("PROGRESS_NO_TRUNC", "0")])), Vec::new());
+        let begun = Event::Begun {
+            build: "b1".to_owned(),
+            directory: "logs/b1".into(),
+            name: String::new(),
+            text: String::new(),
+            request: stave_history::event::RequestFacts::default(),
+        };
+        let (step, stream) = (StepId(0), Stream::Stdout);
+        let mut line = example().into_iter().find_map(|(_, event)| match event {
+            Event::Planned { steps } => steps.into_iter().next(),
+            _ => None,
+        });
+        line.as_mut().expect("a plan").title = format!("RUN {}", "x".repeat(100));
+        for event in [
+            begun,
+            Event::Planned { steps: line.into_iter().collect() },
+            Event::StepStarted { step },
+            Event::StepOutput { step, stream, bytes: b"one\nhalf \x1b]0;".to_vec() },
+            Event::StepOutputSkipped { step, bytes: 4_460_000 },
+            Event::StepOutput { step, stream, bytes: b"last\n".to_vec() },
+        ] {
+            screen.event(Duration::ZERO, &event, &mut out);
+        }
+        let title = format!("[builder 1/3] RUN {}...", "x".repeat(54));
+        let expected = format!(
+            "#1 {title}\n#1 0.000 one\n#1 0.000 half \n\
+             #1 4.46MB of output not shown here, all of it is in logs/b1/1.log\n#1 0.000 last\n"
+        );
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
 }
