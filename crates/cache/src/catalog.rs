@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use stave_oci::{BlobDigest, Compression, Descriptor, DiffId};
 
 use crate::format::{
-    CREATED_AT, CacheConfig, ChainEntry, InputEntry, LayerEntry, LayerFacts, LayerNote, RecordEntry, RecordNote,
-    ResultEntry, UNCOMPRESSED,
+    CREATED_AT, CacheConfig, ChainEntry, InputEntry, LayerEntry, LayerFacts, LayerNote, ParcelEntry, RecordEntry,
+    RecordNote, ResultEntry, UNCOMPRESSED,
 };
 use crate::limits;
 
@@ -241,6 +241,24 @@ impl Catalog {
     #[must_use]
     pub fn note(&self, digest: &BlobDigest) -> Option<&RecordNote> {
         self.records[*self.by_digest.get(digest)?].note.as_ref()
+    }
+
+    /// Returns what says how results were made, that of the latest export first, each once.
+    #[must_use]
+    pub fn latest_parcels(&self, count: usize) -> Vec<ParcelEntry> {
+        let mut notes: Vec<&RecordNote> = self.records.iter().filter_map(|record| record.note.as_ref()).collect();
+        notes.sort_by_key(|note| std::cmp::Reverse(note.used));
+        let mut seen = BTreeSet::new();
+        let parcels = notes.into_iter().filter_map(|note| note.made_of.as_ref());
+        parcels.filter(|parcel| seen.insert(parcel.blob)).take(count).cloned().collect()
+    }
+
+    /// Forgets how results were made but for the latest exports.
+    pub fn trim_parcels(&mut self, count: usize) {
+        let kept: BTreeSet<BlobDigest> = self.latest_parcels(count).into_iter().map(|parcel| parcel.blob).collect();
+        for note in self.records.iter_mut().filter_map(|record| record.note.as_mut()) {
+            note.made_of.take_if(|parcel| !kept.contains(&parcel.blob));
+        }
     }
 
     /// Whether a record of the instruction `op` is there.

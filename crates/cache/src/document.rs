@@ -75,6 +75,8 @@ struct Fields {
 pub fn write(catalog: &Catalog, form: Form) -> Written {
     let config = serde_json::to_vec(&catalog.to_config(false)).expect("a cache's configuration has only text keys");
     let config_descriptor = Descriptor::new(CONFIG_TYPE, BlobDigest::of(&config), config.len() as u64);
+    let parcels = catalog.latest_parcels(usize::MAX).into_iter().filter(|parcel| parcel.inline.is_none());
+    let parcels = parcels.map(|parcel| crate::parcel::descriptor(&parcel));
     let layers: Vec<Descriptor> = catalog
         .layers()
         .into_iter()
@@ -83,6 +85,7 @@ pub fn write(catalog: &Catalog, form: Form) -> Written {
             descriptor.media_type = layer_type(&descriptor.media_type, form.oci_types);
             descriptor
         })
+        .chain(parcels)
         .collect();
     let media_type = match (form.image_manifest, form.oci_types) {
         (true, true) => media_type::OCI_MANIFEST,

@@ -134,4 +134,19 @@ pub struct RecordNote {
     /// When a build last exported it, in seconds since 1970.
     #[serde(default)]
     pub used: i64,
+    /// What says how the steps of the build that exported it last were made.
+    #[serde(default, rename = "madeOf", skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<ParcelEntry>,
+}
+
+/// A blob that says how the steps of a build were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParcelEntry {
+    /// Digest of its bytes.
+    pub blob: BlobDigest,
+    /// Its length.
+    pub size: u64,
+    /// The bytes in base64, where there is no other place for them: in an image's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<String>,
 }

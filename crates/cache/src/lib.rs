@@ -9,7 +9,7 @@
 //! 2. What others have put into a cache is kept by an export, within the limits that say how much and how long.
 //! 3. No blob is handed on as more than bytes: who takes it checks it.
 //!
-//! Read `format`, `catalog`, `document`, `options`, `backend` in this order.
+//! Read `format`, `catalog`, `document`, `options`, `backend`, `parcel` in this order.
 
 pub mod backend;
 pub mod catalog;
@@ -18,6 +18,7 @@ pub mod error;
 pub mod format;
 pub mod limits;
 pub mod options;
+pub mod parcel;
 
 pub use backend::{Backend, Blob, publish};
 pub use catalog::{Catalog, Layer, NewRecord};

@@ -17,6 +17,9 @@ pub const CHAIN_MAX: usize = 500;
 /// Most layers that stave leaves in a cache: a manifest of so many is well below what registries take (4 MB).
 pub const LAYERS_KEPT_MAX: usize = 4_000;
 
+/// How many exports say in a cache what their steps were made from.
+pub const PARCELS_KEPT_MAX: usize = 4;
+
 /// How long a result stays in a cache that is exported to without being part of any export.
 pub const KEPT_UNUSED: Duration = Duration::from_hours(30 * 24);
 

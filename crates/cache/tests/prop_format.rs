@@ -31,7 +31,7 @@ prop_compose! {
             inputs: inputs.into_iter().map(digest).collect(),
             layers: layers.into_iter().map(layer).collect(),
             created: Some(used),
-            note: RecordNote { op: "op".into(), title: "RUN x".into(), used },
+            note: RecordNote { op: "op".into(), title: "RUN x".into(), used, made_of: None },
         }
     }
 }

@@ -18,7 +18,7 @@ fn catalog(number: u8) -> Catalog {
         created: Some(1000),
         bytes: 1,
     };
-    let note = RecordNote { op: String::new(), title: String::new(), used: 1000 };
+    let note = RecordNote { op: String::new(), title: String::new(), used: 1000, made_of: None };
     let mut catalog = Catalog::default();
     let digest = BlobDigest::of(&[b'r', number]);
     catalog.add(NewRecord { digest, inputs: Vec::new(), layers: vec![layer], created: Some(1000), note });

@@ -17,6 +17,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Registry, permissions, disk.
 pub(crate) const ENVIRONMENT: u8 = 3;
+/// A step would have to run, and `--fail-on-miss` was given.
+pub(crate) const MISSED: u8 = 4;
 /// `run` could not start the container.
 pub(crate) const NOT_STARTED: u8 = 125;
 /// The reader of our output has gone: 128 and the number of SIGPIPE.
@@ -190,6 +192,7 @@ impl From<BuildFailure> for Failure {
             BuildFailure::Base(failure) if failure.hint.is_some() => USAGE,
             BuildFailure::Step(step) => match &step.cause {
                 StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
+                StepCause::Missed(_) => MISSED,
                 _ => FAILED,
             },
             BuildFailure::Base(failure) => match code_of(&failure.error) {
@@ -210,7 +213,7 @@ impl From<BuildFailure> for Failure {
             BuildFailure::Step(step) => match &step.cause {
                 StepCause::Refused(error) => space(error),
                 StepCause::Exit(_) | StepCause::Signal(_) if says_full(&step.last_lines) => Space::Lacking(None),
-                StepCause::Exit(_) | StepCause::Signal(_) => Space::Enough,
+                StepCause::Exit(_) | StepCause::Signal(_) | StepCause::Missed(_) => Space::Enough,
             },
             BuildFailure::Base(failure) => space(&failure.error),
             BuildFailure::Environment(error) => space(error),

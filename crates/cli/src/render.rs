@@ -182,13 +182,15 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
         StepCause::Signal(number) => {
             (format!("ended by {}", signal_name(*number)), signal_advice(*number).map(str::to_owned))
         }
+        StepCause::Missed(miss) => (miss.to_string(), None),
         StepCause::Refused(error) => (chain(error), error.hint()),
     };
     let platform = failure.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
     let stage = format!("[{platform}{}] ", failure.stage);
-    let title = format!("{stage}{} failed: {what}", one_line(&failure.title));
+    let verb = if matches!(failure.cause, StepCause::Missed(_)) { "would have to run because" } else { "failed:" };
+    let title = format!("{stage}{} {verb} {what}", one_line(&failure.title));
     let label = match failure.cause {
-        StepCause::Refused(_) => String::new(),
+        StepCause::Refused(_) | StepCause::Missed(_) => String::new(),
         StepCause::Exit(_) | StepCause::Signal(_) => format!("{what} after {}", human::seconds(failure.took)),
     };
     let label = Label { span: failure.span, text: label, primary: true };

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use stave_cache::ExportSpec;
+use stave_cache::{ExportSpec, Place};
 use stave_dockerfile::check::{self, rules};
 use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
@@ -23,7 +23,7 @@ use crate::epoch::Epoch;
 use crate::error::EngineError;
 use crate::event::{Event, Remarks, TaskKind};
 use crate::export::index_descriptor;
-use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart};
+use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart, Parcels};
 use crate::form::{LayerMethod, Regroup};
 use crate::joined::Joined;
 use crate::limits::LimitGroup;
@@ -112,6 +112,8 @@ impl Engine {
                 epochs: &epochs,
                 imports: &imports,
                 wanted,
+                fail_on_miss: request.fail_on_miss,
+                exports: &caches.to,
             };
             // Whatever is started from here on is a step, or works for one.
             let zygote = self.launcher()?.pidfd();
@@ -149,6 +151,7 @@ impl Engine {
             title: &|node| joined.title(node),
             times: epochs[0].files,
             imports,
+            parcels: &finished.parcels,
         };
         let past = Past {
             source,
@@ -224,7 +227,7 @@ impl Engine {
     ) -> Result<(), BuildFailure> {
         let _task = Task::start(events, TaskKind::Other, "build again to verify".to_owned());
         let lease = self.lease()?;
-        let target = BuildTarget { use_cache: false, ..*target };
+        let target = BuildTarget { use_cache: false, fail_on_miss: false, exports: &[], ..*target };
         // The steps were told of already.
         let second = self.carry_out(&lease, source, &target, &|event| {
             if let Event::Notice { .. } = event {
@@ -279,9 +282,18 @@ impl Engine {
                     }
                     let (steps_run, steps_cached) = run.counts();
                     let found = run.found();
-                    Ok(Finished { parts, steps_run, steps_cached, selections: run.into_selections(), found })
+                    let parcels = parcels(&run, target.exports);
+                    run.keep(true);
+                    let selections = run.into_selections();
+                    Ok(Finished { parts, steps_run, steps_cached, selections, found, parcels })
                 }
-                Outcome::Failed { node } => Err(run.into_failure(node)),
+                Outcome::Failed { node } => {
+                    // What was only looked at is nothing that the next build is compared with.
+                    if !target.fail_on_miss {
+                        run.keep(false);
+                    }
+                    Err(run.into_failure(node))
+                }
             }
         })
     }
@@ -298,6 +310,13 @@ impl Engine {
             run.note(&format!("the states of this build's steps are not kept: {error}"));
         }
     }
+}
+
+/// Returns what the steps were made from, as far as a cache that is written takes it along.
+fn parcels(run: &Run<'_>, exports: &[ExportSpec]) -> Parcels {
+    let (inline, elsewhere): (Vec<_>, Vec<_>) = exports.iter().partition(|spec| matches!(spec.place, Place::Inline));
+    let parcel = |inline: bool, specs: &[&ExportSpec]| (!specs.is_empty()).then(|| run.parcel(inline));
+    Parcels { whole: parcel(false, &elsewhere), inline: parcel(true, &inline) }
 }
 
 /// What is known when all steps have run.
@@ -372,6 +391,10 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) imports: &'a Imports,
     /// How an output wants layers to be compressed.
     pub(crate) wanted: Option<LayerMethod>,
+    /// Whether a step that is not known ends the build.
+    pub(crate) fail_on_miss: bool,
+    /// The caches that are written.
+    pub(crate) exports: &'a [ExportSpec],
 }
 
 /// Ended builds that the history keeps.

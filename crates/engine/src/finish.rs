@@ -36,6 +36,17 @@ pub(crate) struct Finished {
     pub(crate) selections: BTreeMap<NodeId, TreeDigest>,
     /// What was found on the network, by node.
     pub(crate) found: BTreeMap<NodeId, Found>,
+    /// What other machines may know of what it was made from, where a cache is written.
+    pub(crate) parcels: Parcels,
+}
+
+/// What the steps were made from, for others.
+#[derive(Default)]
+pub(crate) struct Parcels {
+    /// For caches.
+    pub(crate) whole: Option<Vec<u8>>,
+    /// For an image's configuration.
+    pub(crate) inline: Option<Vec<u8>>,
 }
 
 /// What the schedule left for one platform.

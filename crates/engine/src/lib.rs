@@ -29,6 +29,7 @@ mod engine;
 mod epoch;
 mod error;
 mod event;
+mod explain;
 mod export;
 mod finish;
 mod follow;

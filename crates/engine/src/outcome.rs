@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stave_dockerfile::{Diagnostic, Span};
+use stave_explain::Miss;
 use stave_oci::{Descriptor, ImageId, Platform};
 
 use crate::compare::Comparison;
@@ -125,6 +126,8 @@ pub enum StepCause {
     Exit(i32),
     /// Its command was ended by this signal.
     Signal(i32),
+    /// It would have to run, and the caller wanted only what is known.
+    Missed(Box<Miss>),
     /// It could not be carried out at all: `COPY` of a missing file, an unknown user, no such shell.
     Refused(EngineError),
 }

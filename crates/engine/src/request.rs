@@ -381,6 +381,8 @@ pub struct BuildRequest {
     pub use_cache: bool,
     /// Stages, by name in any case or by number, of which nothing may be used that earlier builds made.
     pub rerun_stages: Vec<String>,
+    /// Whether the build ends, as a failure, at the first step that is not known.
+    pub fail_on_miss: bool,
     /// When bases are looked up in their registry.
     pub pull: PullPolicy,
     /// The platforms to build for, each once; this machine's if there are none.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use stave_dockerfile::plan::{BuildPlan, Step};
+use stave_explain::Miss;
 use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::Platform;
 use stave_sandbox::Exit;
@@ -19,6 +20,7 @@ use crate::caches;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, Origin, StepId, Stream};
+use crate::explain::{Explain, Reading};
 use crate::joined::step_id;
 use crate::log::StepLog;
 use crate::outcome::{BuildFailure, StepCause, StepFailure};
@@ -55,6 +57,7 @@ pub(crate) struct Run<'a> {
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
     /// The first step that failed, and what it left.
     left: Mutex<Option<LeftStep>>,
+    explain: Explain<'a>,
     stopping: AtomicBool,
     ran: AtomicU32,
     cached: AtomicU32,
@@ -70,6 +73,14 @@ struct Failure {
     last_lines: Vec<String>,
     log: Option<std::path::PathBuf>,
     took: Duration,
+}
+
+impl Failure {
+    /// The build may only use what is known, and this step is not.
+    fn missed(miss: Miss) -> Box<Self> {
+        let cause = StepCause::Missed(Box::new(miss));
+        Box::new(Self { cause, last_lines: Vec::new(), log: None, took: Duration::ZERO })
+    }
 }
 
 impl From<EngineError> for Box<Failure> {
@@ -106,12 +117,17 @@ impl<'a> Run<'a> {
             found: Mutex::default(),
             failure: Mutex::default(),
             left: Mutex::default(),
+            explain: Explain::new(engine, source, target),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
             of_image: target.joined.layer_makers(),
             made,
         }
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading { selections: &self.selections, found: &self.found, outside: &self.outside }
     }
 
     fn planned(&self, index: usize) -> &Step {
@@ -315,7 +331,6 @@ impl<'a> Run<'a> {
             return Err(EngineError::Interrupted.into());
         }
         self.engine.go_on()?;
-        let started = Instant::now();
         let op = self.target.joined.graph.op(node);
         if let Op::Image(image) = op {
             let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
@@ -332,8 +347,16 @@ impl<'a> Run<'a> {
             return Ok(nothing);
         }
         let (parent, others) = inputs.split_first().unwrap_or((&nothing, &[]));
+        let miss = self.explain.miss(node, self.lease, self.reading(), self.events);
+        if let Some(miss) = miss {
+            self.tell(node, |step| Event::StepMissed { step, miss: miss.clone() });
+            if self.target.fail_on_miss {
+                return Err(Failure::missed(miss));
+            }
+        }
         lock(&self.told).insert(node);
         self.tell(node, |step| Event::StepStarted { step });
+        let started = Instant::now();
         let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
             let message = crate::told::why(&failure.cause);
@@ -350,6 +373,7 @@ impl<'a> Run<'a> {
         }
         let steps = self.steps.get(&node).map_or(0, Vec::len);
         self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.explain.done([node]);
         self.tell(node, |step| Event::StepFinished { step, took, result: key.to_string() });
         Ok(result)
     }
@@ -484,6 +508,16 @@ impl<'a> Run<'a> {
         Ok(times)
     }
 
+    /// Keeps what the build was made from, for the next one to be compared with.
+    pub(crate) fn keep(&self, succeeded: bool) {
+        self.explain.keep(succeeded, self.reading());
+    }
+
+    /// Returns what other machines may know of that; with an image's configuration only a little of it travels.
+    pub(crate) fn parcel(&self, inline: bool) -> Vec<u8> {
+        self.explain.parcel(inline, self.reading())
+    }
+
     /// Returns how many steps ran and how many were known.
     pub(crate) fn counts(&self) -> (u32, u32) {
         (self.ran.load(Ordering::Relaxed), self.cached.load(Ordering::Relaxed))
@@ -593,10 +627,12 @@ impl Worker<Snapshot> for Run<'_> {
             Ok(CacheLookup::Hit(record)) => {
                 Ok(Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() } })
             }
-            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) if self.target.imports.is_empty() => {
-                Ok(Answer::KeyMissed { node })
+            Ok(gone @ (CacheLookup::Miss | CacheLookup::Evicted { .. })) => {
+                if let CacheLookup::Evicted { reason, .. } = gone {
+                    self.explain.evicted(node, reason);
+                }
+                if self.target.imports.is_empty() { Ok(Answer::KeyMissed { node }) } else { Err(action) }
             }
-            Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) => Err(action),
             Err(error) => Ok(self.fail(node, EngineError::from(error).into())),
         }
     }
@@ -608,6 +644,7 @@ impl Worker<Snapshot> for Run<'_> {
 
     fn changed(&self, node: NodeId, status: Status) {
         if status == Status::Hit {
+            self.explain.done(self.target.joined.graph.reachable(node));
             self.tell_cached(node);
         }
     }

@@ -7,10 +7,11 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
+use stave_explain::Rule;
 use stave_fetch::git::head_time;
 use stave_graph::{ContextId, GitSource};
-use stave_oci::BlobDigest;
 use stave_oci::digest::hex;
+use stave_oci::{BlobDigest, Hasher};
 use stave_pattern::IgnoreFile;
 use stave_store::{Lease, WorkDir};
 use stave_tree::limits::TEXT_BYTES_MAX;
@@ -110,6 +111,8 @@ struct Files {
     context: Context,
     /// Where the memory of the files' digests is saved.
     memory_name: Option<Vec<u8>>,
+    /// What the user calls the ignore file.
+    ignored_by: Option<String>,
     /// Where an archive or a repository was unpacked; deleted with this.
     _unpacked: Option<WorkDir>,
 }
@@ -233,6 +236,42 @@ impl Source {
         &self.files.get(index).expect("the plan knows only the contexts that were opened").context
     }
 
+    /// Returns what stands for the thing that is built, whatever its files and its Dockerfile say today: 32 hexadecimal
+    /// digits.
+    pub(crate) fn identity(&self) -> String {
+        let mut hasher = Hasher::new();
+        match (&self.files[0].memory_name, &self.origin) {
+            (Some(directory), _) => hasher.update(directory),
+            (None, Origin::Git { url, .. } | Origin::Http { url, .. }) => hasher.update(url.as_bytes()),
+            (None, Origin::Local) => hasher.update(b"-"),
+        }
+        hasher.update(&[0]);
+        // A file of this machine is the same one whatever leads to it.
+        let file = std::fs::canonicalize(&self.name).ok();
+        hasher.update(file.as_ref().map_or(self.name.as_bytes(), |file| file.as_os_str().as_encoded_bytes()));
+        hex(&hasher.finish::<BlobDigest>().as_bytes()[..16])
+    }
+
+    /// Returns the name that a person knows a context by: nothing for the build context.
+    pub(crate) fn context_name(&self, context: ContextId) -> String {
+        let is = |known: &NamedContext| matches!(known, NamedContext::Local(id) if *id == context);
+        let found = self.named.contexts.iter().find(|(_, known)| is(known));
+        found.map(|(name, _)| name.clone()).unwrap_or_default()
+    }
+
+    /// Returns the rule that leaves a file out of the context of this name, if the file is there and one does.
+    pub(crate) fn hiding_rule(&self, context: &str, path: &[u8]) -> Option<Rule> {
+        let id = match self.named.contexts.get(context) {
+            Some(NamedContext::Local(id)) => *id,
+            _ if context.is_empty() => ContextId::MAIN,
+            _ => return None,
+        };
+        let files = self.files.get(usize::try_from(id.0).ok()?)?;
+        let (line, rule) = files.context.hidden_by(path)?;
+        let pattern = String::from_utf8_lossy(&rule).into_owned();
+        Some(Rule { file: files.ignored_by.clone()?, line, pattern })
+    }
+
     /// Saves what was learned about the contexts' files. Losing it costs time only, so nothing fails for it.
     pub(crate) fn save_memory(&self, engine: &Engine) {
         let Ok(directory) = engine.store_dir(engine.store.context_rel_path()) else { return };
@@ -251,7 +290,8 @@ impl Files {
         let rules = ignored.map(|ignored| ignored.rules.clone());
         let open = if opened.is_archive { Context::of_archive } else { Context::open };
         let context = open(opened.root, rules, memory);
-        Ok(Self { context, memory_name, _unpacked: opened.unpacked })
+        let ignored_by = ignored.map(|ignored| ignored.name.clone());
+        Ok(Self { context, memory_name, ignored_by, _unpacked: opened.unpacked })
     }
 }
 

@@ -120,6 +120,7 @@ pub(crate) fn why(cause: &StepCause) -> Option<String> {
     match cause {
         StepCause::Exit(code) => Some(format!("exit status {code}")),
         StepCause::Signal(number) => Some(format!("ended by signal {number}")),
+        StepCause::Missed(miss) => Some(format!("it would have to run because {miss}")),
         StepCause::Refused(EngineError::Interrupted) => None,
         StepCause::Refused(error) => Some(causes(error)),
     }

@@ -43,6 +43,7 @@ mod tests {
     use super::*;
     use crate::{
         BuiltImage, Ending, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId, TaskKind,
+        Value,
     };
 
     /// One of each kind, as a build might tell them.
@@ -78,7 +79,15 @@ mod tests {
             Event::Warnings(remarks.clone()),
             Event::Findings(remarks),
             Event::Notice { message: "a remark".to_owned() },
-            Event::StepMissed { step, miss: Miss::NoCache { option: "--no-cache".to_owned() } },
+            Event::StepMissed { step, miss: Miss::NoCache },
+            Event::StepMissed {
+                step,
+                miss: Miss::Arg {
+                    name: "A".to_owned(),
+                    old: crate::Value::Text("1".to_owned()),
+                    new: crate::Value::Hidden,
+                },
+            },
             Event::StepStarted { step },
             Event::StepCached { step, saved: Some(took), origin: Origin::Imported, result: "ab".to_owned() },
             Event::StepOutput { step, stream: Stream::Stderr, bytes: b"\x1b[1mx\n".to_vec() },
@@ -108,7 +117,7 @@ mod tests {
     fn every_line_begins_with_its_event_and_its_time() {
         for event in events() {
             let line = line(Duration::ZERO, &event);
-            let object: Value = serde_json::from_str(&line).expect("JSON");
+            let object: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             let names: Vec<&String> = object.as_object().expect("an object").keys().take(2).collect();
             assert_eq!(names, ["event", "at"], "{line}");
         }

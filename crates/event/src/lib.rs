@@ -21,7 +21,7 @@ mod written;
 
 pub use ending::{BuiltImage, Ending, LayerLine};
 pub use event::Event;
-pub use miss::Miss;
+pub use miss::{Evicted, FileChange, ImageName, Miss, StepName, Value};
 pub use remarks::Remarks;
 pub use request::RequestFacts;
 pub use step::{Origin, StepId, StepLine, Stream};

@@ -8,14 +8,16 @@
 //! 3. A cache key depends on what an operation is and on the keys of its inputs, never on where it was written,
 //!    on node ids or on the variables that are declared not to matter (`docs/cache-key.md`).
 //!
-//! Read `op`, `exec`, `graph`, `key` in this order; `remote` stands by itself.
+//! Read `op`, `exec`, `graph`, `key` in this order; `describe` and `remote` stand by themselves.
 
+mod describe;
 mod exec;
 mod graph;
 mod key;
 mod op;
 pub mod remote;
 
+pub use describe::{Description, describe};
 pub use graph::{Graph, NodeId, Origin, Renamed};
 pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
 /// The content of what an operation reads outside the graph: part of its cache key.

@@ -29,6 +29,8 @@ pub struct IgnoreFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     line: usize,
+    /// As it stands there, without blanks around it.
+    written: Vec<u8>,
     reincludes: bool,
     matcher: Matcher,
 }
@@ -92,6 +94,13 @@ impl IgnoreFile {
         self.decisive(path).map(|index| self.rules[index].line)
     }
 
+    /// Returns the rule that leaves `path` out, and its line, if one does.
+    #[must_use]
+    pub fn ignoring_rule(&self, path: &[u8]) -> Option<(usize, &[u8])> {
+        let rule = &self.rules[self.decisive(path)?];
+        (!rule.reincludes).then_some((rule.line, &rule.written))
+    }
+
     /// Whether something below the ignored directory `dir` may not be ignored, so that it has to be walked.
     #[must_use]
     pub fn may_reinclude_below(&self, dir: &[u8]) -> bool {
@@ -149,7 +158,7 @@ impl Rule {
         }
         let pattern = clean(pattern);
         let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
-        Ok(Self { line, reincludes, matcher: Matcher::parse(pattern).map_err(malformed)? })
+        Ok(Self { line, written: written.to_vec(), reincludes, matcher: Matcher::parse(pattern).map_err(malformed)? })
     }
 }
 

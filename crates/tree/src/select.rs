@@ -182,6 +182,14 @@ impl Selection {
         Ok(tree_digest(nodes.iter(), self.owners))
     }
 
+    /// Tells `item` of everything that was selected, in the order of the selection. What was not hashed has no content.
+    pub fn each(&self, item: &mut dyn FnMut(Item<'_>)) {
+        for source in &self.sources {
+            let mut path = source.path.clone();
+            tell(&mut path, &source.node, self.owners, item);
+        }
+    }
+
     /// Tells whether a file was selected under several names.
     pub(crate) fn is_shared(&self, metadata: &Metadata) -> bool {
         self.shared.contains(&(metadata.device, metadata.inode))
@@ -213,6 +221,64 @@ impl Size {
             }
             Content::Link(_) | Content::Special => self.files += 1,
         }
+    }
+}
+
+/// Something that was selected, as its digest sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// Where it is: without links, relative to the root of the selection; empty for the root itself.
+    pub path: &'a [u8],
+    /// Its type, as a letter of `docs/tree-digest.md`.
+    pub kind: u8,
+    /// Its permissions; 0 for a link.
+    pub mode: u32,
+    /// Its owner in the result.
+    pub uid: u32,
+    /// Its group in the result.
+    pub gid: u32,
+    /// The digest of a file's content.
+    pub content: Option<&'a [u8; 32]>,
+    /// Where a link points.
+    pub target: Option<&'a [u8]>,
+    /// The number of a device.
+    pub device: u64,
+    /// The digest of its extended attributes; zeros if there are none.
+    pub xattrs: [u8; 32],
+}
+
+fn tell(path: &mut Vec<u8>, node: &Node, owners: Owners, item: &mut dyn FnMut(Item<'_>)) {
+    let metadata = &node.metadata;
+    let (mut content, mut target, mut xattrs, mut below) = (None, None, [0; 32], &[][..]);
+    match &node.content {
+        Content::File(digest) => {
+            content = digest.as_ref().map(|digest| &digest.content);
+            xattrs = digest.as_ref().map_or([0; 32], |digest| digest.xattrs);
+        }
+        Content::Directory { children, xattrs: own, .. } => (below, xattrs) = (children, *own),
+        Content::Link(to) => target = Some(to.as_slice()),
+        Content::Special => {}
+    }
+    let (kind, device) = match metadata.kind {
+        Kind::File => (b'f', 0),
+        Kind::Directory => (b'd', 0),
+        Kind::Link => (b'l', 0),
+        Kind::Pipe => (b'p', 0),
+        Kind::Socket => (b's', 0),
+        Kind::CharDevice => (b'c', metadata.rdev),
+        Kind::BlockDevice => (b'b', metadata.rdev),
+    };
+    let mode = if metadata.kind == Kind::Link { 0 } else { metadata.mode };
+    let (uid, gid) = if owners == Owners::Kept { (metadata.uid, metadata.gid) } else { (0, 0) };
+    item(Item { path, kind, mode, uid, gid, content, target, device, xattrs });
+    let length = path.len();
+    for child in below {
+        if length > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&child.name);
+        tell(path, child, owners, item);
+        path.truncate(length);
     }
 }
 
@@ -319,6 +385,14 @@ impl Context {
             }
         }
         Ok(selection)
+    }
+
+    /// Returns the rule of the ignore file that leaves out `path`, and its line, if something is there and one does.
+    #[must_use]
+    pub fn hidden_by(&self, path: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let path = clean(path);
+        let (line, rule) = self.rules.0.as_ref()?.ignoring_rule(&path)?;
+        self.root.exists(&path).is_ok_and(|exists| exists).then(|| (line, rule.to_vec()))
     }
 
     /// Tells which line of the ignore file excludes `path`, if one does.

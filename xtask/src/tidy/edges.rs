@@ -21,12 +21,14 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("sbom", &["oci"], &[]),
     ("event", &["dockerfile"], &[]),
     ("history", &["dockerfile", "event"], &[]),
+    ("explain", &["event"], &[]),
     (
         "engine",
         &[
             "cache",
             "dockerfile",
             "event",
+            "explain",
             "fetch",
             "graph",
             "http",

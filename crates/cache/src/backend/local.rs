@@ -328,7 +328,8 @@ impl Backend for LocalCache {
             .map(|blob| blob.len())
             .sum();
         let mut catalog = catalog.clone();
-        catalog.trim_bytes(self.bytes_max.saturating_sub(others));
+        let parcels: u64 = catalog.latest_parcels(usize::MAX).iter().map(|parcel| parcel.size).sum();
+        catalog.trim_bytes(self.bytes_max.saturating_sub(others + parcels));
         let written = document::write(&catalog, self.form);
         self.write(&written.config_descriptor.digest, &written.config)?;
         let digest = BlobDigest::of(&written.manifest);

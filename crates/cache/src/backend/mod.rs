@@ -144,6 +144,7 @@ pub fn publish(backend: &dyn Backend, catalog: &Catalog, blobs: Vec<Blob>, now: 
         let mut merged = catalog.clone();
         merged.merge(&there);
         merged.trim(since, limits::LAYERS_KEPT_MAX);
+        merged.trim_parcels(limits::PARCELS_KEPT_MAX);
         let commit = match backend.commit(&merged, &version) {
             // Of what is there, something may be gone that it names, and then nobody takes a list with it in it.
             Err(error) if !there.is_empty() => backend.commit(catalog, &version).map_err(|_| error)?,

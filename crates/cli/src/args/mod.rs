@@ -10,6 +10,7 @@ mod call;
 mod container;
 mod debug;
 mod diff;
+mod explain;
 mod filter;
 mod image;
 mod imagetools;
@@ -41,6 +42,7 @@ pub(crate) use container::{
 };
 pub(crate) use debug::DebugArgs;
 pub(crate) use diff::{DiffArgs, DiffFormat};
+pub(crate) use explain::{ExplainArgs, ExplainFormat};
 pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
@@ -89,8 +91,9 @@ Examples:
   stave doctor                            What this host offers, and what it lacks
 
 Exit codes: 0 done, 1 a step failed, a check found something or nothing by that name exists, 2 bad
-usage or Dockerfile, 3 environment (registry, permissions, disk), 101 a bug in stave. `run` and `start -a` exit with
-the container's own code (125 if it could not be started). Ctrl-C gives 130.
+usage or Dockerfile, 3 environment (registry, permissions, disk), 4 a step would have to run and
+`--fail-on-miss` was given, 101 a bug in stave. `run` and `start -a` exit with the container's own
+code (125 if it could not be started). Ctrl-C gives 130.
 
 A link named `docker` that points to stave answers to docker's commands and flags.";
 
@@ -145,6 +148,7 @@ pub(crate) enum Command {
     Attestations(AttestationsArgs),
     History(HistoryArgs),
     Diff(DiffArgs),
+    Explain(ExplainArgs),
     Pull(PullArgs),
     Push(PushArgs),
     /// Merge, copy and show images of registries

@@ -7,6 +7,7 @@ mod check;
 mod container;
 mod debug;
 mod diff;
+mod explain;
 mod image;
 mod imagetools;
 mod inspect;
@@ -78,6 +79,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Images(args) => lists::images(&args, context),
         Command::History(args) => lists::history(&args, context),
         Command::Diff(args) => diff::diff(&args, context),
+        Command::Explain(args) => explain::explain(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),
         Command::Attestations(args) => attestations::attestations(&args, context),

@@ -185,7 +185,7 @@ fn amount(done: u64, total: Option<u64>) -> String {
 }
 
 /// Returns `[stage 2/5] TITLE` on one line, or `[linux/arm64 stage 2/5] TITLE` where there are several platforms.
-fn title(line: &stave_engine::StepLine) -> String {
+pub(crate) fn title(line: &stave_engine::StepLine) -> String {
     let words: Vec<&str> = line.title.split_whitespace().collect();
     let platform = line.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
     let place = format!("{platform}{} {}/{}", line.stage, line.number, line.of);

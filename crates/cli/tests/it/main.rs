@@ -19,6 +19,7 @@ mod diff;
 mod differential;
 mod emulation;
 mod errors;
+mod explain;
 mod faults;
 mod flaky;
 mod grants;

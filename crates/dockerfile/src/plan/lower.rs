@@ -1,6 +1,7 @@
 //! Lowers the stages that are needed, one after the other, into one graph.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stave_graph::remote::{file_name, redacted_text};
 use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
@@ -12,7 +13,7 @@ use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
 use super::words::{body, word, words};
-use super::{BaseRequest, Facts, NamedContext, PlanOptions, Step, codes};
+use super::{BaseRequest, Facts, NamedContext, PlanOptions, Scope, Step, codes};
 use crate::ast::{Dockerfile, Head, Instruction, InstructionKind};
 use crate::check;
 use crate::diagnostic::Diagnostic;
@@ -31,6 +32,8 @@ pub(super) struct Lowering<'a> {
     pub(super) stages: &'a Stages,
     /// The variables of `FROM` lines, which `ARG`s of stages may take over.
     pub(super) globals: &'a Variables,
+    /// The same, for the steps that `FROM` lines are.
+    pub(super) from_scope: Arc<Scope>,
     pub(super) diagnostics: Vec<Diagnostic>,
     /// What the checks found.
     pub(super) findings: Vec<Diagnostic>,
@@ -63,7 +66,8 @@ impl Lowering<'_> {
             if stage.node != before {
                 bytes += stage.variables.bytes();
                 let node = stage.linked.take().unwrap_or(stage.node);
-                self.step(index, &stage, node, &instruction.head);
+                let scope = self.scope(&stage);
+                self.step(index, &stage, node, &instruction.head, scope);
             }
             if self.charge(bytes, instruction.head.keyword.span()).is_none() {
                 return;
@@ -93,13 +97,20 @@ impl Lowering<'_> {
         None
     }
 
-    fn step(&mut self, index: usize, from: &Stage, node: NodeId, head: &Head) {
+    /// Returns the variables that a stage has now, in common with the last step if they are the same.
+    fn scope(&self, stage: &Stage) -> Arc<Scope> {
+        let scope = stage.scope();
+        let same = self.steps.last().map(|step| &step.scope).filter(|before| ***before == scope);
+        same.map_or_else(|| Arc::new(scope), Arc::clone)
+    }
+
+    fn step(&mut self, index: usize, from: &Stage, node: NodeId, head: &Head, scope: Arc<Scope>) {
         let title = redacted_text(&head.line.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
         let (platform, makes_for) = (from.platform.clone(), from.makes_for(&self.options.platform));
         let stage = stages::label(self.file, index);
         let world = !matches!(self.graph.op(node), Op::Exec(_));
         let world = world.then(|| Box::new(from.world()));
-        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span, world });
+        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span, world, scope });
     }
 
     fn begin(&mut self, index: usize) -> Option<Stage> {
@@ -129,7 +140,8 @@ impl Lowering<'_> {
             Place::Local(_) | Place::Git(_) | Place::Http(_) => self.context_stage(place, platform, span),
         };
         if !matches!(self.graph.op(stage.node), Op::Scratch) {
-            self.step(index, &stage, stage.node, &written.head);
+            let scope = Arc::clone(&self.from_scope);
+            self.step(index, &stage, stage.node, &written.head, scope);
         }
         Some(stage)
     }

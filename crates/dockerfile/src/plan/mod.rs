@@ -32,12 +32,13 @@ pub(crate) use checks::{Needed, needed_stages};
 pub use lower::PLAN_BYTES_MAX;
 pub use stages::{STAGES_MAX, similar_stage};
 pub use values::{
-    Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults,
+    Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults, Scope,
     StageLabel, Step, StepWorld, Survey, context_name,
 };
 pub(crate) use variables::{Variables, is_hidden};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stave_graph::Graph;
 
@@ -105,12 +106,17 @@ fn lowered<'a>(
     globals: &'a Variables,
     diagnostics: Vec<Diagnostic>,
 ) -> Lowering<'a> {
+    let from_scope = Arc::new(values::Scope {
+        variables: globals.entries().to_vec(),
+        args: globals.names().map(str::to_owned).collect(),
+    });
     let mut lowering = Lowering {
         file,
         options,
         facts,
         stages,
         globals,
+        from_scope,
         diagnostics,
         findings: Vec::new(),
         graph: Graph::new(),

@@ -4,7 +4,7 @@ use stave_graph::NodeId;
 use stave_oci::{ImageConfig, Platform, RootFs};
 
 use super::variables::Variables;
-use super::{BaseRequest, HistoryItem, StepWorld};
+use super::{BaseRequest, HistoryItem, Scope, StepWorld};
 use stave_pattern::clean;
 
 /// Where programs are looked for if no image says so.
@@ -116,6 +116,16 @@ impl Stage {
             .into_iter()
             .any(|name| self.variables.get(name).is_some());
         (asked && *target != self.platform).then(|| target.clone())
+    }
+
+    /// Returns the variables that are in force now, and which of them are build arguments.
+    pub(super) fn scope(&self) -> Scope {
+        let is_arg = |name: &&String| {
+            let env = self.config.config.env_value(name);
+            env.is_none() || env != self.variables.get(name)
+        };
+        let args = self.args.iter().map(|(name, _)| name).filter(is_arg).cloned().collect();
+        Scope { variables: self.variables.entries().to_vec(), args }
     }
 
     /// Returns about how much memory a copy of the stage takes.

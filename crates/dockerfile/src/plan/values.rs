@@ -1,6 +1,7 @@
 //! What goes into a plan and what comes out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use stave_graph::{ContextId, GitSource, Graph, Network, NodeId, Op, Origin, Ulimit};
 use stave_oci::{ImageConfig, ImageId, Platform, Reference};
@@ -221,6 +222,8 @@ pub struct Step {
     pub span: Span,
     /// What a command of its stage would see after it; nothing for a command, which says so itself.
     pub world: Option<Box<StepWorld>>,
+    /// The variables that its words may use. Steps between which no variable changes have it in common.
+    pub scope: Arc<Scope>,
 }
 
 /// What commands of a stage see beside its files.
@@ -232,6 +235,15 @@ pub struct StepWorld {
     pub cwd: String,
     /// Who runs it, as written in `USER`; empty is root.
     pub user: String,
+}
+
+/// The variables that are in force at some place, in the order of their first definition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Names and values.
+    pub variables: Vec<(String, String)>,
+    /// Which of them are build arguments; all others are of `ENV`.
+    pub args: BTreeSet<String>,
 }
 
 /// The name of a stage for people.

@@ -34,6 +34,10 @@ impl Variables {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
+    pub(super) fn entries(&self) -> &[(String, String)] {
+        &self.entries
+    }
+
     /// Returns about how much memory a copy takes.
     pub(crate) fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| size_of_val(entry) + entry.0.len() + entry.1.len()).sum()

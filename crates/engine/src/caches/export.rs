@@ -6,7 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use stave_cache::format::RecordNote;
-use stave_cache::{Backend, Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, publish};
+use stave_cache::{
+    Backend, Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, parcel, publish,
+};
 use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::{BlobDigest, DiffId, Platform, media_type};
 use stave_registry::OpenBlob;
@@ -20,7 +22,7 @@ use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
-use crate::finish::ReadyImage;
+use crate::finish::{Parcels, ReadyImage};
 use crate::form::{GZIP_LEVEL, ImageForm, LayerMethod, ZSTD_LEVEL};
 use crate::forms::PackedLayer;
 use crate::task::Task;
@@ -36,6 +38,8 @@ pub(crate) struct Solved<'a> {
     /// What becomes of the times of files.
     pub(crate) times: Times,
     pub(crate) imports: &'a Imports,
+    /// What the steps were made from, for others.
+    pub(crate) parcels: &'a Parcels,
 }
 
 /// A result, and where its layers are.
@@ -100,8 +104,11 @@ fn write(
     let known = known(engine, lease, solved, spec.mode, events)?;
     let mut catalog = Catalog::default();
     let mut blobs: BTreeMap<DiffId, (Layer, OpenBlob)> = BTreeMap::new();
+    let parcel = solved.parcels.whole.as_deref().and_then(parcel::pack);
+    let (made_of, parcel) = parcel.map_or((None, None), |(entry, blob)| (Some(entry), Some(blob)));
     for Known { digest, inputs, layers, created, note } in known {
         engine.go_on()?;
+        let note = RecordNote { made_of: made_of.clone(), ..note };
         let mut described = Vec::new();
         match layers {
             Layers::Here(layers) => {
@@ -122,7 +129,8 @@ fn write(
         }
         catalog.add(NewRecord { digest, inputs, layers: described, created, note });
     }
-    let blobs = blobs.into_values().map(|(layer, open)| Blob { descriptor: layer.descriptor(), open }).collect();
+    let blobs = blobs.into_values().map(|(layer, open)| Blob { descriptor: layer.descriptor(), open });
+    let blobs = blobs.chain(parcel).collect();
     Ok(publish(&*backend, &catalog, blobs, (engine.settings.now)())?)
 }
 
@@ -202,6 +210,13 @@ pub(crate) fn carry(
     // What the layers' blobs will be is decided when they are written out; an image knows its layers by their tars.
     let stand_in = |diff_id: &DiffId| BlobDigest::from(*diff_id.as_bytes());
     let mut catalog = Catalog::default();
+    // One of the records has it for all.
+    let mut made_of = solved.parcels.inline.as_deref().and_then(parcel::pack_inline);
+    if made_of.is_none() && solved.parcels.inline.is_some() {
+        let message = "what the steps were made from is too much for the image's configuration, so builds that import the \
+                       image's cache cannot say what has changed";
+        events(Event::Notice { message: message.to_owned() });
+    }
     for Known { digest, inputs, layers, created, note } in known(engine, lease, solved, Mode::Min, events)? {
         let Layers::Here(layers) = layers else { continue };
         let layers = layers.iter().map(|packed| Layer {
@@ -213,7 +228,7 @@ pub(crate) fn carry(
             bytes: packed.bytes,
         });
         // When it was exported would make each build's image another one.
-        let note = RecordNote { used: 0, ..note };
+        let note = RecordNote { used: 0, made_of: made_of.take(), ..note };
         catalog.add(NewRecord { digest, inputs, layers: layers.collect(), created, note });
     }
     let layers: Vec<BlobDigest> = image.layers.iter().map(|layer| stand_in(&layer.diff_id)).collect();
@@ -253,7 +268,7 @@ fn known(
             continue;
         }
         let digest = key_digest(&key);
-        let note = RecordNote { op: op_digest(op).to_string(), title: (solved.title)(node), used };
+        let note = RecordNote { op: op_digest(op).to_string(), title: (solved.title)(node), used, made_of: None };
         let inputs = inputs.iter().map(key_digest).collect();
         match lease.lookup(key.as_bytes())? {
             CacheLookup::Hit(record) if !record.snapshot.is_empty() => {

@@ -1,6 +1,7 @@
 //! Reading: catalogs come in beside the build, and results are fetched when a look-up finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,15 @@ use stave_graph::CacheKey;
 /// How many blobs of one result are fetched at once.
 const TRANSFERS_MAX: usize = 4;
 
+/// Why a cache that nobody has written is not used.
+const NOTHING_YET: &str = "there is none yet";
+
+/// Builds of one cache that a build is compared with.
+const PARCELS_MAX: usize = 2;
+
+/// How long a build waits for the explanation of a miss from elsewhere.
+const PARCEL_WAIT: Duration = Duration::from_millis(500);
+
 /// The caches that a build reads.
 #[derive(Default)]
 pub(crate) struct Imports {
@@ -28,12 +38,19 @@ pub(crate) struct Imports {
     /// Results that are older are not used, in seconds since 1970.
     since: Option<i64>,
     /// Records with a layer that is not there, or is not what it should be.
-    lost: Mutex<BTreeSet<BlobDigest>>,
+    lost: Mutex<BTreeMap<BlobDigest, Lost>>,
     /// Held while a layer is fetched: steps that have it in common wait for one transfer.
     fetching: Mutex<BTreeMap<DiffId, Arc<Mutex<()>>>>,
     told: Mutex<BTreeSet<String>>,
     /// When a look-up first needed them: from then on is counted how long they may be waited for.
     needed: OnceLock<Instant>,
+}
+
+/// Where a result is that cannot be used, and why not.
+#[derive(Clone)]
+struct Lost {
+    cache: String,
+    reason: String,
 }
 
 struct Source {
@@ -149,7 +166,7 @@ impl Imports {
 
     /// Looks a result up by the digest of a record.
     pub(crate) fn find_digest(&self, digest: &BlobDigest, events: Report<'_>) -> Option<Hit> {
-        if self.sources.is_empty() || lock(&self.lost).contains(digest) {
+        if self.sources.is_empty() || lock(&self.lost).contains_key(digest) {
             return None;
         }
         self.ready(events).find_map(|Ready { backend, catalog }| {
@@ -160,6 +177,38 @@ impl Imports {
             let layers = layers.into_iter().cloned().collect();
             Some(Hit { digest: *digest, backend, layers, created })
         })
+    }
+
+    /// Returns which cache has a result of the step with this key that could not be used, and why not.
+    pub(crate) fn lost(&self, key: &CacheKey) -> Option<(String, String)> {
+        let lost = lock(&self.lost).get(&key_digest(key)).cloned()?;
+        Some((lost.cache, lost.reason))
+    }
+
+    /// Returns the first cache that there should be and that could not be read, and why not.
+    pub(crate) fn unusable(&self) -> Option<(String, String)> {
+        self.sources.iter().find_map(|source| {
+            let deadline = *self.needed.get_or_init(Instant::now) + source.spec.wait;
+            let problem = source.wait(deadline).err().filter(|problem| problem != NOTHING_YET)?;
+            Some((source.name.clone(), problem))
+        })
+    }
+
+    /// Returns what the caches say of how their results were made, the latest first: as much as comes within a short time.
+    pub(crate) fn parcels(&self, events: Report<'_>) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        for Ready { backend, catalog } in self.ready(events) {
+            for blob in catalog.latest_parcels(PARCELS_MAX) {
+                let (answers, inbox) = mpsc::channel();
+                let backend = Arc::clone(&backend);
+                // It belongs to nobody: who no longer waits for it does not end it.
+                let fetched = move || drop(answers.send(stave_cache::parcel::fetch(&*backend, &blob)));
+                if thread::Builder::new().name("ingredients".to_owned()).spawn(fetched).is_ok() {
+                    found.extend(inbox.recv_timeout(PARCEL_WAIT).ok().flatten());
+                }
+            }
+        }
+        found
     }
 
     /// Whether any cache has a result of the instruction with this identity, so that a look-up by content may succeed.
@@ -197,9 +246,9 @@ impl Imports {
         match self.layers(engine, lease, hit, below, events) {
             Ok(layers) => Some(layers),
             Err(error) => {
-                lock(&self.lost).insert(hit.digest);
+                let (name, error) = (hit.backend.name(), with_causes(&error));
+                lock(&self.lost).insert(hit.digest, Lost { cache: name.to_owned(), reason: error.clone() });
                 if !engine.cancel().is_cancelled() {
-                    let (name, error) = (hit.backend.name(), with_causes(&error));
                     let message = format!("a result of the cache `{name}` is not used: {error}");
                     events(Event::Notice { message });
                 }
@@ -309,7 +358,7 @@ fn fetch(engine: &Engine, lease: &Lease, hit: &Hit, layer: &Layer, events: Repor
 fn load(shared: &Shared, backend: Arc<dyn Backend>) {
     let state = match backend.load() {
         Ok((catalog, _)) => State::Ready(Ready { backend, catalog: Arc::new(catalog) }),
-        Err(CacheError::Missing(_)) => State::Failed("there is none yet".to_owned()),
+        Err(CacheError::Missing(_)) => State::Failed(NOTHING_YET.to_owned()),
         Err(error) => State::Failed(with_causes(&error)),
     };
     shared.set(state);

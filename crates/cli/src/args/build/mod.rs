@@ -23,8 +23,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use stave_engine::{SharedLimits, Ulimit};
 use stave_oci::Reference;
 
-use super::CallArg;
 use super::container::{LimitOptions, resource};
+use super::{CallArg, ExplainFormat};
 pub(crate) use annotation::AnnotationArg;
 pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
@@ -73,6 +73,13 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages, whatever the cache holds
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+    /// End with the exit code 4 before the first step that would have to run, and say why it would
+    #[arg(long)]
+    pub(crate) fail_on_miss: bool,
+    /// Say afterwards on standard output why each step ran: as `text` or as `json`
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          conflicts_with = "quiet")]
+    pub(crate) explain: Option<ExplainFormat>,
     /// Use what other machines have put into a cache: a registry's `NAME`, or `type=registry|local|gha|s3|azblob,...`;
     /// may be given several times
     #[arg(long, value_name = "CACHE")]

@@ -17,12 +17,14 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use stave_engine::{BuildFailure, BuildOutcome, Event, Remarks};
+use stave_history::Record;
 
-use super::{Context, check, debug, settled};
-use crate::args::{Answer, BuildArgs, CallArg, Method, OnFailure, OutputArg, OutputKind, ProgressMode};
+use super::{Context, check, debug, explain, settled};
+use crate::args::{Answer, BuildArgs, CallArg, ExplainFormat, Method, OnFailure, OutputArg, OutputKind, ProgressMode};
 use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
@@ -57,7 +59,11 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     }
     let findings: Mutex<Option<Remarks>> = Mutex::new(None);
     let recorder = Recorder::start();
+    let explained = Mutex::new(Record::default());
     let result = host.engine.build(request, &|event| {
+        if report.explain.is_some() {
+            explained.lock().unwrap_or_else(PoisonError::into_inner).take(Duration::ZERO, &event);
+        }
         if let Event::Findings(found) = &event {
             *findings.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
         }
@@ -80,6 +86,10 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         } else {
             render::findings_summary(text, found, context.style)
         });
+    }
+    if let Some(format) = report.explain {
+        let record = explained.into_inner().unwrap_or_else(PoisonError::into_inner);
+        output::text(&explain::explanation(&record, format))?;
     }
     let outcome = match (settled(&host, result), failed) {
         (Err(failure), Some(build)) => {
@@ -132,6 +142,7 @@ fn asked(args: &BuildArgs) -> Result<Option<CallArg>, Failure> {
 
 /// What is said and written about a build when it has succeeded.
 struct Report {
+    explain: Option<ExplainFormat>,
     mode: ProgressMode,
     /// Whether an output goes to standard output, where nothing else may be then.
     is_piped: bool,
@@ -164,7 +175,14 @@ impl Report {
         let is_path = |dest: &PathBuf| dest.as_os_str() != "-";
         let dests = args.outputs.iter().filter_map(|output: &OutputArg| output.dest.clone());
         let is_piped = args.outputs.iter().any(|output| output.dest.as_deref() == Some(Path::new("-")));
+        if args.explain.is_some()
+            && args.outputs.iter().any(|output| output.dest.as_ref().is_some_and(|to| !is_path(to)))
+        {
+            return Err(Failure::usage("`--explain` and an output both write to standard output")
+                .with_hint("Give the output a file, or ask with `stave explain` afterwards."));
+        }
         Ok(Self {
+            explain: args.explain,
             mode,
             is_piped,
             iidfile: args.iidfile.clone().filter(|path| request::is_given(path)),

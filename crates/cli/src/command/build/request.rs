@@ -55,6 +55,7 @@ pub(super) fn request(
         target: args.target.filter(|target| !target.is_empty()),
         use_cache: !args.no_cache,
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
+        fail_on_miss: args.fail_on_miss,
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
         platforms: surroundings.platforms(&args.platforms)?,
         labels,

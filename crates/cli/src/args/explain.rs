@@ -1,0 +1,33 @@
+//! The arguments of `explain`.
+
+use clap::{Args, ValueEnum};
+
+/// Say why the steps of a build ran
+///
+/// Each step is listed with what has become of it and, if it ran, the first of its inputs that was another one than in the
+/// build before: a file, an argument, the base, the instruction itself. A step that ran because another one changed stands
+/// below that one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave explain                     Why the steps of the latest build ran
+  stave explain 3f2a                The same of an earlier one, by the beginning of its id
+  stave explain --format json       One JSON object, for programs
+  stave build --explain=json .      Build, and say it at once")]
+pub(crate) struct ExplainArgs {
+    /// The build, by its id or how that begins [default: the latest]
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: Option<String>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(crate) format: ExplainFormat,
+}
+
+/// How an explanation is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}

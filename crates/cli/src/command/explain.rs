@@ -1,0 +1,134 @@
+//! `explain`: why the steps of a build ran, as its record says it.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use stave_engine::EngineError;
+use stave_history::event::{Miss, StepLine};
+use stave_history::{Record, StepRecord, StepState};
+
+use super::Context;
+use crate::args::{ExplainArgs, ExplainFormat};
+use crate::failure::Failure;
+use crate::host::{Host, Processes};
+use crate::progress::title;
+use crate::render::printable;
+use crate::{human, output, record};
+
+/// Version of the JSON. A reader may rely on the fields that there are; new ones may come.
+const SCHEMA: u32 = 1;
+
+/// Carries out `explain`.
+pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::None)?;
+    let record = find(&host, args.build.as_deref())?;
+    output::text(&explanation(&record, args.format))?;
+    Ok(0)
+}
+
+/// Returns the record of a build: the one whose id begins so, or the latest.
+fn find(host: &Host, wanted: Option<&str>) -> Result<Record, Failure> {
+    let store = host.engine.store();
+    let builds = store.builds(u32::MAX).map_err(EngineError::from)?;
+    let is_meant = |id: &str| wanted.is_none_or(|wanted| !wanted.is_empty() && id.starts_with(wanted));
+    let build = builds.iter().find(|build| is_meant(build.id.as_str())).ok_or_else(|| match wanted {
+        Some(wanted) => Failure::failed(format!("the history has no build `{wanted}`")),
+        None => Failure::failed("the history has no build".to_owned()),
+    })?;
+    let path = store.root().join(store.build_logs_rel_path(&build.id)).join(record::FILE);
+    let lines = std::fs::read_to_string(&path)
+        .map_err(|_| Failure::failed(format!("nothing was kept of what happened in the build `{}`", build.id)))?;
+    Ok(Record::of_lines(lines.lines()))
+}
+
+/// Returns the explanation of a build.
+pub(super) fn explanation(record: &Record, format: ExplainFormat) -> String {
+    match format {
+        ExplainFormat::Text => text(record),
+        ExplainFormat::Json => format!("{}\n", document(record)),
+    }
+}
+
+/// Returns the step whose change made this one run, if it was another one's.
+fn root<'a>(record: &'a Record, step: &StepRecord) -> Option<&'a StepRecord> {
+    let Some(Miss::Parent { step: name, .. }) = &step.miss else { return None };
+    record.steps.iter().find(|other| {
+        let line = &other.line;
+        line.stage == name.stage && line.number == name.number && line.platform == name.platform
+    })
+}
+
+fn document(record: &Record) -> Value {
+    let step = |step: &StepRecord| {
+        let StepLine { step: id, platform, stage, number, of, title, .. } = &step.line;
+        let mut object = json!({
+            "step": id.0, "stage": stage, "number": number, "of": of, "title": title, "state": step.state,
+        });
+        if let Some(platform) = platform {
+            object["platform"] = json!(platform);
+        }
+        if let Some(took) = step.took {
+            object["took"] = json!(took.as_secs_f64());
+        }
+        if let Some(miss) = &step.miss {
+            object["miss"] = json!({
+                "code": miss.code(), "root": miss.root().code(), "text": miss.to_string(), "details": miss,
+            });
+            if let Some(root) = root(record, step) {
+                object["miss"]["step"] = json!(root.line.step.0);
+            }
+        }
+        object
+    };
+    json!({
+        "schema": SCHEMA,
+        "build": record.id,
+        "file": record.name,
+        "ran": record.count(StepState::Done) + record.count(StepState::Failed),
+        "known": record.count(StepState::Cached),
+        "steps": record.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}
+
+fn text(record: &Record) -> String {
+    let mut text = String::new();
+    let is_below = |step: &&StepRecord| root(record, step).is_some_and(|root| root.line.step != step.line.step);
+    for step in record.steps.iter().filter(|step| !is_below(step)) {
+        line(&mut text, step, 0);
+        let follows = |other: &&StepRecord| {
+            root(record, other).is_some_and(|root| root.line.step == step.line.step)
+                && other.line.step != step.line.step
+        };
+        for below in record.steps.iter().filter(follows) {
+            line(&mut text, below, 1);
+        }
+    }
+    let known = record.count(StepState::Cached);
+    let count = |number: usize| if number == 1 { "1 step".to_owned() } else { format!("{number} steps") };
+    // Writing to a text cannot fail.
+    let _written = writeln!(text, "{} of {} known", known, count(record.steps.len()));
+    text
+}
+
+/// Writes a step; `depth` is 1 for one that runs because of the one above.
+fn line(text: &mut String, step: &StepRecord, depth: usize) {
+    let indent = "    ".repeat(depth);
+    let state = match (step.state, step.took) {
+        (StepState::Waiting, _) => "not run".to_owned(),
+        (StepState::Running, _) => "running".to_owned(),
+        (StepState::Cached, _) => "known".to_owned(),
+        (StepState::Done, Some(took)) => format!("ran {}", human::seconds(took)),
+        (StepState::Done, None) => "ran".to_owned(),
+        (StepState::Failed, _) => "failed".to_owned(),
+        (StepState::Cancelled, _) => "ended".to_owned(),
+    };
+    // Writing to a text cannot fail.
+    let _written = writeln!(text, "{indent}{}: {state}", printable(&title(&step.line)));
+    match &step.miss {
+        Some(Miss::Parent { miss, .. }) if depth > 0 && !matches!(**miss, Miss::Parent { .. }) => {}
+        Some(miss) => {
+            let _written = writeln!(text, "{indent}    because {}", printable(&miss.to_string()));
+        }
+        None => {}
+    }
+}
