@@ -54,16 +54,15 @@ pub fn descriptor(entry: &ParcelEntry) -> Descriptor {
 /// Fetches what a catalog names, and unpacks it. Nothing if it is not there, or not what it says.
 #[must_use]
 pub fn fetch(backend: &dyn Backend, entry: &ParcelEntry) -> Option<Vec<u8>> {
-    let bytes = match &entry.inline {
-        Some(text) => STANDARD.decode(text).ok()?,
-        None => {
-            if entry.size > BYTES_MAX {
-                return None;
-            }
-            let mut sink = Memory::default();
-            backend.fetch(&descriptor(entry), &mut sink, &|_| ()).ok()?;
-            sink.bytes
+    let bytes = if let Some(text) = &entry.inline {
+        STANDARD.decode(text).ok()?
+    } else {
+        if entry.size > BYTES_MAX {
+            return None;
         }
+        let mut sink = Memory::default();
+        backend.fetch(&descriptor(entry), &mut sink, &|_| ()).ok()?;
+        sink.bytes
     };
     if BlobDigest::of(&bytes) != entry.blob {
         return None;

@@ -43,7 +43,6 @@ mod tests {
     use super::*;
     use crate::{
         BuiltImage, Ending, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId, TaskKind,
-        Value,
     };
 
     /// One of each kind, as a build might tell them.

@@ -22,13 +22,13 @@ impl Project {
     fn on(bench: Bench) -> Self {
         bench.file("Dockerfile", DOCKERFILE).file(".dockerignore", "Dockerfile\n.dockerignore\n*.log\n");
         bench.file("src/a.c", "int a;").file("src/b.c", "int b;").file("run.sh", "echo run").file("notes.txt", "notes");
-        symlink("a.c", bench.path("src/link")).expect("a link");
-        fs::set_permissions(bench.path("run.sh"), fs::Permissions::from_mode(0o644)).expect("a mode");
+        symlink("a.c", bench.work().join("src/link")).expect("a link");
+        fs::set_permissions(bench.work().join("run.sh"), fs::Permissions::from_mode(0o644)).expect("a mode");
         Self { bench }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.bench.path(name)
+        self.bench.work().join(name)
     }
 
     fn edit(&self, file: &str, old: &str, new: &str) {

@@ -110,7 +110,18 @@ impl Lowering<'_> {
         let stage = stages::label(self.file, index);
         let world = !matches!(self.graph.op(node), Op::Exec(_));
         let world = world.then(|| Box::new(from.world()));
-        self.steps.push(Step { node, stage, number: 0, of: 0, platform, makes_for, title, span: head.span, world, scope });
+        self.steps.push(Step {
+            node,
+            stage,
+            number: 0,
+            of: 0,
+            platform,
+            makes_for,
+            title,
+            span: head.span,
+            world,
+            scope,
+        });
     }
 
     fn begin(&mut self, index: usize) -> Option<Stage> {
