@@ -364,6 +364,7 @@ pub struct Grants {
 }
 
 /// A build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that a person gives")]
 pub struct BuildRequest {
     /// The files.
     pub context: ContextSource,

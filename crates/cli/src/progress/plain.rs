@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
 use stave_history::Record;
-use stave_history::event::Ending;
+use stave_history::event::{Ending, Miss};
 
 use super::lines::Lines;
 use super::settings::Settings;
@@ -85,7 +85,9 @@ impl Plain {
         say(out, format_args!("#{number} {}", self.title(step)));
         let state = Step { number, started: at, stdout: Lines::default(), stderr: Lines::default() };
         self.steps.insert(step, state);
-        if let Some(miss) = self.record.step(step).and_then(|step| step.miss.as_ref()) {
+        // That a step is new needs no reason.
+        let miss = self.record.step(step).and_then(|step| step.miss.as_ref());
+        if let Some(miss) = miss.filter(|miss| *miss.root() != Miss::First) {
             say(out, format_args!("#{number} runs because {}", render::printable(&miss.to_string())));
         }
         number

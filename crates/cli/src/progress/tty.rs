@@ -234,7 +234,7 @@ impl State {
     /// Returns why a step ran, where that says more than that it never ran before or that it was to run.
     pub(super) fn why(&self, step: StepId) -> Option<String> {
         let miss = self.record.step(step)?.miss.as_ref()?;
-        (!matches!(miss, Miss::First | Miss::NoCache { .. })).then(|| render::printable(&miss.to_string()))
+        (!matches!(miss.root(), Miss::First | Miss::NoCache)).then(|| render::printable(&miss.to_string()))
     }
 
     fn end_task(&mut self, task: TaskId, took: Duration) {

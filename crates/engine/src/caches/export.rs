@@ -115,7 +115,7 @@ fn write(
                 for packed in layers {
                     let (layer, _) = match blobs.entry(packed.diff_id) {
                         Entry::Occupied(made) => made.into_mut(),
-                        Entry::Vacant(none) => none.insert(blob(engine, lease, packed, spec, events)?),
+                        Entry::Vacant(place) => place.insert(blob(engine, lease, packed, spec, events)?),
                     };
                     described.push(layer.clone());
                 }

@@ -249,7 +249,7 @@ pub(super) fn manifest(op: &Op, selections: &[Selection], context: &dyn Fn(Conte
             }
         }
         Op::Exec(exec) => {
-            contexts.extend(exec.mounts.iter().filter_map(|mount| mount.kind.context()).map(|(id, _)| id))
+            contexts.extend(exec.mounts.iter().filter_map(|mount| mount.kind.context()).map(|(id, _)| id));
         }
         _ => {}
     }

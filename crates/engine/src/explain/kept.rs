@@ -131,9 +131,9 @@ impl Kept {
             }
         }
         drop(dir.replace_file(BUILDS, &text, 0o600));
-        let names: BTreeSet<Vec<u8>> = named.iter().filter_map(|digest| files_name(digest)).collect();
+        let wanted: BTreeSet<Vec<u8>> = named.iter().filter_map(|digest| files_name(digest)).collect();
         for entry in dir.list(b"").unwrap_or_default() {
-            if entry.name.ends_with(b".files") && !names.contains(&entry.name) {
+            if entry.name.ends_with(b".files") && !wanted.contains(&entry.name) {
                 drop(dir.remove_file(&entry.name));
             }
         }
