@@ -219,7 +219,10 @@ fn a_damaged_blob_is_a_miss_of_its_step_alone() {
         build(&one, &[&format!("--cache-to={place},mode=max,compression=uncompressed")]);
         let (mut manifest, _) = documents(&registry, damage, "cache");
         let layers = manifest["layers"].as_array_mut().expect("layers");
-        let victim = layers.last_mut().expect("there are layers");
+        // The last of them is what the steps were made from.
+        let is_layer =
+            |layer: &&mut Value| layer["mediaType"].as_str().is_some_and(|kind| kind.contains("image.layer"));
+        let victim = layers.iter_mut().rfind(is_layer).expect("there are layers");
         let digest: BlobDigest = victim["digest"].as_str().expect("a digest").parse().expect("a digest");
         let original = registry.blob(&digest.to_string()).expect("exported");
         match damage {

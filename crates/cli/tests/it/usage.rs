@@ -12,7 +12,7 @@ fn a_mistake_on_the_command_line_exits_with_2_and_a_hint() {
     bench.run(["build"]).exit(2).complains("error: `stave build` needs `CONTEXT`\nhint: `stave build .` builds");
     bench.run(["tag", "a"]).exit(2).complains("error: `stave tag` needs ").complains("hint: See `stave tag --help`");
     bench.run(["build", "a", "b"]).exit(2).complains("`b` is one argument too many for `stave build`");
-    bench.run(["attach", "a"]).exit(2).complains("`docker attach` is not supported");
+    bench.run(["compose", "a"]).exit(2).complains("`docker compose` is not supported");
     bench.run(["cp", "a", "b"]).exit(2).complains("neither of the two is in a container");
     bench.run(["cp", "a:/x", "b:/x"]).exit(2).complains("copying between two containers is not supported");
     assert!(!bench.store().exists(), "a mistake makes no store");
