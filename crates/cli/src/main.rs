@@ -14,6 +14,7 @@
 //! Read `args`, `command` (from its `mod.rs`), `host`, `failure`, `render`, `progress`, then the small ones.
 
 mod args;
+mod clue;
 mod command;
 mod failure;
 mod glob;

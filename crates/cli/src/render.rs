@@ -9,9 +9,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{BaseFailure, StepCause, StepFailure};
+use stave_engine::{BaseFailure, StepCause, StepFailure, Tally};
 
-use crate::human;
+use crate::{clue, human};
 
 /// How text is decorated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,44 +155,44 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 /// Returns why an image that the file names cannot be had. With a hint at what was perhaps meant, a stage, it is shown
 /// as a mistake in the name.
 pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
-    let BaseFailure { name, text, span, image, hint: meant, error } = failure;
+    let BaseFailure { name, text, span, image, hint: meant, reach, error } = failure;
     let span = *span;
-    let cause = chain(error);
+    let cause = error.to_string();
     if let Some(meant) = meant {
-        let message = format!("no stage is named `{image}`, and the image cannot be had: {cause}");
+        let message = format!("no stage is named `{image}`, and the image cannot be had: {}", chain(error));
         let mut mistake = Diagnostic::error(codes::UNKNOWN_STAGE, span, message);
         mistake.labels[0].text = String::from("not the name of an earlier stage");
         mistake.hints.push(meant.clone());
         return diagnostic(name, text, &mistake, style);
     }
     let title = if cause.contains(image) { cause } else { format!("cannot use image `{image}`: {cause}") };
-    let label = Label { span, text: String::new(), primary: true };
+    let label = Label { span, text: because(error), primary: true };
     let group = Level::ERROR.primary_title(printable(&title)).element(snippet(name, text, &[label]));
     let mut block = style.renderer().render(&[group]) + "\n";
-    if let Some(advice) = error.hint() {
+    if let Some(advice) = error.hint().or_else(|| reach.as_ref().map(clue::reach)) {
         block += &hint(&advice, style);
     }
     block
 }
 
-/// Returns what is known about a step that failed: where it is written, why it failed, its last lines, its log.
+/// Returns what is known about a step that failed: where it is written, why it failed, its last lines, what became of the
+/// other steps, one advice, its log.
 pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
-    let (what, advice) = match &failure.cause {
-        StepCause::Exit(code) => (format!("exit status {code}"), exit_advice(*code).map(str::to_owned)),
-        StepCause::Signal(number) => {
-            (format!("ended by {}", signal_name(*number)), signal_advice(*number).map(str::to_owned))
+    let (what, because) = match (&failure.cause, &failure.killed) {
+        (StepCause::Signal(9), Some(killed)) => (clue::memory_title(killed), None),
+        (StepCause::Exit(code), Some(killed)) => {
+            (format!("exit status {code}, a process of it was {}", clue::memory_title(killed)), None)
         }
-        StepCause::Missed(miss) => (miss.to_string(), None),
-        StepCause::Refused(error) => (chain(error), error.hint()),
+        (StepCause::Exit(code), None) => (format!("exit status {code}"), None),
+        (StepCause::Signal(number), _) => (format!("ended by {}", signal_name(*number)), None),
+        (StepCause::Missed(miss), _) => (miss.to_string(), Some(String::new())),
+        (StepCause::Refused(error), _) => (error.to_string(), Some(because(error))),
     };
     let platform = failure.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
     let stage = format!("[{platform}{}] ", failure.stage);
     let verb = if matches!(failure.cause, StepCause::Missed(_)) { "would have to run because" } else { "failed:" };
     let title = format!("{stage}{} {verb} {what}", one_line(&failure.title));
-    let label = match failure.cause {
-        StepCause::Refused(_) | StepCause::Missed(_) => String::new(),
-        StepCause::Exit(_) | StepCause::Signal(_) => format!("{what} after {}", human::seconds(failure.took)),
-    };
+    let label = because.unwrap_or_else(|| format!("{what} after {}", human::seconds(failure.took)));
     let label = Label { span: failure.span, text: label, primary: true };
     let group = Level::ERROR.primary_title(printable(&title)).element(snippet(&failure.name, &failure.text, &[label]));
     let mut block = style.renderer().render(&[group]) + "\n";
@@ -202,26 +202,92 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
             writeln!(block, "{} {}", style.dim("  |"), printable(line)).expect("writing to a string does not fail");
         }
     }
-    if let Some(advice) = advice {
+    block += &tally(&failure.tally, style);
+    if let Some(advice) = step_advice(failure) {
         block += &hint(&advice, style);
     }
     if let Some(log) = &failure.log {
-        block += &hint(&format!("The full output is in `{}`.", log.display()), style);
+        writeln!(block, "{} {}", style.cyan("full log:"), printable(&log.display().to_string()))
+            .expect("writing to a string does not fail");
     }
     block
+}
+
+/// The one advice on a step that failed: of all that may be said, what is most about this one.
+fn step_advice(failure: &StepFailure) -> Option<String> {
+    if let Some(killed) = &failure.killed {
+        return Some(clue::memory_advice(killed));
+    }
+    if let Some(clue) = &failure.clue {
+        return Some(clue::sentence(clue));
+    }
+    match &failure.cause {
+        StepCause::Exit(code) => exit_advice(*code).map(str::to_owned),
+        StepCause::Signal(number) => signal_advice(*number).map(str::to_owned),
+        StepCause::Refused(error) => error.hint(),
+        StepCause::Missed(_) => None,
+    }
+}
+
+/// Steps of each kind that are named.
+const NAMED_MAX: usize = 8;
+
+/// Returns what became of the other steps, if there are any.
+fn tally(tally: &Tally, style: Style) -> String {
+    let kinds = [
+        ("done", &tally.done),
+        ("cached", &tally.cached),
+        ("cancelled", &tally.cancelled),
+        ("never started", &tally.unstarted),
+    ];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(_, steps)| !steps.is_empty()).collect();
+    if kinds.is_empty() {
+        return String::new();
+    }
+    let counts: Vec<String> = kinds.iter().map(|(name, steps)| format!("{} {name}", steps.len())).collect();
+    let mut block = format!("other steps: {}\n", counts.join(", "));
+    for (name, steps) in kinds {
+        for (index, step) in steps.iter().take(NAMED_MAX).enumerate() {
+            let head = if index == 0 { name } else { "" };
+            let platform = step.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
+            let line = format!("[{platform}{} {}/{}] {}", step.stage, step.number, step.of, one_line(&step.title));
+            writeln!(block, "  {} {}", style.dim(&format!("{head:<13}")), printable(&line))
+                .expect("writing to a string does not fail");
+        }
+        if let Some(more @ 1..) = steps.len().checked_sub(NAMED_MAX) {
+            writeln!(block, "  {:<13} and {more} more", "").expect("writing to a string does not fail");
+        }
+    }
+    block
+}
+
+/// Returns the causes of an error without the error itself, the nearest first, as what goes on the line below the words.
+fn because(error: &dyn Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let (mut last, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // A wrapper that shows its cause itself would say it twice.
+        if !last.ends_with(&text) {
+            causes.push(text.clone());
+            last = text;
+        }
+        source = cause.source();
+    }
+    causes.join(", because ")
 }
 
 fn exit_advice(code: i32) -> Option<&'static str> {
     match code {
         126 => Some("126 means that a command was found and could not be executed."),
         127 => Some("127 means that a command was not found in the image."),
-        137 => Some("137 means that a process was killed, often because memory ran out."),
+        137 => Some("137 means that a process was killed by SIGKILL; the kernel has not said that memory ran out."),
         _ => None,
     }
 }
 
 fn signal_advice(number: i32) -> Option<&'static str> {
-    (number == 9).then_some("A process that nobody kills on purpose is often killed because memory ran out.")
+    (number == 9).then_some("A process was killed by SIGKILL; the kernel has not said that memory ran out.")
 }
 
 /// Returns the name of a signal: `SIGKILL`, or its number where it has none.
@@ -332,6 +398,9 @@ hint: a stage with a similar name is defined on line 1: `build`
             last_lines: vec!["one".to_owned(), "make: \u{1b}[1mnot found".to_owned()],
             log: Some("/store/builds/1/3.log".into()),
             took: Duration::from_millis(1234),
+            killed: None,
+            clue: None,
+            tally: Tally::default(),
         };
         let expected = "\
 error: [build] RUN make all failed: exit status 127
@@ -344,7 +413,7 @@ its last lines:
   | one
   | make: \\u{1b}[1mnot found
 hint: 127 means that a command was not found in the image.
-hint: The full output is in `/store/builds/1/3.log`.
+full log: /store/builds/1/3.log
 ";
         assert_eq!(step_failure(&failure, Style::PLAIN), expected);
     }

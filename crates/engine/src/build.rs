@@ -18,6 +18,7 @@ use crate::ahead::{self, Progress};
 use crate::attest::{self, Attestations, Past};
 use crate::base::{Bases, KnownBase};
 use crate::caches::{self, Caches, Imports, Solved};
+use crate::clue;
 use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
@@ -551,6 +552,7 @@ impl<'a> Planning<'a> {
                 image: request.reference.clone(),
                 hint: similar_stage(file, &request.reference)
                     .map(|stage| format!("If a stage is meant, its name is `{stage}`.")),
+                reach: clue::reach(&error, &self.engine.settings.registries.http),
                 error,
             })),
         }

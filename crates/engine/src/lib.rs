@@ -19,6 +19,7 @@ mod build;
 mod caches;
 mod cancel;
 mod check;
+mod clue;
 mod compare;
 mod compose;
 mod confined;
@@ -45,6 +46,7 @@ mod lock;
 mod log;
 mod manifests;
 mod measure;
+mod memory;
 mod named_epoch;
 mod net;
 mod outcome;
@@ -71,6 +73,10 @@ pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
 pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};
+pub use clue::{
+    Clue, Denied, DeniedPlace, Foreign, Manager, NoCommand, NoSource, Place, Reach, ReadOnly, Rule, StepNetwork,
+    Trouble,
+};
 pub use compare::{Comparison, FieldDifference, FileChange, FileDifference, FileField, LayerDifference};
 pub use confined::JOBS;
 pub use container::{
@@ -85,7 +91,8 @@ pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
 pub use limits::SharedLimits;
 pub use manifests::{ManifestLists, PlatformRemark};
-pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure};
+pub use memory::MemoryKill;
+pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure, Tally};
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,

@@ -7,9 +7,11 @@ use stave_dockerfile::{Diagnostic, Span};
 use stave_explain::Miss;
 use stave_oci::{Descriptor, ImageId, Platform};
 
+use crate::clue::{Clue, Reach};
 use crate::compare::Comparison;
 use crate::error::EngineError;
-use crate::event::{LayerLine, StepId};
+use crate::event::{LayerLine, StepId, StepLine};
+use crate::memory::MemoryKill;
 
 /// A build that succeeded.
 #[derive(Debug, Clone)]
@@ -86,6 +88,8 @@ pub struct BaseFailure {
     pub image: String,
     /// What was perhaps meant, as a whole sentence.
     pub hint: Option<String>,
+    /// What could not be reached, if that is why.
+    pub reach: Option<Reach>,
     /// Why not.
     pub error: EngineError,
 }
@@ -117,6 +121,25 @@ pub struct StepFailure {
     pub log: Option<PathBuf>,
     /// How long it ran.
     pub took: Duration,
+    /// Whether memory ran out for it.
+    pub killed: Option<MemoryKill>,
+    /// What explains the failure.
+    pub clue: Option<Clue>,
+    /// What became of the other steps.
+    pub tally: Tally,
+}
+
+/// What became of a build's other steps when one failed, each in the order of the Dockerfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// They ran, and well.
+    pub done: Vec<StepLine>,
+    /// Their results were known.
+    pub cached: Vec<StepLine>,
+    /// They ran, and were ended because of the failure.
+    pub cancelled: Vec<StepLine>,
+    /// They never started.
+    pub unstarted: Vec<StepLine>,
 }
 
 /// Why a step failed.

@@ -17,13 +17,15 @@ use stave_tree::Keep;
 
 use crate::build::{BuildTarget, Report, Told, stage_name};
 use crate::caches;
+use crate::clue::Scene;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, Origin, StepId, Stream};
 use crate::explain::{Explain, Reading};
 use crate::joined::step_id;
 use crate::log::StepLog;
-use crate::outcome::{BuildFailure, StepCause, StepFailure};
+use crate::memory::MemoryKill;
+use crate::outcome::{BuildFailure, StepCause, StepFailure, Tally};
 use crate::outside::{Found, Outside, keep, read_contexts};
 use crate::schedule::Worker;
 use crate::snapshot::Snapshot;
@@ -58,6 +60,7 @@ pub(crate) struct Run<'a> {
     /// The first step that failed, and what it left.
     left: Mutex<Option<LeftStep>>,
     explain: Explain<'a>,
+    states: Mutex<BTreeMap<usize, State>>,
     stopping: AtomicBool,
     ran: AtomicU32,
     cached: AtomicU32,
@@ -73,19 +76,45 @@ struct Failure {
     last_lines: Vec<String>,
     log: Option<std::path::PathBuf>,
     took: Duration,
+    killed: Option<MemoryKill>,
+    /// What the node was given, if it has come so far.
+    inputs: Vec<Vec<LayerId>>,
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Done,
+    Cached,
+    Failed,
 }
 
 impl Failure {
     /// The build may only use what is known, and this step is not.
     fn missed(miss: Miss) -> Box<Self> {
         let cause = StepCause::Missed(Box::new(miss));
-        Box::new(Self { cause, last_lines: Vec::new(), log: None, took: Duration::ZERO })
+        Box::new(Self {
+            cause,
+            last_lines: Vec::new(),
+            log: None,
+            took: Duration::ZERO,
+            killed: None,
+            inputs: Vec::new(),
+        })
     }
 }
 
 impl From<EngineError> for Box<Failure> {
     fn from(error: EngineError) -> Self {
-        Self::new(Failure { cause: StepCause::Refused(error), last_lines: Vec::new(), log: None, took: Duration::ZERO })
+        Self::new(Failure {
+            cause: StepCause::Refused(error),
+            last_lines: Vec::new(),
+            log: None,
+            took: Duration::ZERO,
+            killed: None,
+            inputs: Vec::new(),
+        })
     }
 }
 
@@ -118,6 +147,7 @@ impl<'a> Run<'a> {
             failure: Mutex::default(),
             left: Mutex::default(),
             explain: Explain::new(engine, source, target),
+            states: Mutex::default(),
             stopping: AtomicBool::new(false),
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
@@ -136,8 +166,35 @@ impl<'a> Run<'a> {
 
     fn tell(&self, node: NodeId, event: impl Fn(StepId) -> Event) {
         for &index in self.steps.get(&node).into_iter().flatten() {
-            (self.events)(event(step_id(index)));
+            let event = event(step_id(index));
+            let state = match event {
+                Event::StepStarted { .. } => Some(State::Running),
+                Event::StepFinished { .. } => Some(State::Done),
+                Event::StepCached { .. } => Some(State::Cached),
+                Event::StepFailed { .. } => Some(State::Failed),
+                _ => None,
+            };
+            if let Some(state) = state {
+                lock(&self.states).insert(index, state);
+            }
+            (self.events)(event);
         }
+    }
+
+    /// What became of all steps but those of `failed`.
+    fn tally(&self, failed: Option<NodeId>) -> Tally {
+        let own = failed.and_then(|node| self.steps.get(&node)).map_or(&[][..], Vec::as_slice);
+        let (states, mut tally) = (lock(&self.states), Tally::default());
+        for (index, line) in self.target.joined.lines(&|id| id.to_string()).into_iter().enumerate() {
+            match states.get(&index) {
+                _ if own.contains(&index) => {}
+                Some(State::Done) => tally.done.push(line),
+                Some(State::Cached) => tally.cached.push(line),
+                Some(State::Running | State::Failed) => tally.cancelled.push(line),
+                None => tally.unstarted.push(line),
+            }
+        }
+        tally
     }
 
     /// Tells that a node and all below it need not run, each once, in the order of the file.
@@ -362,7 +419,8 @@ impl<'a> Run<'a> {
             let message = crate::told::why(&failure.cause);
             self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             self.leave(node, &parent.layers, None);
-            Box::new(Failure { took, ..*failure })
+            let inputs = inputs.iter().map(|input| input.layers.to_vec()).collect();
+            Box::new(Failure { took, inputs, ..*failure })
         })?;
         let result = parent.with(layer);
         let took = started.elapsed();
@@ -441,8 +499,15 @@ impl<'a> Run<'a> {
         // Others are ended because of the first that failed.
         let keeps = || !self.stopping.load(Ordering::SeqCst) && lock(&self.left).is_none();
         let tell_note = |text: &str| self.note(text);
-        let mut watch =
-            exec::Watch { log: &mut log, report: &report, note: &tell_note, go_on: &go_on, keeps: &keeps, left: None };
+        let mut watch = exec::Watch {
+            log: &mut log,
+            report: &report,
+            note: &tell_note,
+            go_on: &go_on,
+            keeps: &keeps,
+            left: None,
+            killed: None,
+        };
         let ran = exec::run(
             self.engine,
             self.lease,
@@ -456,14 +521,15 @@ impl<'a> Run<'a> {
         if left.is_some() {
             self.leave(node, &parent.layers, left);
         }
+        let killed = watch.killed.take();
         let cause = match ran {
             Ok(Ran::Layer(layer)) => return Ok(layer),
             Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),
             Ok(Ran::Failed(Exit::Signal { number, .. })) => StepCause::Signal(number),
             Err(error) => StepCause::Refused(error),
         };
-        let last_lines = log.last_lines();
-        Err(Box::new(Failure { cause, last_lines, log: log.path().map(Into::into), took: started.elapsed() }))
+        let (last_lines, log) = (log.last_lines(), log.path().map(Into::into));
+        Err(Box::new(Failure { cause, last_lines, log, took: started.elapsed(), killed, inputs: Vec::new() }))
     }
 
     /// Remembers what the first step that failed has left; nothing beside its parent, if nobody has said more.
@@ -560,11 +626,26 @@ impl<'a> Run<'a> {
         }
         // What is fetched for a step is no step of its own.
         let graph = &self.target.joined.graph;
-        let own = self.steps.get(&node).or_else(|| {
-            self.steps.iter().find(|(above, _)| graph.reachable(**above).contains(&node)).map(|(_, steps)| steps)
-        });
-        let place = own.and_then(|steps| steps.first()).copied();
-        let step = place.map(|index| self.planned(index));
+        let shown = if self.steps.contains_key(&node) {
+            Some(node)
+        } else {
+            self.steps.keys().copied().find(|above| graph.reachable(*above).contains(&node))
+        };
+        let of = |node: NodeId| self.steps.get(&node)?.first().map(|&index| self.planned(index));
+        let step = shown.and_then(of);
+        let place = shown.and_then(|node| self.steps.get(&node)?.first().copied());
+        let scene = Scene {
+            engine: self.engine,
+            source: self.source,
+            graph,
+            op: graph.op(node),
+            cause: &failure.cause,
+            last_lines: &failure.last_lines,
+            inputs: &failure.inputs,
+            platform: step.map_or_else(Platform::host, |step| step.platform.clone()).to_string(),
+            maker: &of,
+        };
+        let (clue, tally) = (scene.clue(), self.tally(shown));
         let span = step.map_or_else(|| self.target.joined.span(node), |step| step.span);
         BuildFailure::Step(Box::new(StepFailure {
             step: place.map(step_id),
@@ -579,6 +660,9 @@ impl<'a> Run<'a> {
             last_lines: failure.last_lines,
             log: failure.log,
             took: failure.took,
+            killed: failure.killed,
+            clue,
+            tally,
         }))
     }
 }

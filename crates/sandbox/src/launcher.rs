@@ -184,7 +184,7 @@ impl Run {
         match message.parse()? {
             Event::Started => message.files.pop().ok_or_else(|| protocol("a start without a descriptor")),
             Event::NotStarted(error) => Err(error),
-            Event::Exited(_) => Err(protocol("an end before the start")),
+            Event::Exited(..) => Err(protocol("an end before the start")),
         }
     }
 
@@ -220,9 +220,15 @@ fn next_event(events: &OwnedFd) -> Result<wire::Received, SandboxError> {
 }
 
 fn exit(events: &OwnedFd) -> Result<Exit, SandboxError> {
+    end(events).map(|ended| ended.exit)
+}
+
+fn end(events: &OwnedFd) -> Result<Ended, SandboxError> {
     match next_event(events)?.parse()? {
-        Event::Exited(ExitMessage::Code(code)) => Ok(Exit::Code(code)),
-        Event::Exited(ExitMessage::Signal(number, core)) => Ok(Exit::Signal { number, core }),
+        Event::Exited(ExitMessage::Code(code), peak_bytes) => Ok(Ended { exit: Exit::Code(code), peak_bytes }),
+        Event::Exited(ExitMessage::Signal(number, core), peak_bytes) => {
+            Ok(Ended { exit: Exit::Signal { number, core }, peak_bytes })
+        }
         Event::NotStarted(error) => Err(error),
         Event::Started => Err(protocol("a second start")),
     }
@@ -279,7 +285,14 @@ pub struct Running {
     terminal: Option<OwnedFd>,
     listeners: Vec<OwnedFd>,
     notes: Vec<String>,
-    waited: std::sync::Mutex<Option<Exit>>,
+    waited: std::sync::Mutex<Option<Ended>>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    exit: Exit,
+    peak_bytes: Option<u64>,
 }
 
 impl Running {
@@ -307,13 +320,26 @@ impl Running {
 
     /// Waits for the end. All processes of the step have ended and its mounts are gone when this returns.
     pub fn wait(&self) -> Result<Exit, SandboxError> {
+        self.ended().map(|ended| ended.exit)
+    }
+
+    /// Waits for the end and returns the most memory that one of the step's processes has had, in bytes, as far as it was
+    /// waited for; nothing where the kernel does not say.
+    ///
+    /// Reference: `getrusage(2)`, `ru_maxrss`.
+    #[must_use]
+    pub fn peak_bytes(&self) -> Option<u64> {
+        self.ended().ok()?.peak_bytes
+    }
+
+    fn ended(&self) -> Result<Ended, SandboxError> {
         let mut waited = self.waited.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(exit) = *waited {
-            return Ok(exit);
+        if let Some(ended) = *waited {
+            return Ok(ended);
         }
-        let exit = exit(&self.events)?;
-        *waited = Some(exit);
-        Ok(exit)
+        let ended = end(&self.events)?;
+        *waited = Some(ended);
+        Ok(ended)
     }
 
     /// Kills all processes of the step. It is no error if there are none any more.

@@ -70,6 +70,21 @@ pub(crate) fn in_child<T: serde::Serialize + serde::de::DeserializeOwned>(work: 
     answer
 }
 
+/// Returns the most memory that the ended process of `pidfd`, or one that it waited for, has had: in bytes. The process
+/// can still be waited for. Nothing where the kernel does not say.
+pub(crate) fn peak_bytes(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    // SAFETY: `rusage` is plain integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    let nobody: *mut libc::siginfo_t = ptr::null_mut();
+    // SAFETY: the kernel writes to `usage`, which outlives the call, and allows that nobody wants the status. The `waitid`
+    // of the C library has no place for the usage.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_waitid, libc::P_PIDFD, pidfd.as_raw_fd(), nobody, options, &raw mut usage) };
+    check(answer).ok()?;
+    u64::try_from(usage.ru_maxrss).ok().filter(|&kibibytes| kibibytes > 0).map(|kibibytes| kibibytes * 1024)
+}
+
 /// Ends the process at once: no destructors, no buffers, no hooks.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; nothing of it is used afterwards.

@@ -50,8 +50,8 @@ pub(crate) enum Event {
     Started,
     /// It could not be made.
     NotStarted(SandboxError),
-    /// It has ended.
-    Exited(ExitMessage),
+    /// It has ended; the most memory that one of its processes has had, in bytes.
+    Exited(ExitMessage, Option<u64>),
 }
 
 /// [`crate::Exit`] on the wire.

@@ -94,13 +94,14 @@ impl Zygote {
 
     fn bury(&mut self, index: usize) {
         let run = self.runs.swap_remove(index);
+        let peak_bytes = sys::peak_bytes(run.pidfd.as_fd());
         let Ok(Some(status)) = waitid(WaitId::PidFd(run.pidfd.as_fd()), WaitIdOptions::EXITED) else { return };
         let exit = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => ExitMessage::Code(code),
             (None, signal) => ExitMessage::Signal(signal.unwrap_or_default(), status.dumped()),
         };
         // The builder may have lost interest; then nobody needs to know.
-        forgive(wire::send(&run.events, &Event::Exited(exit), &[]));
+        forgive(wire::send(&run.events, &Event::Exited(exit, peak_bytes), &[]));
     }
 
     fn serve(&mut self, message: Received) {

@@ -20,6 +20,7 @@ mod differential;
 mod emulation;
 mod errors;
 mod explain;
+mod failures;
 mod faults;
 mod flaky;
 mod grants;

@@ -95,8 +95,15 @@ fn carried_out(
     let note = |text: &str| events(Event::Notice { message: text.to_owned() });
     let go_on = || engine.go_on();
     let ran = {
-        let mut watch =
-            exec::Watch { log: &mut log, report: &|_, _| (), note: &note, go_on: &go_on, keeps: &|| false, left: None };
+        let mut watch = exec::Watch {
+            log: &mut log,
+            report: &|_, _| (),
+            note: &note,
+            go_on: &go_on,
+            keeps: &|| false,
+            left: None,
+            killed: None,
+        };
         exec::run(engine, lease, (operation, &Platform::host()), parent, sources, &Grants::default(), &mut watch)?
     };
     let how = match ran {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use stave_graph::{Exec, Network, Security, Ulimit};
@@ -13,10 +14,12 @@ use super::group::Group;
 use super::mounts::{self, LeftCache, LeftMount, Mounts, Waiting};
 use super::normalise::Fresh;
 use super::{Sources, devices, like_parent};
+use crate::container::pid_of;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Stream;
 use crate::log::{Pipes, StepLog};
+use crate::memory::{self, MemoryKill};
 use crate::net;
 use crate::request::{Entitlement, Grants};
 use crate::snapshot::stacked;
@@ -46,6 +49,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) keeps: &'a dyn Fn() -> bool,
     /// What it left, if it failed and that is kept.
     pub(crate) left: Option<Left>,
+    /// Whether memory ran out for it, when it has ended.
+    pub(crate) killed: Option<MemoryKill>,
 }
 
 /// What a command that failed has left.
@@ -88,7 +93,7 @@ pub(crate) fn run(
         spec.env.push(format!("{name}={value}"));
     }
     (watch.go_on)()?;
-    let ended = carry_out(engine, (platform, spec), &mut mounts, watch);
+    let ended = carry_out(engine, (platform, spec), &mut mounts, group.as_ref().map(Group::path), watch);
     drop(group);
     engine.go_on()?;
     match ended {
@@ -121,10 +126,13 @@ fn carry_out(
     engine: &Engine,
     (platform, spec): (&Platform, StepSpec),
     mounts: &mut Mounts,
+    own_group: Option<&Path>,
     watch: &mut Watch<'_>,
 ) -> Result<Exit, EngineError> {
     let (io, pipes) = streams()?;
     // The caller's secrets end with the description of the step: nothing here needs them any more.
+    let makes_steps = pid_of(engine.launcher()?.pidfd()).ok();
+    let memory = memory::Watch::begin(own_group, makes_steps);
     let mut running = engine.spawn_for(platform, spec, io)?;
     running.notes().iter().for_each(|note| (watch.note)(note));
     let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
@@ -138,6 +146,7 @@ fn carry_out(
         running.kill();
     }
     let exit = running.wait()?;
+    watch.killed = memory.end(exit, &watch.log.last_lines(), running.peak_bytes());
     followed.map_err(|source| EngineError::io("write the log", watch.log.file(), source))?;
     Ok(exit)
 }

@@ -42,6 +42,11 @@ impl Group {
         Ok(Self { path })
     }
 
+    /// Returns where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns its directory.
     pub(crate) fn directory(&self) -> Result<OwnedFd, EngineError> {
         let opened = File::open(&self.path).map(OwnedFd::from);

@@ -1,0 +1,408 @@
+//! The last screen of a failed build: what a user sees, each time from a build that really fails that way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::{Bench, Image, LoopbackRegistry, Output, Rootfs, needs};
+
+/// The screen of a build of this Dockerfile, which fails: from the first line of the error.
+fn screen(bench: &Bench, options: &[&str], dockerfile: &str) -> String {
+    let output = fails(bench, options, dockerfile);
+    let from = output.stderr.find("error").expect("an error");
+    output.normalise(&output.stderr[from..])
+}
+
+fn fails(bench: &Bench, options: &[&str], dockerfile: &str) -> Output {
+    bench.file("Dockerfile", dockerfile);
+    let output = bench.run(["build", "-t", "made"].iter().chain(options).chain(&["."]));
+    assert_ne!(output.code, 0, "{output}");
+    assert!(!output.stderr.contains("panicked") && !output.stderr.contains("backtrace"), "{output}");
+    output
+}
+
+/// The lines that give advice.
+fn hints(screen: &str) -> Vec<&str> {
+    screen.lines().filter_map(|line| line.strip_prefix("hint: ")).collect()
+}
+
+/// The one advice of a screen.
+#[track_caller]
+fn hint(screen: &str) -> &str {
+    let all = hints(screen);
+    assert_eq!(all.len(), 1, "one advice in:\n{screen}");
+    all[0]
+}
+
+/// Puts an image that has these files beside a busybox into the registry.
+fn image(registry: &LoopbackRegistry, name: &str, files: &Rootfs) {
+    let mut image = Image::of_busybox().expect("the bench has one");
+    image.layer(files);
+    registry.put(&format!("library/{name}"), "latest", &image);
+}
+
+/// Everything on one screen: the lines of the file, the status, the last lines, the other steps, the log.
+#[test]
+fn the_last_screen_says_what_failed_and_what_was_done() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let earlier = "FROM busybox AS one\nRUN echo one > /one\n";
+    bench.file("Dockerfile", earlier);
+    bench.run(["build", "--target", "one", "."]).success();
+    let dockerfile = format!(
+        "{earlier}FROM busybox AS slow\nRUN while test ! -e /never; do sleep 0.1; done\nFROM busybox AS two\n\
+         COPY --from=one /one /\nRUN cat /one && for n in $(seq 60); do echo line $n; done && \\\n    exit 7\n\
+         FROM busybox\nCOPY --from=slow /x /\nCOPY --from=two /x /y\n"
+    );
+    let shown = screen(&bench, &[], &dockerfile);
+    let lines: Vec<String> = (11..=60).map(|number| format!("  | line {number}\n")).collect();
+    let lines = lines.concat();
+    let expected = format!(
+        "error: [two] RUN cat /one && for n in $(seq 60); do echo line $n; done && exit 7 failed: exit status 7\n\
+        \x20--> Dockerfile:7:1\n  |\n\
+         7 | / RUN cat /one && for n in $(seq 60); do echo line $n; done && \\\n\
+         8 | |     exit 7\n  | |__________^ exit status 7 after [TIME]\n\
+         its last lines:\n{lines}\
+         other steps: 1 done, 5 cached, 1 cancelled, 2 never started\n  "
+    );
+    assert!(shown.starts_with(&expected), "expected:\n{expected}\ngot:\n{shown}");
+    let rest = &shown[expected.len()..];
+    for part in [
+        "done          [two 2/3] COPY --from=one /one /\n",
+        "cancelled     [slow 2/2] RUN while test ! -e /never; do sleep 0.1; done\n",
+        "never started [stage-3 2/3] COPY --from=slow /x /\n                [stage-3 3/3] COPY --from=two /x /y\n",
+    ] {
+        assert!(rest.contains(part), "{part}\nin:\n{rest}");
+    }
+    let log = rest.lines().last().and_then(|line| line.strip_prefix("full log: ")).expect("the log is named");
+    let log = log.replace("[BENCH]", &bench.path("").display().to_string());
+    let log = fs::read_to_string(log.trim()).expect("the log is there");
+    assert_eq!(log.lines().count(), 61, "{log}");
+    assert!(hints(&shown).is_empty(), "{shown}");
+}
+
+/// `127` by each shell's words, and in the exec form; the package is the image's own manager's.
+#[test]
+fn a_command_that_is_not_in_the_image_is_named_with_its_package() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let with = |name: &str, program: &str, release: &str| {
+        let mut files = Rootfs::new();
+        files.dir("usr/bin", 0o755).dir("sbin", 0o755);
+        if !program.is_empty() {
+            files.file(program, 0o755, "#!/bin/sh\n");
+        }
+        files.file("etc/os-release", 0o644, release);
+        image(&registry, name, &files);
+    };
+    with("deb", "usr/bin/apt-get", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n");
+    with("alp", "sbin/apk", "ID=alpine\nPRETTY_NAME=\"Alpine Linux v3.22\"\n");
+    with("fed", "usr/bin/dnf", "ID=fedora\nPRETTY_NAME='Fedora Linux 42'\n");
+    with("sus", "usr/bin/zypper", "NAME=openSUSE\n");
+    with("distroless", "", "PRETTY_NAME=\"Distroless\"\n");
+    let said = |base: &str, run: &str| {
+        let shown = screen(&bench, &[], &format!("FROM {base}\nRUN {run}\n"));
+        hint(&shown).to_owned()
+    };
+    assert_eq!(
+        said("deb", "curl -fsS https://example.com"),
+        "`curl` is not in the image (Debian GNU/Linux 13 (trixie)): install it before, with `RUN apt-get update && apt-get \
+         install -y --no-install-recommends curl`."
+    );
+    let gcc =
+        "`gcc` is not in the image (Alpine Linux v3.22): install it before, with `RUN apk add --no-cache build-base`.";
+    assert_eq!(said("alp", "gcc -c x.c"), gcc);
+    assert_eq!(said("alp", "[\"gcc\", \"-c\", \"x.c\"]"), gcc);
+    assert_eq!(said("alp", "true && gcc -c x.c"), gcc);
+    assert_eq!(
+        said("fed", "ninja all"),
+        "`ninja` is not in the image (Fedora Linux 42): install it before, with `RUN dnf install -y ninja-build`."
+    );
+    assert_eq!(
+        said("sus", "g++ x.cc"),
+        "`g++` is not in the image (openSUSE): install it before, with `RUN zypper --non-interactive install gcc-c++`."
+    );
+    assert_eq!(
+        said("alp", "apt-get update"),
+        "`apt-get` is not in the image (Alpine Linux v3.22), whose package manager is `apk`."
+    );
+    assert_eq!(
+        said("distroless", "git clone x"),
+        "`git` is not in the image (Distroless), which has no package manager: copy it from a stage that has it, or use \
+         another base image."
+    );
+    assert_eq!(
+        said("alp", "my-tool"),
+        "`my-tool` is not in the image (Alpine Linux v3.22): install the package that has it, with `RUN apk add --no-cache \
+         PACKAGE`, or check the name and `PATH`."
+    );
+    // A command that only says 127 for itself has no unknown command.
+    let shown = screen(&bench, &[], "FROM alp\nRUN exit 127\n");
+    assert_eq!(hint(&shown), "127 means that a command was not found in the image.");
+}
+
+/// A script whose first line names what the image does not have.
+#[test]
+fn an_interpreter_that_is_missing_is_named() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let mut files = Rootfs::new();
+    files.file("sbin/apk", 0o755, "#!/bin/sh\n");
+    files.file("run.sh", 0o755, "#!/usr/bin/bash\necho hello\n").file("crlf.sh", 0o755, "#!/bin/sh\r\necho hello\r\n");
+    files.file("linked", 0o755, b"\x7fELF\x02\x01\x01\0/lib64/ld-linux-x86-64.so.2\0".as_slice());
+    image(&registry, "scripts", &files);
+    let said = |run: &str| hint(&screen(&bench, &[], &format!("FROM scripts\nRUN {run}\n"))).to_owned();
+    assert_eq!(
+        said("[\"/run.sh\"]"),
+        "`/run.sh` needs `/usr/bin/bash`, which is not in the image: install it before, with `RUN apk add --no-cache bash`."
+    );
+    assert_eq!(
+        said("[\"/crlf.sh\"]"),
+        "`/crlf.sh` begins with `#!/bin/sh` and a carriage return, which is part of the name: give it the line ends of Linux \
+         (in Git: `*.sh text eol=lf` in `.gitattributes`)."
+    );
+}
+
+/// `COPY` and mounts of what is not there: the nearest name, and the rule that hides it.
+#[test]
+fn a_source_that_is_missing_is_told_with_its_neighbour_or_the_rule_that_hides_it() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("requirements.txt", "x").file("src/main.c", "x").file("deep/down/settings.json", "x");
+    bench.file("secret.key", "x").file("dist/app.js", "x").file(".dockerignore", "# comment\n*.key\ndist\n");
+    bench.file("named/here", "x");
+    let said = |lines: &str| hint(&screen(&bench, &["--build-context", "other=named"], lines)).to_owned();
+    let copy = |words: &str| said(&format!("FROM busybox\nCOPY {words}\n"));
+    assert_eq!(copy("requirement.txt /"), "The build context has `requirements.txt`.");
+    assert_eq!(copy("scr/main.c /"), "The build context has `src/main.c`.");
+    assert_eq!(copy("settings.json /"), "The build context has `deep/down/settings.json`.");
+    assert_eq!(
+        copy("nothing-like-it /"),
+        "The build context has nothing of that name; paths are relative to its root."
+    );
+    assert_eq!(
+        copy("secret.key /"),
+        "`secret.key` is in the build context, and line 2 of `.dockerignore` leaves it out: add `!secret.key` below that \
+         line, or remove the line."
+    );
+    assert_eq!(
+        copy("dist/ap.js /"),
+        "The build context has `dist/app.js`, which line 3 of `.dockerignore` leaves out."
+    );
+    assert_eq!(copy("--from=other her /"), "Context `other` has `here`.");
+    let add = said("FROM busybox\nADD requirement.txt /\n");
+    assert_eq!(add, "The build context has `requirements.txt`.");
+    let mount = said("FROM busybox\nRUN --mount=source=scr,target=/in true\n");
+    assert_eq!(mount, "The build context has `src`.");
+    let stage = "FROM busybox AS make\nRUN mkdir /out && touch /out/application\nFROM busybox\n";
+    assert_eq!(said(&format!("{stage}COPY --from=make /out/aplication /\n")), "Stage `make` has `out/application`.");
+    assert_eq!(said(&format!("{stage}RUN --mount=from=make,source=/uot,target=/in true\n")), "Stage `make` has `out`.");
+    assert_eq!(copy("--from=busybox /bin/busybo /"), "The image has `bin/busybox`.");
+    // The whole screen of one.
+    let shown = screen(&bench, &[], "FROM busybox\nCOPY requirement.txt /\n");
+    assert_eq!(
+        shown,
+        "error: [stage-0] COPY requirement.txt / failed: cannot read the context\n\
+        \x20--> Dockerfile:2:1\n  |\n2 | COPY requirement.txt /\n  | ^^^^^^^^^^^^^^^^^^^^^^ `requirement.txt` not found\n\
+         other steps: 1 never started\n  never started [stage-0 1/2] FROM busybox\n\
+         hint: The build context has `requirements.txt`.\n"
+    );
+}
+
+/// What a step, and stave itself, did not reach; with proxies, without their passwords.
+#[test]
+fn what_is_not_reached_is_told_with_the_network_and_the_proxies() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    // Nobody listens at the first port, and none is given it.
+    let closed = 1;
+    let run = format!("FROM busybox\nRUN wget -q -O - http://127.0.0.1:{closed}/x\n");
+    let said = |options: &[&str], lines: &str| hint(&screen(&bench, options, lines)).to_owned();
+    assert_eq!(
+        said(&[], &run),
+        "Nobody listens at `127.0.0.1`, or a firewall refuses it: the step has the network of this machine, and no proxy is set."
+    );
+    let proxies = [
+        "--build-arg",
+        "HTTPS_PROXY=http://me:hunter2@proxy.invalid:3128",
+        "--build-arg",
+        "no_proxy=localhost,127.0.0.1",
+    ];
+    let shown = screen(&bench, &proxies, &run);
+    assert_eq!(
+        hint(&shown),
+        "Nobody listens at `127.0.0.1`, or a firewall refuses it: the step has the network of this machine, and the proxies \
+         are HTTPS_PROXY=http://proxy.invalid:3128, NO_PROXY=localhost,127.0.0.1."
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let none = run.replace("RUN ", "RUN --network=none ");
+    assert_eq!(
+        said(&[], &none),
+        "Nobody listens at `127.0.0.1`, or a firewall refuses it: the step has no network (`--network=none`), only its own \
+         loopback device."
+    );
+    assert_eq!(
+        said(&[], "FROM busybox\nRUN --network=none wget -q http://host.invalid/x\n"),
+        "No address was found for `host.invalid`: the step has no network (`--network=none`), only its own loopback device."
+    );
+    // What stave fetches itself.
+    assert_eq!(
+        said(&[], &format!("FROM busybox\nADD http://127.0.0.1:{closed}/x /\n")),
+        "Nobody listens at `127.0.0.1`, or a firewall refuses it: stave uses the network of this machine, and no proxy is set."
+    );
+    let mut bench = bench;
+    bench.set("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:9");
+    let shown = screen(&bench, &[], &run);
+    assert_eq!(
+        hint(&shown),
+        "Nobody listens at `127.0.0.1`, or a firewall refuses it: the step has the network of this machine and no proxy. \
+         stave's own proxies reach it only as build arguments: `--build-arg HTTPS_PROXY`."
+    );
+    let base = screen(&bench, &[], &format!("FROM 127.0.0.1:{closed}/base\nRUN true\n"));
+    assert!(
+        hint(&base).starts_with("Nobody listens at `127.0.0.1`")
+            && hint(&base).contains("HTTPS_PROXY=http://[LOOPBACK]"),
+        "{base}"
+    );
+    assert!(!base.contains("hunter2"), "{base}");
+}
+
+/// What the user of a step may not do, with the owner and the mode of what was in the way.
+#[test]
+fn what_is_refused_is_told_with_its_owner_and_the_user_in_force() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("run.sh", "#!/bin/sh\n");
+    let said = |lines: &str| hint(&screen(&bench, &[], &format!("FROM busybox\n{lines}\n"))).to_owned();
+    let user = "RUN echo app:x:1000:1000::/:/bin/sh >> /etc/passwd && mkdir /data && touch /data/f\nUSER app\n";
+    assert_eq!(
+        said(&format!("{user}RUN echo x > /data/g")),
+        "The step runs as `app` (uid 1000), and directory `/data` belongs to root:root with mode 0755: do it before `USER`, or \
+         give the files away with `COPY --chown=app` or `RUN chown`."
+    );
+    assert_eq!(
+        said(&format!("{user}RUN touch /data/f")),
+        "The step runs as `app` (uid 1000), and `/data/f` belongs to root:root with mode 0644: do it before `USER`, or give \
+         the files away with `COPY --chown=app` or `RUN chown`."
+    );
+    let script = "The step runs as `root` (uid 0), and `/run.sh` belongs to root:root with mode 0644, which nobody may \
+                  execute: `COPY --chmod=755`, or `RUN chmod +x`.";
+    assert_eq!(said("COPY run.sh /\nRUN /run.sh"), script);
+    assert_eq!(said("COPY run.sh /\nRUN [\"/run.sh\"]"), script);
+    assert_eq!(
+        said("RUN mount -t tmpfs none /tmp"),
+        "The step runs as root in a sandbox, which has no rights over this machine: mounts, devices and the kernel's \
+         settings are not its own (`RUN --security=insecure` with `--allow security.insecure`)."
+    );
+}
+
+#[test]
+fn a_read_only_place_is_told_with_its_mount() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("a", "a");
+    let said = |run: &str| hint(&screen(&bench, &[], &format!("FROM busybox\nRUN {run}\n"))).to_owned();
+    assert_eq!(
+        said("--mount=target=/in touch /in/new"),
+        "`/in/new` is in the mount on `/in`, which is read-only: write elsewhere, or add `rw` to the mount (what is written \
+         to a bind is thrown away after the step)."
+    );
+    assert_eq!(
+        said("touch /sys/x"),
+        "`/sys/x` cannot be written in any step: `/proc`, `/sys` and what is mounted read-only belong to the machine."
+    );
+}
+
+#[test]
+fn a_program_for_another_machine_is_told_with_both() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    // The beginning of a program for a processor that no test machine has, and a text that says nothing.
+    let mut foreign = b"\x7fELF\x02\x02\x01".to_vec();
+    foreign.resize(16, 0);
+    foreign.extend([0, 2, 0, 22]);
+    foreign.resize(200, 0);
+    bench.program("foreign", &foreign).program("text", "\u{7}neither\n");
+    let said =
+        |run: &str| hint(&screen(&bench, &[], &format!("FROM busybox\nCOPY foreign text /\nRUN {run}\n"))).to_owned();
+    let platform = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+    for run in ["[\"/foreign\"]", "exec /foreign"] {
+        assert_eq!(
+            said(run),
+            format!(
+                "`/foreign` is for linux/s390x, and the step is for {platform}: build or fetch it for that platform (`ARG \
+                 TARGETARCH` says which), or choose another with `--platform`."
+            )
+        );
+    }
+    assert_eq!(
+        said("[\"/text\"]"),
+        "`/text` is a text without a first line like `#!/bin/sh`, and nothing says what runs it."
+    );
+}
+
+/// A memory cgroup with a limit, removed again with the value; nothing after saying why there is none.
+struct Group(PathBuf);
+
+impl Group {
+    fn make(bytes: u64) -> Option<Self> {
+        needs::root()?;
+        let name = format!("stave-test-{}", std::process::id());
+        let (first, second) = (Path::new("/sys/fs/cgroup/memory").join(&name), Path::new("/sys/fs/cgroup").join(&name));
+        let (directory, file) = if Path::new("/sys/fs/cgroup/memory/memory.oom_control").exists() {
+            (first, "memory.limit_in_bytes")
+        } else {
+            (second, "memory.max")
+        };
+        if fs::create_dir(&directory).is_err() {
+            needs::skipped("no memory cgroup can be made");
+            return None;
+        }
+        let group = Self(directory);
+        if fs::write(group.0.join(file), bytes.to_string()).is_err() {
+            needs::skipped("no memory cgroup can be limited");
+            return None;
+        }
+        // Without this the kernel would swap before it kills.
+        drop(fs::write(group.0.join("memory.swap.max"), "0"));
+        drop(fs::write(group.0.join("memory.swappiness"), "0"));
+        Some(group)
+    }
+
+    /// Builds within the group.
+    fn build(&self, bench: &Bench, dockerfile: &str) -> String {
+        bench.file("Dockerfile", dockerfile);
+        let mut command = bench.other(Path::new("/bin/sh"));
+        let stave = stave_testkit::bench::stave_binary();
+        let line = "echo $$ > \"$1/cgroup.procs\" && exec \"$2\" build --no-cache .";
+        command.args(["-c", line, "sh"]).arg(&self.0).arg(stave);
+        let output = bench.finish(command);
+        output.exit(1);
+        let from = output.stderr.find("error").expect("an error");
+        output.normalise(&output.stderr[from..])
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
+/// A step that wants more than there is: killed itself, and killed below a shell that says 137.
+#[test]
+fn a_step_that_is_killed_for_memory_says_so_with_the_limit() {
+    let Some(group) = Group::make(96 << 20) else { return };
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.run(["pull", "busybox"]).success();
+    let hungry = "awk 'BEGIN { s = \"xxxxxxxxxxxxxxxx\"; while (1) s = s s }'";
+    let name = group.0.file_name().expect("it has one").to_string_lossy().into_owned();
+    for (line, title) in [
+        (format!("exec {hungry}"), "killed for memory at 96 MiB"),
+        (format!("{hungry}; exit $?"), "exit status 137, a process of it was killed for memory at 96 MiB"),
+    ] {
+        let shown = group.build(&bench, &format!("FROM busybox\nRUN {line}\n"));
+        assert!(shown.lines().next().is_some_and(|first| first.ends_with(&format!("failed: {title}"))), "{shown}");
+        let advice = hint(&shown);
+        assert!(advice.starts_with("All that runs in cgroup `") && advice.contains(&name), "{advice}");
+        assert!(
+            advice.contains("may take 96 MiB together") && advice.contains("The largest process of the step had "),
+            "{advice}"
+        );
+    }
+    // Who is killed by somebody else was not killed for memory.
+    let shown = group.build(&bench, "FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n");
+    assert!(shown.contains("failed: exit status 137\n") && !shown.contains("for memory"), "{shown}");
+}
