@@ -12,7 +12,7 @@ fn run_exits_with_the_commands_code_and_docker_s_own() {
     bench.run(["run", "--rm", "busybox", "/etc"]).exit(126);
     bench.run(["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).exit(137);
     bench.run(["run", "--rm", "nobody/nothing"]).exit(125).complains("nobody/nothing");
-    bench.run(["run", "-m", "1g", "busybox"]).exit(125).complains("`-m` of `docker run` is not supported");
+    bench.run(["run", "--ip", "192.0.2.1", "busybox"]).exit(125).complains("`--ip` of `docker run` is not supported");
     assert_eq!(bench.run(["ps", "-aq"]).success().out(), "", "--rm leaves nothing");
 }
 
