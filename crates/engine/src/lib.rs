@@ -12,6 +12,7 @@
 //! `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save`, `container` and `workbench` in this order.
 
 mod ahead;
+mod anatomy;
 mod archive;
 mod attest;
 mod base;

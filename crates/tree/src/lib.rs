@@ -39,8 +39,8 @@ pub use memory::HashMemory;
 pub use merged::{LayerFormat, OverlayError, merged, merged_writable};
 pub use normalise::{Normalised, normalise_bytecode, normalise_layer};
 pub use pack::{
-    EstargzWriter, Extended, GzipWriter, LayerWriter, Method, PackError, Packed, ZstdWriter, layer_digest, pack_layer,
-    pack_live_tree, pack_tree,
+    Counted, EstargzWriter, Extended, GzipWriter, LayerWriter, Method, PackError, Packed, ZstdWriter, count_layer,
+    layer_digest, pack_layer, pack_live_tree, pack_tree,
 };
 pub use scan::ScanError;
 pub use select::{Context, Item, Keep, SelectError, Selection, Size, select, select_with};

@@ -22,9 +22,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("event", &["dockerfile"], &[]),
     ("history", &["dockerfile", "event"], &[]),
     ("explain", &["event"], &[]),
+    ("anatomy", &["event"], &["dockerfile"]),
     (
         "engine",
         &[
+            "anatomy",
             "cache",
             "dockerfile",
             "event",

@@ -155,6 +155,18 @@ impl Engine {
         })
     }
 
+    /// Returns the layers of the files after each of these steps of a build, counted from 0, as far as the store has them.
+    pub(crate) fn layers_after(
+        &self,
+        lease: &Lease,
+        build: &str,
+        steps: &[usize],
+    ) -> Result<Vec<Option<Vec<LayerId>>>, EngineError> {
+        let (_, description) = self.described(Some(build), false)?;
+        let layers = |step: &usize| self.layers_of(lease, &description.steps.get(*step)?.after).ok();
+        Ok(steps.iter().map(layers).collect())
+    }
+
     /// Reads what is written down of a build, if anything is.
     fn description(&self, build: &BuildRecord) -> Result<Option<(String, Description)>, EngineError> {
         let what = format!("build {}", build.id);

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use stave_oci::TreeDigest;
 
 use crate::digest::{Owners, tree_digest};
-use crate::dir::{Dir, PathError};
+use crate::dir::{Dir, Kind, PathError};
 use crate::merged::LayerFormat;
 use crate::scan::{Everything, ScanError, Scanner};
 use crate::times::Times;
@@ -57,6 +57,33 @@ pub struct Packed {
     pub bytes: u64,
     /// Entries in it.
     pub entries: u64,
+}
+
+/// An entry of the archive of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted<'a> {
+    /// Where it is in the layer.
+    pub path: &'a [u8],
+    /// What it is; nothing where the layer deletes what is below it.
+    pub kind: Option<Kind>,
+    /// Bytes of the archive that it takes.
+    pub bytes: u64,
+    /// How many of them are content.
+    pub content: u64,
+    /// Of one more name of a file: the name that the archive has first.
+    pub first: Option<&'a [u8]>,
+    /// For a directory: what lower layers have in it is gone.
+    pub opaque: bool,
+}
+
+/// Tells of each entry that [`pack_layer`] writes, in its order, without reading the content of files.
+pub fn count_layer(
+    layer: &Dir,
+    format: LayerFormat,
+    times: Times,
+    told: &mut dyn FnMut(&Counted<'_>),
+) -> Result<Packed, PackError> {
+    walk::Packer::measuring(layer, format, times).telling(told).contents(b"", b"")
 }
 
 /// Writes the tar of a layer, with whiteouts as images note them.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::ahead::Ahead;
 use super::header::Entry;
 use super::resume::{Held, Linked, Mark, Out, Resumable, Step, Trail};
-use super::{PackError, Packed};
+use super::{Counted, PackError, Packed};
 use crate::copy::split;
 use crate::dir::{Dir, Entry as DirEntry, Follow, Kind, Metadata, PathError, Xattr, join, list_xattrs, shown};
 use crate::limits::DEPTH_MAX;
@@ -42,6 +42,8 @@ pub(super) struct Packer<'a> {
     ahead: Ahead,
     /// A file was read that shows the disk to be slow; the rest of its directory is to be read ahead.
     turned_slow: bool,
+    /// Is told of each entry.
+    told: Option<&'a mut dyn FnMut(&Counted<'_>)>,
 }
 
 /// A directory that is being written.
@@ -111,6 +113,26 @@ impl<'a> Packer<'a> {
             entries: 0,
             ahead: Ahead::default(),
             turned_slow: false,
+            told: None,
+        }
+    }
+
+    /// The same with somebody who is told of each entry.
+    pub(super) fn telling(self, told: &'a mut dyn FnMut(&Counted<'_>)) -> Self {
+        Self { told: Some(told), ..self }
+    }
+
+    /// Tells of the entry at `path`, which begins after so many bytes of the archive.
+    fn tell(&mut self, before: u64, path: &[u8], metadata: &Metadata, opaque: bool) {
+        let Some(told) = &mut self.told else { return };
+        let inode = (self.source, metadata.device, metadata.inode);
+        let first = self.names.get(&inode).filter(|first| metadata.links > 1 && *first != path).map(Vec::as_slice);
+        let kind = if self.layer.is_some() && metadata.is_whiteout() { None } else { Some(metadata.kind) };
+        let is_content = kind == Some(Kind::File) && first.is_none();
+        let content = if is_content { metadata.size.next_multiple_of(BLOCK_BYTES as u64) } else { 0 };
+        // A socket has no entry.
+        if self.bytes > before {
+            told(&Counted { path, kind, bytes: self.bytes - before, content, first, opaque });
         }
     }
 
@@ -211,8 +233,10 @@ impl<'a> Packer<'a> {
             if self.live && dir.child(&child.name)?.is_none() {
                 continue;
             }
+            let before = self.bytes;
             if child.metadata.kind != Kind::Directory {
                 self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
+                self.tell(before, &path, &child.metadata, false);
                 self.mark()?;
                 if std::mem::take(&mut self.turned_slow) {
                     level.read_ahead(self.root)?;
@@ -223,6 +247,7 @@ impl<'a> Packer<'a> {
             let below = dir.open_dir_no_links(&child.name)?;
             let hides = self.hides(&below, &path)?;
             self.directory_entry(&below, &child.metadata, &path, &name, hides)?;
+            self.tell(before, &path, &child.metadata, hides);
             level.dir = None;
             if stack.len() > DEPTH_MAX {
                 return Err(PackError::TooDeep(shown(&path)));

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use stave_tree::pack::Parts;
 use stave_tree::{
-    Dir, GzipWriter, Limits, PackError, Times, apply_layer, decompress, extract_archive, layer_digest, merged,
-    pack_layer, pack_tree,
+    Dir, GzipWriter, Limits, PackError, Times, apply_layer, count_layer, decompress, extract_archive, layer_digest,
+    merged, pack_layer, pack_tree,
 };
 
 use crate::archive::tar;
@@ -76,6 +76,24 @@ fn entries_are_sorted_and_whiteouts_are_in_their_places() {
     let layer = scratch.tree("layer", "b/x = 1\nb.c = 2\nb/a/z = 3\na whiteout\ns socket");
     rustix::fs::setxattr(scratch.path("layer/b"), opaque_xattr(), b"y", rustix::fs::XattrFlags::empty()).unwrap();
     assert_eq!(names(&pack(&layer)), [".wh.a", "b/", "b/.wh..wh..opq", "b/a/", "b/a/z", "b/x", "b.c"]);
+}
+
+#[test]
+fn entries_are_counted_as_they_are_packed() {
+    let scratch = Scratch::new();
+    let long = "n".repeat(200);
+    let spec = format!("a/\na/f = {}\na/g == a/f\nb -> a\nempty =\n{long} = long\np pipe", "x".repeat(700));
+    let layer = scratch.tree("layer", &spec);
+    let (mut seen, mut bytes) = (Vec::new(), 0);
+    let packed = count_layer(&layer, format(), Times::Real, &mut |entry| {
+        bytes += entry.bytes;
+        let first = entry.first.map(|first| first.escape_ascii().to_string()).unwrap_or_default();
+        seen.push(format!("{} {} {first}", entry.path.escape_ascii(), entry.content));
+    });
+    assert_eq!(packed.unwrap().bytes, pack(&layer).len() as u64);
+    assert_eq!(bytes + 1024, pack(&layer).len() as u64, "but for the end of the archive");
+    let expected = ["a 0 ", "a/f 1024 ", "a/g 0 a/f", "b 0 ", "empty 0 ", &format!("{long} 512 "), "p 0 "];
+    assert_eq!(seen, expected);
 }
 
 #[test]
