@@ -51,7 +51,7 @@ pub struct About {
     pub stave_args: Vec<String>,
     /// The environment of every builder.
     pub env: BTreeMap<String, String>,
-    /// The build fails, and stave says this.
+    /// The build fails, and stave says this: each line is a part of one of its lines, in this order.
     pub fails: Option<String>,
     /// Stave says this although the build succeeds.
     pub warns: Vec<String>,

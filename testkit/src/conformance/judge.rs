@@ -29,7 +29,7 @@ pub fn of_stave(case: &Case, outcome: &Outcome, recorded: Option<&Expected>, yar
     let mut lines = Vec::new();
     let said = match (&case.about.fails, outcome) {
         (Some(text), Outcome::Failed(said)) => {
-            if !said.contains(text.as_str()) {
+            if !says(said, text) {
                 lines.push(format!("stave does not say `{text}` but:\n{said}"));
             }
             said
@@ -53,6 +53,12 @@ pub fn of_stave(case: &Case, outcome: &Outcome, recorded: Option<&Expected>, yar
     let missing = case.about.warns.iter().filter(|text| !said.contains(text.as_str()));
     lines.extend(missing.map(|text| format!("stave does not warn `{text}` but says:\n{said}")));
     lines
+}
+
+/// Whether each line of `text` is a part of a line of what was said, in this order.
+fn says(said: &str, text: &str) -> bool {
+    let mut lines = said.lines();
+    text.lines().all(|wanted| lines.any(|line| line.contains(wanted)))
 }
 
 /// How stave's result differs from that of a peer.
