@@ -116,6 +116,11 @@ impl Bases {
         request.unwrap_or_else(|| id.to_string())
     }
 
+    /// Whether a base is not in the store.
+    pub(crate) fn is_remote(&self, image: &Image) -> bool {
+        self.by_id(image.id).is_some_and(|base| base.remote.is_some())
+    }
+
     fn by_id(&self, id: ImageId) -> Option<&KnownBase> {
         self.0.values().find(|base| base.id == id)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use stave_dockerfile::plan::{BuildPlan, Step};
 use stave_explain::Miss;
-use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, cache_key, op_digest};
+use stave_graph::{CacheKey, CopySource, Image, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::Platform;
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
@@ -390,8 +390,7 @@ impl<'a> Run<'a> {
         self.engine.go_on()?;
         let op = self.target.joined.graph.op(node);
         if let Op::Image(image) = op {
-            let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
-            return Ok(Snapshot { layers });
+            return self.base(node, key, image);
         }
         if let (Op::Merge(_), [lower, upper]) = (op, inputs) {
             let layers = lower.layers.iter().chain(upper.layers.iter()).copied().collect();
@@ -434,6 +433,36 @@ impl<'a> Run<'a> {
         self.explain.done([node]);
         self.tell(node, |step| Event::StepFinished { step, took, result: key.to_string() });
         Ok(result)
+    }
+
+    /// Has the layers of a base here: a step that is known if its image is in the store.
+    fn base(&self, node: NodeId, key: CacheKey, image: &Image) -> Result<Snapshot, Box<Failure>> {
+        let (is_new, is_remote) = (lock(&self.told).insert(node), self.target.bases.is_remote(image));
+        let tell = |event: &dyn Fn(StepId) -> Event| {
+            if is_new {
+                self.tell(node, event)
+            }
+        };
+        if is_remote {
+            tell(&|step| Event::StepStarted { step });
+        }
+        let started = Instant::now();
+        let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events);
+        let layers = layers.map_err(Box::<Failure>::from);
+        let (took, result) = (started.elapsed(), key.to_string());
+        match &layers {
+            Ok(_) if is_remote => tell(&|step| Event::StepFinished { step, took, result: result.clone() }),
+            Ok(_) => {
+                let origin = Origin::Local;
+                tell(&|step| Event::StepCached { step, saved: None, origin, result: result.clone() });
+            }
+            Err(failure) if is_remote => {
+                let message = crate::told::why(&failure.cause);
+                tell(&|step| Event::StepFailed { step, took, message: message.clone() });
+            }
+            Err(_) => {}
+        }
+        Ok(Snapshot { layers: layers? })
     }
 
     /// Makes the layer of a step on `parent`; `others` are the results of its further inputs.

@@ -117,6 +117,7 @@ fn line(text: &mut String, step: &StepRecord, depth: usize) {
         (StepState::Waiting, _) => "not run".to_owned(),
         (StepState::Running, _) => "running".to_owned(),
         (StepState::Cached, _) => "known".to_owned(),
+        (StepState::Done, Some(took)) if step.is_base() => format!("fetched {}", human::seconds(took)),
         (StepState::Done, Some(took)) => format!("ran {}", human::seconds(took)),
         (StepState::Done, None) => "ran".to_owned(),
         (StepState::Failed, _) => "failed".to_owned(),

@@ -123,6 +123,21 @@ fn plain_lines_have_the_shape_that_people_look_for() {
     assert!(text.contains(&format!("{number} CACHED\n")), "{text}");
 }
 
+/// A base that has to be fetched is a step that runs and ends; one that is here already is known.
+#[test]
+fn a_base_is_a_step_that_ends() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    for (command, ends) in [("true", "DONE "), ("echo other", "CACHED")] {
+        bench.file("Dockerfile", format!("FROM busybox\nRUN {command}\n"));
+        let text = bench.run(["build", "--progress=plain", "."]).success().stderr.clone();
+        let number = text.lines().find_map(|line| line.strip_suffix(" [stage-0 1/2] FROM busybox")).expect(&text);
+        let ended = text.lines().any(|line| line.starts_with(&format!("{number} {ends}")));
+        assert!(ended, "{text}");
+        let explained = String::from_utf8_lossy(&bench.run(["explain"]).success().stdout).into_owned();
+        assert!(!explained.contains("not run"), "{explained}");
+    }
+}
+
 #[test]
 fn the_end_says_what_was_made_and_what_the_cache_saved() {
     let Some((bench, _registry)) = with_busybox() else { return };
