@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use stave_engine::sandbox::SandboxError;
-use stave_engine::store::{ContainerError, ImageError, VolumeError};
+use stave_engine::store::{BuildError, ContainerError, ImageError, VolumeError};
 use stave_engine::{BuildFailure, EngineError, StepCause};
 
 use crate::render::{self, Style};
@@ -237,6 +237,7 @@ fn code_of(error: &EngineError) -> u8 {
         EngineError::NoCommand(_) => FAILED,
         EngineError::Image(error) if !matches!(error, ImageError::Store(_) | ImageError::Config { .. }) => FAILED,
         EngineError::Container(error) if !matches!(error, ContainerError::Store(_)) => FAILED,
+        EngineError::Build(error) if !matches!(error, BuildError::Store(_)) => FAILED,
         EngineError::Volume(error) if !matches!(error, VolumeError::Store(_)) => FAILED,
         EngineError::Request { .. } | EngineError::Platform { .. } => USAGE,
         EngineError::Io { source, .. } if is_absence(source.kind()) => USAGE,

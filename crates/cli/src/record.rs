@@ -6,15 +6,30 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use stave_engine::{Event, TaskId};
+use stave_history::Record;
 use stave_history::event::json;
 
 /// Name of the file in a build's directory.
-pub(crate) const FILE: &str = "events.jsonl";
+const FILE: &str = "events.jsonl";
+
+/// Returns what is written down of the build whose directory this is, if anything is. A build that still runs has written
+/// all but its last moments.
+pub(crate) fn read(directory: &Path) -> Option<Record> {
+    let bytes = std::fs::read(directory.join(FILE)).ok()?;
+    // What is cut off may end within a character.
+    Some(Record::of_lines(String::from_utf8_lossy(&bytes).lines()))
+}
+
+/// Returns how many bytes are written down of a build. That there are more of them is how one sees that something happened.
+pub(crate) fn length(directory: &Path) -> u64 {
+    std::fs::metadata(directory.join(FILE)).map_or(0, |metadata| metadata.len())
+}
 
 /// Writes events until it is finished. What waits is written by a thread of its own, so that nothing waits for the disk.
 pub(crate) struct Recorder {

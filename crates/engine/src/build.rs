@@ -210,11 +210,7 @@ impl Engine {
             Err(_) => (BuildState::Failed, None),
         };
         lease.finish_build(build, state, image)?;
-        if result.as_ref().is_ok_and(|outcome| outcome.steps_run == 0) {
-            // What ran nothing wrote nothing to speak of; the next build that runs something counts it.
-            return Ok(());
-        }
-        self.store.trim_builds(BUILDS_KEPT, LOG_BYTES_KEPT)?;
+        self.store.trim_builds(self.store.history_limit()?)?;
         Ok(())
     }
 
@@ -397,11 +393,6 @@ pub(crate) struct BuildTarget<'a> {
     /// The caches that are written.
     pub(crate) exports: &'a [ExportSpec],
 }
-
-/// Ended builds that the history keeps.
-const BUILDS_KEPT: usize = 100;
-/// Bytes of logs that the history keeps.
-const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
 
 /// Everything that a plan is made from, and the bases found so far.
 pub(crate) struct Planning<'a> {

@@ -7,7 +7,7 @@ use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
 use stave_oci::DiffId;
 use stave_registry::RegistryError;
-use stave_store::{ContainerError, ImageError, StoreError};
+use stave_store::{BuildError, ContainerError, ImageError, StoreError};
 
 /// An operation that failed. The text is a fragment; causes follow by `source`.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,9 @@ pub enum EngineError {
     /// A volume cannot be made, found or removed.
     #[error(transparent)]
     Volume(#[from] stave_store::VolumeError),
+    /// A build of the history is not there, or not as needed.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// A file on the network could not be fetched.
     #[error(transparent)]
     Fetch(#[from] stave_fetch::FetchError),
@@ -152,6 +155,9 @@ impl EngineError {
             }
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
+            }
+            Self::Build(BuildError::Empty | BuildError::NotFound(_) | BuildError::Ambiguous { .. }) => {
+                Some("See `stave builds ls` for the builds that there are.".to_owned())
             }
             Self::Store(StoreError::Limit { .. }) => Some(
                 "`stave store limit` raises it, `stave store usage` shows what takes space, and `stave rmi` and `stave rm` \

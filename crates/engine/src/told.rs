@@ -20,7 +20,10 @@ use crate::source::Source;
 /// Returns what is told of a request.
 pub(crate) fn request_facts(request: &BuildRequest, platforms: Vec<String>, now: i64) -> RequestFacts {
     let context = match &request.context {
-        ContextSource::Directory(path) => path.display().to_string(),
+        // Whoever reads of it later is elsewhere.
+        ContextSource::Directory(path) => {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
         ContextSource::Stream(_) => "-".to_owned(),
         ContextSource::Git(source) => redacted_text(&source.url),
         ContextSource::Url(url) => redacted_text(url),

@@ -1,10 +1,11 @@
 //! The history of builds: what was built, how it ended, and a directory for the logs of each.
 
-use rusqlite::params;
+use rusqlite::{Params, params};
 use stave_oci::ImageId;
 
 use crate::database::{Durability, Rows};
-use crate::error::StoreError;
+use crate::error::{BuildError, StoreError};
+use crate::history;
 use crate::id::{BuildId, LayerId};
 use crate::layout;
 use crate::lease::Lease;
@@ -43,12 +44,14 @@ impl Lease {
         Ok(id)
     }
 
-    /// Ends a build's entry.
+    /// Ends a build's entry. What is in its directory now is what it counts for.
     pub fn finish_build(&self, id: &BuildId, state: BuildState, image: Option<&ImageId>) -> Result<(), StoreError> {
         let now = self.store().now();
+        let bytes = usage::tree_bytes(&self.store().path(&layout::build_logs(id)))?;
         self.store().database().write(Durability::Lazy, |rows| {
             let update = "UPDATE builds SET state = ?2, finished = ?3, image = ?4 WHERE id = ?1";
-            rows.run(update, params![id.as_str(), state.to_row(), now, image.map(ImageId::as_bytes)]).map(drop)
+            rows.run(update, params![id.as_str(), state.to_row(), now, image.map(ImageId::as_bytes)])?;
+            history::add_measured(rows, bytes)
         })
     }
 }
@@ -108,56 +111,58 @@ impl Store {
 
     /// Returns the latest builds, latest first.
     pub fn builds(&self, limit: u32) -> Result<Vec<BuildRecord>, StoreError> {
-        let query = "SELECT id, title, state, started, finished, image FROM builds \
-                     ORDER BY number DESC LIMIT ?1";
-        let rows = self.database().read(|rows| {
-            rows.all(query, [limit], |row| {
-                let record = BuildRecord {
-                    id: BuildId::from_row(row.get(0)?),
-                    title: row.get(1)?,
-                    state: BuildState::Running,
-                    started: row.get(3)?,
-                    finished: row.get(4)?,
-                    image: row.get::<_, Option<[u8; 32]>>(5)?.map(ImageId::from),
-                };
-                Ok((record, row.get::<_, String>(2)?))
-            })
-        })?;
-        rows.into_iter()
-            .map(|(record, state)| match BuildState::from_row(&state) {
-                Some(state) => Ok(BuildRecord { state, ..record }),
-                None => Err(StoreError::Row { table: "builds", detail: format!("state `{state}`") }),
-            })
-            .collect()
+        self.database().read(|rows| read(rows, "1 = 1", params![limit]))
     }
 
-    /// Deletes the oldest ended builds and their logs until at most `count_max` builds with at most `bytes_max` bytes
-    /// of logs are left. Running builds are neither counted nor touched, and the latest that has ended stays, whatever it
-    /// wrote: its logs are what its user was just told of.
-    pub fn trim_builds(&self, count_max: usize, bytes_max: u64) -> Result<usize, StoreError> {
-        let query = "SELECT id FROM builds WHERE state <> 'running' ORDER BY number DESC";
-        let ended = self.database().read(|rows| rows.all(query, [], |row| row.get(0).map(BuildId::from_row)))?;
-        let (mut bytes, mut removed, mut kept) = (0, 0, 0);
-        for (position, id) in ended.iter().enumerate() {
-            let logs = layout::build_logs(id);
-            if position < count_max {
-                bytes += usage::tree_bytes(&self.path(&logs))?;
-            }
-            if position == 0 || position < count_max && bytes <= bytes_max {
-                continue;
-            }
-            // The files go first: an entry without logs is no fault, logs without an entry are litter.
-            self.delete(&logs)?;
-            self.reach("builds.discarded");
-            kept += self.database().write(Durability::Lazy, |rows| {
-                let kept = rows.run("DELETE FROM build_layers WHERE build = ?1", [id.as_str()])?;
-                rows.run("DELETE FROM builds WHERE id = ?1", [id.as_str()]).map(|_| kept)
-            })?;
-            removed += 1;
+    /// Finds a build: by its id or how that begins, by how many builds began after it (`^0` is the latest), or, without a
+    /// name, the latest.
+    pub fn find_build(&self, name: Option<&str>) -> Result<BuildRecord, BuildError> {
+        let Some(name) = name else {
+            return self.builds(1)?.into_iter().next().ok_or(BuildError::Empty);
+        };
+        let not_found = || BuildError::NotFound(name.to_owned());
+        if let Some(later) = name.strip_prefix('^') {
+            let later: u32 = later.parse().map_err(|_| not_found())?;
+            let builds = self.builds(later.saturating_add(1))?;
+            return builds.into_iter().nth(later as usize).ok_or_else(not_found);
         }
-        if kept > 0 {
-            self.collect_garbage()?;
+        if name.is_empty() {
+            return Err(not_found());
         }
-        Ok(removed)
+        let begins = "substr(id, 1, length(?2)) = ?2";
+        let mut found = self.database().read(|rows| read(rows, begins, params![u32::MAX, name]))?;
+        match found.len() {
+            0 => Err(not_found()),
+            1 => Ok(found.remove(0)),
+            _ => {
+                let matches = found.into_iter().map(|build| build.id).collect();
+                Err(BuildError::Ambiguous { prefix: name.to_owned(), matches })
+            }
+        }
     }
+}
+
+/// Returns builds for which a condition holds, at most as many as the first parameter says, latest first.
+fn read(rows: &Rows<'_>, condition: &str, parameters: impl Params) -> Result<Vec<BuildRecord>, StoreError> {
+    let query = format!(
+        "SELECT id, title, state, started, finished, image FROM builds WHERE {condition} ORDER BY number DESC LIMIT ?1"
+    );
+    let found = rows.all(&query, parameters, |row| {
+        let record = BuildRecord {
+            id: BuildId::from_row(row.get(0)?),
+            title: row.get(1)?,
+            state: BuildState::Running,
+            started: row.get(3)?,
+            finished: row.get(4)?,
+            image: row.get::<_, Option<[u8; 32]>>(5)?.map(ImageId::from),
+        };
+        Ok((record, row.get::<_, String>(2)?))
+    })?;
+    found
+        .into_iter()
+        .map(|(record, state)| match BuildState::from_row(&state) {
+            Some(state) => Ok(BuildRecord { state, ..record }),
+            None => Err(StoreError::Row { table: "builds", detail: format!("state `{state}`") }),
+        })
+        .collect()
 }

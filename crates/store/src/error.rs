@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use stave_oci::{BlobDigest, ImageId};
 
-use crate::id::{ContainerId, LayerId};
+use crate::id::{BuildId, ContainerId, LayerId};
 
 /// Failures of the store itself: the disk, the database, another version.
 #[derive(Debug, thiserror::Error)]
@@ -289,6 +289,31 @@ pub enum ContainerError {
     /// It runs.
     #[error("container `{0}` is running: stop it first, or use force")]
     Running(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a build of the history cannot be found or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// There is none.
+    #[error("the history has no build")]
+    Empty,
+    /// No id begins so.
+    #[error("the history has no build `{0}`")]
+    NotFound(String),
+    /// Several ids begin so.
+    #[error("`{prefix}` is the beginning of {} build ids: {}", matches.len(), list(matches))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// All that begin so, the latest first.
+        matches: Vec<BuildId>,
+    },
+    /// It runs.
+    #[error("build {0} is running")]
+    Running(BuildId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,7 +13,7 @@
 //! 5. Nothing is deleted in place: it is renamed into `trash` first, and no mount is ever crossed.
 //!
 //! `docs/store-layout.md` describes every file and table. Read `record`, `layout`, `store`, `lease`, `layers`,
-//! `blobs`, `images`, `indexes`, `cache`, `caches`, `volumes`, `containers`, `builds`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
+//! `blobs`, `images`, `indexes`, `cache`, `caches`, `volumes`, `containers`, `builds`, `history`, `settle`, `forget`, `recover`, `usage`, `records`, `prune`,
 //! `limit`, `check` in this order.
 
 mod attestations;
@@ -26,6 +26,7 @@ mod containers;
 mod database;
 mod error;
 mod forget;
+mod history;
 mod id;
 mod images;
 mod indexes;
@@ -50,7 +51,8 @@ pub use attestations::Attestation;
 pub use blobs::{BlobExpectation, BlobWriter};
 pub use caches::{CacheAccess, CacheAnswer, CacheMount, CacheName};
 pub use check::{CheckOptions, CheckReport, PackedDigest, Problem};
-pub use error::{BlobError, ContainerError, ImageError, StoreError, VolumeError};
+pub use error::{BlobError, BuildError, ContainerError, ImageError, StoreError, VolumeError};
+pub use history::HistoryLimit;
 pub use id::{BuildId, ContainerId, LayerId};
 pub use images::CONFIG_BYTES_MAX;
 pub use lease::{Lease, WorkDir};

@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use crate::database::{Durability, Rows};
 use crate::error::StoreError;
 use crate::forget;
+use crate::history;
 use crate::id::{ContainerId, LayerId};
 use crate::layout;
 use crate::record::Eviction;
@@ -79,7 +80,10 @@ pub(crate) fn release(store: &Store, owner: &str, deletion: Deletion) -> Result<
             rows.run("DELETE FROM pins WHERE owner = ?1", [owner])?;
             let interrupted = "UPDATE builds SET state = 'interrupted', finished = ?2 \
                                WHERE owner = ?1 AND state = 'running'";
-            rows.run(interrupted, params![owner, now])
+            match rows.run(interrupted, params![owner, now])? {
+                0 => Ok(()),
+                _ => history::forget_measured(rows),
+            }
         })?;
     }
     store.reach("release.unpinned");
@@ -154,6 +158,7 @@ pub(crate) fn after_restart(store: &Store) -> Result<(), StoreError> {
         rows.run("DELETE FROM pins", [])?;
         rows.run("UPDATE OR REPLACE pending SET owner = ?1", [lease.owner()])?;
         rows.run("UPDATE builds SET state = 'interrupted', finished = ?1 WHERE state = 'running'", [now])?;
+        history::forget_measured(rows)?;
         let stopped = "UPDATE containers SET state = 'exited', code = 255, finished = ?1 WHERE state = 'running'";
         rows.run(stopped, [now])?;
         for id in rows.all("SELECT id FROM containers WHERE boot <> ?1", [boot], |row| row.get(0))? {

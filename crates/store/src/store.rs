@@ -105,6 +105,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Clears up what processes left that have died since the store was opened: what they were building was interrupted.
+    pub fn clear_up(&self) -> Result<(), StoreError> {
+        recover::dead_owners(self)
+    }
+
     /// Returns the store's root, to which all paths of [`layout`](crate::layout) are relative.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, PathOf, assert_clean, image, layer, record};
 use stave_store::{
-    BlobError, BlobExpectation, BuildState, CacheLookup, CacheName, DiskRecord, NewContainer, PruneOptions, RecordKind,
-    SizeLimit, Store, StoreError, StoreOptions,
+    BlobError, BlobExpectation, BuildError, BuildState, CacheLookup, CacheName, DiskRecord, HistoryLimit, NewContainer,
+    PruneOptions, RecordKind, SizeLimit, Store, StoreError, StoreOptions,
 };
 
 /// What `du` says about a directory, in bytes.
@@ -260,13 +260,61 @@ fn the_history_of_builds_keeps_within_its_limits() {
         lease.finish_build(&build, BuildState::Done, None).expect("it ends");
         bench.advance(1);
     }
-    assert_eq!(store.trim_builds(20, u64::MAX).expect("it is trimmed"), 10);
+    assert_eq!(store.trim_builds(HistoryLimit { count_max: 20, bytes_max: u64::MAX }).expect("it is trimmed"), 10);
     let kept = store.builds(100).expect("they are listed");
     assert_eq!((kept.len(), kept[0].title.as_str(), kept[19].title.as_str()), (20, "build 29", "build 10"));
-    store.trim_builds(20, 300_000).expect("it is trimmed");
+    let limit = HistoryLimit { count_max: 20, bytes_max: 300_000 };
+    store.set_history_limit(limit).expect("it is set");
+    assert_eq!(bench.open().history_limit().expect("it answers"), limit);
+    store.trim_builds(limit).expect("it is trimmed");
     let usage = store.usage().expect("it is measured").builds;
     assert!(usage.count > 0 && usage.bytes <= 300_000 + 8192, "{usage:?}");
     assert_clean(&store);
+}
+
+#[test]
+fn a_build_of_the_history_is_removed_with_all_that_it_keeps_and_never_while_it_runs() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let kept = layer(&lease, "what it left");
+    let failed = lease.begin_build("failed").expect("it begins");
+    lease.keep_state(&failed, &[kept], 9).expect("it is kept");
+    lease.finish_build(&failed, BuildState::Failed, None).expect("it ends");
+    let running = lease.begin_build("running").expect("it begins");
+    assert!(matches!(store.remove_build(&running), Err(BuildError::Running(id)) if id == running));
+    store.remove_build(&failed).expect("it is removed");
+    assert!(matches!(store.remove_build(&failed), Err(BuildError::NotFound(_))));
+    drop(lease);
+    assert!(!store.path_of(&store.build_logs_rel_path(&failed)).exists());
+    store.prune(&PruneOptions { images_only: true, ..PruneOptions::default() }).expect("it is pruned");
+    assert!(!store.path_of(&store.layer_rel_path(kept)).exists());
+    let left: Vec<_> = store.builds(9).expect("they are listed").into_iter().map(|build| build.title).collect();
+    assert_eq!(left, ["running"]);
+    assert_clean(&store);
+}
+
+#[test]
+fn what_a_killed_build_has_written_counts_as_well() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let limit = HistoryLimit { count_max: 9, bytes_max: 300_000 };
+    let write = |ended: bool| {
+        let lease = store.lease().expect("a lease is given");
+        let build = lease.begin_build("build").expect("it begins");
+        let logs = store.path_of(&store.build_logs_rel_path(&build));
+        std::fs::write(logs.join("1.log"), vec![b'x'; 200_000]).expect("written");
+        if ended {
+            lease.finish_build(&build, BuildState::Done, None).expect("it ends");
+        }
+    };
+    write(true);
+    assert_eq!(store.trim_builds(limit).expect("it is trimmed"), 0);
+    // It ends with its lease only, as that of a process that is gone.
+    write(false);
+    assert_eq!(store.trim_builds(limit).expect("it is trimmed"), 1);
+    write(true);
+    assert_eq!(store.trim_builds(limit).expect("it is trimmed"), 1);
 }
 
 #[test]

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 use common::{Bench, assert_clean, check, image, layer, list, options, record};
 use stave_oci::{BlobDigest, DiffId};
 use stave_store::{
-    BlobExpectation, BuildState, CacheLookup, CheckOptions, Lease, NewContainer, PruneOptions, Store, StoreError,
+    BlobExpectation, BuildState, CacheLookup, CheckOptions, HistoryLimit, Lease, NewContainer, PruneOptions, Store,
+    StoreError,
 };
 
 type Test = (&'static str, fn());
@@ -86,11 +87,15 @@ fn helper(role: &str, root: &Path, rest: &[&str]) -> Command {
     command
 }
 
+/// What is kept of the builds below.
+const HISTORY: HistoryLimit = HistoryLimit { count_max: 5, bytes_max: 600_000 };
+
 /// One round of everything that a build does to a store.
 fn round(store: &Store, number: u64, step: u64) -> Result<(), Box<dyn std::error::Error>> {
     let lease = store.lease()?;
     let build = lease.begin_build(&format!("build {number}"))?;
-    store.trim_builds(5, 1 << 20)?;
+    let log = store.root().join(store.build_logs_rel_path(&build)).join("1.log");
+    std::fs::write(log, vec![b'x'; 100_000 * usize::try_from(step % 4)?])?;
     let key = u8::try_from((number * 31 + step) % 40)?;
     let base = shared_base(&lease, step % 3)?;
     let top = match lease.lookup(&[key; 32])? {
@@ -123,6 +128,7 @@ fn round(store: &Store, number: u64, step: u64) -> Result<(), Box<dyn std::error
         _ => drop(store.usage()?),
     }
     lease.finish_build(&build, BuildState::Done, None)?;
+    store.trim_builds(HISTORY)?;
     Ok(())
 }
 
@@ -166,7 +172,12 @@ fn many_processes_share_one_store() {
     wait_all((0..8).map(spawn).collect());
     let store = bench.open();
     assert_clean(&store);
-    assert!(store.builds(1000).expect("the store answers").iter().all(|build| build.state == BuildState::Done));
+    let builds = store.builds(1000).expect("the store answers");
+    assert!(builds.iter().all(|build| build.state == BuildState::Done));
+    // However they ended beside each other, the limits of the history hold.
+    assert!((1..=5).contains(&builds.len()), "{builds:?}");
+    let bytes = store.usage().expect("it is measured").builds.bytes;
+    assert!(bytes <= HISTORY.bytes_max + 8192, "{bytes} bytes");
     assert_eq!(list(&bench.root().join("tmp")), [""; 0]);
     assert_eq!(list(&bench.root().join("containers")), [""; 0]);
 }

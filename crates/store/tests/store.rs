@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
 use stave_oci::{BlobDigest, DiffId, TreeDigest};
 use stave_store::{
-    Attestation, BlobError, BlobExpectation, BuildState, CacheLookup, CheckOptions, ContainerError, ContainerState,
-    Eviction, ImageError, NewContainer, Problem, PruneOptions, Store, StoreError,
+    Attestation, BlobError, BlobExpectation, BuildError, BuildState, CacheLookup, CheckOptions, ContainerError,
+    ContainerState, Eviction, HistoryLimit, ImageError, NewContainer, Problem, PruneOptions, Store, StoreError,
 };
 
 #[test]
@@ -626,13 +626,43 @@ fn the_history_keeps_the_latest_builds_within_limits() {
     drop(lease);
     let builds = store.builds(10).expect("the store answers");
     assert_eq!((builds[0].id.clone(), builds[0].state), (interrupted, BuildState::Interrupted));
-    assert_eq!(store.trim_builds(4, u64::MAX).expect("they are trimmed"), 2);
-    assert_eq!(store.trim_builds(4, 30_000).expect("they are trimmed"), 2);
+    assert_eq!(store.trim_builds(HistoryLimit { count_max: 4, bytes_max: u64::MAX }).expect("they are trimmed"), 2);
+    assert_eq!(store.trim_builds(HistoryLimit { count_max: 4, bytes_max: 30_000 }).expect("they are trimmed"), 2);
     let titles: Vec<String> =
         store.builds(10).expect("the store answers").into_iter().map(|build| build.title).collect();
     assert_eq!(titles, ["interrupted", "build 4"]);
     assert_eq!(list(&bench.root().join("logs")).len(), 2);
     assert_clean(&store);
+}
+
+#[test]
+fn a_build_is_found_by_the_beginning_of_its_id_or_by_its_place() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let find = |name: Option<&str>| store.find_build(name).map(|build| build.title);
+    assert!(matches!(find(None), Err(BuildError::Empty)));
+    let lease = store.lease().expect("a lease is given");
+    // So many that two of them begin alike.
+    for number in 0..17 {
+        lease.begin_build(&number.to_string()).expect("it begins");
+    }
+    let builds = store.builds(100).expect("the store answers");
+    assert_eq!(find(None).expect("the latest"), "16");
+    assert_eq!(find(Some("^0")).expect("the latest"), "16");
+    assert_eq!(find(Some("^2")).expect("the third from the end"), "14");
+    for build in &builds {
+        assert_eq!(store.find_build(Some(build.id.as_str())).expect("it is there"), *build);
+        let digit = &build.id.as_str()[..1];
+        let alike = builds.iter().filter(|other| other.id.as_str().starts_with(digit)).map(|other| other.id.clone());
+        match store.find_build(Some(digit)) {
+            Ok(found) => assert_eq!([found.id], *alike.collect::<Vec<_>>()),
+            Err(BuildError::Ambiguous { matches, .. }) => assert_eq!(matches, alike.collect::<Vec<_>>()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    for name in ["", "^17", "^", "^-1", "^x", "zz", "%", "_"] {
+        assert!(matches!(find(Some(name)), Err(BuildError::NotFound(_))), "{name}");
+    }
 }
 
 #[test]
@@ -656,7 +686,12 @@ fn a_failed_build_keeps_its_state_until_it_is_pruned_or_too_old() {
     assert_eq!(kept(2), [builds[2].1]);
     store.prune(&PruneOptions { images_only: true, ..PruneOptions::default() }).expect("it is pruned");
     assert_eq!((0..3).filter(|&index| there(index)).count(), 2, "no image needs the third");
-    assert_eq!(store.trim_builds(0, 0).expect("it is trimmed"), 3);
+    // The latest stays whatever the limits are, so another one comes after them.
+    let lease = store.lease().expect("a lease is given");
+    let build = lease.begin_build("the latest").expect("it begins");
+    lease.finish_build(&build, BuildState::Done, None).expect("it ends");
+    drop(lease);
+    assert_eq!(store.trim_builds(HistoryLimit { count_max: 0, bytes_max: 0 }).expect("it is trimmed"), 3);
     assert_eq!((0..3).filter(|&index| there(index)).count(), 0, "with the build goes what it kept");
     let lease = store.lease().expect("a lease is given");
     let last = layer(&lease, "another");

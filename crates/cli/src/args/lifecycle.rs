@@ -121,7 +121,7 @@ pub(crate) struct LogsArgs {
 }
 
 /// Reads a number of lines. A negative one is all of them, as in docker.
-fn lines(text: &str) -> Result<usize, String> {
+pub(super) fn lines(text: &str) -> Result<usize, String> {
     match text {
         "all" => Ok(usize::MAX),
         number if number.starts_with('-') && number.parse::<i64>().is_ok() => Ok(usize::MAX),

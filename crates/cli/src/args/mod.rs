@@ -6,6 +6,7 @@
 
 mod attestations;
 mod build;
+mod builds;
 mod call;
 mod container;
 mod debug;
@@ -35,6 +36,7 @@ pub(crate) use build::{
     OnFailure, OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg, Timestamp,
     VariableArg, truth,
 };
+pub(crate) use builds::{BuildsCommand, BuildsLimitArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs, BuildsShowArgs};
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, LimitOptions, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs,
@@ -149,6 +151,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     Diff(DiffArgs),
     Explain(ExplainArgs),
+    /// List, show and remove the builds of the history, and what their steps wrote
+    #[command(subcommand, after_help = builds::BUILDS_EXAMPLES, args_override_self = true)]
+    Builds(BuildsCommand),
     Pull(PullArgs),
     Push(PushArgs),
     /// Merge, copy and show images of registries

@@ -15,6 +15,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("builder", "du", &["store", "usage", "--by=record"]),
     ("builder", "prune", &["store", "prune", "--only=cache"]),
     ("buildx", "build", &["build"]),
+    ("buildx", "history", &["builds"]),
     ("buildx", "du", &["store", "usage", "--by=record"]),
     ("buildx", "prune", &["store", "prune", "--only=cache"]),
     ("buildx", "imagetools", &["imagetools"]),

@@ -3,17 +3,16 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use stave_engine::EngineError;
 use stave_history::event::{Miss, StepLine};
 use stave_history::{Record, StepRecord, StepState};
 
-use super::Context;
+use super::{Context, builds};
 use crate::args::{ExplainArgs, ExplainFormat};
 use crate::failure::Failure;
-use crate::host::{Host, Processes};
+use crate::host::Processes;
 use crate::progress::title;
 use crate::render::printable;
-use crate::{human, output, record};
+use crate::{human, output};
 
 /// Version of the JSON. A reader may rely on the fields that there are; new ones may come.
 const SCHEMA: u32 = 1;
@@ -21,24 +20,9 @@ const SCHEMA: u32 = 1;
 /// Carries out `explain`.
 pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
-    let record = find(&host, args.build.as_deref())?;
+    let (_, record) = builds::find(&host, args.build.as_deref())?;
     output::text(&explanation(&record, args.format))?;
     Ok(0)
-}
-
-/// Returns the record of a build: the one whose id begins so, or the latest.
-fn find(host: &Host, wanted: Option<&str>) -> Result<Record, Failure> {
-    let store = host.engine.store();
-    let builds = store.builds(u32::MAX).map_err(EngineError::from)?;
-    let is_meant = |id: &str| wanted.is_none_or(|wanted| !wanted.is_empty() && id.starts_with(wanted));
-    let build = builds.iter().find(|build| is_meant(build.id.as_str())).ok_or_else(|| match wanted {
-        Some(wanted) => Failure::failed(format!("the history has no build `{wanted}`")),
-        None => Failure::failed("the history has no build".to_owned()),
-    })?;
-    let path = store.root().join(store.build_logs_rel_path(&build.id)).join(record::FILE);
-    let lines = std::fs::read_to_string(&path)
-        .map_err(|_| Failure::failed(format!("nothing was kept of what happened in the build `{}`", build.id)))?;
-    Ok(Record::of_lines(lines.lines()))
 }
 
 /// Returns the explanation of a build.
@@ -58,28 +42,44 @@ fn root<'a>(record: &'a Record, step: &StepRecord) -> Option<&'a StepRecord> {
     })
 }
 
-fn document(record: &Record) -> Value {
-    let step = |step: &StepRecord| {
-        let StepLine { step: id, platform, stage, number, of, title, .. } = &step.line;
-        let mut object = json!({
-            "step": id.0, "stage": stage, "number": number, "of": of, "title": title, "state": step.state,
+/// Returns a step as an object: what it is, what became of it, and why.
+pub(super) fn step_object(record: &Record, step: &StepRecord) -> Value {
+    let StepLine { step: id, platform, stage, number, of, title, .. } = &step.line;
+    let mut object = json!({
+        "step": id.0, "stage": stage, "number": number, "of": of, "title": title, "state": step.state,
+    });
+    if let Some(platform) = platform {
+        object["platform"] = json!(platform);
+    }
+    if let Some(took) = step.took {
+        object["took"] = json!(took.as_secs_f64());
+    }
+    if let Some(miss) = &step.miss {
+        object["miss"] = json!({
+            "code": miss.code(), "root": miss.root().code(), "text": miss.to_string(), "details": miss,
         });
-        if let Some(platform) = platform {
-            object["platform"] = json!(platform);
+        if let Some(root) = root(record, step) {
+            object["miss"]["step"] = json!(root.line.step.0);
         }
-        if let Some(took) = step.took {
-            object["took"] = json!(took.as_secs_f64());
-        }
-        if let Some(miss) = &step.miss {
-            object["miss"] = json!({
-                "code": miss.code(), "root": miss.root().code(), "text": miss.to_string(), "details": miss,
-            });
-            if let Some(root) = root(record, step) {
-                object["miss"]["step"] = json!(root.line.step.0);
-            }
-        }
-        object
-    };
+    }
+    object
+}
+
+/// Returns the word for what has become of a step.
+pub(super) fn state_name(step: &StepRecord) -> &'static str {
+    match step.state {
+        StepState::Waiting => "not run",
+        StepState::Running => "running",
+        StepState::Cached => "known",
+        StepState::Done if step.is_base() => "fetched",
+        StepState::Done => "ran",
+        StepState::Failed => "failed",
+        StepState::Cancelled => "ended",
+    }
+}
+
+fn document(record: &Record) -> Value {
+    let step = |step: &StepRecord| step_object(record, step);
     json!({
         "schema": SCHEMA,
         "build": record.id,
@@ -113,15 +113,10 @@ fn text(record: &Record) -> String {
 /// Writes a step; `depth` is 1 for one that runs because of the one above.
 fn line(text: &mut String, step: &StepRecord, depth: usize) {
     let indent = "    ".repeat(depth);
+    let word = state_name(step);
     let state = match (step.state, step.took) {
-        (StepState::Waiting, _) => "not run".to_owned(),
-        (StepState::Running, _) => "running".to_owned(),
-        (StepState::Cached, _) => "known".to_owned(),
-        (StepState::Done, Some(took)) if step.is_base() => format!("fetched {}", human::seconds(took)),
-        (StepState::Done, Some(took)) => format!("ran {}", human::seconds(took)),
-        (StepState::Done, None) => "ran".to_owned(),
-        (StepState::Failed, _) => "failed".to_owned(),
-        (StepState::Cancelled, _) => "ended".to_owned(),
+        (StepState::Done, Some(took)) => format!("{word} {}", human::seconds(took)),
+        _ => word.to_owned(),
     };
     // Writing to a text cannot fail.
     let _written = writeln!(text, "{indent}{}: {state}", printable(&title(&step.line)));

@@ -2,6 +2,7 @@
 
 mod attestations;
 mod build;
+mod builds;
 mod changes;
 mod check;
 mod container;
@@ -79,6 +80,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Images(args) => lists::images(&args, context),
         Command::History(args) => lists::history(&args, context),
         Command::Diff(args) => diff::diff(&args, context),
+        Command::Builds(command) => builds::builds(&command, context),
         Command::Explain(args) => explain::explain(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),

@@ -21,7 +21,7 @@ enum State {
 /// Joins pieces of output to lines, without control sequences. A carriage return starts the line anew, so of a
 /// progress bar its last state is left.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     line: Vec<u8>,
     state: State,
     returned: bool,
@@ -29,7 +29,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Takes more output and hands on each line that it completes.
-    pub(super) fn each(&mut self, bytes: &[u8], complete: &mut dyn FnMut(&str)) {
+    pub(crate) fn each(&mut self, bytes: &[u8], complete: &mut dyn FnMut(&str)) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
             // Most output is text, which goes over in one piece.
@@ -79,7 +79,7 @@ impl Lines {
     }
 
     /// Returns what has no end of line yet, if there is something.
-    pub(super) fn finish(&mut self) -> Option<String> {
+    pub(crate) fn finish(&mut self) -> Option<String> {
         let mut last = None;
         if !self.line.is_empty() {
             self.take(&mut |line| last = Some(line.to_owned()));

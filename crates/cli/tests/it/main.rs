@@ -7,6 +7,7 @@ mod attacks;
 mod attestations;
 mod book;
 mod build;
+mod builds;
 mod bytecode;
 mod callers;
 mod checks;

@@ -174,7 +174,7 @@ fn the_state_before_and_after_any_step_can_be_entered() {
     bench.run(["debug", "--after", "9", "--", "true"]).exit(2).complains("has no step 9").complains("--list");
     bench.run(["debug", "--after", "x", "--", "true"]).exit(2).complains("names no step");
     bench.run(["debug", "--", "true"]).exit(2).complains("no build of the history has failed");
-    bench.run(["debug", "zzzz", "--", "true"]).exit(2).complains("no build of the history has the id `zzzz`");
+    bench.run(["debug", "zzzz", "--", "true"]).exit(1).complains("the history has no build `zzzz`");
     bench.run(["store", "prune", "-f"]).success();
     bench
         .run(["debug", "--after", "3", "--", "true"])

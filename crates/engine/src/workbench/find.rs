@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::str::FromStr;
 
-use stave_store::{BuildRecord, BuildState, CacheLookup, LayerId, Lease};
+use stave_store::{BuildError, BuildRecord, BuildState, CacheLookup, LayerId, Lease};
 
 use super::DESCRIPTION_FILE;
 use super::description::{DESCRIPTION_BYTES_MAX, Described, Description, Failed, Files, Layer};
@@ -118,28 +118,24 @@ impl Engine {
         Ok((id, description.steps.into_iter().enumerate().map(listed).collect()))
     }
 
-    /// Finds a build by a beginning of its id, or the latest; the latest that failed where `failed` says so.
+    /// Finds a build that has ended, by its name; or the latest, or the latest that failed where `failed` says so.
     fn find_build(&self, given: Option<&str>, failed: bool) -> Result<BuildRecord, EngineError> {
-        let hint = "See `stave builds ls` for the builds that there are.";
-        let mut builds = self.store.builds(u32::MAX)?.into_iter().filter(|build| build.state != BuildState::Running);
-        let Some(given) = given else {
-            // Of one that ended before its steps, for a mistake in the Dockerfile, there is nothing to see.
-            let has_states = |build: &BuildRecord| self.store.root().join(self.description_of(build)).exists();
-            let is_meant = |build: &BuildRecord| !failed || build.state == BuildState::Failed;
-            return builds.find(|build| is_meant(build) && has_states(build)).ok_or_else(|| {
-                let what =
-                    if failed { "no build of the history has failed" } else { "there is no build in the history" };
-                EngineError::request(what, Some(hint))
-            });
-        };
-        let mut found = builds.filter(|build| !given.is_empty() && build.id.as_str().starts_with(given));
-        match (found.next(), found.next()) {
-            (Some(build), None) => Ok(build),
-            (None, _) => Err(EngineError::request(format!("no build of the history has the id `{given}`"), Some(hint))),
-            (Some(_), Some(_)) => {
-                Err(EngineError::request(format!("several builds have ids that begin with `{given}`"), Some(hint)))
-            }
+        if given.is_some() {
+            let build = self.store.find_build(given)?;
+            return if build.state == BuildState::Running {
+                Err(BuildError::Running(build.id).into())
+            } else {
+                Ok(build)
+            };
         }
+        let mut builds = self.store.builds(u32::MAX)?.into_iter().filter(|build| build.state != BuildState::Running);
+        // Of one that ended before its steps, for a mistake in the Dockerfile, there is nothing to see.
+        let has_states = |build: &BuildRecord| self.store.root().join(self.description_of(build)).exists();
+        let is_meant = |build: &BuildRecord| !failed || build.state == BuildState::Failed;
+        builds.find(|build| is_meant(build) && has_states(build)).ok_or_else(|| {
+            let what = if failed { "no build of the history has failed" } else { "there is no build in the history" };
+            EngineError::request(what, Some("See `stave builds ls` for the builds that there are."))
+        })
     }
 
     fn description_of(&self, build: &BuildRecord) -> String {
