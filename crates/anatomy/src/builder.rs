@@ -105,11 +105,13 @@ impl Builder {
         let place = self.find_or_add(entry.path);
         let live = Live { layer, bytes: entry.bytes, content: 0, is_file: true, linked: None };
         match entry.what {
-            What::Directory { opaque } => {
-                if opaque || self.paths[place as usize].kind != Kind::Directory {
+            What::Directory { hides } => {
+                if hides.is_some() || self.paths[place as usize].kind != Kind::Directory {
                     self.lose_below(place, layer, Lost::Deleted);
                 }
-                self.put(place, Kind::Directory, Live { is_file: false, ..live });
+                let mark = hides.unwrap_or_default().min(entry.bytes);
+                self.put(place, Kind::Directory, Live { is_file: false, bytes: entry.bytes - mark, ..live });
+                self.deletion(place, layer, mark);
             }
             What::File { content } => self.put(place, Kind::File, Live { content: content.min(entry.bytes), ..live }),
             What::HardLink { of } => {
@@ -174,8 +176,16 @@ impl Builder {
         if path.shares.is_empty() {
             path.kind = Kind::Other;
         }
-        share(&mut path.shares, layer).bytes += bytes;
-        add(&mut path.losses, Loss { layer, by: layer, how: Lost::Deletion, files: 0, bytes });
+        self.deletion(place, layer, bytes);
+    }
+
+    /// Counts the bytes of a deletion, which is lost to itself.
+    fn deletion(&mut self, place: u32, layer: u32, bytes: u64) {
+        if bytes > 0 {
+            let path = &mut self.paths[place as usize];
+            share(&mut path.shares, layer).bytes += bytes;
+            add(&mut path.losses, Loss { layer, by: layer, how: Lost::Deletion, files: 0, bytes });
+        }
     }
 
     /// Has nothing below `place` be seen any more.

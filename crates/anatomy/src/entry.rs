@@ -16,8 +16,8 @@ pub struct Entry<'a> {
 pub enum What<'a> {
     /// A directory.
     Directory {
-        /// What lower layers have in it is gone.
-        opaque: bool,
+        /// Set if what lower layers have in it is gone: how many of the entry's bytes say so.
+        hides: Option<u64>,
     },
     /// A regular file.
     File {

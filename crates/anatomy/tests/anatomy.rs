@@ -3,7 +3,7 @@
 use stave_anatomy::{Anatomy, Builder, Entry, Kind, Layer, Lost, Made, Source, What};
 use stave_event::{BuiltImage, LayerLine, StepId, StepLine};
 
-const DIR: What<'static> = What::Directory { opaque: false };
+const DIR: What<'static> = What::Directory { hides: None };
 
 fn file(content: u64) -> What<'static> {
     What::File { content }
@@ -46,7 +46,7 @@ fn a_file_whose_owner_changes_is_shipped_twice() {
 
 #[test]
 fn what_an_opaque_directory_has_again_is_replaced_and_the_rest_deleted() {
-    let opaque = What::Directory { opaque: true };
+    let opaque = What::Directory { hides: Some(512) };
     let anatomy = anatomy(&[
         &[("d", DIR), ("d/a", file(512)), ("d/b", file(512))],
         &[("d", opaque), ("d/a", file(512))],

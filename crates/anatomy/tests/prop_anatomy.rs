@@ -66,7 +66,7 @@ fn entries(acts: &Acts) -> Vec<Made> {
     let entry = |(key, act): (&Vec<u8>, &Act)| {
         let path: Vec<u8> = key.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
         let (mut act, mut first) = (*act, None);
-        let mut bytes = BLOCK;
+        let mut bytes = if act == (Act::Directory { opaque: true }) { 2 * BLOCK } else { BLOCK };
         if let Act::File { blocks, group } = &mut act {
             match group.and_then(|group| firsts.get(&group)) {
                 Some((path, content)) => (first, *blocks) = (Some(path.clone()), *content),
@@ -87,7 +87,7 @@ fn anatomy(layers: &[Vec<Made>]) -> Anatomy {
         builder.layer(Layer::default());
         for made in layer {
             let what = match (made.act, &made.first) {
-                (Act::Directory { opaque }, _) => What::Directory { opaque },
+                (Act::Directory { opaque }, _) => What::Directory { hides: opaque.then_some(BLOCK) },
                 (Act::File { .. }, Some(of)) => What::HardLink { of },
                 (Act::File { blocks, .. }, None) => What::File { content: blocks * BLOCK },
                 (Act::Link, _) => What::Link,

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use stave_advice::Advice;
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
@@ -116,6 +117,13 @@ fn inside(text: &str, span: Span) -> std::ops::Range<usize> {
     let start = text.floor_char_boundary(span.range().start.min(text.len()));
     let end = text.ceil_char_boundary(span.range().end.clamp(start, text.len()));
     start..end
+}
+
+/// Returns the words that an advice is about, as mistakes are shown.
+pub(crate) fn advice(name: &str, text: &str, advice: &Advice, style: Style) -> String {
+    let title = Level::NOTE.with_name("advice").primary_title(printable(&advice.message)).id(advice.code.as_str());
+    let group = title.element(snippet(name, text, &advice.labels));
+    style.renderer().render(&[group]) + "\n"
 }
 
 /// Returns one advice on a line of its own.

@@ -164,7 +164,7 @@ fn entry<'a>(counted: &Counted<'a>) -> Entry<'a> {
         (None, _) => What::Whiteout,
         (Some(Kind::File), Some(of)) => What::HardLink { of },
         (Some(Kind::File), None) => What::File { content: counted.content },
-        (Some(Kind::Directory), _) => What::Directory { opaque: counted.opaque },
+        (Some(Kind::Directory), _) => What::Directory { hides: (counted.deletion > 0).then_some(counted.deletion) },
         (Some(Kind::Link), _) => What::Link,
         (Some(Kind::Pipe | Kind::Socket | Kind::CharDevice | Kind::BlockDevice), _) => What::Other,
     };

@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("history", &["dockerfile", "event"], &[]),
     ("explain", &["event"], &[]),
     ("anatomy", &["event"], &["dockerfile"]),
+    ("advice", &["anatomy", "dockerfile", "event", "history"], &[]),
     (
         "engine",
         &[
@@ -46,7 +47,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
         ],
         &["testkit"],
     ),
-    ("cli", &["dockerfile", "engine", "history", "oci"], &["testkit"]),
+    ("cli", &["advice", "anatomy", "dockerfile", "engine", "history", "oci"], &["testkit"]),
     ("shell", &[], &[]),
     ("testkit", &["oci"], &[]),
     ("xtask", &["oci", "testkit"], &[]),

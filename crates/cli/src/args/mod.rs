@@ -4,6 +4,7 @@
 //! out; a flag of Docker's that is not yet carried out is not declared, and [`usage`] says so by its name. `build` knows
 //! those of other builders, too, and has an answer for each.
 
+mod advise;
 mod attestations;
 mod build;
 mod builds;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use advise::{AdviceFormat, AdviseArgs};
 pub(crate) use attestations::AttestationsArgs;
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
@@ -154,6 +156,7 @@ pub(crate) enum Command {
     /// List, show and remove the builds of the history, and what their steps wrote
     #[command(subcommand, after_help = builds::BUILDS_EXAMPLES, args_override_self = true)]
     Builds(BuildsCommand),
+    Advise(AdviseArgs),
     Pull(PullArgs),
     Push(PushArgs),
     /// Merge, copy and show images of registries

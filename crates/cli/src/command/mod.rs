@@ -1,5 +1,6 @@
 //! Carries out commands: arguments in, engine calls, results on standard output.
 
+mod advise;
 mod attestations;
 mod build;
 mod builds;
@@ -82,6 +83,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Diff(args) => diff::diff(&args, context),
         Command::Builds(command) => builds::builds(&command, context),
         Command::Explain(args) => explain::explain(&args, context),
+        Command::Advise(args) => advise::advise(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),
         Command::Attestations(args) => attestations::attestations(&args, context),

@@ -3,6 +3,7 @@
 //! One file for each command, and one for each subject that goes across commands. What a machine lacks is said in a
 //! line that begins with `skipped:`.
 
+mod advise;
 mod attacks;
 mod attestations;
 mod book;

@@ -70,10 +70,10 @@ pub struct Counted<'a> {
     pub bytes: u64,
     /// How many of them are content.
     pub content: u64,
+    /// How many of them say that something of a lower layer is deleted.
+    pub deletion: u64,
     /// Of one more name of a file: the name that the archive has first.
     pub first: Option<&'a [u8]>,
-    /// For a directory: what lower layers have in it is gone.
-    pub opaque: bool,
 }
 
 /// Tells of each entry that [`pack_layer`] writes, in its order, without reading the content of files.

@@ -123,7 +123,7 @@ impl<'a> Packer<'a> {
     }
 
     /// Tells of the entry at `path`, which begins after so many bytes of the archive.
-    fn tell(&mut self, before: u64, path: &[u8], metadata: &Metadata, opaque: bool) {
+    fn tell(&mut self, before: u64, path: &[u8], metadata: &Metadata, mark: u64) {
         let Some(told) = &mut self.told else { return };
         let inode = (self.source, metadata.device, metadata.inode);
         let first = self.names.get(&inode).filter(|first| metadata.links > 1 && *first != path).map(Vec::as_slice);
@@ -132,7 +132,9 @@ impl<'a> Packer<'a> {
         let content = if is_content { metadata.size.next_multiple_of(BLOCK_BYTES as u64) } else { 0 };
         // A socket has no entry.
         if self.bytes > before {
-            told(&Counted { path, kind, bytes: self.bytes - before, content, first, opaque });
+            let bytes = self.bytes - before;
+            let deletion = if kind.is_none() { bytes } else { mark };
+            told(&Counted { path, kind, bytes, content, deletion, first });
         }
     }
 
@@ -236,7 +238,7 @@ impl<'a> Packer<'a> {
             let before = self.bytes;
             if child.metadata.kind != Kind::Directory {
                 self.leaf(dir, &child.name, &child.metadata, &path, &name)?;
-                self.tell(before, &path, &child.metadata, false);
+                self.tell(before, &path, &child.metadata, 0);
                 self.mark()?;
                 if std::mem::take(&mut self.turned_slow) {
                     level.read_ahead(self.root)?;
@@ -246,8 +248,12 @@ impl<'a> Packer<'a> {
             self.check_name(&child.name, &path)?;
             let below = dir.open_dir_no_links(&child.name)?;
             let hides = self.hides(&below, &path)?;
-            self.directory_entry(&below, &child.metadata, &path, &name, hides)?;
-            self.tell(before, &path, &child.metadata, hides);
+            self.directory_entry(&below, &child.metadata, &path, &name, false)?;
+            let without = self.bytes;
+            if hides {
+                self.opaque(&name)?;
+            }
+            self.tell(before, &path, &child.metadata, self.bytes - without);
             level.dir = None;
             if stack.len() > DEPTH_MAX {
                 return Err(PackError::TooDeep(shown(&path)));
@@ -283,7 +289,12 @@ impl<'a> Packer<'a> {
         let entry = Entry { path: &name, type_flag: b'5', xattrs: &xattrs, ..self.entry(metadata) };
         let blocks = entry.blocks();
         self.write(&blocks)?;
-        if hides { self.whiteout(&join(&name, b".wh..wh..opq")) } else { Ok(()) }
+        if hides { self.opaque(&name[..name.len() - 1]) } else { Ok(()) }
+    }
+
+    /// Writes that the directory `name` hides what is below it.
+    fn opaque(&mut self, name: &[u8]) -> Result<(), PackError> {
+        self.whiteout(&join(name, b".wh..wh..opq"))
     }
 
     /// Whether a directory of a layer hides what is below it.

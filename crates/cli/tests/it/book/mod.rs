@@ -50,6 +50,7 @@ pages! {
     the_examples_about_life_without_root_are_true => "rootless.md",
     every_cause_is_told_as_the_book_says => "explain.md",
     the_history_is_as_the_book_says => "history.md",
+    advice_is_given_as_the_book_says => "advice.md",
     the_examples_about_attestations_are_true => "attestations.md",
     the_examples_about_caching_are_true => "caching.md",
     the_examples_about_the_language_are_read => "dockerfile.md",

@@ -1,0 +1,255 @@
+//! What package managers keep for themselves, in a layer.
+
+use stave_dockerfile::Label;
+use stave_dockerfile::ast::{Command, FlagName, InstructionKind};
+
+use crate::advice::{Advice, Code, Edit, Gain};
+use crate::shell::{calls, chain};
+use crate::subject::{Site, Subject};
+
+/// A package manager and where it keeps what it need not keep.
+struct Manager {
+    name: &'static str,
+    programs: &'static [&'static str],
+    paths: &'static [&'static str],
+    /// Whether two of it at once disturb each other.
+    is_exclusive: bool,
+    /// How it is told to learn what there is, where that is a command of its own.
+    update: Option<&'static [&'static str]>,
+}
+
+const MANAGERS: &[Manager] = &[
+    Manager {
+        name: "apt",
+        programs: &["apt-get", "apt", "aptitude"],
+        paths: &["/var/lib/apt/lists", "/var/cache/apt"],
+        is_exclusive: true,
+        update: Some(&["apt-get", "update"]),
+    },
+    Manager { name: "apk", programs: &["apk"], paths: &["/var/cache/apk"], is_exclusive: true, update: None },
+    Manager {
+        name: "dnf",
+        programs: &["dnf", "yum", "microdnf"],
+        paths: &["/var/cache/dnf", "/var/cache/yum", "/var/cache/libdnf5"],
+        is_exclusive: true,
+        update: None,
+    },
+    Manager { name: "zypper", programs: &["zypper"], paths: &["/var/cache/zypp"], is_exclusive: true, update: None },
+    Manager {
+        name: "pip",
+        programs: &["pip", "pip3", "python", "python3"],
+        paths: &["/root/.cache/pip"],
+        is_exclusive: false,
+        update: None,
+    },
+    Manager { name: "npm", programs: &["npm", "npx"], paths: &["/root/.npm"], is_exclusive: false, update: None },
+    Manager {
+        name: "yarn",
+        programs: &["yarn", "yarnpkg"],
+        paths: &["/root/.cache/yarn", "/usr/local/share/.cache/yarn"],
+        is_exclusive: true,
+        update: None,
+    },
+    Manager {
+        name: "go",
+        programs: &["go"],
+        paths: &["/root/.cache/go-build", "/go/pkg/mod", "/root/go/pkg/mod"],
+        is_exclusive: false,
+        update: None,
+    },
+    Manager {
+        name: "cargo",
+        programs: &["cargo"],
+        paths: &["/usr/local/cargo/registry", "/root/.cargo/registry"],
+        is_exclusive: false,
+        update: None,
+    },
+    Manager {
+        name: "bundler",
+        programs: &["bundle", "gem"],
+        paths: &["/usr/local/bundle/cache"],
+        is_exclusive: false,
+        update: None,
+    },
+    Manager {
+        name: "composer",
+        programs: &["composer"],
+        paths: &["/root/.composer/cache", "/root/.cache/composer"],
+        is_exclusive: false,
+        update: None,
+    },
+    Manager { name: "maven", programs: &["mvn"], paths: &["/root/.m2/repository"], is_exclusive: true, update: None },
+    Manager {
+        name: "gradle",
+        programs: &["gradle", "gradlew"],
+        paths: &["/root/.gradle/caches"],
+        is_exclusive: true,
+        update: None,
+    },
+];
+
+/// Bytes of one path in the layers that steps made.
+struct Kept {
+    path: &'static str,
+    bytes: u64,
+    /// The step that has most of it.
+    most: (usize, u64),
+}
+
+pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
+    let of_stage = |stage: &Vec<Site<'_>>| {
+        let one = |manager: &Manager| of_manager(subject, stage, manager);
+        MANAGERS.iter().filter_map(one).collect::<Vec<_>>()
+    };
+    sites.iter().flat_map(of_stage).collect()
+}
+
+fn of_manager(subject: &Subject<'_>, sites: &[Site<'_>], manager: &Manager) -> Option<Advice> {
+    let calls = |site: &Site<'_>| {
+        site.script().is_some_and(|script| manager.programs.iter().any(|program| calls(&script, program)))
+    };
+    let runs: Vec<usize> = (0..sites.len()).filter(|index| calls(&sites[*index])).collect();
+    if runs.is_empty() || starts_with(sites, manager) {
+        return None;
+    }
+    let kept: Vec<Kept> = manager.paths.iter().filter_map(|path| measure(subject, sites, path)).collect();
+    let bytes: u64 = kept.iter().map(|kept| kept.bytes).sum();
+    let most = kept.iter().max_by_key(|kept| kept.bytes)?.most.0;
+    let edits = edits(subject, sites, manager, &kept, &runs)?;
+    let label = Label {
+        span: sites[most].keyword(),
+        text: format!("what {} keeps for itself is in this layer", manager.name),
+        primary: true,
+    };
+    let paths: Vec<String> = kept.iter().map(|kept| format!("`{}`", kept.path)).collect();
+    Some(Advice {
+        code: Code::CacheInLayer,
+        message: format!("the image has what {} keeps for itself", manager.name),
+        labels: vec![label],
+        proposal: format!(
+            "Keep {} in a cache mount: it is in no layer, and the next build finds it again.",
+            paths.join(" and ")
+        ),
+        edits,
+        ignore: Vec::new(),
+        gain: Gain { bytes, ..Gain::default() },
+        evidence: kept.iter().map(|kept| format!("The layers have {} bytes at `{}`.", kept.bytes, kept.path)).collect(),
+        condition: None,
+    })
+}
+
+/// Whether a container starts with the manager, and so needs what it keeps.
+fn starts_with(sites: &[Site<'_>], manager: &Manager) -> bool {
+    sites.iter().any(|site| {
+        let (InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command)) = &site.instruction.kind else {
+            return false;
+        };
+        manager.programs.iter().any(|program| match command {
+            Command::Exec(words) => words.iter().any(|word| word.as_str().rsplit('/').next() == Some(program)),
+            Command::Shell(text) => calls(text.as_str(), program),
+        })
+    })
+}
+
+/// Returns what the stage's layers have at a path, if the image ships them.
+fn measure(subject: &Subject<'_>, sites: &[Site<'_>], path: &'static str) -> Option<Kept> {
+    let mut kept = Kept { path, bytes: 0, most: (0, 0) };
+    for (index, site) in sites.iter().enumerate() {
+        // What is copied there is wanted there.
+        if !matches!(site.instruction.kind, InstructionKind::Run(_)) {
+            continue;
+        }
+        let Some(share) = subject.image_layer(site).and_then(|layer| layer.share(path)) else { continue };
+        kept.bytes += share.bytes;
+        if share.bytes > kept.most.1 {
+            kept.most = (index, share.bytes);
+        }
+    }
+    (kept.bytes > 0).then_some(kept)
+}
+
+/// Returns the edits that give each step that calls the manager the mounts, from the first on that it keeps something in.
+fn edits(
+    subject: &Subject<'_>,
+    sites: &[Site<'_>],
+    manager: &Manager,
+    kept: &[Kept],
+    runs: &[usize],
+) -> Option<Vec<Edit>> {
+    let sharing = if manager.is_exclusive { ",sharing=locked" } else { "" };
+    let mount = |kept: &Kept| format!(" --mount=type=cache,target={}{sharing}", kept.path);
+    let mounts: String = kept.iter().map(mount).collect();
+    let mut edits = Vec::new();
+    let mut waiting_update: Option<usize> = None;
+    for &index in runs {
+        let site = &sites[index];
+        if site.instruction.head.flags_named(FlagName::Mount).next().is_some() {
+            // Whose mounts hide which is not for a rule to say.
+            return None;
+        }
+        let mut update = String::new();
+        if let Some(words) = manager.update {
+            match updates(site, words) {
+                Updates::Only if waiting_update.is_none() => {
+                    waiting_update = Some(index);
+                    edits.push(Edit::remove_lines(subject.text(), site.span()));
+                    continue;
+                }
+                Updates::Only | Updates::Unclear => return None,
+                Updates::Itself => {}
+                Updates::Needless => continue,
+                Updates::Not => {
+                    // Its lists are from an earlier step, and a mount that somebody has pruned would lack them.
+                    update = format!(" {} &&", words.join(" "));
+                }
+            }
+        }
+        let at = site.keyword().end;
+        let after = site.instruction.head.flags.iter().map(|flag| flag.span.end).max().unwrap_or(at);
+        if update.is_empty() {
+            edits.push(Edit::insert(at, mounts.clone()));
+        } else if after == at {
+            edits.push(Edit::insert(at, format!("{mounts}{update}")));
+        } else {
+            edits.push(Edit::insert(at, mounts.clone()));
+            edits.push(Edit::insert(after, update));
+        }
+        waiting_update = waiting_update.filter(|_| false);
+    }
+    // Lists that nobody uses.
+    waiting_update.is_none().then_some(edits)
+}
+
+/// What needs to know which packages there are.
+const INSTALLS: [&str; 6] = ["install", "upgrade", "dist-upgrade", "full-upgrade", "build-dep", "download"];
+
+/// What a step does about the lists of a manager.
+enum Updates {
+    /// It gets them and does nothing else.
+    Only,
+    /// It gets them and uses them.
+    Itself,
+    /// It needs none.
+    Needless,
+    /// It does not get them, though it needs them.
+    Not,
+    /// It does not get them, and is too involved to be changed.
+    Unclear,
+}
+
+fn updates(site: &Site<'_>, words: &[&str]) -> Updates {
+    let commands = site.shell().and_then(|text| chain(text.as_str()));
+    let is_update = |command: &crate::shell::Simple| {
+        command.program() == words[0] && command.operands().next() == words.get(1).copied()
+    };
+    match commands {
+        Some(commands) if commands.len() == 1 && is_update(&commands[0]) => Updates::Only,
+        Some(commands) if commands.iter().any(is_update) => Updates::Itself,
+        Some(commands) if !commands.iter().any(|command| command.operands().any(|word| INSTALLS.contains(&word))) => {
+            Updates::Needless
+        }
+        Some(_) => Updates::Not,
+        None if site.script().is_some_and(|script| script.contains(&words.join(" "))) => Updates::Itself,
+        None => Updates::Unclear,
+    }
+}

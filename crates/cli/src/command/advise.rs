@@ -1,0 +1,219 @@
+//! `advise`: which changes of the Dockerfile would save most, as a build showed it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use stave_advice::{Advice, Hunk, StageLayers, Subject, advise as find_advice, hunks, is_static, program_of};
+use stave_anatomy::{Anatomy, Made, Totals};
+use stave_dockerfile::parse;
+use stave_dockerfile::span::position;
+use stave_history::Record;
+use stave_history::event::{BuiltImage, Ending, StepLine};
+
+use super::{Context, builds, settled};
+use crate::args::{AdviceFormat, AdviseArgs};
+use crate::failure::Failure;
+use crate::host::{Host, Processes};
+use crate::render::{self, Style, printable};
+use crate::{human, output};
+
+/// Version of the JSON. A reader may rely on the fields that there are; new ones may come.
+const SCHEMA: u32 = 1;
+/// How many are shown unless all are asked for.
+const SHOWN: usize = 3;
+/// Bytes of a program in which its headers are.
+const HEAD_BYTES: u64 = 64 * 1024;
+
+/// Carries out `advise`.
+pub(super) fn advise(args: &AdviseArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let host = context.host(Processes::Some)?;
+    let (_, record) = builds::find(&host, args.build.as_deref())?;
+    let Some(Ending::Built { images, .. }) = &record.ending else {
+        let message = format!("the build {} made no image, and advice is about what was made", record.id);
+        return Err(Failure::failed(message).with_hint("See `stave builds ls` for the builds that there are."));
+    };
+    let looked = images.first().map(|image| look(&host, &record, image));
+    let seen = settled(&host, looked.unwrap_or_else(|| Ok(Seen::default())))?;
+    let shown = if args.all { seen.advice.len() } else { seen.advice.len().min(SHOWN) };
+    output::text(&match args.format {
+        AdviceFormat::Text => text(&record, &seen, shown, context.style),
+        AdviceFormat::Json => format!("{}\n", document(&record, &seen, shown)),
+    })?;
+    Ok(0)
+}
+
+/// What was seen of a build.
+#[derive(Default)]
+struct Seen {
+    advice: Vec<Advice>,
+    /// Bytes of the image's layers.
+    image_bytes: u64,
+    /// What its entries take, as far as they are here.
+    totals: Option<Totals>,
+}
+
+/// Looks at a build and at what it made.
+fn look(host: &Host, record: &Record, built: &BuiltImage) -> Result<Seen, Failure> {
+    let engine = &host.engine;
+    let lines: Vec<StepLine> = record.steps.iter().map(|step| step.line.clone()).collect();
+    let mut image = engine.anatomy_of_built(built, &|_| {})?;
+    match &mut image {
+        Some(anatomy) => anatomy.made_by(built, &lines),
+        None => {
+            crate::print_error("note: layers of the image are no longer here, so nothing is said about its bytes\n")
+        }
+    }
+    let in_image: BTreeSet<&str> = image
+        .iter()
+        .flat_map(|anatomy| &anatomy.layers)
+        .filter_map(|layer| if let Some(Made::Step { stage, .. }) = &layer.made { Some(stage.as_str()) } else { None })
+        .collect();
+    let mut stages: Vec<StageLayers> = Vec::new();
+    for line in &lines {
+        let known = stages.iter().any(|stage| stage.stage == line.stage);
+        if known || in_image.contains(line.stage.as_str()) {
+            continue;
+        }
+        // The same stage for another platform is another one.
+        let own = |other: &&StepLine| other.stage == line.stage && other.platform == line.platform;
+        let steps: Vec<StepLine> = lines.iter().filter(own).cloned().collect();
+        if let Some(anatomy) = engine.anatomy_of_steps(&record.id, &steps)? {
+            stages.push(StageLayers { stage: line.stage.clone(), anatomy });
+        }
+    }
+    let parsed = parse(&record.text);
+    let program = program_of(&parsed.file, record.request.target.as_deref());
+    let head = match &program {
+        Some(path) => engine.file_of_built(built, path, HEAD_BYTES)?,
+        None => None,
+    };
+    let is_static = head.and_then(|head| is_static(&head));
+    let subject = Subject {
+        record,
+        file: &parsed.file,
+        image: image.as_ref(),
+        stages: &stages,
+        program: program.as_deref().zip(is_static),
+    };
+    Ok(Seen {
+        advice: find_advice(&subject),
+        image_bytes: built.layers.iter().map(|layer| layer.bytes).sum(),
+        totals: image.as_ref().map(Anatomy::totals),
+    })
+}
+
+fn document(record: &Record, seen: &Seen, shown: usize) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "build": record.id,
+        "file": record.name,
+        "image_bytes": seen.image_bytes,
+        "visible_bytes": seen.totals.map(|totals| totals.visible),
+        "wasted_bytes": seen.totals.map(|totals| totals.wasted()),
+        "advice": seen.advice[..shown].iter().map(|advice| object(&record.text, advice)).collect::<Vec<_>>(),
+        "more": seen.advice.len() - shown,
+    })
+}
+
+fn object(text: &str, advice: &Advice) -> Value {
+    let label = |label: &stave_dockerfile::Label| {
+        let at = position(text, label.span.start);
+        json!({
+            "start": label.span.start, "end": label.span.end, "line": at.line, "column": at.column,
+            "text": label.text, "primary": label.primary,
+        })
+    };
+    let edit = |edit: &stave_advice::Edit| json!({ "start": edit.span.start, "end": edit.span.end, "text": edit.text });
+    let hunk = |hunk: Hunk| json!({ "line": hunk.line, "removed": hunk.removed, "lines": hunk.lines });
+    json!({
+        "code": advice.code.as_str(),
+        "message": advice.message,
+        "labels": advice.labels.iter().map(label).collect::<Vec<_>>(),
+        "proposal": advice.proposal,
+        "edits": advice.edits.iter().map(edit).collect::<Vec<_>>(),
+        "lines": hunks(text, &advice.edits).into_iter().map(hunk).collect::<Vec<_>>(),
+        "ignore": advice.ignore,
+        "gain": {
+            "bytes": advice.gain.bytes,
+            "copied": advice.gain.copied,
+            "steps": advice.gain.steps.iter().map(|step| step.0).collect::<Vec<_>>(),
+            "seconds": advice.gain.time.as_secs_f64(),
+            "when": advice.gain.when,
+        },
+        "evidence": advice.evidence,
+        "condition": advice.condition,
+    })
+}
+
+fn text(record: &Record, seen: &Seen, shown: usize, style: Style) -> String {
+    let all = &seen.advice;
+    if all.is_empty() {
+        return format!("No change of {} that is known here would save much.\n", printable(&record.name));
+    }
+    let block = |advice: &Advice| block(record, advice, seen.image_bytes, style);
+    let mut text = all[..shown].iter().map(block).collect::<Vec<_>>().join("\n");
+    if shown < all.len() {
+        // Writing to a text cannot fail.
+        let _written = writeln!(text, "\n{} more would save less: see `stave advise --all`.", all.len() - shown);
+    }
+    text
+}
+
+fn block(record: &Record, advice: &Advice, image_bytes: u64, style: Style) -> String {
+    let mut block = render::advice(&record.name, &record.text, advice, style);
+    let mut line = |head: &str, text: &str| {
+        block += &format!("{} {}\n", style.cyan(head), printable(text));
+    };
+    line("gain:", &gain(advice, image_bytes));
+    for evidence in &advice.evidence {
+        line("measured:", evidence);
+    }
+    line("do:", &advice.proposal);
+    if let Some(condition) = &advice.condition {
+        line("mind:", condition);
+    }
+    for hunk in hunks(&record.text, &advice.edits) {
+        block += &lines(&hunk, style);
+    }
+    if !advice.ignore.is_empty() {
+        block += &format!("{}\n", style.cyan("add to .dockerignore:"));
+        block.extend(advice.ignore.iter().map(|name| format!("  | {}\n", printable(name))));
+    }
+    block
+}
+
+/// Returns what is gained on one line.
+fn gain(advice: &Advice, image_bytes: u64) -> String {
+    let gain = &advice.gain;
+    let mut parts = Vec::new();
+    if gain.bytes > 0 {
+        let percent = (gain.bytes * 100).checked_div(image_bytes).unwrap_or_default();
+        parts.push(format!("{} of the image, {percent} % of it", human::size(gain.bytes)));
+    }
+    if gain.copied > 0 {
+        parts.push(format!("{} that need not be copied", human::size(gain.copied)));
+    }
+    if !gain.time.is_zero() {
+        let steps = if gain.steps.len() == 1 { "a step".to_owned() } else { format!("{} steps", gain.steps.len()) };
+        parts.push(format!("{} for {steps} that need not run {}", human::seconds(gain.time), gain.when));
+    }
+    parts.join("; ")
+}
+
+/// Returns what to do with some lines.
+fn lines(hunk: &Hunk, style: Style) -> String {
+    let range = |count: usize| match count {
+        1 => format!("line {}", hunk.line),
+        _ => format!("lines {} to {}", hunk.line, hunk.line + count - 1),
+    };
+    let head = match (hunk.removed, hunk.lines.is_empty()) {
+        (0, _) if hunk.line == 1 => "before line 1 write:".to_owned(),
+        (0, _) => format!("after line {} write:", hunk.line - 1),
+        (count, true) => format!("remove {}", range(count)),
+        (count, false) => format!("in place of {} write:", range(count)),
+    };
+    let mut text = format!("{}\n", style.cyan(&head));
+    text.extend(hunk.lines.iter().map(|line| format!("  | {}\n", printable(line))));
+    text
+}
