@@ -22,6 +22,7 @@ pub mod leaks;
 pub mod needs;
 pub mod output;
 pub mod page;
+pub mod podman;
 pub mod registry;
 pub mod rootfs;
 pub mod sentinel;

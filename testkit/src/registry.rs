@@ -48,6 +48,8 @@ struct Content {
     manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
     log: Vec<String>,
+    /// Bytes of each blob that were sent or taken, by its digest.
+    moved: BTreeMap<String, u64>,
     next_upload: u64,
     /// The scheme, and `user:password` in base64.
     login: Option<(Login, String)>,
@@ -184,6 +186,17 @@ impl LoopbackRegistry {
     #[must_use]
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.content().log)
+    }
+
+    /// How many bytes of each blob, by its digest, were sent or taken since the last call.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect, too")]
+    pub fn take_moved(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.content().moved)
+    }
+
+    /// Loses a blob of a repository, as by a collection of garbage.
+    pub fn lose_blob(&self, repository: &str, digest: &str) {
+        self.content().places.remove(&(repository.to_owned(), digest.to_owned()));
     }
 
     /// Writes a `registries.conf` that sends everything of `docker.io` here.
@@ -342,9 +355,12 @@ impl Content {
         if wanted.is_some() { answer.with("OCI-Filters-Applied", "artifactType") } else { answer }
     }
 
-    fn blob(&self, request: &Request, repository: &str, digest: &str) -> Response {
+    fn blob(&mut self, request: &Request, repository: &str, digest: &str) -> Response {
         let here = self.places.contains(&(repository.to_owned(), digest.to_owned()));
         let Some(bytes) = self.blobs.get(digest).filter(|_| here) else { return error(404, "BLOB_UNKNOWN") };
+        if request.method == "GET" {
+            *self.moved.entry(digest.to_owned()).or_default() += bytes.len() as u64;
+        }
         let binary = "application/octet-stream";
         let start = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         match start.and_then(|start| start.parse::<usize>().ok()).filter(|start| *start < bytes.len()) {
@@ -386,6 +402,7 @@ impl Content {
 
     fn finish_upload(&mut self, repository: &str, upload: &str, digest: &str) -> Response {
         let bytes = self.uploads.remove(upload).unwrap_or_default();
+        *self.moved.entry(digest.to_owned()).or_default() += bytes.len() as u64;
         if BlobDigest::of(&bytes).to_string() != digest {
             return error(400, "DIGEST_INVALID");
         }

@@ -237,6 +237,18 @@ impl Catalog {
         Some((result.layers.iter().map(|place| &self.layers[*place].layer).collect(), result.created))
     }
 
+    /// Returns the other records of the same instruction with the same layers: they say by which content it is found.
+    #[must_use]
+    pub fn twins(&self, digest: &BlobDigest) -> Vec<BlobDigest> {
+        let Some(own) = self.by_digest.get(digest).map(|place| &self.records[*place]) else { return Vec::new() };
+        let op = |record: &Record| record.note.as_ref().map(|note| note.op.clone());
+        let layers = |record: &Record| record.results.iter().map(|result| result.layers.clone()).collect::<Vec<_>>();
+        let is_twin = |other: &&Record| {
+            other.digest != *digest && other.inputs.is_empty() && op(other) == op(own) && layers(other) == layers(own)
+        };
+        self.records.iter().filter(is_twin).map(|record| record.digest).collect()
+    }
+
     /// Returns what stave knows of the record with this digest.
     #[must_use]
     pub fn note(&self, digest: &BlobDigest) -> Option<&RecordNote> {

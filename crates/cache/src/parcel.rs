@@ -34,7 +34,7 @@ pub fn pack(content: &[u8]) -> Option<(ParcelEntry, Blob)> {
     let entry = ParcelEntry { blob: BlobDigest::of(&bytes), size: bytes.len() as u64, inline: None };
     let descriptor = descriptor(&entry);
     let open = Box::new(move || Ok(Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Read + Send>));
-    Some((entry, Blob { descriptor, open }))
+    Some((entry, Blob { descriptor, open, elsewhere: None }))
 }
 
 /// Returns what carries these bytes itself. Nothing if they are too many for a configuration.

@@ -30,7 +30,7 @@ impl Engine {
         let lease = self.lease()?;
         let record = self.image_for_platform(&lease, name, platform)?;
         let ready = self.ready_image(&lease, &record, events)?;
-        self.dissect(&ready.layers, Some(&ready.composed.config))
+        self.dissect(&ready.packed()?, Some(&ready.composed.config))
     }
 
     /// Returns the anatomy of what a build made, also where the store was not to keep the image and only has its layers;
@@ -47,7 +47,7 @@ impl Engine {
         let (layers, config) = match lease.resolve_image(&image.image) {
             Ok(record) => {
                 let ready = self.ready_image(&lease, &record, events)?;
-                (ready.layers, Some(ready.composed.config))
+                (ready.packed()?, Some(ready.composed.config))
             }
             Err(ImageError::NotFound(_)) => match self.layers_of_built(&lease, image, events)? {
                 Some(layers) => (layers, None),

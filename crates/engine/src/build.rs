@@ -7,7 +7,9 @@ use std::thread;
 
 use stave_cache::{ExportSpec, Place};
 use stave_dockerfile::check::{self, rules};
-use stave_dockerfile::plan::{Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, similar_stage};
+use stave_dockerfile::plan::{
+    Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, scans, similar_stage,
+};
 use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
 use stave_graph::{NodeId, Op};
 use stave_oci::{Descriptor, Platform, Reference};
@@ -24,14 +26,14 @@ use crate::epoch::Epoch;
 use crate::error::EngineError;
 use crate::event::{Event, Remarks, TaskKind};
 use crate::export::index_descriptor;
-use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart, Parcels};
-use crate::form::{LayerMethod, Regroup};
+use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart, Parcels, ScannedFiles};
+use crate::form::{ImageForm, LayerMethod, Regroup};
 use crate::joined::Joined;
 use crate::limits::LimitGroup;
 use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::regroup;
-use crate::request::{BuildRequest, Grants, Output, PullPolicy};
+use crate::request::{BuildRequest, Grants, Keep, Output, PullPolicy};
 use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -80,6 +82,9 @@ impl Engine {
         let facts = told::request_facts(&request, platforms.iter().map(Platform::to_string).collect(), started);
         let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, mut epoch, .. } = request;
         let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
+        let reads_files =
+            keep == Keep::Yes || request.verify || request.regroup.is_some() || request.attestations.sbom.is_some();
+        let only_pushed = Output::only_pushed(&outputs).filter(|_| !reads_files);
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
@@ -94,7 +99,10 @@ impl Engine {
             let mut planning = Planning::new((self, lease), &source, &request.rules, events);
             let plans = planning.plans(&options, request.pull)?;
             let bases = planning.bases;
-            let joined = Joined::new(platforms.into_iter().zip(plans).collect());
+            let mut joined = Joined::new(platforms.into_iter().zip(plans).collect());
+            if request.attestations.sbom.is_some() {
+                joined.scan(&scans(&parse(&source.text).file, &options[0]));
+            }
             events(Event::Planned { steps: joined.lines(&|id| bases.name(id)) });
             // All plans are of one file and the same arguments.
             for name in &joined.parts[0].plan.unused_build_args {
@@ -113,6 +121,7 @@ impl Engine {
                 epochs: &epochs,
                 imports: &imports,
                 wanted,
+                only_pushed: only_pushed.as_deref(),
                 fail_on_miss: request.fail_on_miss,
                 exports: &caches.to,
             };
@@ -139,12 +148,47 @@ impl Engine {
         (lease, source): (&Lease, &Source),
         target: &BuildTarget<'_>,
         wishes: &Wishes<'_>,
-        (names, keep, outputs): (Vec<Reference>, bool, Vec<Output>),
+        (names, keep, mut outputs): (Vec<Reference>, Keep, Vec<Output>),
+        events: Report<'_>,
+    ) -> Result<BuildOutcome, BuildFailure> {
+        let told = Told::default();
+        loop {
+            let finished = match self.carry_out((lease, &told), source, target, events) {
+                Err(_) if self.begins_again(target, events) => continue,
+                finished => finished?,
+            };
+            source.save_memory(self);
+            // Only what registries are sent can turn out to be missing so late.
+            let again = Output::pushed_again(&outputs);
+            let made = self.make((lease, source), target, wishes, (&finished, &names, keep, outputs), events);
+            match again {
+                Some(again) if made.is_err() && self.begins_again(target, events) => outputs = again,
+                _ => return made,
+            }
+        }
+    }
+
+    /// Whether something that a cache was relied on to have is not there: then the build begins again without it. What has
+    /// run meanwhile is known.
+    fn begins_again(&self, target: &BuildTarget<'_>, events: Report<'_>) -> bool {
+        let again = target.imports.take_gap() && !self.cancel().is_cancelled();
+        if again {
+            let message = "the build goes on without what a cache has lost".to_owned();
+            events(Event::Notice { message });
+        }
+        again
+    }
+
+    /// Makes of what the steps left what was asked for.
+    fn make(
+        &self,
+        (lease, source): (&Lease, &Source),
+        target: &BuildTarget<'_>,
+        wishes: &Wishes<'_>,
+        (finished, names, keep, outputs): (&Finished, &[Reference], Keep, Vec<Output>),
         events: Report<'_>,
     ) -> Result<BuildOutcome, BuildFailure> {
         let BuildTarget { joined, imports, epochs, .. } = *target;
-        let finished = self.carry_out(lease, source, target, events)?;
-        source.save_memory(self);
         let solved = Solved {
             graph: &joined.graph,
             targets: &joined.targets(),
@@ -160,18 +204,18 @@ impl Engine {
             grants: target.grants,
             target,
             found: &finished.found,
-            names: &names,
+            names,
             times: (wishes.started, (self.settings.now)()),
         };
         let after = After { solved: &solved, caches: &wishes.caches.to, regroup: wishes.regroup, past: &past };
         if wishes.verify {
-            self.build_again(source, target, &finished, events)?;
+            self.build_again(source, target, finished, events)?;
         }
-        let images = self.compose_all(lease, &finished, &after, wishes.attestations, events)?;
-        let built = Built { images, names };
+        let images = self.compose_all(lease, finished, &after, wishes.attestations, events)?;
+        let built = Built { images, names: names.to_vec() };
         let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
         caches::export(self, lease, &solved, (&wishes.caches.to, &joined.parts[0].platform), events)?;
-        Ok(outcome(joined, &built, manifest, &finished))
+        Ok(outcome(joined, &built, manifest, finished))
     }
 
     /// Composes the images, and says about them what is to be said.
@@ -185,13 +229,16 @@ impl Engine {
     ) -> Result<Vec<BuiltImage>, EngineError> {
         let BuildTarget { joined, bases, epochs, wanted, .. } = *after.past.target;
         let mut images = Vec::new();
-        for ((part, finished), epoch) in joined.parts.iter().zip(&finished.parts).zip(epochs) {
+        for (place, ((part, finished_part), epoch)) in joined.parts.iter().zip(&finished.parts).zip(epochs).enumerate()
+        {
             let how = (*epoch, wanted);
-            let mut image = finish::compose_image((self, lease), &part.plan, bases, finished, how, events)?;
+            let mut image = finish::compose_image((self, lease), &part.plan, bases, finished_part, how, events)?;
             caches::carry(self, lease, after.solved, after.caches, &mut image, events)?;
             image = regroup::regrouped(self, lease, image, after.regroup, events)?;
             let platform = part.platform.clone();
-            let statements = attest::state((self, lease), attestations, after.past, (&platform, &image), events)?;
+            let extras: Vec<&ScannedFiles> = finished.extras.iter().filter(|extra| extra.part == place).collect();
+            let statements =
+                attest::state((self, lease), attestations, after.past, (&platform, &image, &extras), events)?;
             images.push(BuiltImage { platform, image, statements });
         }
         Ok(images)
@@ -226,7 +273,7 @@ impl Engine {
         let lease = self.lease()?;
         let target = BuildTarget { use_cache: false, fail_on_miss: false, exports: &[], ..*target };
         // The steps were told of already.
-        let second = self.carry_out(&lease, source, &target, &|event| {
+        let second = self.carry_out((&lease, &Told::default()), source, &target, &|event| {
             if let Event::Notice { .. } = event {
                 events(event);
             }
@@ -246,7 +293,7 @@ impl Engine {
 
     fn carry_out(
         &self,
-        lease: &Lease,
+        (lease, told): (&Lease, &Told),
         source: &Source,
         target: &BuildTarget<'_>,
         events: Report<'_>,
@@ -263,26 +310,31 @@ impl Engine {
                 let progress = &progress;
                 scope.spawn(move || ahead::digest((self, lease), &layers, (&times, target.wanted), progress));
             }
-            let run = Run::new(self, lease, source, *target, events, made);
+            let run = Run::new(self, lease, source, *target, events, (made, told));
             let outcome = match run.forbidden() {
                 Some(node) => Outcome::Failed { node },
-                None => solve(&joined.graph, &joined.targets(), options, &run),
+                None => solve(&joined.graph, &joined.wanted(), options, &run),
             };
             progress.end(matches!(outcome, Outcome::Done(_)));
+            if target.imports.has_gap() {
+                return Err(EngineError::request("a cache has lost what it had", None).into());
+            }
             self.describe_states(lease, source, target, &run, matches!(outcome, Outcome::Failed { .. }));
             match outcome {
                 Outcome::Done(snapshots) => {
-                    let mut parts = Vec::new();
-                    for (part, snapshot) in joined.parts.iter().zip(snapshots) {
+                    let (mut parts, mut snapshots) = (Vec::new(), snapshots.into_iter());
+                    for (part, snapshot) in joined.parts.iter().zip(snapshots.by_ref()) {
+                        let snapshot = run.settled(part.target(), snapshot)?;
                         let times = run.times(&part.plan, &snapshot)?;
                         parts.push(FinishedPart { snapshot, times });
                     }
+                    let extras = run.extras(snapshots)?;
                     let (steps_run, steps_cached) = run.counts();
                     let found = run.found();
                     let parcels = parcels(&run, target.exports);
                     run.keep(true);
                     let selections = run.into_selections();
-                    Ok(Finished { parts, steps_run, steps_cached, selections, found, parcels })
+                    Ok(Finished { parts, extras, steps_run, steps_cached, selections, found, parcels })
                 }
                 Outcome::Failed { node } => {
                     // What was only looked at is nothing that the next build is compared with.
@@ -388,6 +440,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) imports: &'a Imports,
     /// How an output wants layers to be compressed.
     pub(crate) wanted: Option<LayerMethod>,
+    /// The forms in which registries get the result, if nothing else is to be made of it.
+    pub(crate) only_pushed: Option<&'a [ImageForm]>,
     /// Whether a step that is not known ends the build.
     pub(crate) fail_on_miss: bool,
     /// The caches that are written.

@@ -15,6 +15,7 @@ use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::finish::ReadyImage;
+use crate::forms::{BuiltLayer, PackedLayer};
 
 /// Two images, and all in which they differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,13 +165,13 @@ impl Engine {
     fn side(&self, image: &ReadyImage) -> Result<Side, EngineError> {
         let config = serde_json::from_slice(&image.composed.bytes)
             .map_err(|source| EngineError::tree("cannot use the configuration of an image", source))?;
-        let dirs = self.open_layers(&image.layer_ids())?;
-        let list = |(dir, packed): (&Dir, &crate::forms::PackedLayer)| {
+        let dirs = self.open_layers(&image.layer_ids()?)?;
+        let list = |(dir, packed): (&Dir, &PackedLayer)| {
             inventory(dir, self.format(), packed.times)
                 .map_err(|source| EngineError::tree(format!("cannot list layer {}", packed.layer), source))
         };
-        let layers = dirs.iter().zip(&image.layers).map(list).collect::<Result<_, _>>()?;
-        Ok(Side { config, diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(), dirs, layers })
+        let layers = dirs.iter().zip(&image.packed()?).map(list).collect::<Result<_, _>>()?;
+        Ok(Side { config, diff_ids: image.layers.iter().map(BuiltLayer::diff_id).collect(), dirs, layers })
     }
 }
 

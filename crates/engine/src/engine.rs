@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use stave_fetch::Fetcher;
-use stave_oci::Platform;
+use stave_oci::{Platform, Reference};
 use stave_registry::{Client, Config, Environment, Limits};
 use stave_sandbox::{Emulation, Launcher, SandboxError, Visitor};
 use stave_store::{Lease, SizeLimit, Store, StoreOptions};
@@ -107,6 +107,13 @@ impl Engine {
         let config = Config::load(&self.settings.registries)?;
         let client = Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers());
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns a client that does not mind what the registry of `name` shows to prove who it is.
+    pub(crate) fn insecure_client(&self, name: &Reference) -> Result<Client, EngineError> {
+        let mut config = Config::load(&self.settings.registries)?;
+        config.allow_insecure(&name.registry);
+        Ok(Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers()))
     }
 
     /// Returns what fetches files that are no images'.

@@ -1,12 +1,13 @@
 //! The end of a build: a snapshot becomes an image in the store, or an output.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use stave_dockerfile::plan::BuildPlan;
 use stave_graph::{NodeId, TreeDigest};
-use stave_oci::{BlobDigest, Descriptor, ImageConfig, Platform, Reference};
+use stave_oci::{BlobDigest, Descriptor, DiffId, ImageConfig, Platform, Reference};
 use stave_store::{ImageLayer, LayerId, Lease, NewImage, Tag};
 use stave_tree::Times;
 
@@ -17,19 +18,21 @@ use crate::compose::{Composed, LayerFacts, compose};
 use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
-use crate::event::TaskKind;
+use crate::event::{Event, TaskKind};
 use crate::export;
 use crate::form::LayerMethod;
-use crate::forms::PackedLayer;
+use crate::forms::{BuiltLayer, PackedLayer, not_here};
 use crate::outside::Found;
-use crate::request::Output;
-use crate::snapshot::Snapshot;
+use crate::request::{Keep, Output};
+use crate::snapshot::{KnownSnapshot, SnapshotLayer};
 use crate::task::Task;
 
 /// What the schedule left.
 pub(crate) struct Finished {
     /// One for each platform, in the order of the plans.
     pub(crate) parts: Vec<FinishedPart>,
+    /// What is searched for packages beside the images.
+    pub(crate) extras: Vec<ScannedFiles>,
     pub(crate) steps_run: u32,
     pub(crate) steps_cached: u32,
     /// What was read outside the graph, by node.
@@ -38,6 +41,16 @@ pub(crate) struct Finished {
     pub(crate) found: BTreeMap<NodeId, Found>,
     /// What other machines may know of what it was made from, where a cache is written.
     pub(crate) parcels: Parcels,
+}
+
+/// Files that are searched for packages beside those of an image.
+pub(crate) struct ScannedFiles {
+    /// The place of the image's plan.
+    pub(crate) part: usize,
+    /// What a scanner knows them by.
+    pub(crate) name: String,
+    /// Their layers, lowest first.
+    pub(crate) layers: Arc<[LayerId]>,
 }
 
 /// What the steps were made from, for others.
@@ -52,7 +65,7 @@ pub(crate) struct Parcels {
 /// What the schedule left for one platform.
 pub(crate) struct FinishedPart {
     /// The target's files.
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: KnownSnapshot,
     /// When each entry of the plan's history was made, in seconds since 1970.
     pub(crate) times: Vec<i64>,
 }
@@ -60,7 +73,7 @@ pub(crate) struct FinishedPart {
 /// An image that is ready to be stored or written out.
 pub(crate) struct ReadyImage {
     pub(crate) composed: Composed,
-    pub(crate) layers: Vec<PackedLayer>,
+    pub(crate) layers: Vec<BuiltLayer>,
     /// What becomes of the times of its files where they are written without layers.
     pub(crate) files: Times,
     /// How many of the layers, the lowest, are the base's.
@@ -70,12 +83,30 @@ pub(crate) struct ReadyImage {
 impl ReadyImage {
     /// Returns the uncompressed bytes of all layers.
     pub(crate) fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.bytes).sum()
+        self.layers.iter().map(BuiltLayer::bytes).sum()
+    }
+
+    /// Returns its layers, the lowest first.
+    ///
+    /// Errors: one is not here.
+    pub(crate) fn packed(&self) -> Result<Vec<PackedLayer>, EngineError> {
+        let here = |layer: &BuiltLayer| match layer {
+            BuiltLayer::Here(packed) => Ok(*packed),
+            BuiltLayer::There(remote) => Err(not_here(remote)),
+        };
+        self.layers.iter().map(here).collect()
     }
 
     /// Returns where its files are, the lowest layer first.
-    pub(crate) fn layer_ids(&self) -> Vec<LayerId> {
-        self.layers.iter().map(|layer| layer.layer).collect()
+    ///
+    /// Errors: a layer is not here.
+    pub(crate) fn layer_ids(&self) -> Result<Vec<LayerId>, EngineError> {
+        Ok(self.packed()?.iter().map(|layer| layer.layer).collect())
+    }
+
+    /// Whether the store has its files.
+    pub(crate) fn is_here(&self) -> bool {
+        self.layers.iter().all(|layer| layer.here().is_some())
     }
 }
 
@@ -119,9 +150,36 @@ pub(crate) fn compose_image(
         let done = AtomicU64::new(0);
         let told = |bytes| task.progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, None);
         let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
-        engine.packed(lease, (below, &finished.snapshot.layers), epoch.files, wanted, &told)?
+        match finished.snapshot.here() {
+            Some(here) => {
+                let packed = engine.packed(lease, (below, &here.layers), epoch.files, wanted, &told)?;
+                packed.into_iter().map(BuiltLayer::Here).collect()
+            }
+            None => partly_here((engine, lease), below, &finished.snapshot, epoch.files)?,
+        }
     };
     ready(plan, base, layers, &finished.times, epoch)
+}
+
+/// Returns the layers of a snapshot of which some are elsewhere; the lowest are a base's, whose tars are `below`.
+fn partly_here(
+    (engine, lease): (&Engine, &Lease),
+    below: &[DiffId],
+    snapshot: &KnownSnapshot,
+    times: Times,
+) -> Result<Vec<BuiltLayer>, EngineError> {
+    let mut layers = Vec::new();
+    for (place, layer) in snapshot.layers.iter().enumerate() {
+        match layer {
+            SnapshotLayer::There(remote) => layers.push(BuiltLayer::There(remote.clone())),
+            SnapshotLayer::Here(layer) => {
+                let base = below.get(place..=place).unwrap_or_default();
+                let packed = engine.packed(lease, (base, &[*layer]), times, None, &|_| ())?;
+                layers.extend(packed.into_iter().map(BuiltLayer::Here));
+            }
+        }
+    }
+    Ok(layers)
 }
 
 /// Writes the outputs on this machine, stores what was built if it is to be kept, and sends it to where others have it: a
@@ -133,7 +191,7 @@ pub(crate) fn deliver(
     engine: &Engine,
     lease: &Lease,
     built: &Built,
-    (keep, outputs): (bool, Vec<Output>),
+    (keep, outputs): (Keep, Vec<Output>),
     events: Report<'_>,
 ) -> Result<Option<Descriptor>, EngineError> {
     let (away, here): (Vec<_>, Vec<_>) = outputs.into_iter().enumerate().partition(|(_, output)| output.is_away());
@@ -142,7 +200,8 @@ pub(crate) fn deliver(
         engine.go_on()?;
         all.insert(place, export::write(engine, lease, built, output, events)?);
     }
-    if keep {
+    let is_here = built.images.iter().all(|one| one.image.is_here());
+    if keep == Keep::Yes || keep == Keep::IfHere && is_here {
         keep_built(engine, lease, built)?;
         for image in &built.images {
             engine.keep_statements(lease, &image.image.composed.id, &image.statements)?;
@@ -157,13 +216,16 @@ pub(crate) fn deliver(
         export::record(engine, lease, built, &written)?;
         all.insert(place, written);
     }
+    if keep == Keep::IfHere && !is_here {
+        leave_away(engine, built, events)?;
+    }
     Ok(all.into_values().find_map(export::Written::into_descriptor))
 }
 
 fn ready(
     plan: &BuildPlan,
     base: Option<&ImageConfig>,
-    layers: Vec<PackedLayer>,
+    layers: Vec<BuiltLayer>,
     times: &[i64],
     epoch: Epoch,
 ) -> Result<ReadyImage, EngineError> {
@@ -173,7 +235,7 @@ fn ready(
             .map_err(|source| EngineError::tree(format!("{seconds} seconds since 1970 is no time"), source))
     };
     let times = times.iter().map(timestamp).collect::<Result<Vec<_>, _>>()?;
-    let facts: Vec<LayerFacts> = layers.iter().map(|layer| LayerFacts { diff_id: layer.diff_id }).collect();
+    let facts: Vec<LayerFacts> = layers.iter().map(|layer| LayerFacts { diff_id: layer.diff_id() }).collect();
     let base_layers = base.map_or(0, |base| base.rootfs.diff_ids.len());
     Ok(ReadyImage { composed: compose(plan, base, &facts, &times), layers, files: epoch.files, base_layers })
 }
@@ -197,11 +259,7 @@ fn store(engine: &Engine, lease: &Lease, ready: &ReadyImage, tags: &[Reference])
         config: &composed.bytes,
         created: composed.config.created.as_deref().and_then(crate::base::seconds),
         size: ready.size(),
-        layers: ready
-            .layers
-            .iter()
-            .map(|packed| ImageLayer { diff_id: packed.diff_id, layer: Some(packed.layer) })
-            .collect(),
+        layers: image_layers(ready)?,
         manifest: None,
     };
     let tags: Vec<Tag> = tags.iter().map(|tag| Tag::new(tag, None)).collect();
@@ -210,6 +268,29 @@ fn store(engine: &Engine, lease: &Lease, ready: &ReadyImage, tags: &[Reference])
     }
     lease.put_image(&image, &tags)?;
     Ok(())
+}
+
+/// Has the names of what was built, which is in its registries alone, mean nothing else here any more.
+fn leave_away(engine: &Engine, built: &Built, events: Report<'_>) -> Result<(), EngineError> {
+    for name in &built.names {
+        engine.store.forget_name(&Tag::new(name, None))?;
+    }
+    let names: Vec<String> = built.names.iter().map(|name| format!("`{}`", name.familiar_name())).collect();
+    let message = format!(
+        "{} is in its registry and not in the store: all of it was in a cache, and no layer was fetched (`--load`, or \
+         `stave pull`, brings it here)",
+        names.join(", ")
+    );
+    events(Event::Notice { message });
+    Ok(())
+}
+
+/// Returns an image's layers as the store keeps them.
+///
+/// Errors: one is not here.
+pub(crate) fn image_layers(ready: &ReadyImage) -> Result<Vec<ImageLayer>, EngineError> {
+    let layer = |packed: &PackedLayer| ImageLayer { diff_id: packed.diff_id, layer: Some(packed.layer) };
+    Ok(ready.packed()?.iter().map(layer).collect())
 }
 
 /// Whether the store has the image under all these names already.

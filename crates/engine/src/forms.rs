@@ -8,13 +8,15 @@ use std::io::{self, Read, Write};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, media_type};
+use stave_oci::{BlobDigest, Compression, Descriptor, DiffId, Reference, media_type};
+use stave_registry::OpenBlob;
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
 use stave_tree::Times;
 use stave_tree::decompress;
 use stave_tree::pack::{Extended, LayerWriter, Mark, Resumable, pack_layer, pack_layer_resumed};
 
 use crate::build::Report;
+use crate::caches::RemoteLayer;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::TaskKind;
@@ -66,12 +68,77 @@ impl<W: Resumable> Resumable for While<'_, W> {
     }
 }
 
+/// A layer of an image that was built.
+#[derive(Clone)]
+pub(crate) enum BuiltLayer {
+    /// The store has its files.
+    Here(PackedLayer),
+    /// A cache of another machine has it, and nothing has needed its files.
+    There(RemoteLayer),
+}
+
+impl BuiltLayer {
+    /// Returns the digest of its tar.
+    pub(crate) fn diff_id(&self) -> DiffId {
+        match self {
+            Self::Here(packed) => packed.diff_id,
+            Self::There(remote) => remote.diff_id(),
+        }
+    }
+
+    /// Returns the bytes of its tar, as far as they are known.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Here(packed) => packed.bytes,
+            Self::There(remote) => remote.layer().bytes,
+        }
+    }
+
+    /// Returns it, if its files are here.
+    pub(crate) fn here(&self) -> Option<PackedLayer> {
+        if let Self::Here(packed) = self { Some(*packed) } else { None }
+    }
+}
+
+/// A layer is wanted here that nothing seemed to need.
+pub(crate) fn not_here(remote: &RemoteLayer) -> EngineError {
+    let message = format!("layer {} is in a cache alone, and was not fetched", remote.diff_id());
+    EngineError::request(message, Some("Build again without `--cache-from`, and report this as a mistake of stave's."))
+}
+
+/// Whether a layer that came from elsewhere may stay in its compression.
+pub(crate) fn fits(original: Compression, form: &ImageForm) -> bool {
+    let same = original == compression(form.layers) && !matches!(form.layers, LayerMethod::Estargz(_));
+    // Docker's types have no name for zstd.
+    (!form.force || same) && !(form.docker_types && original == Compression::Zstd)
+}
+
 /// The blob that stands for a layer in a manifest.
 pub(crate) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
     /// Digest of the tar that comes out of it.
     pub(crate) diff_id: DiffId,
     from: From,
+}
+
+impl LayerBlob {
+    /// Returns the name in whose repository it is, if a cache in a registry has it.
+    pub(crate) fn repository(&self) -> Option<&Reference> {
+        if let From::There(remote, _) = &self.from { remote.repository() } else { None }
+    }
+}
+
+/// Returns the blob of a layer that a cache of another machine has: as it is there.
+///
+/// Errors: `form` wants it otherwise, and then it has to be here.
+pub(crate) fn remote_blob(lease: &Lease, remote: &RemoteLayer, form: &ImageForm) -> Result<LayerBlob, EngineError> {
+    let layer = remote.layer();
+    let compression = remote.compression().filter(|compression| fits(*compression, form));
+    let compression = compression.ok_or_else(|| not_here(remote))?;
+    let media_type = original_type(compression, &layer.media_type, form);
+    let descriptor = Descriptor::new(media_type, layer.blob, layer.size);
+    let from = From::There(remote.clone(), lease.clone());
+    Ok(LayerBlob { descriptor, diff_id: layer.diff_id, from })
 }
 
 /// Where a layer's blob comes from.
@@ -82,6 +149,8 @@ enum From {
     Pack(PackedLayer),
     /// It is the tar itself, which is compressed in another blob.
     Decompress(BlobDigest),
+    /// It is in a cache of another machine.
+    There(RemoteLayer, Lease),
 }
 
 /// What a blob of the store is as a layer.
@@ -208,15 +277,10 @@ impl Engine {
     ) -> Result<LayerBlob, EngineError> {
         let forms = lease.layer_forms(&packed.diff_id)?;
         let wanted = form.layers;
-        let fits = |original: &&LayerForm| {
-            let same = original.compression == compression(wanted) && !matches!(wanted, LayerMethod::Estargz(_));
-            // Docker's types have no name for zstd.
-            (!form.force || same) && !(form.docker_types && original.compression == Compression::Zstd)
-        };
+        let fits = |original: &&LayerForm| fits(original.compression, form);
         let originals = || forms.iter().filter(|known| known.parameters == crate::base::ORIGINAL);
         if let Some(original) = originals().find(fits) {
-            let name = if is_foreign(&original.media_type) && form.keep_foreign { foreign_type } else { layer_type };
-            let media_type = name(original.compression, form.docker_types);
+            let media_type = original_type(original.compression, &original.media_type, form);
             let descriptor = Descriptor::new(media_type, original.digest, original.size);
             return Ok(LayerBlob { descriptor, diff_id: packed.diff_id, from: From::Store });
         }
@@ -242,6 +306,14 @@ impl Engine {
             descriptor.annotations.extend(annotations.map(|(key, value)| (key.to_owned(), value)));
         }
         Ok(LayerBlob { descriptor, diff_id, from: From::Store })
+    }
+
+    /// Returns a layer's blob as a registry takes it.
+    pub(crate) fn pushed(&self, blob: &LayerBlob) -> (Descriptor, OpenBlob) {
+        match &blob.from {
+            From::There(remote, lease) => (blob.descriptor.clone(), remote.blob(lease)),
+            From::Store | From::Pack(_) | From::Decompress(_) => self.stored(blob.descriptor.clone()),
+        }
     }
 
     /// Compresses a layer: the tar in the blob `source`, if there is one, else its files packed anew.
@@ -320,13 +392,14 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let name = blob.descriptor.digest.to_string();
         let failed = |source| EngineError::io("write out blob", &name, source);
-        match blob.from {
+        match &blob.from {
             From::Store => read(&mut self.store.open_blob(&blob.descriptor.digest)?).map_err(failed),
+            From::There(remote, lease) => remote.blob(lease)().and_then(|mut bytes| read(&mut bytes)).map_err(failed),
             From::Decompress(digest) => {
                 let unreadable = |source| EngineError::tree(format!("cannot read blob {digest}"), source);
-                read(&mut decompress(self.store.open_blob(&digest)?).map_err(unreadable)?).map_err(failed)
+                read(&mut decompress(self.store.open_blob(digest)?).map_err(unreadable)?).map_err(failed)
             }
-            From::Pack(PackedLayer { layer, times, .. }) => {
+            &From::Pack(PackedLayer { layer, times, .. }) => {
                 let (mut reader, mut writer) = io::pipe().map_err(failed)?;
                 thread::scope(|scope| {
                     let sender = scope.spawn(move || {
@@ -349,7 +422,7 @@ impl Engine {
     /// Errors: it cannot be read or stored.
     pub(crate) fn keep_blob(&self, lease: &Lease, blob: &LayerBlob) -> Result<(), EngineError> {
         let Descriptor { digest, size, .. } = blob.descriptor;
-        if matches!(blob.from, From::Store) || lease.blob(&digest)?.is_some() {
+        if matches!(blob.from, From::Store | From::There(..)) || lease.blob(&digest)?.is_some() {
             return Ok(());
         }
         let mut writer = lease.blob_writer(BlobExpectation::exactly(digest, size))?;
@@ -427,6 +500,12 @@ fn layer_type(compression: Compression, docker: bool) -> &'static str {
         // Docker has no name for it; such layers are compressed anew.
         (Compression::Zstd, _) => media_type::OCI_LAYER_ZSTD,
     }
+}
+
+/// Returns the name of a layer whose blob stays as it came, with the type `media_type`.
+fn original_type(compression: Compression, media_type: &str, form: &ImageForm) -> &'static str {
+    let name = if is_foreign(media_type) && form.keep_foreign { foreign_type } else { layer_type };
+    name(compression, form.docker_types)
 }
 
 /// Whether a layer's type says that it is not to be distributed.

@@ -12,10 +12,10 @@ use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::export::{Prepared, Said, joined, send};
+use crate::export::{Prepared, Said, Sending, joined, send};
 use crate::finish::ReadyImage;
 use crate::form::ImageForm;
-use crate::forms::PackedLayer;
+use crate::forms::{BuiltLayer, PackedLayer};
 use crate::inspect;
 use crate::platforms::platforms;
 
@@ -30,6 +30,19 @@ pub struct ImageSummary {
     pub digests: Vec<(String, BlobDigest)>,
     /// When it says that it was made, in seconds since 1970.
     pub created: Option<i64>,
+    /// Uncompressed bytes of all layers.
+    pub size: u64,
+    /// How many containers were made from it.
+    pub containers: usize,
+}
+
+/// What a name stands for on one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePlatform {
+    /// Which.
+    pub platform: Platform,
+    /// The image.
+    pub id: ImageId,
     /// Uncompressed bytes of all layers.
     pub size: u64,
     /// How many containers were made from it.
@@ -92,6 +105,23 @@ impl Engine {
             containers: containers.iter().filter(|container| container.image == record.id).count(),
         };
         Ok(records.iter().map(summary).collect())
+    }
+
+    /// Returns the images that a name or an id stands for, one for each platform.
+    pub fn image_platforms(&self, name: &str) -> Result<Vec<ImagePlatform>, EngineError> {
+        let ids: Vec<ImageId> = match self.store.find_index(name)? {
+            Some(index) => index.images.iter().map(|(_, id)| *id).collect(),
+            None => vec![self.store.find_image(name)?.id],
+        };
+        let containers = self.store.containers()?;
+        let mut found = Vec::new();
+        for id in ids {
+            let Some(record) = self.store.image(&id)? else { continue };
+            let platform = self.image_config(&id)?.platform();
+            let containers = containers.iter().filter(|container| container.image == id).count();
+            found.push(ImagePlatform { platform, id, size: record.size, containers });
+        }
+        Ok(found)
     }
 
     /// Returns the labels of an image.
@@ -227,7 +257,8 @@ impl Engine {
         let about = about.iter().map(|(platform, manifest, statements)| (platform, manifest, statements.as_slice()));
         let said = Said::about(about, std::slice::from_ref(reference));
         let pushed = joined(images, &said);
-        send(self, &lease, reference, (&pushed, &said), events)?;
+        let sending = Sending { pushed: &pushed, said: &said, elsewhere: &[], insecure: false };
+        send(self, &lease, reference, &sending, events)?;
         let descriptor = pushed.descriptor();
         if platform.is_none() {
             self.store.set_repo_digest(&Tag::new(reference, Some(descriptor.digest)))?;
@@ -299,7 +330,7 @@ impl Engine {
                     times: Times::Real,
                 },
             };
-            layers.push(packed);
+            layers.push(BuiltLayer::Here(packed));
         }
         let base_layers = layers.len();
         Ok(ReadyImage { composed: Composed { id: record.id, bytes, config }, layers, files: Times::Real, base_layers })

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use stave_dockerfile::Span;
-use stave_dockerfile::plan::{BuildPlan, Step};
-use stave_graph::{Graph, NodeId, Op, Renamed};
+use stave_dockerfile::plan::{BuildPlan, Scans, Step};
+use stave_graph::{ContextId, Copy, CopySource, Graph, NodeId, Op, Renamed};
 use stave_oci::{ImageId, Platform};
 
 use crate::build::stage_name;
@@ -21,6 +21,18 @@ pub(crate) struct Joined {
     pub(crate) parts: Vec<Part>,
     /// The steps of all plans, each once: those of the first plan in its order, then what others add.
     pub(crate) steps: Vec<JoinedStep>,
+    /// What else has to have a result.
+    pub(crate) extras: Vec<Extra>,
+}
+
+/// Files that are searched for packages beside those of an image.
+pub(crate) struct Extra {
+    /// The place of the plan of which they are a part.
+    pub(crate) part: usize,
+    /// What a scanner knows them by: `context`, or the stage's name.
+    pub(crate) name: String,
+    /// What makes them, as a node of the joined graph.
+    pub(crate) node: NodeId,
 }
 
 /// The plan for one platform.
@@ -77,7 +89,7 @@ impl Joined {
     /// Joins plans, of which there is at least one.
     pub(crate) fn new(plans: Vec<(Platform, BuildPlan)>) -> Self {
         assert!(!plans.is_empty(), "a build is for at least one platform");
-        let mut joined = Self { graph: Graph::new(), parts: Vec::new(), steps: Vec::new() };
+        let mut joined = Self { graph: Graph::new(), parts: Vec::new(), steps: Vec::new(), extras: Vec::new() };
         for (platform, plan) in plans {
             let renamed = joined.graph.absorb(&plan.graph);
             for step in &plan.steps {
@@ -86,6 +98,46 @@ impl Joined {
             joined.parts.push(Part { platform, plan, renamed });
         }
         joined
+    }
+
+    /// Adds what is searched for packages beside the images: stages that the targets need, and the context.
+    pub(crate) fn scan(&mut self, scans: &Scans) {
+        for part in 0..self.parts.len() {
+            let Part { plan, renamed, .. } = &self.parts[part];
+            let target = plan.steps.last().map(|step| step.stage.index);
+            let mut ends: BTreeMap<usize, (String, NodeId)> = BTreeMap::new();
+            for step in plan.steps.iter().filter(|step| scans.stages.contains(&step.stage.index)) {
+                ends.insert(step.stage.index, (stage_name(&step.stage), renamed.node(step.node)));
+            }
+            let stages = ends.into_iter().filter(|(index, _)| Some(*index) != target);
+            let extras: Vec<Extra> =
+                stages.map(|(_, (name, node))| Extra { part, name, node: self.merged(node) }).collect();
+            self.extras.extend(extras);
+            if scans.context {
+                let node = self.context();
+                self.extras.push(Extra { part, name: "context".to_owned(), node });
+            }
+        }
+    }
+
+    /// Returns the node that puts a linked copy on what it lies on, or the node itself.
+    fn merged(&self, node: NodeId) -> NodeId {
+        let nodes = self.graph.reachable_from(&self.targets()).into_iter();
+        let mut merges = nodes.filter(|above| matches!(self.graph.op(*above), Op::Merge(merge) if merge.upper == node));
+        merges.next().unwrap_or(node)
+    }
+
+    /// Returns a node whose files are those of the context.
+    fn context(&mut self) -> NodeId {
+        let origin = self.graph.origin(self.parts[0].target());
+        let nothing = self.graph.add(Op::Scratch, origin);
+        let all = CopySource::Context { context: ContextId::MAIN, pattern: ".".into() };
+        self.graph.add(Op::Copy(Copy::new(nothing, vec![all], "/")), origin)
+    }
+
+    /// Returns all that must have a result in the end: the targets, in the order of the plans, and what else is searched.
+    pub(crate) fn wanted(&self) -> Vec<NodeId> {
+        self.targets().into_iter().chain(self.extras.iter().map(|extra| extra.node)).collect()
     }
 
     fn step(&mut self, node: NodeId, step: &Step) {
@@ -181,7 +233,9 @@ impl Joined {
     /// Returns the words of the file that a node was made for.
     pub(crate) fn span(&self, node: NodeId) -> Span {
         let span = |part: &Part| Some(part.plan.span(part.plan.graph.origin(part.renamed.earlier(node)?)));
-        self.parts.iter().find_map(span).expect("every node is one of a plan's")
+        // What is searched for packages is made for the whole.
+        let target = || self.parts[0].plan.span(self.parts[0].plan.graph.origin(self.parts[0].plan.target));
+        self.parts.iter().find_map(span).unwrap_or_else(target)
     }
 
     /// Returns the nodes that make layers of the images.

@@ -88,7 +88,7 @@ pub use container::{
 pub use engine::{Engine, Settings};
 pub use error::EngineError;
 pub use form::{Annotation, AnnotationLevel, Annotations, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
-pub use images::{HistoryLine, ImageSummary, Pulled, Removed};
+pub use images::{HistoryLine, ImagePlatform, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
 pub use limits::SharedLimits;
 pub use manifests::{ManifestLists, PlatformRemark};
@@ -97,7 +97,7 @@ pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailur
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
-    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, LayoutSource, NamedContextSource, Naming, Output,
+    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource, Naming, Output,
     PullPolicy, SecretSource,
 };
 pub use rules::SourceRules;

@@ -12,11 +12,9 @@ use crate::error::EngineError;
 use crate::task::Task;
 
 impl Engine {
-    /// Returns the registry client for pushing to `names`. It knows in which other repositories of their registries the
-    /// blobs of the store's images are, since those were pulled from there or pushed to there: a base's layers need not be
-    /// sent again.
-    pub(crate) fn pusher(&self, lease: &Lease, names: &[Reference]) -> Result<&Client, EngineError> {
-        let client = self.client()?;
+    /// Tells a client that pushes to `names` in which other repositories of their registries the blobs of the store's images
+    /// are, since those were pulled from there or pushed to there: a base's layers need not be sent again.
+    pub(crate) fn tell_origins(&self, client: &Client, lease: &Lease, names: &[Reference]) -> Result<(), EngineError> {
         for record in self.store.images()? {
             let origins: Vec<Reference> = origins(&record)
                 .filter(|origin| {
@@ -31,7 +29,7 @@ impl Engine {
                 client.remember(origin, blobs.iter().copied());
             }
         }
-        Ok(client)
+        Ok(())
     }
 
     /// Returns the blobs that an image has had in registries.

@@ -20,7 +20,7 @@ use crate::error::EngineError;
 use crate::event::TaskKind;
 use crate::finish::ReadyImage;
 use crate::form::Regroup;
-use crate::forms::PackedLayer;
+use crate::forms::{BuiltLayer, PackedLayer};
 use crate::task::Task;
 
 /// Returns the image, with its layers joined or divided if `how` says so.
@@ -47,7 +47,7 @@ pub(crate) fn regroup(
     how: Regroup,
     events: Report<'_>,
 ) -> Result<ReadyImage, EngineError> {
-    let groups = groups(&image.layers, image.base_layers, how);
+    let groups = groups(&image.packed()?, image.base_layers, how);
     let mut layers = Vec::new();
     let mut sizes = Vec::new();
     for (index, group) in groups.iter().enumerate() {
@@ -78,6 +78,7 @@ pub(crate) fn regroup(
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     mark(&mut config.history, &sizes);
     let base_layers = if how == Regroup::All { 0 } else { image.base_layers };
+    let layers = layers.into_iter().map(BuiltLayer::Here).collect();
     Ok(ReadyImage { composed: Composed::new(config), layers, files: image.files, base_layers })
 }
 

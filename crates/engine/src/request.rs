@@ -248,6 +248,8 @@ pub enum Output {
         names: Vec<Reference>,
         /// Whether only its digest names it there.
         by_digest: bool,
+        /// Whether the certificates of these registries may be wrong, and TLS missing.
+        insecure: bool,
         /// How the image is written.
         form: ImageForm,
     },
@@ -297,6 +299,27 @@ impl Output {
     /// Whether it goes to others: a registry or a daemon.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self, Self::Registry { .. } | Self::Load { .. })
+    }
+
+    /// Returns the forms in which registries get the image, if `outputs` are nothing else.
+    pub(crate) fn only_pushed(outputs: &[Self]) -> Option<Vec<ImageForm>> {
+        let form = |output: &Self| match output {
+            Self::Registry { form, .. } if form.regroup.is_none() => Some(form.clone()),
+            _ => None,
+        };
+        outputs.iter().map(form).collect()
+    }
+
+    /// Returns the same outputs once more, if they only go to registries.
+    pub(crate) fn pushed_again(outputs: &[Self]) -> Option<Vec<Self>> {
+        let again = |output: &Self| match output {
+            Self::Registry { names, by_digest, insecure, form } => {
+                let (names, form) = (names.clone(), form.clone());
+                Some(Self::Registry { names, by_digest: *by_digest, insecure: *insecure, form })
+            }
+            _ => None,
+        };
+        outputs.iter().map(again).collect()
     }
 
     /// Returns how layers are best compressed while steps still run, for outputs like these.
@@ -364,7 +387,6 @@ pub struct Grants {
 }
 
 /// A build.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that a person gives")]
 pub struct BuildRequest {
     /// The files.
     pub context: ContextSource,
@@ -401,7 +423,7 @@ pub struct BuildRequest {
     /// What is to be said about the result.
     pub attestations: Attestations,
     /// Whether the image is kept in the store.
-    pub keep: bool,
+    pub keep: Keep,
     /// Limits that all steps have together.
     pub limits: SharedLimits,
     /// Whether layers are joined, in the store and in all outputs.
@@ -414,6 +436,18 @@ pub struct BuildRequest {
     pub verify: bool,
     /// The times of what the build makes.
     pub epoch: EpochRequest,
+}
+
+/// Whether the store keeps what was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    /// It does not.
+    #[default]
+    No,
+    /// It does where all of it is here: what is only sent to a registry that has its layers is not fetched for this.
+    IfHere,
+    /// It does.
+    Yes,
 }
 
 /// The times of what a build makes.

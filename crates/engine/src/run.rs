@@ -1,5 +1,7 @@
 //! The hands of the solver: carries out the nodes of the joined plans, tells what happens, remembers what failed.
 
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
@@ -8,15 +10,13 @@ use std::time::{Duration, Instant};
 
 use stave_dockerfile::plan::{BuildPlan, Step};
 use stave_explain::Miss;
-use stave_graph::{CacheKey, CopySource, Image, NodeId, Op, TreeDigest, cache_key, op_digest};
+use stave_graph::{CacheKey, Image, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::Platform;
 use stave_sandbox::Exit;
 use stave_solve::{Action, Event as Answer, Status};
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
-use stave_tree::Keep;
 
 use crate::build::{BuildTarget, Report, Told, stage_name};
-use crate::caches;
 use crate::clue::Scene;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -26,17 +26,14 @@ use crate::joined::step_id;
 use crate::log::StepLog;
 use crate::memory::MemoryKill;
 use crate::outcome::{BuildFailure, StepCause, StepFailure, Tally};
-use crate::outside::{Found, Outside, keep, read_contexts};
+use crate::outside::{Found, Outside, read_contexts};
 use crate::schedule::Worker;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{KnownSnapshot, Snapshot, SnapshotLayer};
 use crate::source::Source;
 use crate::steps::Sources;
 use crate::steps::exec::Ran;
 use crate::steps::{copy, exec, git, http, make_dir};
 use crate::workbench::LeftStep;
-
-/// How many earlier results of the same instruction are compared by content.
-const CANDIDATES_MAX: u32 = 8;
 
 /// One build while it runs.
 pub(crate) struct Run<'a> {
@@ -47,6 +44,8 @@ pub(crate) struct Run<'a> {
     target: BuildTarget<'a>,
     steps: BTreeMap<NodeId, Vec<usize>>,
     told: Told,
+    /// What was told when the build had not begun again.
+    told_before: &'a Told,
     outside: Mutex<BTreeMap<NodeId, Outside>>,
     /// The digests of it, which remain when it is used up.
     selections: Mutex<BTreeMap<NodeId, TreeDigest>>,
@@ -54,6 +53,8 @@ pub(crate) struct Run<'a> {
     keys: OnceLock<BTreeMap<NodeId, CacheKey>>,
     /// What came from caches of other machines.
     imported: Mutex<BTreeSet<NodeId>>,
+    /// What nobody knows by its key.
+    missed: Mutex<BTreeSet<NodeId>>,
     /// What was found on the network.
     found: Mutex<BTreeMap<NodeId, Found>>,
     failure: Mutex<Option<(NodeId, Box<Failure>)>>,
@@ -129,7 +130,7 @@ impl<'a> Run<'a> {
         source: &'a Source,
         target: BuildTarget<'a>,
         events: Report<'a>,
-        made: Sender<LayerId>,
+        (made, told_before): (Sender<LayerId>, &'a Told),
     ) -> Self {
         Self {
             engine,
@@ -139,10 +140,12 @@ impl<'a> Run<'a> {
             target,
             steps: target.joined.steps_by_node(),
             told: Told::default(),
+            told_before,
             outside: Mutex::default(),
             selections: Mutex::default(),
             keys: OnceLock::new(),
             imported: Mutex::default(),
+            missed: Mutex::default(),
             found: Mutex::default(),
             failure: Mutex::default(),
             left: Mutex::default(),
@@ -211,6 +214,9 @@ impl<'a> Run<'a> {
         for (place, (node, key)) in steps.into_iter().zip(keys).enumerate() {
             let count = self.steps.get(&node).map_or(0, Vec::len);
             self.cached.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+            if !lock(self.told_before).insert(node) {
+                continue;
+            }
             let saved = costs.get(place).copied().flatten();
             let origin = if imported.contains(&node) { Origin::Imported } else { Origin::Local };
             self.tell(node, |step| Event::StepCached { step, saved, origin, result: key.to_string() });
@@ -222,7 +228,7 @@ impl<'a> Run<'a> {
         self.keys.get_or_init(|| {
             let (graph, selections) = (&self.target.joined.graph, lock(&self.selections));
             let mut keys = BTreeMap::new();
-            for node in graph.reachable_from(&self.target.joined.targets()) {
+            for node in graph.reachable_from(&self.target.joined.wanted()) {
                 let op = graph.op(node);
                 let inputs: Vec<CacheKey> = op.inputs().map(|input| keys[&input]).collect();
                 let selection = op.reads_outside().then(|| selections.get(&node)).flatten();
@@ -234,7 +240,7 @@ impl<'a> Run<'a> {
         })[&node]
     }
 
-    fn fail(&self, node: NodeId, failure: Box<Failure>) -> Answer<Snapshot> {
+    fn fail(&self, node: NodeId, failure: Box<Failure>) -> Answer<KnownSnapshot> {
         lock(&self.failure).get_or_insert((node, failure));
         Answer::Failed { node }
     }
@@ -259,98 +265,6 @@ impl<'a> Run<'a> {
         }
         lock(&self.outside).insert(node, outside);
         Ok(digest)
-    }
-
-    /// Looks for a result of the same instruction whose inputs had the same content.
-    fn look_up_content(
-        &self,
-        node: NodeId,
-        key: CacheKey,
-        inputs: &[Snapshot],
-    ) -> Result<Option<Snapshot>, EngineError> {
-        let op = self.target.joined.graph.op(node);
-        if op.is_join() {
-            return Ok(None);
-        }
-        let selection = lock(&self.outside).get(&node).map(|outside| outside.digest);
-        let candidates = self.lease.candidates(op_digest(op).as_bytes(), CANDIDATES_MAX)?;
-        for candidate in candidates.iter().filter(|candidate| candidate.selection == selection) {
-            if !self.same_inputs(op, inputs, &candidate.inputs)? {
-                continue;
-            }
-            // The parent's layers are this build's own; only what the step added is taken from the candidate.
-            let (Some(parent), Some(layer)) = (inputs.first(), candidate.snapshot.last()) else { continue };
-            let result = parent.with(*layer);
-            self.record(node, key, (selection, candidate.took), inputs, &result)?;
-            return Ok(Some(result));
-        }
-        self.import_content(node, key, (selection, inputs))
-    }
-
-    /// Looks in the caches of other machines for a result under the key, and fetches it. It cannot be used if it is not
-    /// what it says.
-    fn import(&self, node: NodeId, key: CacheKey) -> Result<Option<Snapshot>, EngineError> {
-        let imports = self.target.imports;
-        let Some(hit) = imports.find(&key, self.events) else { return Ok(None) };
-        let Some(layers) = imports.fetch(self.engine, self.lease, &hit, self.events) else { return Ok(None) };
-        let result = Snapshot { layers: layers.into() };
-        let selection = lock(&self.selections).get(&node).copied();
-        self.record(node, key, (selection, None), &[], &result)?;
-        lock(&self.imported).insert(node);
-        Ok(Some(result))
-    }
-
-    /// Looks there again, for one that answered late, and then for a result on inputs with the same content.
-    fn import_content(
-        &self,
-        node: NodeId,
-        key: CacheKey,
-        (selection, inputs): (Option<TreeDigest>, &[Snapshot]),
-    ) -> Result<Option<Snapshot>, EngineError> {
-        let (imports, graph) = (self.target.imports, &self.target.joined.graph);
-        if imports.is_empty() {
-            return Ok(None);
-        }
-        let late = if self.above_rerun(node) { None } else { self.import(node, key)? };
-        let [parent] = inputs else { return Ok(late) };
-        if late.is_some() || !imports.knows_op(&op_digest(graph.op(node)).to_string(), self.events) {
-            return Ok(late);
-        }
-        let digest = caches::content(self.engine, graph, node, selection.as_ref(), &parent.layers)?;
-        let Some(hit) = digest.and_then(|digest| imports.find_digest(&digest, self.events)) else { return Ok(None) };
-        let layer = imports.fetch_top(self.engine, self.lease, &hit, &parent.layers, self.events);
-        let Some(layer) = layer else { return Ok(None) };
-        let result = parent.with(layer);
-        self.record(node, key, (selection, None), inputs, &result)?;
-        lock(&self.imported).insert(node);
-        Ok(Some(result))
-    }
-
-    /// Whether a node depends on one that is to be executed again: its key would find what was made from the earlier one.
-    fn above_rerun(&self, node: NodeId) -> bool {
-        !self.target.rerun.is_empty()
-            && self.target.joined.graph.reachable(node).iter().any(|input| self.target.rerun.contains(input))
-    }
-
-    fn same_inputs(&self, op: &Op, inputs: &[Snapshot], earlier: &[Vec<LayerId>]) -> Result<bool, EngineError> {
-        if inputs.len() != earlier.len() {
-            return Ok(false);
-        }
-        let (Some((parent, sources)), Some((old_parent, old_sources))) = (inputs.split_first(), earlier.split_first())
-        else {
-            return Ok(false);
-        };
-        if !self.engine.same_content(&parent.layers, old_parent)? {
-            return Ok(false);
-        }
-        let patterns = tree_patterns(op);
-        let keep = if let Op::Copy(copy) = op { keep(copy)? } else { Keep::default() };
-        for ((source, old), pattern) in sources.iter().zip(old_sources).zip(patterns) {
-            if source.layers[..] != old[..] && !copy::same_files(self.engine, &source.layers, old, pattern, &keep)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn record(
@@ -382,26 +296,29 @@ impl<'a> Run<'a> {
         node: NodeId,
         key: CacheKey,
         selection: Option<TreeDigest>,
-        inputs: &[Snapshot],
-    ) -> Result<Snapshot, Box<Failure>> {
+        known: &[KnownSnapshot],
+    ) -> Result<KnownSnapshot, Box<Failure>> {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(EngineError::Interrupted.into());
         }
         self.engine.go_on()?;
         let op = self.target.joined.graph.op(node);
         if let Op::Image(image) = op {
-            return self.base(node, key, image);
+            return self.base(node, key, image).map(KnownSnapshot::from);
         }
-        if let (Op::Merge(_), [lower, upper]) = (op, inputs) {
-            let layers = lower.layers.iter().chain(upper.layers.iter()).copied().collect();
-            let result = Snapshot { layers };
-            self.record(node, key, (selection, None), inputs, &result)?;
+        if let (Op::Merge(_), [lower, upper]) = (op, known) {
+            let result = KnownSnapshot::joined(lower, upper);
+            // What is elsewhere is remembered when it comes.
+            if let (Some(here), Some(lower), Some(upper)) = (result.here(), lower.here(), upper.here()) {
+                self.record(node, key, (selection, None), &[lower, upper], &here)?;
+            }
             return Ok(result);
         }
         let nothing = Snapshot { layers: [].into() };
         if matches!(op, Op::Scratch) {
-            return Ok(nothing);
+            return Ok(nothing.into());
         }
+        let inputs = &self.bring_inputs(node, known)?[..];
         let (parent, others) = inputs.split_first().unwrap_or((&nothing, &[]));
         let miss = self.explain.miss(node, self.lease, self.reading(), self.events);
         if let Some(miss) = miss {
@@ -432,12 +349,13 @@ impl<'a> Run<'a> {
         self.ran.fetch_add(u32::try_from(steps).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.explain.done([node]);
         self.tell(node, |step| Event::StepFinished { step, took, result: key.to_string() });
-        Ok(result)
+        Ok(result.into())
     }
 
     /// Has the layers of a base here: a step that is known if its image is in the store.
     fn base(&self, node: NodeId, key: CacheKey, image: &Image) -> Result<Snapshot, Box<Failure>> {
-        let (is_new, is_remote) = (lock(&self.told).insert(node), self.target.bases.is_remote(image));
+        let is_new = lock(&self.told).insert(node) && lock(self.told_before).insert(node);
+        let is_remote = self.target.bases.is_remote(image);
         let tell = |event: &dyn Fn(StepId) -> Event| {
             if is_new {
                 self.tell(node, event)
@@ -501,6 +419,12 @@ impl<'a> Run<'a> {
                 Err(EngineError::request(format!("{node} is no step"), None).into())
             }
         }
+    }
+
+    /// Nobody knows the result of a node by its key.
+    fn missed(&self, node: NodeId) -> Answer<KnownSnapshot> {
+        lock(&self.missed).insert(node);
+        Answer::KeyMissed { node }
     }
 
     pub(crate) fn note(&self, message: &str) {
@@ -587,10 +511,17 @@ impl<'a> Run<'a> {
 
     /// Returns the time of each entry of a plan's history, in seconds since 1970: when its layer was made, and for an
     /// entry without a layer, when the one before it was.
-    pub(crate) fn times(&self, plan: &BuildPlan, target: &Snapshot) -> Result<Vec<i64>, EngineError> {
+    pub(crate) fn times(&self, plan: &BuildPlan, target: &KnownSnapshot) -> Result<Vec<i64>, EngineError> {
         let made = plan.history.iter().filter(|item| item.node.is_some()).count();
         let own = target.layers.len().saturating_sub(made);
-        let mut created = self.engine.store.layers_created(&target.layers[own..])?.into_iter();
+        let mut times = Vec::new();
+        for layer in &target.layers[own..] {
+            match layer {
+                SnapshotLayer::Here(layer) => times.extend(self.engine.store.layers_created(&[*layer])?),
+                SnapshotLayer::There(remote) => times.push(remote.created().unwrap_or_default()),
+            }
+        }
+        let mut created = times.into_iter();
         let base = plan.base.as_ref().and_then(|base| self.target.bases.created(base));
         let mut last = base.or(created.as_slice().first().copied()).unwrap_or_default();
         let mut times = Vec::new();
@@ -623,7 +554,7 @@ impl<'a> Run<'a> {
     pub(crate) fn forbidden(&self) -> Option<NodeId> {
         let graph = &self.target.joined.graph;
         let refused =
-            graph.reachable_from(&self.target.joined.targets()).into_iter().find_map(|node| match graph.op(node) {
+            graph.reachable_from(&self.target.joined.wanted()).into_iter().find_map(|node| match graph.op(node) {
                 Op::Exec(operation) => {
                     exec::refuse_what_is_not_allowed(operation, self.target.grants).err().map(|error| (node, error))
                 }
@@ -696,25 +627,15 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns what is read of the sources that are other snapshots, in the order of the operation's further inputs.
-fn tree_patterns(op: &Op) -> Vec<&str> {
-    let source = |source: &'_ CopySource| matches!(source, CopySource::Tree { .. });
-    match op {
-        Op::Copy(copy) => copy.sources.iter().filter(|one| source(one)).filter_map(CopySource::pattern).collect(),
-        Op::Exec(exec) => exec.mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(_, path)| path).collect(),
-        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Vec::new(),
-    }
-}
-
-impl Worker<Snapshot> for Run<'_> {
-    fn perform(&self, action: Action<Snapshot>) -> Answer<Snapshot> {
+impl Worker<KnownSnapshot> for Run<'_> {
+    fn perform(&self, action: Action<KnownSnapshot>) -> Answer<KnownSnapshot> {
         match action {
             Action::Digest { node } => match self.digest(node) {
                 Ok(digest) => Answer::Digested { node, digest },
                 Err(error) => self.fail(node, error.into()),
             },
             Action::LookUpContent { node, key, inputs } => match self.look_up_content(node, key, &inputs) {
-                Ok(Some(result)) => Answer::ContentHit { node, result },
+                Ok(Some(result)) => Answer::ContentHit { node, result: result.into() },
                 Ok(None) => Answer::ContentMissed { node },
                 Err(error) => self.fail(node, error.into()),
             },
@@ -725,32 +646,36 @@ impl Worker<Snapshot> for Run<'_> {
             // What is here was looked up before.
             Action::LookUp { node, key } => match self.import(node, key) {
                 Ok(Some(result)) => Answer::KeyHit { node, result },
-                Ok(None) => Answer::KeyMissed { node },
+                Ok(None) => self.missed(node),
                 Err(error) => self.fail(node, error.into()),
             },
             Action::Cancel { node } => Answer::Failed { node },
         }
     }
 
-    fn look_up(&self, action: Action<Snapshot>) -> Result<Answer<Snapshot>, Action<Snapshot>> {
+    fn look_up(&self, action: Action<KnownSnapshot>) -> Result<Answer<KnownSnapshot>, Action<KnownSnapshot>> {
         let Action::LookUp { node, key } = action else {
             unreachable!("the schedule calls this for look-ups only");
         };
         match self.lease.lookup(key.as_bytes()) {
             Ok(CacheLookup::Hit(record)) => {
-                Ok(Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() } })
+                Ok(Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() }.into() })
             }
             Ok(gone @ (CacheLookup::Miss | CacheLookup::Evicted { .. })) => {
                 if let CacheLookup::Evicted { reason, .. } = gone {
                     self.explain.evicted(node, reason);
                 }
-                if self.target.imports.is_empty() { Ok(Answer::KeyMissed { node }) } else { Err(action) }
+                if self.target.imports.is_empty() { Ok(self.missed(node)) } else { Err(action) }
             }
             Err(error) => Ok(self.fail(node, EngineError::from(error).into())),
         }
     }
 
     fn stop(&self) {
+        // What runs when the build has to begin again is not lost: then its result is known.
+        if self.target.imports.has_gap() {
+            return;
+        }
         self.stopping.store(true, Ordering::SeqCst);
         self.engine.cancel().signal(rustix::process::Signal::KILL);
     }

@@ -7,6 +7,7 @@ use stave_oci::TreeDigest;
 use stave_store::LayerId;
 use stave_tree::{Dir, Layers, layer_digest, merged};
 
+use crate::caches::RemoteLayer;
 use crate::engine::Engine;
 use crate::error::EngineError;
 
@@ -21,6 +22,65 @@ impl Snapshot {
     /// Returns this snapshot with one more layer on top.
     pub(crate) fn with(&self, layer: LayerId) -> Self {
         Self { layers: self.layers.iter().copied().chain([layer]).collect() }
+    }
+}
+
+/// A layer, here or elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) enum SnapshotLayer {
+    /// The store has its files.
+    Here(LayerId),
+    /// A cache of another machine has it.
+    There(RemoteLayer),
+}
+
+impl SnapshotLayer {
+    /// Returns where it is, if not here.
+    pub(crate) fn remote(&self) -> Option<&RemoteLayer> {
+        match self {
+            Self::Here(_) => None,
+            Self::There(remote) => Some(remote),
+        }
+    }
+}
+
+/// The result of a node, of which not all files need be here.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownSnapshot {
+    /// The layers, lowest first.
+    pub(crate) layers: Arc<[SnapshotLayer]>,
+}
+
+impl KnownSnapshot {
+    /// Returns the result with the files of both, those of `upper` on top.
+    pub(crate) fn joined(lower: &Self, upper: &Self) -> Self {
+        Self { layers: lower.layers.iter().chain(upper.layers.iter()).cloned().collect() }
+    }
+
+    /// Returns the snapshot, if all of it is here.
+    pub(crate) fn here(&self) -> Option<Snapshot> {
+        let here = |layer: &SnapshotLayer| match layer {
+            SnapshotLayer::Here(layer) => Some(*layer),
+            SnapshotLayer::There(_) => None,
+        };
+        self.layers.iter().map(here).collect::<Option<_>>().map(|layers| Snapshot { layers })
+    }
+
+    /// Returns the layers that are elsewhere.
+    pub(crate) fn remote(&self) -> impl Iterator<Item = &RemoteLayer> {
+        self.layers.iter().filter_map(SnapshotLayer::remote)
+    }
+}
+
+impl From<Snapshot> for KnownSnapshot {
+    fn from(snapshot: Snapshot) -> Self {
+        Self { layers: snapshot.layers.iter().copied().map(SnapshotLayer::Here).collect() }
+    }
+}
+
+impl FromIterator<RemoteLayer> for KnownSnapshot {
+    fn from_iter<I: IntoIterator<Item = RemoteLayer>>(layers: I) -> Self {
+        Self { layers: layers.into_iter().map(SnapshotLayer::There).collect() }
     }
 }
 

@@ -61,11 +61,11 @@ pub(crate) fn layer_lines(joined: &Joined, part: usize, image: &ReadyImage) -> V
         let place = place.checked_sub(image.base_layers)?;
         (makers.len() == own).then(|| makers[place]).flatten()
     };
-    let line = |(place, layer): (usize, &crate::forms::PackedLayer)| LayerLine {
+    let line = |(place, layer): (usize, &crate::forms::BuiltLayer)| LayerLine {
         step: maker(place),
         of_base: place < image.base_layers,
-        bytes: layer.bytes,
-        diff_id: layer.diff_id.to_string(),
+        bytes: layer.bytes(),
+        diff_id: layer.diff_id().to_string(),
     };
     image.layers.iter().enumerate().map(line).collect()
 }

@@ -14,6 +14,7 @@
 //! `cyclonedx` in this order.
 
 mod apk;
+mod berkeley;
 mod cargo;
 mod cyclonedx;
 mod dpkg;

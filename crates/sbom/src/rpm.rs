@@ -1,8 +1,9 @@
-//! Reads what rpm has installed, from its databases of SQLite and of its own form (`Packages.db`).
+//! Reads what rpm has installed, from its databases of SQLite, of its own form (`Packages.db`) and of Berkeley DB (`Packages`).
 //!
 //! Reference: rpm's documentation, "RPM V4 Package format", "Header Structure"; `lib/backend/ndb/rpmpkg.c` describes the
-//! second form. The third, of Berkeley DB, which nothing makes since 2021, is not read, and a note says so.
+//! second form.
 
+use crate::berkeley;
 use crate::files::{Files, Opened};
 use crate::limits::RPM_HEADER_BYTES_MAX;
 use crate::package::{Ecosystem, Package, stated};
@@ -68,6 +69,15 @@ pub(crate) fn read_ndb<F: Files>(
         header(&bytes).into_iter().for_each(&mut *found);
     }
     Ok(Ok(()))
+}
+
+/// Calls `found` for each package of `Packages`, as rpm wrote it until 2021.
+pub(crate) fn read_berkeley<F: Files>(
+    file: &Opened<'_, F>,
+    found: &mut dyn FnMut(Package),
+) -> Result<Result<(), Malformed>, F::Error> {
+    // One value is no header: the number of the next package.
+    berkeley::values(file, RPM_HEADER_BYTES_MAX, &mut |value| header(value).into_iter().for_each(&mut *found))
 }
 
 fn le32(bytes: &[u8], at: usize) -> u32 {

@@ -99,10 +99,7 @@ impl<F: Files> Scan<'_, F> {
         let result = match rpm_file(file.path) {
             Some(b"rpmdb.sqlite") => rpm::read_sqlite(file, &mut add)?,
             Some(b"Packages.db") => rpm::read_ndb(file, &mut add)?,
-            Some(b"Packages") => {
-                self.inventory.note(file.path, "is not read: it is a database of rpm in the form of Berkeley DB");
-                Ok(())
-            }
+            Some(b"Packages") => rpm::read_berkeley(file, &mut add)?,
             _ => {
                 if file.size > 0 {
                     self.inventory

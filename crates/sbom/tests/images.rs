@@ -12,6 +12,8 @@ use stave_sbom::{
     CycloneVersion, FileEntry, FileKind, Files, Inventory, Subject, cyclonedx, purl, scan, spdx, spdx_bytes,
 };
 
+const BERKELEY: &[u8] = include_bytes!("../test_data/rpm/Packages.little");
+
 /// An image whose files are here.
 #[derive(Default)]
 struct Image(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -220,8 +222,24 @@ fn a_database_of_rpm_is_read_in_both_of_its_forms_and_over_many_pages() {
     assert_eq!((inventory.packages.len(), inventory.notes), (3000, Vec::new()));
     let inventory = found(&Image::default().file("var/lib/rpm/Packages.db", rpm_ndb()));
     assert_eq!(purls(&inventory), ["pkg:rpm/bash@5.2-1.fc40?arch=x86_64&epoch=2"]);
+    // Made by Berkeley DB 5.3 itself, with numbers in either order; one header has pages of its own.
+    for table in [BERKELEY, include_bytes!("../test_data/rpm/Packages.big").as_slice()] {
+        let inventory = found(&Image::default().file("var/lib/rpm/Packages", table));
+        assert_eq!(
+            (purls(&inventory), &inventory.notes),
+            (
+                vec![
+                    "pkg:rpm/bash@4.2.46-35.el7?arch=x86_64".to_owned(),
+                    "pkg:rpm/bind-libs@9.11.4-26.el7?arch=x86_64&epoch=32&upstream=bind-9.11.4-26.el7.src.rpm"
+                        .to_owned(),
+                    "pkg:rpm/tzdata@2023c-1.el7?arch=noarch".to_owned(),
+                ],
+                &Vec::new()
+            )
+        );
+    }
     let inventory = found(&Image::default().file("var/lib/rpm/Packages", b"x"));
-    assert!(inventory.notes[0].contains("Berkeley DB"), "{:?}", inventory.notes);
+    assert!(inventory.notes[0].contains("no sound database"), "{:?}", inventory.notes);
 }
 
 #[test]
@@ -279,12 +297,13 @@ fn more_than_an_image_can_have_is_left_out_with_a_note() {
 }
 
 /// Paths that have readers.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "usr/lib/os-release",
     "var/lib/dpkg/status",
     "lib/apk/db/installed",
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
+    "var/lib/rpm/Packages",
     "x/node_modules/a/package.json",
     "x/a.dist-info/METADATA",
     "bin/go",
@@ -296,6 +315,7 @@ fn sound(path: &str) -> Vec<u8> {
     match path {
         "var/lib/rpm/rpmdb.sqlite" => rpm_sqlite(60),
         "var/lib/rpm/Packages.db" => rpm_ndb(),
+        "var/lib/rpm/Packages" => BERKELEY.to_vec(),
         "bin/go" => program(&[(".go.buildinfo", go_build_info())]),
         "bin/rust" => program(&[(".dep-v0", crates())]),
         path => everything().0.get(path.as_bytes()).cloned().unwrap_or_default(),

@@ -133,6 +133,14 @@ impl Store {
         self.database().write(Durability::Lazy, |rows| rows.run(update, params![tag.reference, digest]).map(drop))
     }
 
+    /// Has a name mean nothing any more. The image that had it stays, without it.
+    pub fn forget_name(&self, tag: &Tag) -> Result<(), StoreError> {
+        self.database().write(Durability::Lazy, |rows| {
+            rows.run("DELETE FROM tags WHERE reference = ?1", [&tag.reference])?;
+            rows.run("DELETE FROM indexes WHERE reference = ?1", [&tag.reference]).map(drop)
+        })
+    }
+
     /// Gives an image a name. The image that had it loses it.
     pub fn tag(&self, id: &ImageId, tag: &Tag) -> Result<(), ImageError> {
         self.database().write(Durability::Lazy, |rows| {

@@ -12,7 +12,7 @@ mod web;
 use std::fs::File;
 use std::io::Read;
 
-use stave_oci::{BlobDigest, Descriptor};
+use stave_oci::{BlobDigest, Descriptor, Reference};
 use stave_registry::{BlobSink, OpenBlob};
 
 use crate::catalog::Catalog;
@@ -53,12 +53,20 @@ pub struct Blob {
     pub descriptor: Descriptor,
     /// Opens it; called only if the place lacks it.
     pub open: OpenBlob,
+    /// A name in whose repository it is as well, if that is a registry's.
+    pub elsewhere: Option<Reference>,
 }
 
 /// A place that keeps a cache.
 pub trait Backend: Send + Sync {
     /// What it is, for people: `registry example.com/cache:main`.
     fn name(&self) -> &str;
+
+    /// Returns the name in whose repository its blobs are, if that is a registry's: others there can have them without a
+    /// transfer.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
 
     /// Keeps others from writing until what it returns is dropped, where that is possible.
     ///

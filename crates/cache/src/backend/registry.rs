@@ -123,6 +123,10 @@ impl Backend for RegistryCache {
         &self.name
     }
 
+    fn repository(&self) -> Option<&Reference> {
+        Some(&self.reference)
+    }
+
     fn load(&self) -> Result<(Catalog, Version), CacheError> {
         self.window().0 = Some(Instant::now());
         let found = match self.find(&self.reference) {
@@ -152,6 +156,10 @@ impl Backend for RegistryCache {
     }
 
     fn send(&self, blobs: Vec<Blob>) -> Result<(), CacheError> {
+        for blob in &blobs {
+            // A registry that has it elsewhere takes it from there.
+            blob.elsewhere.iter().for_each(|name| self.client.remember(name, [blob.descriptor.digest]));
+        }
         // The manifest that a push ends with comes when the catalog is known.
         let blobs: Vec<_> = blobs.into_iter().map(|blob| (blob.descriptor, blob.open)).collect();
         Ok(self.client.send_parts(&self.reference, &blobs, &|_, _| ())?)

@@ -35,6 +35,9 @@ pub(crate) struct ImagesArgs {
     /// Print by a template: `table TEMPLATE`, `TEMPLATE`, `table` or `json`
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
+    /// Show below each name the platforms that it stands for
+    #[arg(long, conflicts_with_all = ["format", "quiet", "digests"])]
+    pub(crate) tree: bool,
     /// Show only images for which `KEY=VALUE` holds
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     pub(crate) filters: Vec<String>,

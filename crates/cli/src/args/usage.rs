@@ -91,11 +91,6 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("start", &["--checkpoint", "--checkpoint-dir"], "stave makes no checkpoints."),
     ("rm", &["--link", "-l"], "There are no links between containers."),
     ("logs", &["--details"], "A log has no details."),
-    (
-        "images",
-        &["--tree"],
-        "`stave images` has a line for each name; `stave imagetools inspect` shows the parts of one.",
-    ),
     ("rmi load", &["--platform"], "An image is removed and loaded with all its platforms."),
     ("pull push", &["--disable-content-trust"], "Images are told apart by digests, with or without this."),
 ];

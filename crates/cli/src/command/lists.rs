@@ -11,7 +11,7 @@ use super::Context;
 use crate::args::{HistoryArgs, ImagesArgs, PsArgs, When};
 use crate::failure::Failure;
 use crate::host::{self, Processes};
-use crate::table::{Column, Format, column};
+use crate::table::{self, Column, Format, column};
 use crate::{glob, human, output};
 
 const NONE: &str = "<none>";
@@ -103,8 +103,34 @@ pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> Result<u8, Fai
     }
     wanted.repository.clone_from(&args.repository);
     let rows: Vec<Value> = images.iter().flat_map(|image| image_rows(image, args, &wanted, now)).collect();
+    if args.tree {
+        return output::text(&tree(&engine, &rows, args.no_trunc)?).map(|()| 0);
+    }
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, IMAGE_COLUMNS)? })?;
     Ok(0)
+}
+
+/// Returns a line for each row of images, and below it one for each platform that it stands for.
+fn tree(engine: &Engine, rows: &[Value], no_trunc: bool) -> Result<String, Failure> {
+    let mut lines = vec!["IMAGE\tID\tSIZE\tCONTAINERS".to_owned()];
+    for row in rows {
+        let cell = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let (repository, tag, id) = (cell("Repository"), cell("Tag"), cell("ID"));
+        let (name, asked) = match (repository.as_str(), tag.as_str()) {
+            (NONE, _) | (_, NONE) => ("<untagged>".to_owned(), id.clone()),
+            _ => (format!("{repository}:{tag}"), format!("{repository}:{tag}")),
+        };
+        let parts = engine.image_platforms(&asked)?;
+        let size = parts.iter().map(|part| part.size).sum();
+        lines.push(format!("{name}\t{id}\t{}\t{}", human::size(size), cell("Containers")));
+        for (place, part) in parts.iter().enumerate() {
+            let branch = if place + 1 == parts.len() { "└─" } else { "├─" };
+            let id = if no_trunc { part.id.to_string() } else { part.id.hex()[..12].to_owned() };
+            let size = human::size(part.size);
+            lines.push(format!("{branch} {}\t{id}\t{size}\t{}", part.platform, part.containers));
+        }
+    }
+    Ok(table::aligned(&lines))
 }
 
 /// Keeps the images that have a label: `NAME`, or `NAME=VALUE`.

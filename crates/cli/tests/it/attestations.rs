@@ -246,12 +246,79 @@ fn a_list_of_packages_has_those_of_the_base_and_of_the_build() {
         .file("Dockerfile", format!("FROM {}/base:1\nCOPY package.json /app/node_modules/left-pad/\n", registry.host()))
         .file("package.json", r#"{"name":"left-pad","version":"1.3.0","license":"WTFPL"}"#);
     let document = attached(&built(&bench, &["--sbom"])).remove(SPDX).expect("it is there");
-    let output = bench.run(["build", "--sbom", "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=1", "."]);
-    output.success().complains("note: `BUILDKIT_SBOM_SCAN_STAGE` changes nothing here");
     assert_eq!(document["spdxVersion"], "SPDX-2.3");
     let text = document.to_string();
     assert!(text.contains("pkg:deb/debian/curl@7.88.1-10?arch=amd64&distro=debian-12"), "{text}");
     assert!(text.contains("pkg:npm/left-pad@1.3.0") && text.contains("\"WTFPL\""), "{text}");
+}
+
+/// The files of an output that say something, by their names.
+fn documents(bench: &Bench, directory: &str) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(bench.work().join(directory)).expect("it was written");
+    let read = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path()).expect("a file");
+        (entry.file_name().to_string_lossy().into_owned(), text)
+    };
+    let entries = entries.map(|entry| entry.expect("an entry"));
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "json")).map(read).collect()
+}
+
+/// E003, A087: what the result has lost is searched as well, whether its steps run or are known.
+#[test]
+fn stages_and_the_context_are_searched_if_the_file_or_the_caller_says_so() {
+    let (bench, registry) = debian();
+    let base = format!("{}/base:1", registry.host());
+    let file = format!(
+        "FROM {base} AS build\nCOPY --link made.json /m/node_modules/made/package.json\nFROM scratch AS idle\n\
+         COPY made.json /node_modules/idle/package.json\nFROM scratch\nCOPY --from=build /m/node_modules/made/package.json /x\n"
+    );
+    let context = r#"{"name":"of-the-context","version":"3.0.0"}"#;
+    bench.file("Dockerfile", &file).file("made.json", r#"{"name":"made","version":"2.0.0"}"#);
+    bench.file("node_modules/c/package.json", context).file("node_modules/d/package.json", "{}");
+    bench.file(".dockerignore", "node_modules/d\n");
+    bench.run(["build", "--sbom", "-o", "plain", "."]).success();
+    assert_eq!(documents(&bench, "plain").into_keys().collect::<Vec<_>>(), ["sbom.spdx.json"]);
+    let args = [
+        "--build-arg",
+        "BUILDKIT_SBOM_SCAN_STAGE=true",
+        "--build-arg",
+        "BUILDKIT_SBOM_SCAN_CONTEXT=true",
+        "--sbom",
+        ".",
+    ];
+    bench.run([&["build", "-o", "all"], &args[..]].concat()).success();
+    let all = documents(&bench, "all");
+    let names: Vec<&str> = all.keys().map(String::as_str).collect();
+    assert_eq!(names, ["sbom-build.spdx.json", "sbom-context.spdx.json", "sbom.spdx.json"]);
+    let stage = &all["sbom-build.spdx.json"];
+    assert!(stage.contains("pkg:npm/made@2.0.0") && stage.contains("pkg:deb/debian/curl"), "{stage}");
+    assert!(all["sbom-context.spdx.json"].contains("pkg:npm/of-the-context@3.0.0"), "{all:?}");
+    assert!(!all["sbom-context.spdx.json"].contains("node_modules/d"), "what is ignored is not searched");
+    assert!(!all["sbom.spdx.json"].contains("pkg:"), "nothing of it is in the image");
+    // In the file, for one stage; and the image is the same.
+    bench.file("Dockerfile", file.replace("AS build\n", "AS build\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n"));
+    bench.run(["build", "--sbom=format=cyclonedx", "-o", "one", "."]).success();
+    assert_eq!(documents(&bench, "one").into_keys().collect::<Vec<_>>(), ["sbom-build.cdx.json", "sbom.cdx.json"]);
+    let id = |args: &[&str]| bench.run([&["build", "-q"], args].concat()).success().out();
+    assert_eq!(id(&args), id(&["."]));
+}
+
+/// E002
+#[test]
+fn a_scanner_of_another_sees_the_stages_that_are_to_be_searched() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let json = r#"{\\\"files\\\":\\\"$n\\\"}"#;
+    let script = format!(
+        "cd $BUILDKIT_SCAN_SOURCE_EXTRAS; n=$(find . -type f | sort | tr '\\n' ' '); \
+         echo \\\"{json}\\\" > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json"
+    );
+    bench.file("scanner/Dockerfile", format!("FROM busybox\nCMD [\"sh\", \"-c\", \"{script}\"]\n"));
+    bench.run(["build", "-t", "scanner", "scanner"]).success();
+    let file =
+        "FROM scratch AS One\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nCOPY a /first\nFROM scratch\nCOPY --from=One / /\n";
+    bench.file("Dockerfile", file).file("a", "a");
+    let said = attached(&built(&bench, &["--sbom=generator=scanner"]));
+    assert_eq!(said[SPDX]["files"], "./sbom-One/first ");
 }
 
 /// E002

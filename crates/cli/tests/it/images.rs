@@ -31,6 +31,21 @@ fn images_has_dockers_columns() {
     assert!(id.contains(words[2]));
 }
 
+/// I022
+#[test]
+fn a_tree_of_images_shows_the_platforms_of_each_name() {
+    let bench = with_image();
+    bench.run(["build", "-t", "both:1", "--platform", "linux/amd64,linux/arm64", "."]).success();
+    let out = bench.run(["images", "--tree"]).success().out();
+    let first: Vec<&str> = out.lines().map(|line| line.split("   ").next().unwrap_or_default().trim()).collect();
+    assert_eq!(first[0], "IMAGE");
+    let at = |name: &str| first.iter().position(|line| *line == name).expect(name);
+    assert_eq!(first[at("both:1") + 1..][..2], ["├─ linux/amd64", "└─ linux/arm64"], "{out}");
+    assert_eq!(first[at("me/app:1") + 1], "└─ linux/amd64", "{out}");
+    assert_eq!(first.len(), 6, "{out}");
+    bench.run(["images", "--tree", "-q"]).exit(2).complains("--tree");
+}
+
 #[test]
 fn images_are_chosen_by_name_pattern_and_by_having_none() {
     let bench = with_image();

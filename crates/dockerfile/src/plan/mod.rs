@@ -19,6 +19,7 @@ mod metadata;
 mod mounts;
 mod ports;
 mod run;
+mod scans;
 mod signals;
 mod stage;
 mod stages;
@@ -30,6 +31,7 @@ mod words;
 pub use checks::survey;
 pub(crate) use checks::{Needed, needed_stages};
 pub use lower::PLAN_BYTES_MAX;
+pub use scans::{Scans, scans};
 pub use stages::{STAGES_MAX, similar_stage};
 pub use values::{
     Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults, Scope,

@@ -2,6 +2,7 @@
 
 use stave_oci::{BlobDigest, Platform};
 use stave_sbom::{CycloneVersion, FileEntry, FileKind, Files, Subject};
+use stave_store::LayerId;
 use stave_tree::{Dir, Kind};
 
 use super::provenance::Past;
@@ -11,7 +12,7 @@ use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::TaskKind;
-use crate::finish::ReadyImage;
+use crate::finish::{ReadyImage, ScannedFiles};
 use crate::task::Task;
 
 pub(super) const SPDX: &str = "https://spdx.dev/Document";
@@ -63,18 +64,34 @@ pub(super) fn unreadable(source: stave_tree::PathError) -> EngineError {
     EngineError::tree("cannot read the image's files", source)
 }
 
-/// Returns the statement about what the image for `platform` is made of.
+/// Returns the statements about what the image for `platform` is made of, and what else is searched.
 pub(super) fn state(
     engine: &Engine,
     options: &SbomOptions,
-    (past, platform, image): (&Past<'_>, &Platform, &ReadyImage),
+    (past, platform, image, extras): (&Past<'_>, &Platform, &ReadyImage, &[&ScannedFiles]),
     events: Report<'_>,
-) -> Result<Statement, EngineError> {
+) -> Result<Vec<Statement>, EngineError> {
     let _task = Task::start(events, TaskKind::Other, "list packages".to_owned());
-    let view = View { engine, root: engine.view(&image.layer_ids())? };
+    let about = (past, platform, image);
+    let mut statements = vec![list(engine, options, about, (&image.layer_ids()?, None))?];
+    for extra in extras {
+        statements.push(list(engine, options, about, (&extra.layers, Some(&extra.name)))?);
+    }
+    Ok(statements)
+}
+
+/// Returns the list of the packages in `layers`: those of the image, or what is called `name`.
+fn list(
+    engine: &Engine,
+    options: &SbomOptions,
+    (past, platform, image): (&Past<'_>, &Platform, &ReadyImage),
+    (layers, name): (&[LayerId], Option<&str>),
+) -> Result<Statement, EngineError> {
+    let view = View { engine, root: engine.view(layers)? };
     let inventory = stave_sbom::scan(&view)?;
+    let whole = past.names.first().map_or_else(|| "image".to_owned(), |name| image_purl(name, platform));
     let subject = Subject {
-        name: past.names.first().map_or_else(|| "image".to_owned(), |name| image_purl(name, platform)),
+        name: name.map_or(whole, str::to_owned),
         // The manifest's digest depends on where the image goes, the configuration's does not.
         digest: BlobDigest::from(image.composed.id),
         created: image.composed.config.created.clone().unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
@@ -92,7 +109,9 @@ pub(super) fn state(
     Ok(Statement {
         predicate_type: predicate_type.to_owned(),
         predicate,
-        file_name: Some(file_name.to_owned()),
+        file_name: Some(
+            name.map_or(file_name.to_owned(), |name| file_name.replacen("sbom", &format!("sbom-{name}"), 1)),
+        ),
         inline: options.inline,
     })
 }

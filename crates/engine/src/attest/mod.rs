@@ -22,8 +22,7 @@ pub(crate) use statement::{Attached, Statement, in_index, referrers, subjects};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::Event;
-use crate::finish::ReadyImage;
+use crate::finish::{ReadyImage, ScannedFiles};
 
 /// What is to be said about what is built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,14 +86,14 @@ impl Attestations {
     }
 }
 
-/// Makes all statements about one image.
+/// Makes all statements about one image. `extras` are searched for packages beside it.
 ///
 /// Errors: the image's files cannot be read.
 pub(crate) fn state(
     (engine, lease): (&Engine, &Lease),
     wanted: &Attestations,
     past: &Past<'_>,
-    (platform, image): (&Platform, &ReadyImage),
+    (platform, image, extras): (&Platform, &ReadyImage, &[&ScannedFiles]),
     events: Report<'_>,
 ) -> Result<Vec<Statement>, EngineError> {
     let mut statements = Vec::new();
@@ -102,17 +101,11 @@ pub(crate) fn state(
         statements.push(provenance::state(options, past, platform));
     }
     if let Some(options) = &wanted.sbom {
-        for name in ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"] {
-            if past.source.text.contains(name) || past.options.build_args.contains_key(name) {
-                let message = format!("`{name}` changes nothing here: only the result is scanned");
-                events(Event::Notice { message });
-            }
-        }
         match &options.generator {
             Some(generator) => {
-                statements.extend(scanner::state((engine, lease), (options, generator), image, events)?);
+                statements.extend(scanner::state((engine, lease), (options, generator), (image, extras), events)?);
             }
-            None => statements.push(inventory::state(engine, options, (past, platform, image), events)?),
+            None => statements.extend(inventory::state(engine, options, (past, platform, image, extras), events)?),
         }
     }
     Ok(statements)

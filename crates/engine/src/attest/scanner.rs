@@ -16,22 +16,23 @@ use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
-use crate::finish::ReadyImage;
+use crate::finish::{ReadyImage, ScannedFiles};
 use crate::log::StepLog;
 use crate::request::{Grants, PullPolicy};
 use crate::steps::Sources;
 use crate::steps::exec::{self, Ran};
 use crate::task::Task;
 
-/// Where a scanner finds the result, and where it writes.
+/// Where a scanner finds the result and what else is searched, and where it writes.
 const SOURCE: &str = "/run/src/core/sbom";
+const EXTRAS: &str = "/run/src/extras";
 const DESTINATION: &str = "run/out";
 /// Largest document, in bytes. Reference: BuildKit's limit.
 const DOCUMENT_BYTES_MAX: u64 = 40 * 1024 * 1024;
 /// Most documents of one scanner.
 const DOCUMENTS_MAX: usize = 64;
 
-/// Runs the image `generator` over the files of `image` and returns what it wrote.
+/// Runs the image `generator` over the files of `image`, and what else is searched, and returns what it wrote.
 ///
 /// The scanner is anybody's program: it runs as a step does, without a network, and sees the result read-only.
 ///
@@ -39,7 +40,7 @@ const DOCUMENTS_MAX: usize = 64;
 pub(super) fn state(
     (engine, lease): (&Engine, &Lease),
     (options, generator): (&SbomOptions, &str),
-    image: &ReadyImage,
+    (image, extras): (&ReadyImage, &[&ScannedFiles]),
     events: Report<'_>,
 ) -> Result<Vec<Statement>, EngineError> {
     let _task = Task::start(events, TaskKind::Other, format!("scan with {generator}"));
@@ -68,10 +69,20 @@ pub(super) fn state(
         operation.cwd.clone_from(&run.working_dir);
     }
     operation.user.clone_from(&run.user);
-    let kind = MountKind::Bind { source: MountSource::Tree(node), path: ".".to_owned(), writable: false };
-    operation.mounts.push(Mount { target: SOURCE.to_owned(), kind });
-    let scanned = image.layer_ids();
-    let sources = Sources { contexts: Vec::new(), trees: vec![&scanned] };
+    let mut show = |target: String| {
+        let kind = MountKind::Bind { source: MountSource::Tree(node), path: ".".to_owned(), writable: false };
+        operation.mounts.push(Mount { target, kind });
+    };
+    show(SOURCE.to_owned());
+    for extra in extras {
+        show(format!("{EXTRAS}/sbom-{}", extra.name));
+    }
+    if !extras.is_empty() {
+        operation.env.push(format!("BUILDKIT_SCAN_SOURCE_EXTRAS={EXTRAS}"));
+    }
+    let scanned = image.layer_ids()?;
+    let trees = std::iter::once(&*scanned).chain(extras.iter().map(|extra| &*extra.layers)).collect();
+    let sources = Sources { contexts: Vec::new(), trees };
     let layer = carried_out((engine, lease), (&operation, generator), &parent, sources, events)?;
     documents(engine, options, layer, generator)
 }

@@ -2,21 +2,16 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::Arc;
 
 use stave_cache::format::RecordNote;
-use stave_cache::{
-    Backend, Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, parcel, publish,
-};
+use stave_cache::{Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, parcel, publish};
 use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest};
-use stave_oci::{BlobDigest, DiffId, Platform, media_type};
+use stave_oci::{BlobDigest, DiffId, Platform, Reference, media_type};
 use stave_registry::OpenBlob;
-use stave_store::{BlobExpectation, CacheLookup, CacheRecord, LayerId, Lease};
+use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Times;
 
-use super::{Content, Imports, content_digest, key_digest, open};
-use crate::base::Sink;
+use super::{Content, Imports, RemoteLayer, content_digest, key_digest, open};
 use crate::build::Report;
 use crate::compose::Composed;
 use crate::engine::Engine;
@@ -55,7 +50,7 @@ enum Layers {
     /// In the store.
     Here(Vec<PackedLayer>),
     /// In a cache that was imported, and not here.
-    There(Vec<Layer>, Arc<dyn Backend>),
+    There(Vec<RemoteLayer>),
 }
 
 /// Adds what the build knows to each of the caches that `specs` name.
@@ -72,7 +67,11 @@ pub(crate) fn export(
     for spec in specs.iter().filter(|spec| !matches!(spec.place, Place::Inline)) {
         engine.go_on()?;
         let task = Task::start(events, TaskKind::Cache, format!("export cache to {}", spec.place));
-        let written = write(engine, lease, solved, (spec, platform), events);
+        let mut written = write(engine, lease, solved, (spec, platform), events);
+        if written.is_err() && solved.imports.take_gap() {
+            // Without the results of another cache that are not there after all.
+            written = write(engine, lease, solved, (spec, platform), events);
+        }
         drop(task);
         match written {
             // A recipe for a workflow is good elsewhere, too.
@@ -103,7 +102,7 @@ fn write(
     let backend = open(engine, &spec.place, Some(spec), platform)?;
     let known = known(engine, lease, solved, spec.mode, events)?;
     let mut catalog = Catalog::default();
-    let mut blobs: BTreeMap<DiffId, (Layer, OpenBlob)> = BTreeMap::new();
+    let mut blobs: BTreeMap<DiffId, (Layer, OpenBlob, Option<Reference>)> = BTreeMap::new();
     let parcel = solved.parcels.whole.as_deref().and_then(parcel::pack);
     let (made_of, parcel) = parcel.map_or((None, None), |(entry, blob)| (Some(entry), Some(blob)));
     for Known { digest, inputs, layers, created, note } in known {
@@ -113,24 +112,28 @@ fn write(
         match layers {
             Layers::Here(layers) => {
                 for packed in layers {
-                    let (layer, _) = match blobs.entry(packed.diff_id) {
+                    let (layer, ..) = match blobs.entry(packed.diff_id) {
                         Entry::Occupied(made) => made.into_mut(),
-                        Entry::Vacant(place) => place.insert(blob(engine, lease, packed, spec, events)?),
+                        Entry::Vacant(place) => {
+                            let (layer, open) = blob(engine, lease, packed, spec, events)?;
+                            place.insert((layer, open, None))
+                        }
                     };
                     described.push(layer.clone());
                 }
             }
-            Layers::There(layers, from) => {
-                for layer in layers {
-                    let carried = || (layer.clone(), carried(lease, &layer, &from));
-                    described.push(blobs.entry(layer.diff_id).or_insert_with(carried).0.clone());
+            Layers::There(layers) => {
+                for remote in layers {
+                    let carried = || (remote.layer().clone(), remote.blob(lease), remote.repository().cloned());
+                    described.push(blobs.entry(remote.diff_id()).or_insert_with(carried).0.clone());
                 }
             }
         }
         catalog.add(NewRecord { digest, inputs, layers: described, created, note });
     }
-    let blobs = blobs.into_values().map(|(layer, open)| Blob { descriptor: layer.descriptor(), open });
-    let blobs = blobs.chain(parcel).collect();
+    let sent =
+        |(layer, open, elsewhere): (Layer, OpenBlob, _)| Blob { descriptor: layer.descriptor(), open, elsewhere };
+    let blobs = blobs.into_values().map(sent).chain(parcel).collect();
     Ok(publish(&*backend, &catalog, blobs, (engine.settings.now)())?)
 }
 
@@ -177,21 +180,6 @@ fn form(spec: &ExportSpec) -> Result<ImageForm, EngineError> {
     Ok(ImageForm { layers, force: spec.compressed.force, ..ImageForm::default() })
 }
 
-/// Returns what opens the blob of a layer that another cache has: it is fetched only if somebody wants its bytes.
-fn carried(lease: &Lease, layer: &Layer, from: &Arc<dyn Backend>) -> OpenBlob {
-    let (lease, layer, from) = (lease.clone(), layer.clone(), Arc::clone(from));
-    Box::new(move || {
-        if lease.blob(&layer.blob).map_err(io::Error::other)?.is_none() {
-            let expected = BlobExpectation::exactly(layer.blob, layer.size);
-            let mut sink = Sink(lease.blob_writer(expected).map_err(io::Error::other)?);
-            from.fetch(&layer.descriptor(), &mut sink, &|_| ()).map_err(io::Error::other)?;
-            sink.0.commit().map_err(io::Error::other)?;
-        }
-        let file = lease.store().open_blob(&layer.blob).map_err(io::Error::other)?;
-        Ok(Box::new(file) as Box<dyn io::Read + Send>)
-    })
-}
-
 /// Has an image carry the records of its own layers in its configuration, if one of `specs` says so.
 ///
 /// # Errors
@@ -218,20 +206,23 @@ pub(crate) fn carry(
         events(Event::Notice { message: message.to_owned() });
     }
     for Known { digest, inputs, layers, created, note } in known(engine, lease, solved, Mode::Min, events)? {
-        let Layers::Here(layers) = layers else { continue };
-        let layers = layers.iter().map(|packed| Layer {
-            blob: stand_in(&packed.diff_id),
+        let layers: Vec<(DiffId, u64)> = match layers {
+            Layers::Here(layers) => layers.iter().map(|packed| (packed.diff_id, packed.bytes)).collect(),
+            Layers::There(layers) => layers.iter().map(|remote| (remote.diff_id(), remote.layer().bytes)).collect(),
+        };
+        let layers = layers.into_iter().map(|(diff_id, bytes)| Layer {
+            blob: stand_in(&diff_id),
             size: 0,
             media_type: media_type::OCI_LAYER.to_owned(),
-            diff_id: packed.diff_id,
+            diff_id,
             created: None,
-            bytes: packed.bytes,
+            bytes,
         });
         // When it was exported would make each build's image another one.
         let note = RecordNote { used: 0, made_of: made_of.take(), ..note };
         catalog.add(NewRecord { digest, inputs, layers: layers.collect(), created, note });
     }
-    let layers: Vec<BlobDigest> = image.layers.iter().map(|layer| stand_in(&layer.diff_id)).collect();
+    let layers: Vec<BlobDigest> = image.layers.iter().map(|layer| stand_in(&layer.diff_id())).collect();
     if let Some((field, value)) = document::write_inline(&catalog, &layers) {
         let mut config = image.composed.config.clone();
         config.other.insert(field.to_owned(), value.into());
@@ -284,8 +275,13 @@ fn known(
             }
             _ => {
                 let Some(hit) = solved.imports.find(&key, events) else { continue };
-                let (created, from) = (hit.created, hit.backend());
-                found.push(Known { digest, inputs, layers: Layers::There(hit.layers, from), created, note });
+                let (created, twins) = (hit.created, solved.imports.twins(&digest, events));
+                let layers = hit.remote_layers();
+                for digest in twins {
+                    let (layers, note) = (Layers::There(layers.clone()), note.clone());
+                    found.push(Known { digest, inputs: Vec::new(), layers, created, note });
+                }
+                found.push(Known { digest, inputs, layers: Layers::There(layers), created, note });
             }
         }
     }

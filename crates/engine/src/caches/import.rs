@@ -1,21 +1,24 @@
 //! Reading: catalogs come in beside the build, and results are fetched when a look-up finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stave_cache::{Backend, CacheError, Catalog, ImportSpec, Layer};
+use stave_cache::{Backend, CacheError, Catalog, ImportSpec};
 use stave_oci::{BlobDigest, Compression, DiffId, Platform};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
 
+use super::remote::{Gaps, Hit, Lost, RemoteLayer};
 use super::{Caches, key_digest, open};
 use crate::base::{ORIGINAL, Sink, short};
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
+use crate::snapshot::SnapshotLayer;
 use crate::task::Task;
 use stave_graph::CacheKey;
 
@@ -38,19 +41,12 @@ pub(crate) struct Imports {
     /// Results that are older are not used, in seconds since 1970.
     since: Option<i64>,
     /// Records with a layer that is not there, or is not what it should be.
-    lost: Mutex<BTreeMap<BlobDigest, Lost>>,
+    gaps: Arc<Gaps>,
     /// Held while a layer is fetched: steps that have it in common wait for one transfer.
     fetching: Mutex<BTreeMap<DiffId, Arc<Mutex<()>>>>,
     told: Mutex<BTreeSet<String>>,
     /// When a look-up first needed them: from then on is counted how long they may be waited for.
     needed: OnceLock<Instant>,
-}
-
-/// Where a result is that cannot be used, and why not.
-#[derive(Clone)]
-struct Lost {
-    cache: String,
-    reason: String,
 }
 
 struct Source {
@@ -77,24 +73,6 @@ enum State {
 struct Ready {
     backend: Arc<dyn Backend>,
     catalog: Arc<Catalog>,
-}
-
-/// A result that a cache has.
-#[derive(Clone)]
-pub(crate) struct Hit {
-    digest: BlobDigest,
-    backend: Arc<dyn Backend>,
-    /// Lowest first.
-    pub(crate) layers: Vec<Layer>,
-    /// When it was made, in seconds since 1970.
-    pub(crate) created: Option<i64>,
-}
-
-impl Hit {
-    /// Opens one of its layers, wherever the cache is.
-    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.backend)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -166,7 +144,7 @@ impl Imports {
 
     /// Looks a result up by the digest of a record.
     pub(crate) fn find_digest(&self, digest: &BlobDigest, events: Report<'_>) -> Option<Hit> {
-        if self.sources.is_empty() || lock(&self.lost).contains_key(digest) {
+        if self.sources.is_empty() || self.gaps.find(digest).is_some() {
             return None;
         }
         self.ready(events).find_map(|Ready { backend, catalog }| {
@@ -175,14 +153,20 @@ impl Imports {
                 return None;
             }
             let layers = layers.into_iter().cloned().collect();
-            Some(Hit { digest: *digest, backend, layers, created })
+            Some(Hit { digest: *digest, backend, layers, created, gaps: Arc::clone(&self.gaps) })
         })
+    }
+
+    /// Returns the other records that the cache with the result under `digest` has of the same step with the same layers.
+    pub(crate) fn twins(&self, digest: &BlobDigest, events: Report<'_>) -> Vec<BlobDigest> {
+        let mut ready = self.ready(events);
+        ready.find_map(|ready| ready.catalog.find(digest).map(|_| ready.catalog.twins(digest))).unwrap_or_default()
     }
 
     /// Returns which cache has a result of the step with this key that could not be used, and why not.
     pub(crate) fn lost(&self, key: &CacheKey) -> Option<(String, String)> {
-        let lost = lock(&self.lost).get(&key_digest(key)).cloned()?;
-        Some((lost.cache, lost.reason))
+        let Lost { cache, reason } = self.gaps.find(&key_digest(key))?;
+        Some((cache, reason))
     }
 
     /// Returns the first cache that there should be and that could not be read, and why not.
@@ -243,43 +227,84 @@ impl Imports {
         below: &[LayerId],
         events: Report<'_>,
     ) -> Option<Vec<LayerId>> {
-        match self.layers(engine, lease, hit, below, events) {
-            Ok(layers) => Some(layers),
-            Err(error) => {
-                let (name, error) = (hit.backend.name(), with_causes(&error));
-                lock(&self.lost).insert(hit.digest, Lost { cache: name.to_owned(), reason: error.clone() });
-                if !engine.cancel().is_cancelled() {
-                    let message = format!("a result of the cache `{name}` is not used: {error}");
-                    events(Event::Notice { message });
-                }
-                None
-            }
-        }
+        let layers: Vec<SnapshotLayer> = below.iter().copied().map(SnapshotLayer::Here).collect();
+        let remote = hit.clone().remote_layers().into_iter().map(SnapshotLayer::There);
+        let fetched = self.layers(engine, lease, &layers.into_iter().chain(remote).collect::<Vec<_>>(), events);
+        fetched.ok().map(|mut layers| layers.split_off(below.len()))
+    }
+
+    /// Returns layers that lie on each other, with those fetched that are not here.
+    ///
+    /// Errors: one cannot be had. What was relied on is missing then, and the build has to begin again.
+    pub(crate) fn bring(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        layers: &[SnapshotLayer],
+        events: Report<'_>,
+    ) -> Result<Vec<LayerId>, EngineError> {
+        self.layers(engine, lease, layers, events).inspect_err(|_| self.gaps.late.store(true, Ordering::SeqCst))
+    }
+
+    /// Whether what a build has relied on was not there, since this was last asked.
+    pub(crate) fn take_gap(&self) -> bool {
+        self.gaps.take()
+    }
+
+    /// Whether what a build has relied on was not there, and it has not begun again yet.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gaps.is_late()
+    }
+
+    /// Returns whether the layers of a result may stay where they are until somebody reads them.
+    pub(crate) fn may_stay(&self) -> bool {
+        self.gaps.trusting()
     }
 
     fn layers(
         &self,
         engine: &Engine,
         lease: &Lease,
-        hit: &Hit,
-        below: &[LayerId],
+        wanted: &[SnapshotLayer],
         events: Report<'_>,
     ) -> Result<Vec<LayerId>, EngineError> {
-        self.prefetch(engine, lease, hit, events)?;
-        let mut layers = below.to_vec();
-        for layer in &hit.layers {
+        let remote = wanted.iter().filter_map(SnapshotLayer::remote);
+        self.prefetch(engine, lease, remote, events)?;
+        let mut layers = Vec::new();
+        for layer in wanted {
             engine.go_on()?;
-            layers.push(self.layer(engine, lease, (hit, layer), &layers, events)?);
+            layers.push(match layer {
+                SnapshotLayer::Here(layer) => *layer,
+                SnapshotLayer::There(remote) => self
+                    .layer(engine, lease, remote, &layers, events)
+                    .inspect_err(|error| self.lose(engine, remote, error, events))?,
+            });
         }
-        Ok(layers.split_off(below.len()))
+        Ok(layers)
+    }
+
+    /// Notes that a result cannot be used, and says so.
+    fn lose(&self, engine: &Engine, remote: &RemoteLayer, error: &EngineError, events: Report<'_>) {
+        let (name, error) = (remote.hit.backend.name(), with_causes(error));
+        self.gaps.lose(&remote.hit, error.clone());
+        if !engine.cancel().is_cancelled() {
+            events(Event::Notice { message: format!("a result of the cache `{name}` is not used: {error}") });
+        }
     }
 
     /// Fetches the blobs that are not here, several at once.
-    fn prefetch(&self, engine: &Engine, lease: &Lease, hit: &Hit, events: Report<'_>) -> Result<(), EngineError> {
+    fn prefetch<'l>(
+        &self,
+        engine: &Engine,
+        lease: &Lease,
+        layers: impl Iterator<Item = &'l RemoteLayer>,
+        events: Report<'_>,
+    ) -> Result<(), EngineError> {
         let mut wanted = Vec::new();
-        for layer in &hit.layers {
+        for remote in layers {
+            let layer = remote.layer();
             if lease.layer_by_diff_id(&layer.diff_id)?.is_none() && lease.blob(&layer.blob)?.is_none() {
-                wanted.push(layer);
+                wanted.push(remote);
             }
         }
         if wanted.len() < 2 {
@@ -288,10 +313,10 @@ impl Imports {
         let next = Mutex::new(wanted.into_iter());
         let work = || -> Result<(), EngineError> {
             loop {
-                let Some(layer) = lock(&next).next() else { return Ok(()) };
-                let turn = self.turn(layer.diff_id);
+                let Some(remote) = lock(&next).next() else { return Ok(()) };
+                let turn = self.turn(remote.diff_id());
                 let _turn = lock(&turn);
-                fetch(engine, lease, hit, layer, events)?;
+                fetch(engine, lease, remote, events).inspect_err(|error| self.lose(engine, remote, error, events))?;
             }
         };
         thread::scope(|scope| {
@@ -309,10 +334,11 @@ impl Imports {
         &self,
         engine: &Engine,
         lease: &Lease,
-        (hit, layer): (&Hit, &Layer),
+        remote: &RemoteLayer,
         below: &[LayerId],
         events: Report<'_>,
     ) -> Result<LayerId, EngineError> {
+        let layer = remote.layer();
         let turn = self.turn(layer.diff_id);
         let _turn = lock(&turn);
         if let Some(known) = lease.layer_by_diff_id(&layer.diff_id)? {
@@ -321,7 +347,7 @@ impl Imports {
         if !lease.layer_forms(&layer.diff_id)?.is_empty() {
             return engine.unpack_known(lease, layer.diff_id, below, events);
         }
-        fetch(engine, lease, hit, layer, events)?;
+        fetch(engine, lease, remote, events)?;
         let compression = Compression::of_media_type(&layer.media_type).ok_or_else(|| {
             EngineError::request(format!("layer {} has the unknown type `{}`", layer.blob, layer.media_type), None)
         })?;
@@ -341,16 +367,16 @@ impl Imports {
 }
 
 /// Has the blob of a layer in the store, whatever it takes; it is checked on its way.
-fn fetch(engine: &Engine, lease: &Lease, hit: &Hit, layer: &Layer, events: Report<'_>) -> Result<(), EngineError> {
+fn fetch(engine: &Engine, lease: &Lease, remote: &RemoteLayer, events: Report<'_>) -> Result<(), EngineError> {
+    let (backend, layer) = (&remote.hit.backend, remote.layer());
     if lease.blob(&layer.blob)?.is_some() {
         return Ok(());
     }
     engine.go_on()?;
-    let task =
-        Task::start(events, TaskKind::Cache, format!("fetch {} from {}", short(&layer.diff_id), hit.backend.name()));
+    let task = Task::start(events, TaskKind::Cache, format!("fetch {} from {}", short(&layer.diff_id), backend.name()));
     let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(layer.blob, layer.size))?);
     let progress = |done| task.progress(done, Some(layer.size));
-    hit.backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;
+    backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;
     sink.0.commit()?;
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod export;
 mod import;
+mod remote;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::error::EngineError;
 
 pub(crate) use export::{Solved, carry, content, export};
 pub(crate) use import::Imports;
+pub(crate) use remote::{Hit, RemoteLayer};
 
 pub use stave_cache::options::{export as parse_export, import as parse_import, parse_duration};
 pub use stave_cache::{ExportSpec, ImportSpec};

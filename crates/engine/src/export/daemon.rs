@@ -1,8 +1,9 @@
 //! An image goes into a running daemon of Docker or Podman, which is sent only what it lacks.
 //!
-//! The daemon is asked for the image by its id: if it is there, it is only named. Else the archive is sent without the
-//! layers that lie, on the same layers, in an image that the daemon has. Docker with its own storage takes that; Docker with
-//! containerd's storage and Podman want every layer, and get them.
+//! The daemon is asked for the image by its id: if it is there, it is only named. Else the archive is sent without layers
+//! that the daemon has: Docker with its own storage finds those that lie on the same layers in another image, Podman those
+//! whose tar is in any image. Docker with containerd's storage wants every layer, and gets it; so does a daemon that does not
+//! take an archive without some.
 //!
 //! Reference: Docker Engine API 1.24, "Image Inspect", "List Images", "Import images" and "Tag an image".
 
@@ -19,6 +20,8 @@ use super::prepared::{Prepared, PreparedBuild, unwritable};
 use crate::archive::ArchiveWriter;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::form::{ImageForm, LayerMethod};
+use crate::forms::LayerBlob;
 use crate::inspect::familiar;
 
 /// Largest answer that is read, in bytes.
@@ -27,6 +30,16 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const IMAGES_ASKED_MAX: usize = 50;
 /// How long a daemon may say nothing. It unpacks large layers meanwhile.
 const SILENCE_MAX: Duration = Duration::from_mins(10);
+
+/// Returns the form in which the daemon that listens on `socket` gets an image, where `form` leaves it open: Podman finds a
+/// layer that it has by the digest of its tar, so that is what it gets of all layers.
+///
+/// Errors: the daemon cannot be reached.
+pub(super) fn wanted(form: ImageForm, socket: &Path) -> Result<ImageForm, EngineError> {
+    let daemon = Daemon { socket: socket.to_owned() };
+    let force = form.force || form.layers == LayerMethod::Plain && daemon.is_podman()?;
+    Ok(ImageForm { force, ..form })
+}
 
 /// Has the daemon that listens on `socket` have the image under `names`.
 ///
@@ -42,8 +55,19 @@ pub(super) fn load(
     let id = image.config_descriptor.digest.to_string();
     let known = daemon.image(&id)?;
     if known.is_none() {
-        let there = if daemon.keeps_layers()? { daemon.known_layers(engine, image)? } else { 0 };
-        daemon.send(engine, prepared, (image, there), names)?;
+        let lean = match daemon.kind()? {
+            Kind::Docker => daemon.layers_below(engine, image)?,
+            Kind::Podman => daemon.layers_anywhere(engine, image)?,
+            Kind::Containerd => BTreeSet::new(),
+        };
+        match daemon.send(engine, prepared, (image, &lean), names) {
+            // What it had a moment ago may be gone.
+            Err(_) if !lean.is_empty() => {
+                engine.go_on()?;
+                daemon.send(engine, prepared, (image, &BTreeSet::new()), names)?;
+            }
+            sent => sent?,
+        }
     }
     let has: BTreeSet<String> = known.iter().flat_map(tags).collect();
     for name in names.iter().filter(|_| known.is_some()).filter(|name| !has.contains(&familiar(name))) {
@@ -62,6 +86,16 @@ fn tags(image: &Value) -> Vec<String> {
 
 struct Daemon {
     socket: PathBuf,
+}
+
+/// How a daemon keeps layers.
+enum Kind {
+    /// By what they lie on.
+    Docker,
+    /// By their tars.
+    Podman,
+    /// By blobs, of which it wants all.
+    Containerd,
 }
 
 impl Daemon {
@@ -88,42 +122,59 @@ impl Daemon {
         }
     }
 
-    /// Whether the daemon finds layers by those that they lie on, and opens only those of an archive that it lacks.
-    fn keeps_layers(&self) -> Result<bool, EngineError> {
+    /// Returns by what the daemon finds the layers that it has.
+    fn kind(&self) -> Result<Kind, EngineError> {
+        if self.is_podman()? {
+            return Ok(Kind::Podman);
+        }
         let info = self.ask("GET", "/info", &[200])?;
-        let version = self.ask("GET", "/version", &[200])?;
-        let is_podman = version["Components"].as_array().is_some_and(|parts| {
-            parts.iter().any(|part| part["Name"].as_str().is_some_and(|name| name.contains("Podman")))
-        });
         let is_containerd = info["DriverStatus"].to_string().contains("io.containerd.snapshotter");
-        Ok(!is_podman && !is_containerd)
+        Ok(if is_containerd { Kind::Containerd } else { Kind::Docker })
     }
 
-    /// Returns how many of the image's layers, the lowest, are the lowest of an image that the daemon has.
-    fn known_layers(&self, engine: &Engine, image: &Prepared) -> Result<usize, EngineError> {
-        let wanted: Vec<DiffId> = image.layers.iter().map(|layer| layer.diff_id).collect();
+    fn is_podman(&self) -> Result<bool, EngineError> {
+        let version = self.ask("GET", "/version", &[200])?;
+        let parts = version["Components"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(parts.iter().any(|part| part["Name"].as_str().is_some_and(|name| name.contains("Podman"))))
+    }
+
+    /// Returns the tars of the layers of each image that the daemon has, the lowest first; of the latest images.
+    fn images(&self, engine: &Engine) -> Result<Vec<Vec<DiffId>>, EngineError> {
         let list = self.ask("GET", "/images/json?all=1", &[200])?;
-        let mut known = 0;
+        let mut images = Vec::new();
         for listed in list.as_array().into_iter().flatten().take(IMAGES_ASKED_MAX) {
             engine.go_on()?;
             let Some(id) = listed["Id"].as_str() else { continue };
             let Some(there) = self.image(id)? else { continue };
             let layers = there["RootFS"]["Layers"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let same = |(layer, wanted): &(&Value, &DiffId)| layer.as_str() == Some(&wanted.to_string());
-            known = known.max(layers.iter().zip(&wanted).take_while(same).count());
-            if known == wanted.len() {
-                break;
-            }
+            images.push(layers.iter().map_while(|layer| layer.as_str()?.parse().ok()).collect());
         }
-        Ok(known)
+        Ok(images)
     }
 
-    /// Sends the archive of an image, of which the daemon has the lowest `known` layers.
+    /// Returns the places of the image's layers, from the lowest, that are the lowest of an image that the daemon has.
+    fn layers_below(&self, engine: &Engine, image: &Prepared) -> Result<BTreeSet<usize>, EngineError> {
+        let wanted: Vec<DiffId> = image.layers.iter().map(|layer| layer.diff_id).collect();
+        let same =
+            |there: &Vec<DiffId>| there.iter().zip(&wanted).take_while(|(layer, wanted)| layer == wanted).count();
+        Ok((0..self.images(engine)?.iter().map(same).max().unwrap_or_default()).collect())
+    }
+
+    /// Returns the places of the image's layers whose tars, which it has uncompressed, are in any image of the daemon.
+    fn layers_anywhere(&self, engine: &Engine, image: &Prepared) -> Result<BTreeSet<usize>, EngineError> {
+        let there: BTreeSet<DiffId> = self.images(engine)?.into_iter().flatten().collect();
+        let is_tar = |layer: &LayerBlob| layer.descriptor.digest.as_bytes() == layer.diff_id.as_bytes();
+        let layers = image.layers.iter().enumerate();
+        let known = layers.filter(|(_, layer)| is_tar(layer) && there.contains(&layer.diff_id));
+        Ok(known.map(|(place, _)| place).collect())
+    }
+
+    /// Sends the archive of an image, of which the daemon has the layers at the places `known`.
     fn send(
         &self,
         engine: &Engine,
         prepared: &PreparedBuild,
-        (image, known): (&Prepared, usize),
+        (image, known): (&Prepared, &BTreeSet<usize>),
         names: &[Reference],
     ) -> Result<(), EngineError> {
         let stream = self.connect()?;
@@ -136,7 +187,7 @@ impl Daemon {
         let sent = (|| {
             let out = BufWriter::with_capacity(256 * 1024, Chunks(&stream));
             let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
-            let archived = image.write_above(engine, &mut writer, (names, known))?;
+            let archived = image.write_without(engine, &mut writer, (names, known))?;
             let out = writer.finish_with(prepared.entries(names), &[archived]).map_err(unwritable)?;
             let chunks = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
             chunks.end().map_err(unwritable)

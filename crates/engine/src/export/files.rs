@@ -46,7 +46,7 @@ impl<'a> Plan<'a> {
     fn views(&self, engine: &Engine) -> Result<Vec<View>, EngineError> {
         let mut views = Vec::new();
         for image in &self.built.images {
-            let view = engine.view(&image.image.layer_ids())?;
+            let view = engine.view(&image.image.layer_ids()?)?;
             let name = if self.split { directory_of(&image.platform) } else { String::new() };
             views.push((view, name, self.times_of(image)));
         }

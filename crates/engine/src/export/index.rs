@@ -60,7 +60,7 @@ fn unpacked_manifest(image: &ReadyImage) -> Vec<u8> {
         layers: image
             .layers
             .iter()
-            .map(|layer| Descriptor::new(media_type::OCI_LAYER, blob(&layer.diff_id), layer.bytes))
+            .map(|layer| Descriptor::new(media_type::OCI_LAYER, blob(&layer.diff_id()), layer.bytes()))
             .collect(),
         annotations: BTreeMap::new(),
     };

@@ -13,20 +13,20 @@ mod sink;
 
 pub(crate) use index::{index_descriptor, unpacked_index};
 pub(crate) use prepared::{Prepared, unwritable};
-pub(crate) use registry::send;
+pub(crate) use registry::{Sending, send};
 pub(crate) use said::{Said, joined};
 
 use std::io::Write;
 
 use stave_oci::{BlobDigest, Descriptor, Reference};
-use stave_store::{ImageLayer, ImageManifest, Lease, NewImage, Tag};
+use stave_store::{ImageManifest, Lease, NewImage, Tag};
 
 use crate::archive::ArchiveWriter;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::TaskKind;
-use crate::finish::{Built, BuiltImage};
+use crate::finish::{Built, BuiltImage, image_layers};
 use crate::form::ImageForm;
 use crate::request::{ArchiveKind, Destination, FilesKind, Naming, Output};
 use crate::task::Task;
@@ -99,15 +99,15 @@ pub(crate) fn write(
             layout::write(engine, &prepared, &given(names, built), &path)?;
             Ok(Written::Image(prepared.descriptor))
         }
-        Output::Registry { names, by_digest, form } => {
+        Output::Registry { names, by_digest, insecure, form } => {
             let prepared = prepare(&form)?.with_statements(built, &form)?;
-            registry::push(engine, lease, &prepared, (&names, by_digest), events)?;
+            registry::push(engine, lease, &prepared, (&names, by_digest, insecure), events)?;
             Ok(Written::Pushed(prepared.descriptor, names))
         }
         Output::Image { names, naming, form } => Ok(Written::Stored(Box::new(prepare(&form)?), names, naming)),
         Output::Load { socket, names, form } => {
             only(built)?;
-            let prepared = prepare(&form)?;
+            let prepared = prepare(&daemon::wanted(form, &socket)?)?;
             let _task = Task::start(events, TaskKind::Push, format!("load into {}", socket.display()));
             daemon::load(engine, &prepared, &given(names, built), &socket)?;
             Ok(Written::Image(prepared.descriptor))
@@ -156,11 +156,7 @@ fn keep_manifest(
         config: &ready.composed.bytes,
         created: ready.composed.config.created.as_deref().and_then(crate::base::seconds),
         size: ready.size(),
-        layers: ready
-            .layers
-            .iter()
-            .map(|packed| ImageLayer { diff_id: packed.diff_id, layer: Some(packed.layer) })
-            .collect(),
+        layers: image_layers(ready)?,
         manifest: Some(ImageManifest { digest, media_type: prepared.descriptor.media_type.clone(), source }),
     };
     let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();

@@ -1,5 +1,6 @@
 //! Images become manifests, the blobs that they name, and an index where there are several.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference, media_type};
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::finish::{Built, ReadyImage};
 use crate::form::{AnnotationLevel, ImageForm};
-use crate::forms::LayerBlob;
+use crate::forms::{BuiltLayer, LayerBlob, remote_blob};
 use crate::regroup;
 
 pub(crate) fn unwritable(source: io::Error) -> EngineError {
@@ -53,7 +54,10 @@ impl Prepared {
             .iter()
             .map(|layer| {
                 engine.go_on()?;
-                engine.layer_blob(lease, *layer, form, events)
+                match layer {
+                    BuiltLayer::Here(packed) => engine.layer_blob(lease, *packed, form, events),
+                    BuiltLayer::There(remote) => remote_blob(lease, remote, form),
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         let composed = with_layers(&image.composed, &layers);
@@ -85,17 +89,17 @@ impl Prepared {
         writer: &mut ArchiveWriter<W>,
         names: &[Reference],
     ) -> Result<ArchivedImage, EngineError> {
-        self.write_above(engine, writer, (names, 0))
+        self.write_without(engine, writer, (names, &BTreeSet::new()))
     }
 
-    /// Writes the blobs into an archive, without those of the lowest `known` layers, which whoever reads it has.
-    pub(crate) fn write_above<W: Write>(
+    /// Writes the blobs into an archive, without those of the layers at the places `known`, which whoever reads it has.
+    pub(crate) fn write_without<W: Write>(
         &self,
         engine: &Engine,
         writer: &mut ArchiveWriter<W>,
-        (names, known): (&[Reference], usize),
+        (names, known): (&[Reference], &BTreeSet<usize>),
     ) -> Result<ArchivedImage, EngineError> {
-        for layer in self.layers.iter().skip(known) {
+        for (_, layer) in self.layers.iter().enumerate().filter(|(place, _)| !known.contains(place)) {
             engine.go_on()?;
             let Descriptor { digest, size, .. } = layer.descriptor;
             if !writer.has(&digest) {
@@ -137,6 +141,11 @@ impl Prepared {
         Ok(())
     }
 
+    /// Returns the blobs that caches in registries have, and the names in whose repositories they are.
+    pub(super) fn elsewhere(&self) -> impl Iterator<Item = (Reference, BlobDigest)> {
+        self.layers.iter().filter_map(|layer| Some((layer.repository()?.clone(), layer.descriptor.digest)))
+    }
+
     /// Returns the image as a registry takes it.
     ///
     /// Errors: what is sent from the store cannot be stored.
@@ -145,12 +154,11 @@ impl Prepared {
         for layer in &self.layers {
             engine.keep_blob(lease, layer)?;
         }
-        let descriptors =
-            std::iter::once(&self.config_descriptor).chain(self.layers.iter().map(|layer| &layer.descriptor));
+        let config = std::iter::once(engine.stored(self.config_descriptor.clone()));
         Ok(PushImage {
             manifest_bytes: self.manifest.clone(),
             media_type: self.descriptor.media_type.clone(),
-            blobs: descriptors.map(|descriptor| engine.stored(descriptor.clone())).collect(),
+            blobs: config.chain(self.layers.iter().map(|layer| engine.pushed(layer))).collect(),
         })
     }
 }

@@ -4,7 +4,7 @@ use stave_oci::{BlobDigest, Descriptor, Reference};
 use stave_registry::{PushImage, PushIndex};
 use stave_store::{Lease, Tag};
 
-use super::prepared::PreparedBuild;
+use super::prepared::{Prepared, PreparedBuild};
 use super::said::Said;
 use crate::build::Report;
 use crate::engine::Engine;
@@ -30,19 +30,21 @@ pub(super) fn push(
     engine: &Engine,
     lease: &Lease,
     prepared: &PreparedBuild,
-    (names, by_digest): (&[Reference], bool),
+    (names, by_digest, insecure): (&[Reference], bool, bool),
     events: Report<'_>,
 ) -> Result<(), EngineError> {
     let pushed = match prepared.push_index(engine, lease)? {
         Some(index) => Pushed::Index(index),
         None => Pushed::Image(prepared.images[0].push_image(engine, lease)?),
     };
+    let elsewhere: Vec<(Reference, BlobDigest)> = prepared.images.iter().flat_map(Prepared::elsewhere).collect();
     for name in names {
         let mut place = name.clone();
         if by_digest {
             (place.tag, place.digest) = (None, Some(prepared.descriptor.digest));
         }
-        send(engine, lease, &place, (&pushed, &prepared.said), events)?;
+        let sending = Sending { pushed: &pushed, said: &prepared.said, elsewhere: &elsewhere, insecure };
+        send(engine, lease, &place, &sending, events)?;
     }
     Ok(())
 }
@@ -60,6 +62,17 @@ impl Pushed {
     }
 }
 
+/// What is sent under one name.
+pub(crate) struct Sending<'a> {
+    pub(crate) pushed: &'a Pushed,
+    /// What is said about it.
+    pub(crate) said: &'a Said,
+    /// In which repositories blobs are, so that one of the same registry need not be sent.
+    pub(crate) elsewhere: &'a [(Reference, BlobDigest)],
+    /// Whether the registry's certificate may be wrong, and TLS missing.
+    pub(crate) insecure: bool,
+}
+
 /// Sends what is pushed under one name, and after it what is said about it.
 ///
 /// Errors: the registry does not take it.
@@ -67,10 +80,16 @@ pub(crate) fn send(
     engine: &Engine,
     lease: &Lease,
     name: &Reference,
-    (pushed, said): (&Pushed, &Said),
+    sending: &Sending<'_>,
     events: Report<'_>,
 ) -> Result<(), EngineError> {
-    let client = engine.pusher(lease, std::slice::from_ref(name))?;
+    let Sending { pushed, said, elsewhere, insecure } = *sending;
+    let own = if insecure { Some(engine.insecure_client(name)?) } else { None };
+    let client = own.as_ref().map_or_else(|| engine.client(), Ok)?;
+    engine.tell_origins(client, lease, std::slice::from_ref(name))?;
+    for (repository, blob) in elsewhere {
+        client.remember(repository, [*blob]);
+    }
     let task = Task::start(events, TaskKind::Push, format!("push {name}"));
     let sent = Sent::default();
     let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);

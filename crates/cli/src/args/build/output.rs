@@ -127,8 +127,10 @@ pub(crate) struct OutputArg {
     pub(crate) push: bool,
     /// Whether it is sent there without a tag.
     pub(crate) by_digest: bool,
-    /// Whether the store keeps the image.
-    pub(crate) store: bool,
+    /// Whether the registry's certificate may be wrong, and TLS missing.
+    pub(crate) insecure: bool,
+    /// Whether the store keeps the image, if that is said.
+    pub(crate) store: Option<bool>,
     /// How layers are compressed.
     pub(crate) compression: CompressionArg,
     /// Whether the types are Docker's.
@@ -164,7 +166,6 @@ const KEPT: &[&str] = &["image", "registry"];
 const SO_ANYWAY: &[(&str, &str, &[&str])] = &[
     ("attestation-inline", "false", IMAGES),
     ("oci-artifact", "true", IMAGES),
-    ("registry.insecure", "false", KEPT),
     ("unpack", "true", &["image"]),
     ("unpack", "false", KEPT),
 ];
@@ -180,7 +181,6 @@ const REFUSED: &[(&str, &str)] = &[
         "what is said about an image refers to it; it is part of its index with `--provenance=inline=true` and `--sbom=inline=true`",
     ),
     ("attestation-prefix", "it is about outputs of files, and may have no `/`"),
-    ("registry.insecure", "say so in `registries.conf`, with `insecure = true` for the registry"),
     ("compatibility-version", "what stave writes does not depend on another builder's version"),
     ("buildinfo", "BuildKit has removed it; `--provenance` says how an image was made"),
     ("buildinfo-attrs", "BuildKit has removed it; `--provenance` says how an image was made"),
@@ -198,7 +198,8 @@ impl OutputArg {
             names: NamesArg::default(),
             push: false,
             by_digest: false,
-            store: true,
+            insecure: false,
+            store: None,
             compression: CompressionArg::default(),
             docker_types: false,
             keep_foreign: false,
@@ -361,7 +362,8 @@ impl OutputArg {
         match key {
             "push" => self.push = switch(key, value)?,
             "push-by-digest" => self.by_digest = switch(key, value)?,
-            "store" => self.store = switch(key, value)?,
+            "registry.insecure" => self.insecure = switch(key, value)?,
+            "store" => self.store = Some(switch(key, value)?),
             "name-canonical" => self.names.canonical = switch(key, value)?,
             "dangling-name-prefix" => {
                 let name = value.parse().map_err(|error| format!("`dangling-name-prefix={value}`: {error}"))?;
@@ -390,6 +392,9 @@ impl OutputArg {
                 return Err("`tar=false` of `type=oci` needs `dest=DIRECTORY`".to_owned());
             }
             OutputKind::Oci | OutputKind::Tar if self.dest.is_none() => self.dest = Some("-".into()),
+            OutputKind::Image if self.insecure && !self.push => {
+                return Err("`registry.insecure=true` says how to push: add `push=true`".to_owned());
+            }
             OutputKind::Image if self.by_digest && !self.push => {
                 return Err("`push-by-digest=true` says how to push: add `push=true`".to_owned());
             }

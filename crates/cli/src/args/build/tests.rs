@@ -64,7 +64,9 @@ fn every_field_of_an_output_is_read() {
     let names =
         output("type=image,\"name=*,a\",name-canonical=1,dangling-name-prefix=d,danging-name-empty-only=1").names;
     assert!(names.with_tags && names.canonical && names.dangling_only && names.dangling.is_some());
-    assert!(output("type=registry,push-by-digest=true").by_digest && !output("type=image,store=false").store);
+    assert!(
+        output("type=registry,push-by-digest=true").by_digest && output("type=image,store=false").store == Some(false)
+    );
     let local = output("type=local,dest=d,platform-split=false,mode=delete,source-date-epoch=");
     assert_eq!((local.split, local.delete, local.times), (Some(false), true, FileTimes::Kept));
     assert_eq!(output("type=tar,source-date-epoch=7").times, FileTimes::UpTo(7));
@@ -103,7 +105,7 @@ fn what_contradicts_itself_or_is_not_there_is_refused_by_name() {
         ("type=oci,cw=x", "confidential machines"),
         ("type=oci,compatibility-version=20", "does not depend on another builder's version"),
         ("type=oci,buildinfo=true", "BuildKit has removed it"),
-        ("type=registry,registry.insecure=true", "`registries.conf`"),
+        ("type=image,registry.insecure=true", "add `push=true`"),
         ("type=oci,push=true", "`type=oci` has no field `push`"),
         ("type=local,dest=d,compression=gzip", "`type=local` has no field `compression`"),
         ("type=oci,annotation-manifest[x.k=v", "has no key"),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stave_engine::{Annotations, ArchiveKind, Destination, FilesKind, ImageForm, Naming, Output, Regroup};
+use stave_engine::{Annotations, ArchiveKind, Destination, FilesKind, ImageForm, Keep, Naming, Output, Regroup};
 use stave_oci::Reference;
 
 use super::daemon;
@@ -14,7 +14,7 @@ use crate::output;
 /// What becomes of an image.
 pub(super) struct Results {
     /// Whether the store keeps it.
-    pub(super) keep: bool,
+    pub(super) keep: Keep,
     /// Its names there.
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<Output>,
@@ -47,7 +47,7 @@ pub(super) fn results(args: &BuildArgs, surroundings: &Surroundings<'_>) -> Resu
     if args.load && !given.iter().any(loads) {
         given.push(OutputArg::new(OutputKind::Docker, None));
     }
-    let mut results = Results { keep: false, names: tags, outputs: Vec::new(), regroup };
+    let mut results = Results { keep: Keep::No, names: tags, outputs: Vec::new(), regroup };
     if given.is_empty() {
         given.push(OutputArg::new(OutputKind::Image, None));
     }
@@ -60,6 +60,12 @@ pub(super) fn results(args: &BuildArgs, surroundings: &Surroundings<'_>) -> Resu
         said.add(output, surroundings, &mut results, &mut outputs)?;
     }
     results.names = unique(results.names);
+    let is_pushed = |name: &Reference| {
+        outputs.iter().any(|output| matches!(output, Output::Registry { names, .. } if names.contains(name)))
+    };
+    if results.keep == Keep::IfHere && !results.names.iter().all(is_pushed) {
+        results.keep = Keep::Yes;
+    }
     results.outputs = outputs;
     Ok(results)
 }
@@ -119,7 +125,7 @@ impl Said {
                 outputs.push(Output::Archive { kind: ArchiveKind::Docker, form: form()?, names, dest: dest()? });
             }
             OutputKind::Docker => {
-                results.keep = true;
+                results.keep = Keep::Yes;
                 results.names.extend(names.iter().flatten().cloned());
                 if let Some(socket) = daemon::socket(output.context.as_deref(), surroundings)? {
                     outputs.push(Output::Load { socket, names, form: form()? });
@@ -145,13 +151,15 @@ impl Said {
                 return Err(Failure::usage("the image is to be pushed, and has no name that says where to")
                     .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
             }
-            let by_digest = output.by_digest;
-            outputs.push(Output::Registry { names: names.clone(), by_digest, form: form.clone() });
+            let OutputArg { by_digest, insecure, .. } = *output;
+            outputs.push(Output::Registry { names: names.clone(), by_digest, insecure, form: form.clone() });
         }
-        if !output.store {
+        if output.store == Some(false) {
             return Ok(());
         }
-        results.keep = true;
+        // What its registry has need not be fetched for the store, unless that is asked for.
+        let keep = if output.push && !output.by_digest && output.store.is_none() { Keep::IfHere } else { Keep::Yes };
+        results.keep = results.keep.max(keep);
         results.names.extend(names.iter().cloned());
         let NamesArg { dangling, dangling_only, canonical, .. } = output.names.clone();
         let dangling = dangling.filter(|_| names.is_empty() || !dangling_only);

@@ -1,0 +1,204 @@
+//! Results of other machines that nobody here reads: their layers stay where they are, and what is missing of them is made.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use stave_testkit::fixtures::with_busybox;
+use stave_testkit::{Bench, LoopbackRegistry, Output};
+
+/// Two steps with random results, and a stage beside them.
+const FILE: &str = "FROM busybox AS beside\nRUN head -c 300000 /dev/urandom > /beside\n\
+                    FROM busybox\nRUN head -c 200000 /dev/urandom > /one\nRUN md5sum < /one > /two\n\
+                    CMD md5sum < /one && cat /two\n";
+
+/// Another machine: nothing in common with the first but the registry and the Dockerfile.
+fn machine(registry: &LoopbackRegistry, dockerfile: &str) -> Bench {
+    let bench = Bench::new().with_registry(registry);
+    bench.file("Dockerfile", dockerfile);
+    bench
+}
+
+fn build(bench: &Bench, options: &[&str]) -> Output {
+    let output = bench.run([&["build", "--progress=plain"], options, &["."]].concat());
+    output.success();
+    output
+}
+
+fn from(place: &str) -> String {
+    format!("--cache-from={place},wait=60s")
+}
+
+/// The first machine has built the file and exported all of it.
+fn exported(file: &str) -> Option<(Bench, LoopbackRegistry, String)> {
+    let (one, registry) = with_busybox()?;
+    one.file("Dockerfile", file);
+    let place = format!("type=registry,ref={}/team/cache:all", registry.host());
+    build(&one, &["-t", "made", &format!("--cache-to={place},mode=max")]);
+    Some((one, registry, place))
+}
+
+/// The layers of an image in the registry, lowest first.
+fn layers(registry: &LoopbackRegistry, repository: &str, tag: &str) -> Vec<String> {
+    let manifest: Value = serde_json::from_slice(&registry.manifest(repository, tag).expect("pushed")).expect("JSON");
+    let layers = manifest["layers"].as_array().expect("an image");
+    layers.iter().map(|layer| layer["digest"].as_str().expect("a digest").to_owned()).collect()
+}
+
+/// Bytes of layers that were moved since the last call; of others none is as large.
+fn moved(registry: &LoopbackRegistry, layers: &[String]) -> BTreeMap<String, u64> {
+    registry.take_moved().into_iter().filter(|(digest, _)| layers.contains(digest)).collect()
+}
+
+#[test]
+fn a_full_hit_that_is_pushed_to_the_same_registry_moves_no_byte_of_a_layer() {
+    let Some((one, registry, place)) = exported(FILE) else { return };
+    let host = registry.host();
+    let ways: [(&str, Vec<String>); 4] = [
+        ("pushed", vec!["-t".into(), format!("{host}/team/pushed:1"), "--push".into()]),
+        ("registry", vec![format!("--output=type=registry,name={host}/team/registry:1")]),
+        ("image", vec![format!("--output=type=image,name={host}/team/image:1,push=true")]),
+        // The repository of the cache itself, and a new cache of what is there.
+        (
+            "cache",
+            vec![
+                "-t".into(),
+                format!("{host}/team/cache:1"),
+                "--push".into(),
+                format!("--cache-to=type=registry,ref={host}/team/second:all,mode=max"),
+            ],
+        ),
+    ];
+    for (repository, options) in ways {
+        let other = machine(&registry, FILE);
+        registry.take_moved();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let output = build(&other, &[&options[..], &[&from(&place)]].concat());
+        assert!(!output.stderr.contains("fetch ") && !output.stderr.contains("is not used"), "{output}");
+        output.complains("is in its registry and not in the store");
+        let pushed = layers(&registry, &format!("team/{repository}"), "1");
+        assert_eq!(pushed.len(), 3);
+        assert_eq!(moved(&registry, &pushed), BTreeMap::new(), "{repository}: {output}");
+        // What was pushed is the image, and `run` fetches it.
+        let name = format!("{host}/team/{repository}:1");
+        assert_eq!(other.run(["run", "--rm", &name]).success().out(), one.run(["run", "--rm", "made"]).success().out());
+        other.run(["store", "check"]).success();
+    }
+}
+
+#[test]
+fn a_name_that_was_something_else_here_does_not_stand_for_it_any_more() {
+    let Some((one, registry, place)) = exported(FILE) else { return };
+    let name = format!("{}/team/app:1", registry.host());
+    let other = machine(&registry, "FROM busybox\nCMD echo old\n");
+    build(&other, &["-t", &name]);
+    other.file("Dockerfile", FILE);
+    build(&other, &["-t", &name, "--push", &from(&place)]);
+    assert_eq!(other.run(["run", "--rm", &name]).success().out(), one.run(["run", "--rm", "made"]).success().out());
+}
+
+/// Who asks for the image here gets it, with its bytes.
+#[test]
+fn what_is_asked_for_on_this_machine_is_fetched() {
+    let Some((one, registry, place)) = exported(FILE) else { return };
+    let made = one.run(["run", "--rm", "made"]).success().out();
+    let name = format!("{}/team/app:1", registry.host());
+    for options in [
+        &["-t", &name][..],
+        &["-t", &name, "--push", "--load"],
+        &["-t", "local", &format!("--output=type=registry,name={name}")],
+        &["-t", &name, &format!("--output=type=image,name={name},push=true,store=true")],
+    ] {
+        let mut other = machine(&registry, FILE);
+        other.set("STAVE_LOAD", "store");
+        build(&other, &[options, &[&from(&place)]].concat()).complains("fetch ");
+        registry.fail(|_| Some(stave_testkit::http::Response::status(503)));
+        assert_eq!(other.run(["run", "--rm", options[1]]).success().out(), made, "{options:?}");
+        registry.recover();
+    }
+    for output in ["type=oci,dest=image.tar", "type=docker,dest=image.tar", "type=tar,dest=files.tar", "files"] {
+        let other = machine(&registry, FILE);
+        build(&other, &["--output", output, &from(&place)]).complains("fetch ");
+    }
+}
+
+/// A step that is new reads its parent: that is fetched, and the stage beside it stays where it is.
+#[test]
+fn a_partial_hit_fetches_what_the_step_that_runs_reads() {
+    let file = format!("{FILE}COPY --from=beside /beside /kept\n");
+    let Some((_one, registry, place)) = exported(&file) else { return };
+    let host = registry.host();
+    let push =
+        |bench: &Bench, name: &str| build(bench, &["-t", &format!("{host}/team/{name}:1"), "--push", &from(&place)]);
+    push(&machine(&registry, &file), "whole");
+    push(&machine(&registry, &file.replace("COPY --from=beside /beside /kept", "")), "without");
+    let all = layers(&registry, "team/whole", "1");
+    registry.take_moved();
+    // The last step is another one.
+    let changed = machine(&registry, &file.replace("/beside /kept\n", "/beside /other\n"));
+    push(&changed, "changed");
+    let fetched = moved(&registry, &all);
+    assert!(all[1..3].iter().all(|layer| fetched.contains_key(layer)), "its parent was read: {fetched:?}");
+    assert!(!fetched.contains_key(&all[3]), "its earlier result was not: {fetched:?}");
+    // A linked copy reads nothing of what it lies on.
+    let linked = FILE.replace("FROM busybox\n", "FROM scratch AS link\nCOPY Dockerfile /x\nFROM busybox\n")
+        + "COPY --link --from=link /x /linked\n";
+    let other = machine(&registry, &linked);
+    registry.take_moved();
+    push(&other, "linked");
+    let pushed = layers(&registry, "team/linked", "1");
+    assert_eq!(pushed[..3], all[..3]);
+    assert_eq!(moved(&registry, &all), BTreeMap::new());
+}
+
+/// Rule: a cache can only help. What turns out to be gone when the image is pushed is a miss of its step alone.
+#[test]
+fn a_layer_that_is_gone_when_it_is_needed_is_made_by_its_step() {
+    let Some((_one, registry, place)) = exported(FILE) else { return };
+    let host = registry.host();
+    build(&machine(&registry, FILE), &["-t", &format!("{host}/team/app:1"), "--push", &from(&place)]);
+    let all = layers(&registry, "team/app", "1");
+    for repository in ["team/cache", "team/app"] {
+        registry.lose_blob(repository, &all[2]);
+    }
+    let other = machine(&registry, FILE);
+    let name = format!("{host}/elsewhere/app:1");
+    let output = build(&other, &["-t", &name, "--push", &from(&place)]);
+    output.complains("the build goes on without what a cache has lost");
+    let again = layers(&registry, "elsewhere/app", "1");
+    assert_eq!((again.len(), &again[1]), (3, &all[1]), "what is below it came from the cache");
+    let lines = other.run(["run", "--rm", &name]).success().out();
+    let (first, second) = lines.split_once('\n').expect("two lines");
+    assert_eq!(first, second.trim_end());
+    other.run(["store", "check"]).success();
+}
+
+/// The same for a registry that does not have the layers: what it lacks is fetched and sent.
+#[test]
+fn another_registry_is_sent_what_it_lacks() {
+    let Some((one, registry, place)) = exported(FILE) else { return };
+    let other_registry = LoopbackRegistry::start();
+    let other = machine(&registry, FILE);
+    let name = format!("{}/app:1", other_registry.host());
+    build(&other, &["-t", &name, "--push", &from(&place)]);
+    let pushed = layers(&other_registry, "app", "1");
+    assert_eq!(moved(&other_registry, &pushed).len(), 3);
+    assert_eq!(other.run(["run", "--rm", &name]).success().out(), one.run(["run", "--rm", "made"]).success().out());
+}
+
+/// An image that carries its own cache is the same again, whether its layers were fetched or not.
+#[test]
+fn an_image_that_carries_its_cache_is_the_same_image_from_its_cache() {
+    let Some((one, registry)) = with_busybox() else { return };
+    one.file("Dockerfile", FILE);
+    let name = format!("{}/team/inline:1", registry.host());
+    let options = ["-t", &name, "--push", "--cache-to=type=inline"];
+    build(&one, &options);
+    let first = registry.manifest("team/inline", "1").expect("pushed");
+    let all = layers(&registry, "team/inline", "1");
+    let other = machine(&registry, FILE);
+    registry.take_moved();
+    build(&other, &[&options[..], &[&from(&format!("type=registry,ref={name}"))]].concat());
+    assert_eq!(moved(&registry, &all), BTreeMap::new());
+    let second = registry.manifest("team/inline", "1").expect("pushed");
+    assert_eq!(String::from_utf8_lossy(&first), String::from_utf8_lossy(&second));
+}
