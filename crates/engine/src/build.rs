@@ -123,6 +123,7 @@ impl Engine {
                 wanted,
                 only_pushed: only_pushed.as_deref(),
                 fail_on_miss: request.fail_on_miss,
+                explain: request.explain,
                 exports: &caches.to,
             };
             // Whatever is started from here on is a step, or works for one.
@@ -271,7 +272,7 @@ impl Engine {
     ) -> Result<(), BuildFailure> {
         let _task = Task::start(events, TaskKind::Other, "build again to verify".to_owned());
         let lease = self.lease()?;
-        let target = BuildTarget { use_cache: false, fail_on_miss: false, exports: &[], ..*target };
+        let target = BuildTarget { use_cache: false, fail_on_miss: false, explain: false, exports: &[], ..*target };
         // The steps were told of already.
         let second = self.carry_out((&lease, &Told::default()), source, &target, &|event| {
             if let Event::Notice { .. } = event {
@@ -444,6 +445,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) only_pushed: Option<&'a [ImageForm]>,
     /// Whether a step that is not known ends the build.
     pub(crate) fail_on_miss: bool,
+    /// Whether it is found out why steps run.
+    pub(crate) explain: bool,
     /// The caches that are written.
     pub(crate) exports: &'a [ExportSpec],
 }
@@ -630,8 +633,8 @@ fn rerun(joined: &Joined, stages: &[String], events: Report<'_>) -> BTreeSet<Nod
     let mut rerun = BTreeSet::new();
     for wanted in stages {
         let is_meant = |stage: &StageLabel| {
-            stage.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
-                || wanted.parse() == Ok(stage.index)
+            // One without a name is called `stage-N` wherever it is shown.
+            stage_name(stage).eq_ignore_ascii_case(wanted) || wanted.parse() == Ok(stage.index)
         };
         let steps = joined.steps.iter().filter(|step| is_meant(&step.planned().stage));
         let nodes: Vec<NodeId> = steps.map(|step| step.node).collect();

@@ -406,6 +406,8 @@ pub struct BuildRequest {
     pub rerun_stages: Vec<String>,
     /// Whether the build ends, as a failure, at the first step that is not known.
     pub fail_on_miss: bool,
+    /// Whether it is found out why steps run, and kept what the next build is compared with.
+    pub explain: bool,
     /// When bases are looked up in their registry.
     pub pull: PullPolicy,
     /// The platforms to build for, each once; this machine's if there are none.

@@ -5,6 +5,7 @@
 
 mod builder;
 mod dockerd;
+mod explain;
 mod limit;
 mod memory;
 mod progress;
@@ -54,6 +55,8 @@ struct Cell {
 const SANDBOX: &str = "sandbox";
 /// The row that `progress` measures.
 const PROGRESS: &str = "progress";
+/// The row that `explain` measures.
+const EXPLAIN: &str = "explain";
 /// The row that `memory` measures.
 const MEMORY: &str = "memory";
 
@@ -86,7 +89,7 @@ fn options(args: &[String]) -> Result<(usize, Vec<&'static str>)> {
             ("--quick", _) => runs = 1,
             ("--row", Some(name)) => {
                 words.next();
-                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS, MEMORY]);
+                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS, EXPLAIN, MEMORY]);
                 let known = names.clone().find(|known| known == name);
                 let all: Vec<&str> = names.collect();
                 chosen.push(
@@ -133,6 +136,10 @@ impl Bench {
         if is_chosen(PROGRESS) {
             eprintln!("{PROGRESS}: what showing it costs");
             lines.push(progress::line(self, runs)?);
+        }
+        if is_chosen(EXPLAIN) {
+            eprintln!("{EXPLAIN}: what finding a cause costs");
+            lines.push(explain::line(self, runs)?);
         }
         if is_chosen(MEMORY) {
             eprintln!("{MEMORY}: memory with a large layer");

@@ -31,3 +31,25 @@ pub(crate) enum ExplainFormat {
     /// One JSON object
     Json,
 }
+
+/// Whether a build explains itself, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BuildExplain {
+    /// At its end, for people
+    Text,
+    /// At its end, as one JSON object
+    Json,
+    /// Not at all: nothing is looked for, and nothing kept for the next build to be compared with
+    None,
+}
+
+impl BuildExplain {
+    /// Returns how it is printed at the end, if it is.
+    pub(crate) fn printed(self) -> Option<ExplainFormat> {
+        match self {
+            Self::Text => Some(ExplainFormat::Text),
+            Self::Json => Some(ExplainFormat::Json),
+            Self::None => None,
+        }
+    }
+}

@@ -46,7 +46,7 @@ pub(crate) use container::{
 };
 pub(crate) use debug::DebugArgs;
 pub(crate) use diff::{DiffArgs, DiffFormat};
-pub(crate) use explain::{ExplainArgs, ExplainFormat};
+pub(crate) use explain::{BuildExplain, ExplainArgs, ExplainFormat};
 pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,

@@ -236,11 +236,14 @@ fn unknown_command(error: &clap::Error) -> UsageError {
         return UsageError::usage(format!("`docker {name}` is not supported"), why);
     }
     let hint = match error.get(ContextKind::SuggestedSubcommand) {
-        Some(ContextValue::Strings(similar)) if !similar.is_empty() => {
-            format!("A similar command is `{}`.", similar[0])
-        }
-        Some(ContextValue::String(similar)) => format!("A similar command is `{similar}`."),
-        _ => "See `stave --help` for the commands that there are.".to_owned(),
+        // The most similar one comes last.
+        Some(ContextValue::Strings(similar)) => similar.last(),
+        Some(ContextValue::String(similar)) => Some(similar),
+        _ => None,
+    };
+    let hint = match hint {
+        Some(similar) => format!("A similar command is `{similar}`."),
+        None => "See `stave --help` for the commands that there are.".to_owned(),
     };
     UsageError::usage(format!("stave has no command `{name}`"), &hint)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use stave_testkit::fixtures::with_busybox;
-use stave_testkit::{Bench, Output};
+use stave_testkit::{Bench, Image, Output, Rootfs};
 
 /// Three stages, of which the last reads from the first; one file of the context each, and one with all of them.
 const DOCKERFILE: &str = "FROM busybox AS tool\nARG FLAVOUR=plain\nENV MODE=fast\nRUN echo $FLAVOUR $MODE > /tool\n\
@@ -199,7 +199,77 @@ fn each_cause_is_named_by_the_first_line_of_the_step() {
         let output = project.build(&options);
         let causes = causes(&output);
         assert_eq!(causes.first().map(|(_, cause)| cause.as_str()), Some(*expected), "{what}: {}", output.stderr);
+        // What runs because of that step says so, and why that one did.
+        for (step, cause) in &causes[1..] {
+            let is_below = cause.starts_with('[') && cause.ends_with(&format!(" changed: {expected}"));
+            assert!(is_below || cause == expected, "{what}: {step}: {cause}");
+        }
     }
+}
+
+/// What is no change of a file or an instruction.
+#[test]
+fn a_cause_outside_of_the_project_is_named_as_well() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let project = Project::on(bench);
+    let place = "type=registry,ref=127.0.0.1:1/no/cache,wait=60s";
+    let unusable = first_cause(&project.build(&["--cache-from", place]));
+    assert!(unusable.starts_with("the cache `127.0.0.1:1/no/cache:latest` could not be used: "), "{unusable}");
+    assert_eq!(
+        first_cause(&project.build(&["--build-arg", "FLAVOUR=sweet"])),
+        "ARG FLAVOUR is `sweet`, and was `plain`"
+    );
+    project.build(&[]);
+    assert_eq!(first_cause(&project.build(&["--no-cache"])), "--no-cache was given");
+    for name in ["files", "stage-2", "2"] {
+        let cause = first_cause(&project.build(&["--no-cache-filter", name]));
+        let stage = if name == "files" { name } else { "stage-2" };
+        assert_eq!(cause, format!("--no-cache-filter names its stage `{stage}`"));
+    }
+    project.bench.run(["store", "prune", "--all"]).success();
+    assert_eq!(first_cause(&project.build(&[])), "its result is gone: it was removed to make room");
+    let mut image = Image::of_busybox().expect("there was one before");
+    image.layer(Rootfs::new().file("new", 0o644, "x"));
+    registry.put("library/busybox", "latest", &image);
+    let cause = first_cause(&project.build(&["--pull"]));
+    assert!(cause.starts_with("the base image `busybox` is sha256:"), "{cause}");
+    project.edit("Dockerfile", "ARG FLAVOUR=plain", "ARG FLAVOUR=plain\nARG API_TOKEN=hush1");
+    project.build(&[]);
+    let output = project.build(&["--build-arg", "API_TOKEN=hush2"]);
+    assert_eq!(first_cause(&output), "ARG API_TOKEN has another value, which is not shown");
+    let explained = project.bench.run(["explain", "--format", "json"]).success().out();
+    assert!(!output.stderr.contains("hush") && !explained.contains("hush"), "{explained}");
+}
+
+/// What another version of stave made is what the store says of it.
+#[test]
+fn results_of_another_version_are_told_by_both_versions() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let project = Project::on(bench);
+    project.build(&[]);
+    let context = project.bench.store().join("context");
+    let kept = fs::read_dir(context).expect("it is there").flatten().map(|entry| entry.path().join("builds"));
+    for path in kept.filter(|path| path.exists()) {
+        let text = fs::read_to_string(&path).expect("it is text");
+        let old = text.replace("\"schema\":", "\"schema\":9").replace("\"builder\":\"", "\"builder\":\"0.0.1-");
+        fs::write(&path, old).expect("it is written");
+    }
+    // Keys of another version are not found.
+    fs::remove_file(project.bench.store().join("stave.db")).expect("it is there");
+    for end in ["-wal", "-shm"] {
+        drop(fs::remove_file(project.bench.store().join(format!("stave.db{end}"))));
+    }
+    let cause = first_cause(&project.build(&[]));
+    assert!(cause.starts_with("stave 0.0.1-") && cause.contains(" made what is known, and this is "), "{cause}");
+}
+
+/// The cause that the first step told that ran.
+fn first_cause(output: &Output) -> String {
+    causes(output)
+        .into_iter()
+        .next()
+        .map(|(_, cause)| cause)
+        .unwrap_or_else(|| panic!("nothing ran: {}", output.stderr))
 }
 
 /// The same on another machine, which has nothing but the cache that the first one has written.
@@ -218,4 +288,20 @@ fn each_cause_is_named_where_the_results_were_imported() {
         let causes = causes(&output);
         assert_eq!(causes.first().map(|(_, cause)| cause.as_str()), Some(*expected), "{what}: {}", output.stderr);
     }
+}
+
+/// A build that is not to explain itself looks for nothing and keeps nothing; the one after it is compared with the one before.
+#[test]
+fn a_build_that_is_not_to_explain_itself_names_no_cause() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let project = Project::on(bench);
+    project.build(&[]);
+    project.bench.file("notes.txt", "other notes");
+    assert_eq!(causes(&project.build(&["--explain=none"])), []);
+    project.bench.file("src/a.c", "int b;");
+    let output = project.build(&[]);
+    let (_, cause) = causes(&output).into_iter().next().expect("a step ran");
+    assert!(cause.starts_with('`') && cause.ends_with("has other content"), "{cause}");
+    let contradiction = project.bench.run(["build", "--explain=none", "--fail-on-miss", "."]);
+    contradiction.exit(2).complains("`--explain=none` does not look");
 }

@@ -87,6 +87,9 @@ impl<'a> Explain<'a> {
 
     /// Returns why `node` has to be carried out, and remembers it: what depends on it refers to it.
     pub(crate) fn miss(&self, node: NodeId, lease: &Lease, reading: Reading<'_>, events: Report<'_>) -> Option<Miss> {
+        if !self.target.explain {
+            return None;
+        }
         let step = *self.owners().get(&node)?;
         // What it read is used up when it runs.
         let read = digests_of(self.own(reading), step);
@@ -243,7 +246,7 @@ impl<'a> Explain<'a> {
 
     /// Keeps what this build was made from, unless the latest that is kept is the same.
     pub(crate) fn keep(&self, succeeded: bool, reading: Reading<'_>) {
-        let Some(kept) = &self.kept else { return };
+        let Some(kept) = self.kept.as_ref().filter(|_| self.target.explain) else { return };
         let stamp = self.stamp(succeeded, reading);
         if succeeded && kept.is_latest(&stamp) {
             return;

@@ -24,7 +24,7 @@ use stave_engine::{SharedLimits, Ulimit};
 use stave_oci::Reference;
 
 use super::container::{LimitOptions, resource};
-use super::{CallArg, ExplainFormat};
+use super::{BuildExplain, CallArg};
 pub(crate) use annotation::AnnotationArg;
 pub(crate) use cache::CacheArg;
 pub(crate) use elsewhere::{Answer, Elsewhere};
@@ -76,10 +76,10 @@ pub(crate) struct BuildArgs {
     /// End with the exit code 4 before the first step that would have to run, and say why it would
     #[arg(long)]
     pub(crate) fail_on_miss: bool,
-    /// Say afterwards on standard output why each step ran: as `text` or as `json`
+    /// Say afterwards on standard output why each step ran, as `text` or as `json`; `none` looks for no causes at all
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
           conflicts_with = "quiet")]
-    pub(crate) explain: Option<ExplainFormat>,
+    pub(crate) explain: Option<BuildExplain>,
     /// Use what other machines have put into a cache: a registry's `NAME`, or `type=registry|local|gha|s3|azblob,...`;
     /// may be given several times
     #[arg(long, value_name = "CACHE")]

@@ -24,7 +24,9 @@ use stave_engine::{BuildFailure, BuildOutcome, Event, Remarks};
 use stave_history::Record;
 
 use super::{Context, check, debug, explain, settled};
-use crate::args::{Answer, BuildArgs, CallArg, ExplainFormat, Method, OnFailure, OutputArg, OutputKind, ProgressMode};
+use crate::args::{
+    Answer, BuildArgs, BuildExplain, CallArg, ExplainFormat, Method, OnFailure, OutputArg, OutputKind, ProgressMode,
+};
 use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
@@ -175,14 +177,19 @@ impl Report {
         let is_path = |dest: &PathBuf| dest.as_os_str() != "-";
         let dests = args.outputs.iter().filter_map(|output: &OutputArg| output.dest.clone());
         let is_piped = args.outputs.iter().any(|output| output.dest.as_deref() == Some(Path::new("-")));
-        if args.explain.is_some()
-            && args.outputs.iter().any(|output| output.dest.as_ref().is_some_and(|to| !is_path(to)))
-        {
+        let printed = args.explain.and_then(BuildExplain::printed);
+        if args.fail_on_miss && args.explain == Some(BuildExplain::None) {
+            return Err(Failure::usage(
+                "`--fail-on-miss` says why a step would have to run, and `--explain=none` does not look",
+            )
+            .with_hint("Leave one of them out."));
+        }
+        if printed.is_some() && args.outputs.iter().any(|output| output.dest.as_ref().is_some_and(|to| !is_path(to))) {
             return Err(Failure::usage("`--explain` and an output both write to standard output")
                 .with_hint("Give the output a file, or ask with `stave explain` afterwards."));
         }
         Ok(Self {
-            explain: args.explain,
+            explain: printed,
             mode,
             is_piped,
             iidfile: args.iidfile.clone().filter(|path| request::is_given(path)),

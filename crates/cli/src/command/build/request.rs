@@ -14,7 +14,9 @@ use super::caches::caches;
 use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
-use crate::args::{BuildArgs, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp};
+use crate::args::{
+    BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp,
+};
 use crate::failure::Failure;
 
 /// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
@@ -56,6 +58,7 @@ pub(super) fn request(
         use_cache: !args.no_cache,
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
         fail_on_miss: args.fail_on_miss,
+        explain: args.explain != Some(BuildExplain::None),
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
         platforms: surroundings.platforms(&args.platforms)?,
         labels,
