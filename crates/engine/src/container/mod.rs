@@ -264,7 +264,7 @@ impl Engine {
         let below = (!record.snapshot.is_empty()).then_some(&below);
         let own = self.store_dir(&self.store.container_diff_rel_path(&record.id))?;
         for volume in volumes {
-            stave_tree::make_dir(below, volume.as_bytes(), (0, 0), &own)
+            stave_tree::make_dir(below, volume.as_bytes(), None, &own)
                 .map_err(|source| EngineError::tree(format!("cannot make the volume `{volume}`"), source))?;
         }
         Ok(())

@@ -207,7 +207,8 @@ fn make(engine: &Engine, lease: &Lease, name: &CacheName, wanted: &Wanted<'_>) -
             }
             _ => failed(source),
         })?;
-        std::fs::set_permissions(&data, Permissions::from_mode(mode & 0o7777)).map_err(failed)?;
+        // Nine bits, as in BuildKit.
+        std::fs::set_permissions(&data, Permissions::from_mode(mode & 0o777)).map_err(failed)?;
     }
     lease.publish_cache(work, name, wanted.id)?;
     Ok(())

@@ -20,8 +20,8 @@ pub(crate) fn run(
     let into = engine.store_dir(&work.diff_rel_path())?;
     let below = engine.layers(parent)?;
     let ids = match operation.owner.as_str() {
-        "" => (0, 0),
-        text => owner(&below, text)?,
+        "" => None,
+        text => Some(owner(&below, text)?),
     };
     make_dir((!parent.is_empty()).then_some(&below), operation.path.as_bytes(), ids, &into)
         .map_err(|source| EngineError::tree(format!("cannot make directory `{}`", operation.path), source))?;

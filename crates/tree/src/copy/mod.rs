@@ -25,7 +25,7 @@ use crate::scan::Content;
 use crate::select::{Selection, Source};
 
 pub use manifest::CopyManifest;
-pub(crate) use place::{Attributes, Places, chown, set_best_effort};
+pub(crate) use place::{Attributes, New, Places, chown, set_best_effort};
 
 /// What is to be copied where.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub fn copy_into(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, Co
 fn copy_here(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyError> {
     let copier = Copier::new(request, into);
     let dest = place::resolved(request.parent, request.dest)?;
-    copier.places.ensure(b"", &copier.made())?;
+    copier.places.ensure(b"", copier.made())?;
     for selection in &request.selections {
         for source in &selection.sources {
             copier.source(selection, source, &dest)?;
@@ -130,9 +130,15 @@ fn copy_here(request: &CopyRequest<'_>, into: &Dir) -> Result<CopyReport, CopyEr
     copier.finish()
 }
 
-/// Makes the directory `path` and those above it that are missing in the tree `parent`, as a layer in `into`. Says whether
-/// anything had to be made; if not, no layer is needed.
-pub fn make_dir(parent: Option<&Layers>, path: &[u8], owner: (u32, u32), into: &Dir) -> Result<bool, CopyError> {
+/// Makes the directory `path` and those above it that are missing in the tree `parent`, as a layer in `into`. Without
+/// an owner they are root's, and of the group of a set-gid directory that they are made in. Says whether anything had to
+/// be made; if not, no layer is needed.
+pub fn make_dir(
+    parent: Option<&Layers>,
+    path: &[u8],
+    owner: Option<(u32, u32)>,
+    into: &Dir,
+) -> Result<bool, CopyError> {
     let resolved = place::resolved(parent, path)?;
     if let Some(parent) = parent {
         match parent.metadata(&resolved)? {
@@ -144,7 +150,7 @@ pub fn make_dir(parent: Option<&Layers>, path: &[u8], owner: (u32, u32), into: &
         return Ok(false);
     }
     let places = Places::new(parent, into);
-    places.ensure(&resolved, &Attributes { mode: 0o755, owner, xattrs: Vec::new(), modified: None })?;
+    places.ensure(&resolved, New::plain(owner))?;
     places.finish()?;
     Ok(true)
 }
@@ -196,13 +202,8 @@ impl<'a> Copier<'a> {
     }
 
     /// How directories are set that are made on the way to the destination.
-    fn made(&self) -> Attributes {
-        Attributes {
-            mode: self.mode(0o755, true),
-            owner: self.request.owner.unwrap_or((0, 0)),
-            xattrs: Vec::new(),
-            modified: None,
-        }
+    fn made(&self) -> New {
+        New { mode: self.mode(0o755, true), owner: self.request.owner, takes_set_gid: self.request.mode.is_none() }
     }
 
     /// Permission bits of the copy of what has those of `mode`.
@@ -224,17 +225,21 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         let parent_of_dest = parent(dest);
-        if matches!(node.content, Content::Directory { .. }) {
+        if let Content::Directory { children, .. } = &node.content {
+            // Of an empty directory nothing is copied into one that is there.
+            if children.is_empty() && self.places.is_directory(dest)? {
+                return Ok(());
+            }
             // What is in the source is copied, not the source itself: the destination stays as it is, or is made like
             // any directory on the way.
-            self.places.ensure(dest, &self.made())?;
+            self.places.ensure(dest, self.made())?;
             self.tree(selection, &source.path, node, dest, self.request.parent)?;
             // Before the next source, which may replace them.
             return self.hard_links();
         }
         let is_dir = self.request.dest_is_dir || dest.is_empty() || self.places.is_directory(dest)?;
         let target = if is_dir { join(dest, &node.name) } else { dest.to_vec() };
-        self.places.ensure(if is_dir { dest } else { parent_of_dest }, &self.made())?;
+        self.places.ensure(if is_dir { dest } else { parent_of_dest }, self.made())?;
         self.single(selection, &source.path, node, &target)?;
         self.hard_links()
     }

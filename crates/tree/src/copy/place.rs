@@ -12,6 +12,9 @@ use crate::dir::{Dir, Kind, Metadata, PathError, Time, Xattr, clean, components,
 use crate::layers::{Layers, Stack};
 use crate::times::Origin;
 
+/// The bit of a directory that gives its group to what is made in it.
+const SET_GID: u32 = 0o2000;
+
 /// How a directory is set.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
@@ -31,6 +34,30 @@ impl Attributes {
         let xattrs = list_xattrs(&readable).map_err(|source| PathError::io("read the attributes of", path, source))?;
         let owner = (metadata.uid, metadata.gid);
         Ok(Self { mode: metadata.mode, owner, xattrs, modified: Some(metadata.modified) })
+    }
+}
+
+/// How a directory is made that nothing else describes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New {
+    pub(crate) mode: u32,
+    /// Nothing: root's, and of the group of a set-gid directory that it is made in.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// In a set-gid directory it is one too, as the file system would make it.
+    pub(crate) takes_set_gid: bool,
+}
+
+impl New {
+    /// A directory on the way to something, as `mkdir` makes it.
+    pub(crate) fn plain(owner: Option<(u32, u32)>) -> Self {
+        Self { mode: 0o755, owner, takes_set_gid: true }
+    }
+
+    /// Its attributes where `group` is that of the set-gid directory above it, if that is one.
+    fn below(self, group: Option<u32>) -> Attributes {
+        let set_gid = if group.is_some() && self.takes_set_gid { SET_GID } else { 0 };
+        let owner = self.owner.unwrap_or((0, group.unwrap_or(0)));
+        Attributes { mode: self.mode | set_gid, owner, xattrs: Vec::new(), modified: None }
     }
 }
 
@@ -77,8 +104,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Makes `path` and all above it in the layer. What exists below is made as it is there, the rest as `made` says.
-    pub(crate) fn ensure(&self, path: &[u8], made: &Attributes) -> Result<(), CopyError> {
+    /// Makes `path` and all above it in the layer. What exists below is made as it is there, the rest as `new` says.
+    pub(crate) fn ensure(&self, path: &[u8], new: New) -> Result<(), CopyError> {
         if path.is_empty() {
             return self.root();
         }
@@ -89,7 +116,7 @@ impl<'a> Places<'a> {
         let mut below = self.below;
         for name in components(path) {
             at = join(&at, name);
-            if !self.directory_on(below, &at, made)? {
+            if !self.directory_on(below, &at, new)? {
                 below = None;
             }
         }
@@ -108,19 +135,25 @@ impl<'a> Places<'a> {
 
     /// Makes the single directory `path`, whose parent is in the layer already; says whether it exists below. In the
     /// layer it may exist too.
-    pub(crate) fn directory(&self, path: &[u8], new: &Attributes) -> Result<bool, CopyError> {
+    pub(crate) fn directory(&self, path: &[u8], new: New) -> Result<bool, CopyError> {
         self.directory_on(self.below, path, new)
     }
 
     /// As [`Self::directory`]. `below` is nothing where the parent is known not to exist in the tree below.
-    fn directory_on(&self, below: Option<&Layers>, path: &[u8], new: &Attributes) -> Result<bool, CopyError> {
+    fn directory_on(&self, below: Option<&Layers>, path: &[u8], new: New) -> Result<bool, CopyError> {
         let (existing, made) = self.make(below, path)?;
         if let (Some(dir), Some(existing)) = (&made, existing.as_ref().and_then(Stack::top)) {
             self.set(dir, path, &Attributes::of(existing, path)?)?;
         } else if let Some(dir) = made {
-            self.set(&dir, path, new)?;
+            self.set(&dir, path, &new.below(self.group_above(path)?))?;
         }
         Ok(existing.is_some())
+    }
+
+    /// Returns the group that the directory above `path` gives to what is made in it, if it does.
+    fn group_above(&self, path: &[u8]) -> Result<Option<u32>, PathError> {
+        let above = self.into.open_dir_no_links(split(path).0)?.own_metadata()?;
+        Ok((above.mode & SET_GID != 0).then_some(above.gid))
     }
 
     /// Makes the directory `path` as a copy of one with `attributes`, which it has afterwards even where it existed; only

@@ -16,7 +16,7 @@ impl Copier<'_> {
         }
         let failed = |error: UnpackError| CopyError::Unpack { path: shown(&source.path), source: error };
         file.seek(SeekFrom::Start(0)).map_err(|error| failed(UnpackError::Read(error)))?;
-        self.places.ensure(dest, &self.made())?;
+        self.places.ensure(dest, self.made())?;
         let archive = decompress(&file).map_err(failed)?;
         let (below, owner) = (self.request.parent, self.request.owner);
         let applied = extract_onto(archive, self.into, below, dest, owner).map_err(failed)?;

@@ -12,7 +12,7 @@ use super::reader::{EntryKind, TarEntry, TarReader};
 use super::trail::Trail;
 use super::union::Union;
 use super::{Applied, Refusal, UnpackError};
-use crate::copy::{Attributes, CopyError, Places, chown, split};
+use crate::copy::{CopyError, New, Places, chown, split};
 use crate::dir::{
     Dir, Follow, Kind, Metadata, PathError, Time, clean, components, join, kept_xattr, set_xattr, shown, walk,
 };
@@ -178,8 +178,9 @@ impl<'a> Extractor<'a> {
             }
             _ => false,
         };
-        let new = Attributes { mode: 0o755, owner: self.owner.unwrap_or((0, 0)), xattrs: Vec::new(), modified: None };
-        let exists_below = self.places.directory(path, &new).map_err(|error| match error {
+        let owner = Some(self.owner.unwrap_or((0, 0)));
+        let new = New { takes_set_gid: self.layer.is_none(), ..New::plain(owner) };
+        let exists_below = self.places.directory(path, new).map_err(|error| match error {
             CopyError::Path(error) => UnpackError::Path(error),
             other => UnpackError::Place(Box::new(other)),
         })?;

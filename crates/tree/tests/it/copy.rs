@@ -384,15 +384,48 @@ fn a_directory_that_is_made_belongs_to_the_given_owner() {
         return;
     }
     let case = Case::new("", "a/ 700\nl -> /a\nf = x");
-    assert!(make_dir(Some(&layers(&[&case.base])), b"/l/b/c", (5, 6), &case.layer).unwrap());
+    assert!(make_dir(Some(&layers(&[&case.base])), b"/l/b/c", Some((5, 6)), &case.layer).unwrap());
     assert_tree(&case.image(), "a/ 700\na/b/ 755 5:6\na/b/c/ 755 5:6\nf 644 = x\nl -> /a");
     let again = layers(&[&case.base, &case.layer]);
     let other = case.scratch.tree("other", "");
-    assert!(!make_dir(Some(&again), b"a/b/../b/c", (1, 1), &other).unwrap());
+    assert!(!make_dir(Some(&again), b"a/b/../b/c", None, &other).unwrap());
     assert_tree(&other, "");
-    assert!(matches!(make_dir(Some(&again), b"/f", (1, 1), &other), Err(CopyError::OverNonDirectory(_))));
-    assert!(make_dir(None, b"/w", (1, 2), &other).unwrap());
+    assert!(matches!(make_dir(Some(&again), b"/f", None, &other), Err(CopyError::OverNonDirectory(_))));
+    assert!(make_dir(None, b"/w", Some((1, 2)), &other).unwrap());
     assert_tree(&other, "w/ 755 1:2");
+}
+
+/// A127, A136: as `mkdir` makes it, and with it BuildKit.
+#[test]
+fn a_directory_that_is_made_in_a_set_gid_directory_has_its_group_and_is_one() {
+    if !is_root() {
+        return;
+    }
+    let made = |change: &dyn Fn(&mut CopyRequest<'_>)| {
+        let case = Case::new("f = 1", "");
+        std::fs::create_dir(case.scratch.path("base/g")).unwrap();
+        std::os::unix::fs::chown(case.scratch.path("base/g"), Some(3), Some(7)).unwrap();
+        std::fs::set_permissions(case.scratch.path("base/g"), std::os::unix::fs::PermissionsExt::from_mode(0o2775))
+            .unwrap();
+        case.copy_with(&["f"], "/g/a/b/", |request| change(request)).unwrap();
+        let metadata = std::fs::metadata(case.scratch.path("layer/g/a/b")).unwrap();
+        (metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
+    };
+    assert_eq!(made(&|_| {}), (0o2755, 0, 7));
+    assert_eq!(made(&|request| request.owner = Some((1, 2))), (0o2755, 1, 2));
+    assert_eq!(made(&|request| request.mode = Some(ModeChange::parse("700").unwrap())), (0o700, 0, 7));
+}
+
+#[test]
+fn of_an_empty_directory_nothing_is_copied_into_one_that_is_there() {
+    if !is_root() {
+        return;
+    }
+    let case = Case::new("e/ 755", "a/ 700");
+    case.copy(&["e"], "/a/").unwrap();
+    assert_tree(&case.layer, "");
+    case.copy(&["e"], "/n/").unwrap();
+    assert_tree(&case.layer, "n/ 755");
 }
 
 #[test]
