@@ -48,6 +48,36 @@ enum Token {
     Class { negated: bool, slash: bool, ranges: Vec<(Character, Character)> },
     /// The next two tokens or nothing.
     OptionalTwo,
+    /// What no character is.
+    Never,
+}
+
+/// What a backslash and `escaped` are in an ignore file. Docker hands both on to a regular expression, for which some
+/// letters mean something then: `bin\Debug` asks for something that is no digit.
+///
+/// Reference: `moby/patternmatcher`; RE2's syntax, "Escape sequences", "Perl character classes" and "Empty strings".
+fn in_regular_expression(escaped: Character) -> Token {
+    let class = |negated: bool, ranges: &[(char, char)]| Token::Class {
+        negated,
+        slash: true,
+        ranges: ranges.iter().map(|&(low, high)| (Character::from(low), Character::from(high))).collect(),
+    };
+    let one = |character: char| Token::Literal(Character::from(character));
+    let letter = character_of(escaped);
+    match letter {
+        'd' | 'D' => class(letter == 'D', &[('0', '9')]),
+        'w' | 'W' => class(letter == 'W', &[('0', '9'), ('A', 'Z'), ('a', 'z'), ('_', '_')]),
+        's' | 'S' => class(letter == 'S', &[('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')]),
+        'a' => one('\u{7}'),
+        'f' => one('\u{c}'),
+        'n' => one('\n'),
+        'r' => one('\r'),
+        't' => one('\t'),
+        'v' => one('\u{b}'),
+        // What is between letters, and beginnings of longer sequences.
+        'b' | 'B' | 'A' | 'z' | 'p' | 'P' | 'x' | 'Q' | '0'..='9' => Token::Never,
+        _ => Token::Literal(escaped),
+    }
 }
 
 /// A pattern that is ready to be matched.
@@ -85,7 +115,13 @@ impl Glob {
                 '?' => tokens.push(Token::Any),
                 // Docker turns classes into those of a regular expression, for which a slash is a character like others.
                 '[' => tokens.push(reader.class(double_star == DoubleStar::Directories)?),
-                '\\' => tokens.push(Token::Literal(reader.next().ok_or(Malformed::TrailingEscape)?)),
+                '\\' => {
+                    let escaped = reader.next().ok_or(Malformed::TrailingEscape)?;
+                    tokens.push(match double_star {
+                        DoubleStar::Directories => in_regular_expression(escaped),
+                        DoubleStar::Star => Token::Literal(escaped),
+                    });
+                }
                 _ => tokens.push(Token::Literal(character)),
             }
         }
@@ -137,7 +173,7 @@ impl Glob {
                         next.insert(state + 1);
                     }
                 }
-                Some(Token::Literal(_) | Token::Any | Token::Star | Token::OptionalTwo) | None => {}
+                Some(Token::Literal(_) | Token::Any | Token::Star | Token::OptionalTwo | Token::Never) | None => {}
             }
         }
         next
@@ -154,7 +190,7 @@ impl Glob {
                     active.insert(state + 1);
                     active.insert(state + 3);
                 }
-                Some(Token::Literal(_) | Token::Any | Token::Class { .. }) | None => {}
+                Some(Token::Literal(_) | Token::Any | Token::Class { .. } | Token::Never) | None => {}
             }
         }
     }

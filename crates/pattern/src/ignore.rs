@@ -2,8 +2,8 @@
 //!
 //! The rules are those of Docker (moby/patternmatcher), not git's: a pattern is anchored at the root of the context,
 //! the last rule that matches decides, and what covers a directory covers all in it, unless a later `!` rule takes
-//! it back. stave differs where Docker's translation into regular expressions leaks: an escaped letter (`\d`) is
-//! that letter, `^` outside a class is itself, and `*` or `?` in a class are themselves.
+//! it back. Docker translates patterns into regular expressions, and so an escaped letter may be a class (`\d`). stave
+//! differs where that makes no sense: `^` outside a class is itself, and `*` or `?` in a class are themselves.
 
 use crate::glob::{DoubleStar, Glob, Malformed, States};
 use crate::path::clean;
@@ -302,6 +302,21 @@ mod tests {
         check("x[a-c]", &["xb"], &["xd", "x"]);
         check("{a,b}", &["{a,b}"], &["a", "b"]);
         check(r"\*x", &["*x"], &["ax"]);
+    }
+
+    /// Paths written for Windows do not mean what they seem to.
+    #[test]
+    fn some_escaped_letters_are_classes() {
+        check(r"bin\Debug", &["bin/ebug", "binDebug", "bin-ebug"], &["bin1ebug", "Debug"]);
+        check(r"x\d", &["x1"], &["xd", "xx"]);
+        check(r"x\w\s", &["xa ", "x_\t"], &["x- ", "xaa"]);
+        check(r"x\a\bin", &[], &["xabin", "xain", "a"]);
+        check(r"\!b\#\ \-", &["!b# -"], &[]);
+        check(r"obj\Release", &["objRelease"], &[]);
+    }
+
+    #[test]
+    fn signs_of_regular_expressions_are_themselves() {
         check("a.b*", &["a.bc"], &["axbc"]);
     }
 
