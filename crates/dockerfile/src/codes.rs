@@ -50,7 +50,7 @@ codes! {
     UNTERMINATED_HEREDOC = "D026", "The line that ends a heredoc is missing.";
     BAD_TRIGGER = "D027", "`ONBUILD`, `FROM` and `MAINTAINER` cannot be triggers.";
     BAD_HEALTHCHECK = "D028", "`HEALTHCHECK` is followed by `CMD` and a command, or by `NONE`.";
-    HEALTHCHECK_NONE_ARGUMENTS = "D029", "`HEALTHCHECK NONE` takes neither arguments nor flags.";
+    HEALTHCHECK_NONE_ARGUMENTS = "D029", "`HEALTHCHECK NONE` takes no arguments, and its flags mean nothing.";
     BAD_DURATION = "D030", "A time is expected, such as `30s` or `1m30s`, and not less than a millisecond.";
     BAD_RETRIES = "D031", "A number that is not negative is expected.";
     EMPTY_VOLUME = "D032", "The path of a volume is empty.";
@@ -67,6 +67,7 @@ codes! {
     EXPANSION_LIMIT = "D044", "A word is nested too deep, or becomes too long when it is expanded.";
     DIRECTIVE_AFTER_SHEBANG = "D045", "The `escape` directive has no effect after a `#!` line.";
     FILE_TOO_LARGE = "D046", "The file is larger than any Dockerfile.";
+    NOT_UTF8 = "D047", "A byte of the file is not UTF-8, and is read as `\u{fffd}`.";
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! It turns paths, streams and addresses of the user into open directories and a text. Nothing in the context is followed out of it.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
@@ -210,11 +210,7 @@ impl Source {
             (None, commit) => commit,
         };
         let (name, bytes, beside) = read_dockerfile(&mut opened, given.dockerfile, fetching)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let offset = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..offset].split(|&byte| byte == b'\n').count();
-            EngineError::request(format!("`{name}` is not UTF-8 text: line {line} has a byte that is none"), None)
-        })?;
+        let text = text_of(bytes);
         let ignored = read_ignore(&opened, beside)?;
         let mut files = vec![Files::open(engine, opened, ignored.as_ref())?];
         let named = open_named(engine, given.contexts, &mut files)?;
@@ -522,6 +518,18 @@ fn read_stream(
     Ok((name.to_owned(), text, None))
 }
 
+/// Returns the text of a Dockerfile. A byte that is no UTF-8 is read as U+FFFD, as in BuildKit; the parser warns of it.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let mut text = String::new();
+        for chunk in error.as_bytes().utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        text
+    })
+}
+
 /// Where `<Dockerfile>.dockerignore` would be.
 enum IgnoreBeside {
     Host(PathBuf),
@@ -555,6 +563,11 @@ fn read_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> 
     }
 }
 
+/// Returns an ignore file of the context. A directory of that name is none.
+fn read_rules(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+    if root.open_dir(path).is_ok() { Ok(None) } else { read_inside(root, path) }
+}
+
 fn inside(path: &[u8], error: PathError) -> EngineError {
     EngineError::tree(format!("cannot read `{}` of the context", String::from_utf8_lossy(path)), error)
 }
@@ -574,20 +587,21 @@ fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<I
             let path = PathBuf::from(path);
             match std::fs::read(&path) {
                 Ok(bytes) => Some((path.display().to_string(), bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                // As in BuildKit, a directory of that name is no ignore file.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => None,
                 Err(source) => return Err(EngineError::io("read", path, source)),
             }
         }
         Some(IgnoreBeside::Inside(mut path)) => {
             path.extend_from_slice(b".dockerignore");
             let name = String::from_utf8_lossy(&path).into_owned();
-            read_inside(&opened.root, &path)?.map(|bytes| (name, bytes))
+            read_rules(&opened.root, &path)?.map(|bytes| (name, bytes))
         }
         None => None,
     };
     let found = match own {
         Some(own) => Some(own),
-        None => read_inside(&opened.root, b".dockerignore")?.map(|bytes| (".dockerignore".to_owned(), bytes)),
+        None => read_rules(&opened.root, b".dockerignore")?.map(|bytes| (".dockerignore".to_owned(), bytes)),
     };
     let Some((name, bytes)) = found else { return Ok(None) };
     let rules = IgnoreFile::parse(&bytes)

@@ -47,6 +47,12 @@ pub enum NameOrId {
     Name(String),
 }
 
+impl NameOrId {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Name(name) if name.is_empty())
+    }
+}
+
 /// A parsed `USER` or `--chown` text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserText {
@@ -74,28 +80,29 @@ const ID_MAX: u32 = u32::MAX - 1;
 
 fn name_or_id(text: &str) -> Result<NameOrId, UserError> {
     let signless = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !signless.bytes().all(|byte| byte.is_ascii_digit()) {
+    if signless.is_empty() || !signless.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(NameOrId::Name(text.to_owned()));
     }
     match text.parse::<u32>() {
-        Ok(id) if id <= ID_MAX && signless.len() == text.len() => Ok(NameOrId::Id(id)),
+        Ok(id) if id <= ID_MAX && !text.starts_with('-') => Ok(NameOrId::Id(id)),
         _ => Err(UserError::Range { text: text.to_owned() }),
     }
 }
 
 impl UserText {
-    /// Parses `user` or `user:group`. Each half is a name or digits; neither may be empty.
+    /// Parses `user` or `user:group`. Each half is a name or a number; beside a `:` it may be nothing, which as a user is
+    /// root and as a group has the empty name.
     pub fn parse(text: &str) -> Result<Self, UserError> {
         let grammar = || UserError::Grammar { text: text.to_owned() };
         let mut halves = text.split(':');
         let user = halves.next().unwrap_or_default();
         let group = halves.next();
-        let readable =
-            |half: &str| !half.is_empty() && !half.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',');
-        if halves.next().is_some() || !readable(user) || !group.is_none_or(readable) {
+        let readable = |half: &str| !half.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',');
+        if text.is_empty() || halves.next().is_some() || !readable(user) || !group.is_none_or(readable) {
             return Err(grammar());
         }
-        Ok(Self { user: name_or_id(user)?, group: group.map(name_or_id).transpose()? })
+        let user = if user.is_empty() { NameOrId::Id(0) } else { name_or_id(user)? };
+        Ok(Self { user, group: group.map(name_or_id).transpose()? })
     }
 }
 
@@ -172,7 +179,7 @@ pub fn identity(text: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, Use
         (NameOrId::Name(name), None) => return Err(UserError::NoUser { name: name.clone() }),
     };
     let home = entry.as_ref().map(|user| user.home.to_owned()).filter(|home| !home.is_empty());
-    if let Some(chosen) = &parsed.group {
+    if let Some(chosen) = parsed.group.as_ref().filter(|chosen| !chosen.is_nothing()) {
         let gid = find_group(chosen, group)?;
         return Ok(Identity { uid, gid, groups: vec![gid], home });
     }
@@ -190,7 +197,7 @@ pub fn identity(text: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, Use
 }
 
 /// Owner and group that a `--chown` text means: a name alone brings the user's own group, a number alone the group of
-/// the same number.
+/// the same number, nothing after a `:` the group 0.
 pub fn owner(text: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u32), UserError> {
     let parsed = UserText::parse(text)?;
     let (uid, own_gid) = match &parsed.user {
@@ -200,7 +207,11 @@ pub fn owner(text: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u32), User
             .map(|found| (found.uid, found.gid))
             .ok_or_else(|| UserError::NoUser { name: name.clone() })?,
     };
-    let gid = parsed.group.as_ref().map_or(Ok(own_gid), |chosen| find_group(chosen, group))?;
+    let gid = match &parsed.group {
+        None => own_gid,
+        Some(chosen) if chosen.is_nothing() => 0,
+        Some(chosen) => find_group(chosen, group)?,
+    };
     Ok((uid, gid))
 }
 
@@ -250,14 +261,29 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_users_are_refused() {
-        for text in ["a:b:c", "1000:", ":5", ":", "a b", "a\nb", "a,b", "::"] {
+        for text in ["a:b:c", "a b", "a\nb", "a,b", "::"] {
             assert_eq!(who(text), Err(UserError::Grammar { text: text.to_owned() }), "{text:?}");
         }
-        for text in ["4294967296", "4294967295", "-1", "+1", "99999999999999999999"] {
+        for text in ["4294967296", "4294967295", "-1", "99999999999999999999"] {
             assert_eq!(who(text), Err(UserError::Range { text: text.to_owned() }), "{text:?}");
             assert_eq!(who(&format!("0:{text}")), Err(UserError::Range { text: text.to_owned() }), "{text:?}");
         }
         assert_eq!(who("2147483648:0"), Ok((2_147_483_648, 0, vec![0])));
+        assert!(UserText::parse("").is_err());
+    }
+
+    /// As in BuildKit.
+    #[test]
+    fn a_half_may_be_nothing_beside_a_colon_and_a_number_may_have_a_plus() {
+        assert_eq!(who(":50"), Ok((0, 50, vec![50])));
+        assert_eq!(who("1000:"), who("1000"));
+        assert_eq!(who(":"), who(""));
+        assert_eq!(who("+4242:+7"), Ok((4242, 7, vec![7])));
+        for (text, expected) in
+            [(":50", (0, 50)), (":staff", (0, 50)), ("5:", (5, 0)), ("app:", (1000, 0)), ("+5", (5, 5))]
+        {
+            assert_eq!(owner(text, PASSWD, GROUP), Ok(expected), "{text}");
+        }
     }
 
     #[test]

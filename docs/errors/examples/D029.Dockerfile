@@ -1,2 +1,2 @@
 FROM scratch
-HEALTHCHECK --retries=1 NONE
+HEALTHCHECK NONE please

@@ -1,2 +1,2 @@
 FROM scratch
-USER me:
+USER a:b:c

@@ -56,11 +56,15 @@ impl Parser<'_> {
     }
 
     fn healthcheck_none(&mut self, after: &Text, flags: &[Flag]) -> Option<Healthcheck> {
-        let extra = if after.is_empty() { flags.first().map(|flag| flag.span) } else { Some(after.span()) };
-        if let Some(span) = extra {
-            let message = "`HEALTHCHECK NONE` takes neither arguments nor flags";
-            self.say(Diagnostic::error(codes::HEALTHCHECK_NONE_ARGUMENTS, span, message));
+        if !after.is_empty() {
+            let message = "`HEALTHCHECK NONE` takes no arguments";
+            self.say(Diagnostic::error(codes::HEALTHCHECK_NONE_ARGUMENTS, after.span(), message));
             return None;
+        }
+        // BuildKit does not look at them.
+        if let Some(flag) = flags.first() {
+            let message = "the flags of `HEALTHCHECK NONE` mean nothing";
+            self.say(Diagnostic::warning(codes::HEALTHCHECK_NONE_ARGUMENTS, flag.span, message));
         }
         Some(Healthcheck::None)
     }

@@ -22,7 +22,7 @@ mod words;
 use crate::ast::{Directive, Dockerfile, Head, Instruction, InstructionKind, Onbuild, Stage};
 use crate::check::{self, rules};
 use crate::codes;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::span::Span;
 use crate::suggest::nearest;
 use crate::text::Text;
@@ -62,6 +62,7 @@ pub fn parse(text: &str) -> Parse {
         return Parse { file: Dockerfile::empty(), diagnostics: vec![diagnostic] };
     }
     let mut parser = Parser::new(text);
+    parser.check_bytes(text);
     if !parser.foreign(text) {
         parser.directives();
         parser.instructions();
@@ -139,6 +140,15 @@ impl<'a> Parser<'a> {
 
     fn say(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Warns of the sign that stands for a byte that is no text, once. Whoever read the file has put it there.
+    fn check_bytes(&mut self, text: &str) {
+        if let Some(start) = text.find(char::REPLACEMENT_CHARACTER) {
+            let span = Span::new(start, start + char::REPLACEMENT_CHARACTER.len_utf8());
+            let message = "the file has a byte that is not UTF-8, which is read as `\u{fffd}`";
+            self.say(Diagnostic::warning(codes::NOT_UTF8, span, message).hint("Save the file as UTF-8."));
+        }
     }
 
     fn instructions(&mut self) {
@@ -229,8 +239,14 @@ impl<'a> Parser<'a> {
         if !self.check_trigger(rest) {
             return None;
         }
-        let Some(Parsed::Instruction(_, trigger)) = self.instruction(rest, Vec::new()) else { return None };
-        if trigger.kind == InstructionKind::Unreadable {
+        let (before, stray) = (self.diagnostics.len(), self.stray);
+        let trigger = match self.instruction(rest, Vec::new()) {
+            Some(Parsed::Instruction(_, trigger)) => trigger,
+            _ => Instruction { head: head.clone(), kind: InstructionKind::Unreadable },
+        };
+        // What is only a warning explains no other mistake.
+        self.stray = stray;
+        if !self.leave_to_children(before) {
             return None;
         }
         let mut text = rest.as_str().to_owned();
@@ -240,6 +256,21 @@ impl<'a> Parser<'a> {
             text.push_str(&heredoc.name);
         }
         Some(InstructionKind::Onbuild(Box::new(Onbuild { trigger, text })))
+    }
+
+    /// Makes warnings of the mistakes since `before`, which are in a trigger: an image may have one that cannot be run, and
+    /// only who builds on it is told, as in BuildKit. Says no if there is one that makes the trigger itself unreadable.
+    fn leave_to_children(&mut self, before: usize) -> bool {
+        const OWN: [&str; 3] = [codes::NOT_ONLY_STRINGS, codes::NOT_A_PAIR, codes::UNTERMINATED_HEREDOC];
+        let mistakes = &mut self.diagnostics[before..];
+        if mistakes.iter().any(|mistake| mistake.is_error() && OWN.contains(&mistake.code)) {
+            return false;
+        }
+        for mistake in mistakes.iter_mut().filter(|mistake| mistake.is_error()) {
+            mistake.severity = Severity::Warning;
+            mistake.hints.push("The trigger will fail in every stage that is built on this one.".to_owned());
+        }
+        true
     }
 
     /// Refuses what cannot be a trigger.

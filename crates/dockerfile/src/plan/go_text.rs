@@ -19,14 +19,24 @@ pub(super) fn quoted(text: &str) -> String {
             control if control.is_ascii_control() => {
                 write!(out, "\\x{:02x}", u32::from(control)).expect("a String takes every text");
             }
-            control if control.is_control() => {
-                write!(out, "\\u{:04x}", u32::from(control)).expect("a String takes every text");
+            other if !is_printed(other) => {
+                let number = u32::from(other);
+                let escape = if number > 0xffff { format!("\\U{number:08x}") } else { format!("\\u{number:04x}") };
+                out.push_str(&escape);
             }
-            printable => out.push(printable),
+            printed => out.push(printed),
         }
     }
     out.push('"');
     out
+}
+
+/// Whether Go prints a character as it is: letters, marks, numbers, punctuation, symbols, and of the blanks only ` `.
+///
+/// Rust escapes the same ones, but for a mark at the beginning.
+fn is_printed(character: char) -> bool {
+    let text = String::from_iter(['a', character]);
+    text.escape_debug().nth(1) != Some('\\') || matches!(character, '\'' | '"' | '\\')
 }
 
 /// Prints a list of strings as `%q`: `["a" "b"]`.

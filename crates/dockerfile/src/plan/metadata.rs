@@ -111,9 +111,12 @@ impl Lowering<'_> {
     }
 
     pub(super) fn user(&mut self, stage: &mut Stage, text: &Text) -> Option<()> {
-        let user = self.named(stage, text, "user")?;
-        if let Err(error) = UserText::parse(&user) {
-            return self.fail(Diagnostic::error(codes::USER, text.span(), error.to_string()));
+        let user = self.word(stage, text)?;
+        // An image may have a user that nobody can be, and one that is nothing is root.
+        if let (false, Err(error)) = (user.is_empty(), UserText::parse(&user)) {
+            self.diagnostics.push(
+                Diagnostic::warning(codes::USER, text.span(), error.to_string()).label("no step can run as this user"),
+            );
         }
         stage.record(format!("USER {user}"), None);
         stage.config.config.user = user;
@@ -137,7 +140,10 @@ impl Lowering<'_> {
 
     pub(super) fn stopsignal(&mut self, stage: &mut Stage, text: &Text) -> Option<()> {
         let signal = self.named(stage, text, "signal")?;
-        if !signals::is_signal(&signal) {
+        if let Some(number) = signals::foreign(&signal) {
+            let message = format!("Linux has no signal {number}");
+            self.diagnostics.push(Diagnostic::warning(codes::SIGNAL, text.span(), message));
+        } else if !signals::is_signal(&signal) {
             let hint = signals::similar(&signal).map(|name| format!("A signal with a similar name is `{name}`."));
             return self.fail(
                 Diagnostic::error(codes::SIGNAL, text.span(), format!("there is no signal `{signal}`"))

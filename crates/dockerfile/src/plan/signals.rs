@@ -20,6 +20,11 @@ pub(super) fn is_signal(text: &str) -> bool {
     NAMES.contains(&name.as_str()) || is_realtime(&name)
 }
 
+/// Returns the number that `text` is, if Linux has no such signal. An image may have it, as in BuildKit; but not 0.
+pub(super) fn foreign(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number| *number != 0 && !(1..=i64::from(SIGNAL_MAX)).contains(number))
+}
+
 /// Returns the signal whose name is nearest.
 pub(super) fn similar(text: &str) -> Option<String> {
     nearest(&bare(text), NAMES.iter().copied()).map(|name| format!("SIG{name}"))
@@ -52,6 +57,7 @@ mod tests {
         for text in ["FOO", "0", "65", "", "SIG", "RTMIN+16", "RTMIN-1", "-9"] {
             assert!(!is_signal(text), "{text}");
         }
+        assert_eq!(["999", "-9", "0", "9", "KILL"].map(foreign), [Some(999), Some(-9), None, None, None]);
         assert_eq!(similar("SIGTREM").as_deref(), Some("SIGTERM"));
         assert_eq!(similar("FOO"), None);
     }

@@ -122,7 +122,7 @@ error[D108]: image name `BULID` has upper-case letters: repository names are low
 #[test]
 fn all_mistakes_of_a_file_are_found_in_one_run() {
     check(
-        "FROM a\nEXPOSE 80/x 99999\nSTOPSIGNAL SIGTREM\nUSER a:\nCOPY --chmod=10000 --chown=: [a b c\nVOLUME \"\"\n",
+        "FROM a\nEXPOSE 80/x 99999\nSTOPSIGNAL SIGTREM\nUSER a:b:c\nCOPY --chmod=10000 --chown=d:e:f [a b c\nVOLUME \"\"\n",
         "
 error[D111]: `80/x` is no port: `x` is none of `tcp`, `udp` and `sctp`
   ! line 2: `80/x`
@@ -133,12 +133,12 @@ error[D111]: `99999` is no port: `99999` is not a number from 0 to 65535
 error[D112]: there is no signal `SIGTREM`
   ! line 3: `SIGTREM` expected a name such as `SIGTERM`, or a number
   hint: A signal with a similar name is `SIGTERM`.
-error[D113]: `a:` is not of the form `user` or `user:group`
-  ! line 4: `a:`
+warning[D113]: `a:b:c` is not of the form `user` or `user:group`
+  ! line 4: `a:b:c` no step can run as this user
 error[D114]: `10000` is no file mode
   ! line 5: `10000` expected an octal number between 0 and 7777, or symbols like `u=rwX,go-w`
-error[D113]: `:` is not of the form `user` or `user:group`
-  ! line 5: `:`
+error[D113]: `d:e:f` is not of the form `user` or `user:group`
+  ! line 5: `d:e:f`
 error[D117]: pattern `[a` has a `[` without `]`; a literal `[` is written `\\[`
   ! line 5: `[a`
 error[D118]: the volume's path is empty

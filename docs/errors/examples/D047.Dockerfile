@@ -1,0 +1,2 @@
+# written by J�rgen
+FROM scratch
