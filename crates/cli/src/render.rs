@@ -10,7 +10,7 @@ use stave_advice::Advice;
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{BaseFailure, StepCause, StepFailure, Tally};
+use stave_engine::{BaseFailure, StepCause, StepFailure, Tally, masked_text};
 
 use crate::{clue, human};
 
@@ -96,8 +96,9 @@ pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style
     lines
 }
 
-/// Shows the lines that `labels` are on. Only these are handed on: a file can have very many lines and very many findings.
-fn snippet<'a>(name: &str, text: &'a str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+/// Shows the lines that `labels` are on, without the credentials of addresses. Only these lines are handed on: a file can
+/// have very many lines and very many findings.
+fn snippet<'a>(name: &str, text: &str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
     let ranges: Vec<_> = labels.iter().map(|label| inside(text, label.span)).collect();
     let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
     let last = ranges.iter().map(|range| range.end).max().unwrap_or_default();
@@ -109,7 +110,7 @@ fn snippet<'a>(name: &str, text: &'a str, labels: &[Label]) -> Snippet<'a, annot
         let annotation = kind.span(range.start - from..range.end - from);
         if label.text.is_empty() { annotation } else { annotation.label(printable(&label.text)) }
     });
-    Snippet::source(&text[from..to]).line_start(line).path(printable(name)).annotations(annotations)
+    Snippet::source(masked_text(&text[from..to])).line_start(line).path(printable(name)).annotations(annotations)
 }
 
 /// Returns the range of a span, moved into the text and onto character boundaries whatever it was.
@@ -341,6 +342,22 @@ mod tests {
     fn span(words: &str) -> Span {
         let start = TEXT.find(words).expect("the words are in the text");
         Span::new(start, start + words.len())
+    }
+
+    /// A14, A20.
+    #[test]
+    fn the_line_of_a_mistake_does_not_show_the_credentials_that_stand_in_it() {
+        let text = "FROM scratch\nADD --lnk https://me:hunter2@example.com/f /f\n";
+        let start = text.find("--lnk").expect("it is there");
+        let mistake = Diagnostic::error("D011", Span::new(start, start + 5), "unknown flag `--lnk` of `ADD`");
+        let expected = "\
+error[D011]: unknown flag `--lnk` of `ADD`
+ --> Dockerfile:2:5
+  |
+2 | ADD --lnk https://xxxxxxxxxx@example.com/f /f
+  |     ^^^^^
+";
+        assert_eq!(diagnostics("Dockerfile", text, &[mistake], Style::PLAIN), expected);
     }
 
     #[test]

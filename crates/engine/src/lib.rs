@@ -68,6 +68,7 @@ mod steps;
 mod task;
 mod told;
 mod upkeep;
+mod veil;
 mod workbench;
 
 pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
@@ -107,6 +108,7 @@ pub use stave_event::{
     BuiltImage, Ending, Event, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId,
     TaskKind,
 };
+pub use stave_graph::remote::masked_text;
 pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
 pub use stave_policy::{Lock, LockError, Policy, PolicyError};

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::fcntl_setpipe_size;
 
 use crate::event::Stream;
+use crate::veil::{Hidden, Veil};
 
 /// How many lines a failure shows.
 const LAST_LINES: usize = 50;
@@ -42,18 +43,21 @@ impl StepLog {
         Self { path, file: None, lines: VecDeque::new(), current: Vec::new(), incomplete: false }
     }
 
-    /// Reads both pipes until their writers are gone, passing each piece to `report`.
-    pub(crate) fn follow(&mut self, pipes: Pipes, report: &dyn Fn(Stream, &[u8])) -> io::Result<()> {
+    /// Reads both pipes until their writers are gone, passing each piece to `report`, without what is hidden.
+    pub(crate) fn follow(&mut self, pipes: Pipes, hidden: &Hidden, report: &dyn Fn(Stream, &[u8])) -> io::Result<()> {
         for pipe in [&pipes.stdout, &pipes.stderr] {
             // With less, a step that writes much waits more often.
             let _bytes = fcntl_setpipe_size(pipe, CHUNK_BYTES);
         }
-        let mut open = vec![(Stream::Stdout, File::from(pipes.stdout)), (Stream::Stderr, File::from(pipes.stderr))];
+        let mut open = vec![
+            (Stream::Stdout, File::from(pipes.stdout), Veil::new(hidden)),
+            (Stream::Stderr, File::from(pipes.stderr), Veil::new(hidden)),
+        ];
         let mut buffer = vec![0; CHUNK_BYTES];
         while !open.is_empty() {
             let ready = {
                 let mut polled: Vec<PollFd<'_>> =
-                    open.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
+                    open.iter().map(|(_, pipe, _)| PollFd::new(pipe, PollFlags::IN)).collect();
                 match poll(&mut polled, None) {
                     Ok(_) => {}
                     Err(rustix::io::Errno::INTR) => continue,
@@ -62,13 +66,17 @@ impl StepLog {
                 polled.iter().map(|polled| !polled.revents().is_empty()).collect::<Vec<bool>>()
             };
             let mut at_end = vec![false; open.len()];
-            for (index, (stream, pipe)) in open.iter_mut().enumerate().filter(|(index, _)| ready[*index]) {
+            for (index, (stream, pipe, veil)) in open.iter_mut().enumerate().filter(|(index, _)| ready[*index]) {
+                let seen = |piece: &[u8]| {
+                    self.add(piece);
+                    report(*stream, piece);
+                };
                 match pipe.read(&mut buffer)? {
-                    0 => at_end[index] = true,
-                    count => {
-                        self.add(&buffer[..count]);
-                        report(*stream, &buffer[..count]);
+                    0 => {
+                        at_end[index] = true;
+                        veil.end(seen);
                     }
+                    count => veil.pass(&buffer[..count], seen),
                 }
             }
             let mut ended = at_end.into_iter();

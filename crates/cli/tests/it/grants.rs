@@ -115,6 +115,12 @@ fn a_secret_is_nowhere_after_its_step() {
         let failed = build(&bench, &options, format!("FROM busybox\nRUN {mounts} false\n"));
         failed.exit(1);
         check(&failed, "a failed step");
+        for (ends, code) in [("true", 0), ("false", 1)] {
+            let says = format!("RUN {mounts} echo \"it is $TOK.\"; cat /run/secrets/s >&2; {ends}");
+            let told = build(&bench, &options, format!("FROM busybox\n{says}\n"));
+            assert!(told.exit(code).stderr.contains("it is ****."), "{told}");
+            check(&told, "a step that prints it");
+        }
         bench.file("Dockerfile", format!("FROM busybox\nRUN {mounts} touch /started && sleep 600\n"));
         let mut killed = bench.spawn(["build", "."].iter().chain(&options));
         let began = Instant::now();

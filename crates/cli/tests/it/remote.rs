@@ -378,6 +378,18 @@ fn the_credentials_of_an_address_are_nowhere() {
         assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
         let output = bench.run(["build", "--progress=rawjson", &with("/other.git")]);
         assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+        // Mistakes and failures quote the file, and name the address.
+        for line in [
+            format!("COPY {} /f", with("/f")),
+            format!("ADD --lnk {} /f", with("/f")),
+            format!("ADD {} /f", with("/none")),
+        ] {
+            bench.file("Dockerfile", format!("FROM scratch\n{line}\n"));
+            for progress in ["plain", "rawjson"] {
+                let output = bench.run(["build", &format!("--progress={progress}"), "."]);
+                assert!(output.code != 0 && !output.stderr.contains("hunter2"), "{}", output.stderr);
+            }
+        }
         let status = std::process::Command::new("grep")
             .args(["-rqaE", "hunter2|aHVudGVyMg"])
             .arg(bench.store())

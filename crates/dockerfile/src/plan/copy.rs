@@ -109,7 +109,7 @@ impl Lowering<'_> {
         let remote = |path: &str| is_http(path) || matches!(parse_git(path, AddressPlace::Instruction), Some(Ok(_)));
         if let Some((source, span)) = common.paths.iter().find(|(path, _)| remote(path)) {
             return self.fail(
-                Diagnostic::error(codes::REMOTE_COPY, *span, format!("`COPY` cannot read `{source}`"))
+                Diagnostic::error(codes::REMOTE_COPY, *span, format!("`COPY` cannot read `{}`", redacted(source)))
                     .label("not a path in the build context")
                     .hint("Use `ADD` for what is on the network."),
             );

@@ -130,7 +130,7 @@ fn carry_out(
     watch: &mut Watch<'_>,
 ) -> Result<Exit, EngineError> {
     let (io, pipes) = streams()?;
-    // The caller's secrets end with the description of the step: nothing here needs them any more.
+    // Of the caller's secrets only what is taken out of the output outlives the description of the step.
     let makes_steps = pid_of(engine.launcher()?.pidfd()).ok();
     let memory = memory::Watch::begin(own_group, makes_steps);
     let mut running = engine.spawn_for(platform, spec, io)?;
@@ -141,7 +141,7 @@ fn carry_out(
         .cancel()
         .watch(running.pidfd())
         .map_err(|source| EngineError::io("watch the process of", "a step", source))?;
-    let followed = watch.log.follow(pipes, watch.report);
+    let followed = watch.log.follow(pipes, &mounts.hidden, watch.report);
     if followed.is_err() {
         running.kill();
     }

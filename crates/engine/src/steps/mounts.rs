@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::request::Grants;
 use crate::snapshot::stacked;
+use crate::veil::Hidden;
 
 /// Name of what is mounted, in the directory that was made for it.
 pub(crate) const DATA: &str = "data";
@@ -30,6 +31,8 @@ pub(crate) struct Mounts {
     pub(crate) shown: Vec<StepMount>,
     /// Variables with secrets, and the one that names the SSH agent's socket.
     pub(crate) env: Vec<(String, String)>,
+    /// Secrets, which the command's output must not show.
+    pub(crate) hidden: Hidden,
     /// Who answers at the sockets, in the order of the mounts.
     pub(crate) agents: Vec<Agent>,
     /// Where the files of mounts come from, and the directories that were made for them.
@@ -175,6 +178,7 @@ pub(crate) fn prepare(
             MountKind::Tmpfs { bytes } => Prepared::Shown(Shown::Tmpfs { bytes: *bytes }),
             MountKind::Secret { id, required, mode, uid, gid, env, file } => {
                 let content = secret::read(grants, id, *required)?;
+                mounts.hidden.add(content.as_deref().unwrap_or_default());
                 if let Some(name) = env {
                     if content.is_none() {
                         // K016 of the feature list: as in BuildKit, though its documentation says unset.
