@@ -67,7 +67,7 @@ codes! {
     EXPANSION_LIMIT = "D044", "A word is nested too deep, or becomes too long when it is expanded.";
     DIRECTIVE_AFTER_SHEBANG = "D045", "The `escape` directive has no effect after a `#!` line.";
     FILE_TOO_LARGE = "D046", "The file is larger than any Dockerfile.";
-    NOT_UTF8 = "D047", "A byte of the file is not UTF-8, and is read as `\u{fffd}`.";
+    NOT_UTF8 = "D047", "A byte of the file is not UTF-8, and is read as U+FFFD.";
 }
 
 #[cfg(test)]
