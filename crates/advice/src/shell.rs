@@ -14,15 +14,21 @@ pub(crate) struct Simple {
 }
 
 impl Simple {
-    /// Returns the name of its program, without directories.
+    /// Returns the name of its program, without directories; nothing if it only sets variables.
     pub(crate) fn program(&self) -> &str {
-        let word = self.words.first().map(String::as_str).unwrap_or_default();
+        let word = self.called().next().map(String::as_str).unwrap_or_default();
         word.rsplit('/').next().unwrap_or(word)
+    }
+
+    /// Returns its words from the program on: without variables that are set for it alone.
+    fn called(&self) -> impl Iterator<Item = &String> {
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.words.iter().skip_while(move |word| word.split_once('=').is_some_and(|(name, _)| is_name(name)))
     }
 
     /// Returns its words after the program that are no options.
     pub(crate) fn operands(&self) -> impl Iterator<Item = &str> {
-        self.words.iter().skip(1).map(String::as_str).filter(|word| !word.starts_with('-'))
+        self.called().skip(1).map(String::as_str).filter(|word| !word.starts_with('-'))
     }
 }
 
@@ -129,6 +135,7 @@ mod tests {
     fn a_program_is_called_by_its_whole_name() {
         assert!(calls("set -e; apt-get update", "apt-get") && calls("/usr/bin/npm ci", "npm"));
         assert!(!calls("my-apt-get-x update", "apt-get") && !calls("rm -rf /var/lib/apt/lists", "apt"));
+        assert!(calls("CGO_ENABLED=0 GOOS=linux go build -o x .", "go") && !calls("A=go", "go"));
         assert!(!calls("echo npm", "npm") && calls("if true; then npm ci; fi", "npm"));
     }
 }

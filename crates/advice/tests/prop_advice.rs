@@ -1,15 +1,13 @@
 //! Laws of advice, for any build that a file can stand for.
 
-use std::time::Duration;
+mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stave_advice::{Subject, advise, apply, hunks};
-use stave_anatomy::{Anatomy, Builder, Entry, Layer, Made, What};
-use stave_dockerfile::ast::InstructionKind;
 use stave_dockerfile::parse;
-use stave_event::{StepId, StepLine};
-use stave_history::{Record, StepRecord, StepState};
+
+use support::{Built, Does};
 
 /// Instructions that rules look for, and such that they must not trip over.
 const LINES: &[&str] = &[
@@ -77,51 +75,16 @@ const PATHS: &[&str] = &[
 ];
 
 /// What the layer of a step does: to each path, put a file there or delete it.
-type Does = Vec<(usize, bool)>;
+type Changes = Vec<(usize, bool)>;
 
-fn anatomy(text: &str, does: &[Does]) -> (Anatomy, Record) {
-    let mut record = Record { text: text.to_owned(), name: "Dockerfile".to_owned(), ..Record::default() };
-    let mut builder = Builder::new();
-    builder.layer(Layer { bytes: 1 << 20, made: Some(Made::Base { image: None }), ..Layer::default() });
-    let parsed = parse(text);
-    for (index, stage) in parsed.file.stages.iter().enumerate() {
-        for instruction in &stage.instructions {
-            use InstructionKind as Kind;
-            if !matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)) {
-                continue;
-            }
-            let number = record.steps.len();
-            let line = StepLine {
-                step: StepId(u32::try_from(number).expect("they are few")),
-                platform: None,
-                stage: format!("stage-{index}"),
-                number: 1,
-                of: 1,
-                title: instruction.head.line.as_str().to_owned(),
-                span: instruction.head.span,
-                inputs: Vec::new(),
-                bases: Vec::new(),
-            };
-            builder.layer(Layer { bytes: 1 << 20, made: Some(Made::of_step(&line, &[])), ..Layer::default() });
-            for (path, puts) in does.get(number).into_iter().flatten() {
-                let (path, what) =
-                    (PATHS[path % PATHS.len()], if *puts { What::File { content: 1 << 19 } } else { What::Whiteout });
-                let bytes = if *puts { (1 << 19) + 512 } else { 512 };
-                builder.entry(&Entry { path: path.as_bytes(), what, bytes }).expect("they are few");
-            }
-            record.steps.push(StepRecord {
-                line,
-                state: StepState::Done,
-                started: None,
-                took: Some(Duration::from_secs(3)),
-                saved: None,
-                miss: None,
-                origin: None,
-                result: None,
-            });
-        }
-    }
-    (builder.finish(), record)
+fn built(text: &str, does: &[Changes]) -> Built {
+    let does = |step: usize| {
+        let of = |(path, puts): &(usize, bool)| {
+            (PATHS[path % PATHS.len()].to_owned(), if *puts { Does::Puts(1 << 19) } else { Does::Deletes })
+        };
+        does.get(step).into_iter().flatten().map(of).collect()
+    };
+    Built::new(text, &does)
 }
 
 proptest! {
@@ -136,7 +99,7 @@ proptest! {
         is_static in any::<bool>(),
     ) {
         let text = format!("FROM alpine\n{}{}", lines.join("\n"), if ends { "\n" } else { "" });
-        let (image, record) = anatomy(&text, &does);
+        let Built { image, record } = built(&text, &does);
         let parsed = parse(&text);
         let program = Some(("/bin/app", is_static));
         let subject = Subject { record: &record, file: &parsed.file, image: Some(&image), stages: &[], program };
@@ -164,7 +127,7 @@ proptest! {
         does in vec(vec((0..PATHS.len(), any::<bool>()), 0..5), 0..8),
     ) {
         let (text, other) = (lines.join("\n"), format!("FROM x\n{}", other.join("\n")));
-        let (image, mut record) = anatomy(&other, &does);
+        let Built { image, mut record } = built(&other, &does);
         record.text.clone_from(&text);
         let parsed = parse(&text);
         let program = Some(("/bin/app", true));

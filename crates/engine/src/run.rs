@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
         let is_remote = self.target.bases.is_remote(image);
         let tell = |event: &dyn Fn(StepId) -> Event| {
             if is_new {
-                self.tell(node, event)
+                self.tell(node, event);
             }
         };
         if is_remote {

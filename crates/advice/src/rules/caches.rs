@@ -94,6 +94,8 @@ struct Kept {
     bytes: u64,
     /// The step that has most of it.
     most: (usize, u64),
+    /// All steps that put a file there.
+    steps: Vec<usize>,
 }
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
@@ -113,6 +115,10 @@ fn of_manager(subject: &Subject<'_>, sites: &[Site<'_>], manager: &Manager) -> O
         return None;
     }
     let kept: Vec<Kept> = manager.paths.iter().filter_map(|path| measure(subject, sites, path)).collect();
+    // What a step keeps that does not seem to call the manager would still be kept.
+    if kept.iter().any(|kept| !kept.steps.iter().all(|step| runs.contains(step))) {
+        return None;
+    }
     let bytes: u64 = kept.iter().map(|kept| kept.bytes).sum();
     let most = kept.iter().max_by_key(|kept| kept.bytes)?.most.0;
     let edits = edits(subject, sites, manager, &kept, &runs)?;
@@ -153,7 +159,7 @@ fn starts_with(sites: &[Site<'_>], manager: &Manager) -> bool {
 
 /// Returns what the stage's layers have at a path, if the image ships them.
 fn measure(subject: &Subject<'_>, sites: &[Site<'_>], path: &'static str) -> Option<Kept> {
-    let mut kept = Kept { path, bytes: 0, most: (0, 0) };
+    let mut kept = Kept { path, bytes: 0, most: (0, 0), steps: Vec::new() };
     for (index, site) in sites.iter().enumerate() {
         // What is copied there is wanted there.
         if !matches!(site.instruction.kind, InstructionKind::Run(_)) {
@@ -161,6 +167,9 @@ fn measure(subject: &Subject<'_>, sites: &[Site<'_>], path: &'static str) -> Opt
         }
         let Some(share) = subject.image_layer(site).and_then(|layer| layer.share(path)) else { continue };
         kept.bytes += share.bytes;
+        if share.files > 0 {
+            kept.steps.push(index);
+        }
         if share.bytes > kept.most.1 {
             kept.most = (index, share.bytes);
         }

@@ -28,7 +28,7 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
         matches!(
             command.program(),
             "cd" | "export" | "set" | "exec" | "exit" | "umask" | "unset" | "." | "source" | "trap" | "alias"
-        ) || command.program().contains('=')
+        ) || command.program().is_empty()
     };
     if first.iter().any(changes_shell) || !commands.iter().any(|command| command.program() == "rm") {
         return None;

@@ -61,7 +61,7 @@ fn look(host: &Host, record: &Record, built: &BuiltImage) -> Result<Seen, Failur
     match &mut image {
         Some(anatomy) => anatomy.made_by(built, &lines),
         None => {
-            crate::print_error("note: layers of the image are no longer here, so nothing is said about its bytes\n")
+            crate::print_error("note: layers of the image are no longer here, so nothing is said about its bytes\n");
         }
     }
     let in_image: BTreeSet<&str> = image
@@ -161,26 +161,18 @@ fn text(record: &Record, seen: &Seen, shown: usize, style: Style) -> String {
 }
 
 fn block(record: &Record, advice: &Advice, image_bytes: u64, style: Style) -> String {
-    let mut block = render::advice(&record.name, &record.text, advice, style);
-    let mut line = |head: &str, text: &str| {
-        block += &format!("{} {}\n", style.cyan(head), printable(text));
-    };
-    line("gain:", &gain(advice, image_bytes));
-    for evidence in &advice.evidence {
-        line("measured:", evidence);
-    }
-    line("do:", &advice.proposal);
-    if let Some(condition) = &advice.condition {
-        line("mind:", condition);
-    }
-    for hunk in hunks(&record.text, &advice.edits) {
-        block += &lines(&hunk, style);
-    }
+    let line = |head: &str, text: &str| format!("{} {}\n", style.cyan(head), printable(text));
+    let mut parts = vec![render::advice(&record.name, &record.text, advice, style)];
+    parts.push(line("gain:", &gain(advice, image_bytes)));
+    parts.extend(advice.evidence.iter().map(|evidence| line("measured:", evidence)));
+    parts.push(line("do:", &advice.proposal));
+    parts.extend(advice.condition.iter().map(|condition| line("mind:", condition)));
+    parts.extend(hunks(&record.text, &advice.edits).iter().map(|hunk| lines(hunk, style)));
     if !advice.ignore.is_empty() {
-        block += &format!("{}\n", style.cyan("add to .dockerignore:"));
-        block.extend(advice.ignore.iter().map(|name| format!("  | {}\n", printable(name))));
+        parts.push(format!("{}\n", style.cyan("add to .dockerignore:")));
+        parts.extend(advice.ignore.iter().map(|name| format!("  | {}\n", printable(name))));
     }
-    block
+    parts.concat()
 }
 
 /// Returns what is gained on one line.
