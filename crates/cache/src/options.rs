@@ -14,6 +14,7 @@ use stave_oci::{BlobDigest, Reference};
 
 use crate::backend::azure::AzurePlace;
 use crate::backend::gha::{GhaPlace, Service};
+use crate::backend::keys::{KeySource, Keys};
 use crate::backend::s3::S3Place;
 use crate::backend::{LocalPlace, ObjectNames};
 use crate::document::Form;
@@ -299,15 +300,7 @@ fn s3(fields: &mut Fields<'_>) -> Result<S3Place, String> {
     let missing = |name: &str, variable: &str| format!("`type=s3` needs `{name}=`, or the variable {variable}");
     let bucket = fields.take_or("bucket", "AWS_BUCKET").ok_or_else(|| missing("bucket", "AWS_BUCKET"))?;
     let region = fields.take_or("region", "AWS_REGION").ok_or_else(|| missing("region", "AWS_REGION"))?;
-    let (key_id, key) = match (fields.take("access_key_id"), fields.take("secret_access_key")) {
-        (Some(id), Some(key)) => (id, key),
-        (None, None) => {
-            let id = (fields.lookup)("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("access_key_id", "AWS_ACCESS_KEY_ID"));
-            let key = (fields.lookup)("AWS_SECRET_ACCESS_KEY");
-            (id?, key.ok_or_else(|| missing("secret_access_key", "AWS_SECRET_ACCESS_KEY"))?)
-        }
-        _ => return Err("`access_key_id=` and `secret_access_key=` go together".to_owned()),
-    };
+    let keys = s3_keys(fields)?;
     let number = |name: &str, text: Option<String>, default: u32| match text {
         None => Ok(default),
         Some(text) => text
@@ -331,14 +324,32 @@ fn s3(fields: &mut Fields<'_>) -> Result<S3Place, String> {
         region,
         endpoint,
         path_style: fields.truth("use_path_style", false)?,
-        key_id,
-        key: Secret::new(key),
-        token: fields.take_or("session_token", "AWS_SESSION_TOKEN").map(Secret::new),
+        keys,
         touch_after: touch.map_or(Ok(limits::TOUCH_AFTER), |text| duration("touch_refresh", &text))?,
         parallel: number("upload_parallelism", parallel, 4)? as usize,
         retries_max: number("retry_max_attempts", attempts, 6)? - 1,
         names: names(fields),
     })
+}
+
+/// Returns the keys that are given, in fields or variables, or who gives them out.
+fn s3_keys(fields: &mut Fields<'_>) -> Result<KeySource, String> {
+    let token = fields.take("session_token");
+    let given = |id: String, secret: String, token: Option<String>| {
+        KeySource::Given(Keys { id, secret: Secret::new(secret), token: token.map(Secret::new) })
+    };
+    let lookup = |name: &str| (fields.lookup)(name);
+    let (field_id, field_secret) = (fields.take("access_key_id"), fields.take("secret_access_key"));
+    match (field_id, field_secret, lookup("AWS_ACCESS_KEY_ID"), lookup("AWS_SECRET_ACCESS_KEY")) {
+        (Some(id), Some(secret), ..) => Ok(given(id, secret, token.or_else(|| lookup("AWS_SESSION_TOKEN")))),
+        (None, None, Some(id), Some(secret)) => Ok(given(id, secret, token.or_else(|| lookup("AWS_SESSION_TOKEN")))),
+        (None, None, None, None) => KeySource::of_environment(&lookup)?.ok_or_else(|| {
+            "`type=s3` needs `access_key_id=` and `secret_access_key=`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned()
+        }),
+        (None, None, ..) => Err("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together".to_owned()),
+        _ => Err("`access_key_id=` and `secret_access_key=` go together".to_owned()),
+    }
 }
 
 fn azure(fields: &mut Fields<'_>) -> Result<AzurePlace, String> {

@@ -2,6 +2,7 @@
 
 pub mod azure;
 pub mod gha;
+pub mod keys;
 mod local;
 mod objects;
 mod registry;

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use stave_http::url::{Origin, Url, encode_into};
-use stave_http::{Cancel, Environment, Limits, Payload, Reply, Request, Secret};
+use stave_http::{Cancel, Environment, Limits, Payload, Reply, Request};
 use stave_oci::digest::hex;
 use stave_registry::OpenBlob;
 use ureq::http::Method;
 
 use super::Backend;
+use super::keys::{KeyRing, KeySource, Keys};
 use super::objects::{Condition, Object, ObjectCache, ObjectNames, ObjectStore};
 use super::sign::{hmac, lines, sha256_hex};
 use super::web::Web;
@@ -41,12 +42,8 @@ pub struct S3Place {
     pub path_style: bool,
     /// The objects.
     pub names: ObjectNames,
-    /// The id of the key.
-    pub key_id: String,
-    /// The key.
-    pub key: Secret<String>,
-    /// What else proves a key that is good for a while only.
-    pub token: Option<Secret<String>>,
+    /// Where the keys come from.
+    pub keys: KeySource,
     /// How old an object may be before an export that uses it makes it new.
     pub touch_after: Duration,
     /// How many blobs are sent at once.
@@ -60,6 +57,7 @@ struct S3 {
     origin: Origin,
     /// What stands in front of a key in the path.
     base: String,
+    ring: KeyRing,
     web: Web,
     /// Seconds since 1970.
     now: fn() -> i64,
@@ -90,8 +88,10 @@ pub fn cache(
     let origin = Origin::of_authority(scheme, &authority).map_err(wrong)?;
     let name = format!("s3://{}/{}{}", place.bucket, place.names.prefix, place.names.names.join(";"));
     let (names, parallel) = (place.names.clone(), place.parallel);
+    let reach = (environment, limits.clone(), cancel.clone());
+    let ring = KeyRing::new(place.keys.clone(), place.region.clone(), now, reach);
     let web = Web::new(environment.clone(), limits, cancel);
-    Ok(Box::new(ObjectCache::new(name, S3 { place, origin, base, web, now }, names, parallel)))
+    Ok(Box::new(ObjectCache::new(name, S3 { place, origin, base, ring, web, now }, names, parallel)))
 }
 
 impl S3 {
@@ -108,11 +108,17 @@ impl S3 {
     }
 
     /// Returns the signed address of an object, for one request with these headers, which have to be in order.
-    fn signed(&self, method: &Method, key: &str, headers: &[(&'static str, String)]) -> Url {
-        self.signed_for(method, key, headers, SIGNED_SECONDS)
+    fn signed(&self, keys: &Keys, method: &Method, key: &str, headers: &[(&'static str, String)]) -> Url {
+        self.signed_for((keys, SIGNED_SECONDS), method, key, headers)
     }
 
-    fn signed_for(&self, method: &Method, key: &str, headers: &[(&'static str, String)], seconds: u32) -> Url {
+    fn signed_for(
+        &self,
+        (keys, seconds): (&Keys, u32),
+        method: &Method,
+        key: &str,
+        headers: &[(&'static str, String)],
+    ) -> Url {
         let now = Timestamp::from_second((self.now)()).unwrap_or(Timestamp::UNIX_EPOCH);
         let (day, time) = (now.strftime("%Y%m%d").to_string(), now.strftime("%Y%m%dT%H%M%SZ").to_string());
         let scope = format!("{day}/{}/s3/aws4_request", self.place.region);
@@ -122,10 +128,10 @@ impl S3 {
         let names = names.join(";");
         let mut url = Url::new(self.origin.clone(), &self.path(key))
             .with_query("X-Amz-Algorithm", "AWS4-HMAC-SHA256")
-            .with_query("X-Amz-Credential", &format!("{}/{scope}", self.place.key_id))
+            .with_query("X-Amz-Credential", &format!("{}/{scope}", keys.id))
             .with_query("X-Amz-Date", &time)
             .with_query("X-Amz-Expires", &seconds.to_string());
-        if let Some(token) = &self.place.token {
+        if let Some(token) = &keys.token {
             url = url.with_query("X-Amz-Security-Token", token.expose());
         }
         url = url.with_query("X-Amz-SignedHeaders", &names);
@@ -134,15 +140,15 @@ impl S3 {
         let headers = lines(signed.iter());
         let canonical = format!("{method}\n{}\n{query}\n{headers}\n{names}\nUNSIGNED-PAYLOAD", self.path(key));
         let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256_hex(canonical.as_bytes()));
-        let mut code = hmac(format!("AWS4{}", self.place.key.expose()).as_bytes(), day.as_bytes());
+        let mut code = hmac(format!("AWS4{}", keys.secret.expose()).as_bytes(), day.as_bytes());
         for part in [self.place.region.as_str(), "s3", "aws4_request", &text] {
             code = hmac(&code, part.as_bytes());
         }
         url.with_query("X-Amz-Signature", &hex(&code))
     }
 
-    fn request<'r>(&self, method: Method, key: &str, headers: Vec<(&'static str, String)>) -> Request<'r> {
-        let url = self.signed(&method, key, &headers);
+    fn request<'r>(&self, keys: &Keys, method: Method, key: &str, headers: Vec<(&'static str, String)>) -> Request<'r> {
+        let url = self.signed(keys, &method, key, &headers);
         Request { headers, ..Request::new(method, url) }
     }
 
@@ -156,19 +162,22 @@ impl S3 {
         let mut source = format!("/{}/", self.place.bucket);
         encode_into(key, &mut source);
         let headers = vec![("x-amz-copy-source", source), ("x-amz-metadata-directive", "REPLACE".to_owned())];
-        self.web.ask(&[200], &|| self.request(Method::PUT, key, headers.clone())).map(drop)
+        let keys = self.ring.keys()?;
+        self.web.ask(&[200], &|| self.request(&keys, Method::PUT, key, headers.clone())).map(drop)
     }
 }
 
 impl ObjectStore for S3 {
     fn get(&self, key: &str) -> Result<Option<Object>, CacheError> {
-        let reply = self.web.ask(&[200, 404], &|| self.request(Method::GET, key, Vec::new()))?;
+        let keys = self.ring.keys()?;
+        let reply = self.web.ask(&[200, 404], &|| self.request(&keys, Method::GET, key, Vec::new()))?;
         let version = reply.header("etag").map(str::to_owned);
         Ok((reply.status == 200).then_some(Object { version, body: reply.body }))
     }
 
     fn look(&self, key: &str) -> Result<Option<u64>, CacheError> {
-        let reply = self.web.ask(&[200, 404], &|| self.request(Method::HEAD, key, Vec::new()))?;
+        let keys = self.ring.keys()?;
+        let reply = self.web.ask(&[200, 404], &|| self.request(&keys, Method::HEAD, key, Vec::new()))?;
         if reply.status != 200 {
             return Ok(None);
         }
@@ -188,9 +197,10 @@ impl ObjectStore for S3 {
             Condition::Is(version) => headers.push(("if-match", version.clone())),
         }
         let unreadable = |source: io::Error| CacheError::Blob { action: "read", digest: key.to_owned(), source };
+        let keys = self.ring.keys()?;
         let reply = self.web.send(&[200, 201, 204, 409, 412], &|send| {
             let mut reader = open().map_err(unreadable)?;
-            let mut request = self.request(Method::PUT, key, headers.clone());
+            let mut request = self.request(&keys, Method::PUT, key, headers.clone());
             request.payload = Payload::Stream { reader: &mut *reader, size };
             Ok(send(request))
         })?;
@@ -200,11 +210,18 @@ impl ObjectStore for S3 {
 
 #[cfg(test)]
 mod tests {
+    use stave_http::Secret;
+
     use super::*;
 
     /// The example of the specification: the same key, bucket, object and time have the same signature.
     #[test]
     fn addresses_are_signed_as_the_specification_shows() {
+        let keys = Keys {
+            id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
+            token: None,
+        };
         let place = S3Place {
             bucket: "examplebucket".into(),
             region: "us-east-1".into(),
@@ -216,17 +233,17 @@ mod tests {
                 manifests: String::new(),
                 names: Vec::new(),
             },
-            key_id: "AKIAIOSFODNN7EXAMPLE".into(),
-            key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
-            token: None,
+            keys: KeySource::Given(keys.clone()),
             touch_after: Duration::ZERO,
             parallel: 1,
             retries_max: 0,
         };
         let origin = Origin::of_authority(stave_http::Scheme::Https, "examplebucket.s3.amazonaws.com").expect("a host");
         let web = Web::new(Environment::default(), Limits::default(), Cancel::new());
-        let s3 = S3 { place, origin, base: "/".into(), web, now: || 1_369_353_600 };
-        let url = s3.signed_for(&Method::GET, "test.txt", &[], 86400).full();
+        let reach = (&Environment::default(), Limits::default(), Cancel::new());
+        let ring = KeyRing::new(place.keys.clone(), place.region.clone(), || 0, reach);
+        let s3 = S3 { place, origin, base: "/".into(), ring, web, now: || 1_369_353_600 };
+        let url = s3.signed_for((&keys, 86400), &Method::GET, "test.txt", &[]).full();
         let expected = "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
         assert!(url.ends_with(expected), "{url}");
     }

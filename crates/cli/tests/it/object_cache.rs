@@ -161,6 +161,86 @@ fn a_bucket_of_s3_is_a_cache() {
     .complains("is not used");
 }
 
+/// D005: no keys are given, so that they are asked for: with the token of a pod, of a container's service, of the machine.
+#[test]
+fn keys_for_a_bucket_come_from_whoever_gives_them_out() {
+    let (Some(program), Some((bench, registry))) = (needs::server("moto/bin/moto_server"), with_busybox()) else {
+        return;
+    };
+    let port = free_port();
+    let mut command = bound(&program);
+    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(bench.work());
+    let _server = Running::start(command, port);
+    raw(port, "PUT /keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let giver = Server::start(move |request| {
+        log.lock().expect("no panic").push(format!("{} {}", request.method, request.path));
+        let json =
+            r#"{"AccessKeyId":"given","SecretAccessKey":"sentinel","Token":"t","Expiration":"2999-01-01T00:00:00Z"}"#;
+        let ok = |text: &str| Response::body(200, "text/plain", text.as_bytes());
+        match (request.method.as_str(), request.path.as_str()) {
+            ("PUT", "/latest/api/token") => ok("session"),
+            (_, path)
+                if path.starts_with("/latest") && request.header("x-aws-ec2-metadata-token") != Some("session") =>
+            {
+                Response::status(401)
+            }
+            (_, "/latest/meta-data/iam/security-credentials/") => ok("builder\n"),
+            (_, "/latest/meta-data/iam/security-credentials/builder") => ok(json),
+            (_, "/container") if request.header("authorization") == Some("secret word") => ok(json),
+            (_, "/sts/")
+                if request.query.contains("WebIdentityToken=who-i-am") && request.query.contains("RoleArn=role") =>
+            {
+                ok("<C><AccessKeyId>given</AccessKeyId><SecretAccessKey>sentinel</SecretAccessKey>\
+                    <SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></C>")
+            }
+            _ => Response::status(403),
+        }
+    });
+    let at = |path: &str| format!("http://{}{path}", giver.address());
+    bench.file("token", "who-i-am\n");
+    let token = bench.work().join("token").display().to_string();
+    let ways: [(&str, Vec<(&str, String)>); 3] = [
+        ("machine", vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", at(""))]),
+        (
+            "container",
+            vec![
+                ("AWS_CONTAINER_CREDENTIALS_FULL_URI", at("/container")),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret word".to_owned()),
+            ],
+        ),
+        (
+            "identity",
+            vec![
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+                ("AWS_ROLE_ARN", "role".to_owned()),
+                ("AWS_ENDPOINT_URL_STS", at("/sts/")),
+            ],
+        ),
+    ];
+    for (name, variables) in ways {
+        let fields = format!(
+            "type=s3,bucket=keys,region=us-east-1,endpoint_url=http://127.0.0.1:{port},use_path_style=true,name={name}"
+        );
+        let [mut one, mut other] = [machine(&registry), machine(&registry)];
+        for (variable, value) in &variables {
+            one.set(variable, value);
+            other.set(variable, value);
+        }
+        asked.lock().expect("no panic").clear();
+        build(&one, &[&format!("--cache-to={fields},mode=max")]);
+        // Once for all requests of a build.
+        let count = asked.lock().expect("no panic").len();
+        assert_eq!(count, if name == "machine" { 3 } else { 1 }, "{name}: {:?}", asked.lock().expect("no panic"));
+        let output = build(&other, &[&format!("--cache-from={fields},wait=60s")]);
+        assert!(all_cached(&output) && !output.stderr.contains("sentinel"), "{name}: {output}");
+    }
+    let mut nobody = machine(&registry);
+    nobody.set("AWS_EC2_METADATA_DISABLED", "true");
+    nobody.run(["build", "--cache-to=type=s3,bucket=keys,region=x", "."]).exit(2).complains("access_key_id");
+}
+
 /// D006
 #[test]
 fn a_container_of_azure_is_a_cache() {

@@ -217,7 +217,8 @@ impl Daemon {
         if !expected.contains(&status) {
             return Err(self.refused(status, &answer));
         }
-        if answer.is_empty() { Ok(Value::Null) } else { self.json(&answer) }
+        // Podman ends an empty answer with a line.
+        if answer.trim_ascii().is_empty() { Ok(Value::Null) } else { self.json(&answer) }
     }
 
     fn json(&self, answer: &[u8]) -> Result<Value, EngineError> {
