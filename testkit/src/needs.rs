@@ -13,7 +13,8 @@ pub const BUSYBOX: &str = "STAVE_BUSYBOX";
 /// Names the unprivileged users of the tests, e.g. `ranges=alice,single=bob`.
 pub const USERS: &str = "STAVE_TEST_USERS";
 
-/// Names the directory with servers from package registries: `moto/` for S3, `azurite/` for Azure.
+/// Names the directory with servers from package registries: `moto/` for S3, `azurite/` for Azure, `browser/` for what drives
+/// a browser.
 pub const SERVERS: &str = "STAVE_TEST_SERVERS";
 
 /// Prints that a part of a test is left out, and why. The form is what `xtask test` counts.
@@ -41,6 +42,12 @@ pub fn server(path: &str) -> Option<PathBuf> {
         skipped(&format!("no server `{path}` (`cargo xtask test` installs it)"));
     }
     found
+}
+
+/// Chromium, the directory with what drives it, and the program that runs that, or nothing after saying so.
+#[must_use]
+pub fn browser() -> Option<(PathBuf, PathBuf, PathBuf)> {
+    Some((program("chromium")?, server("browser/node_modules")?.parent()?.to_owned(), program("node")?))
 }
 
 /// A static `busybox` for arm64 among the stand-ins, or nothing after saying so.

@@ -40,6 +40,7 @@ pub(crate) const PEERS: &[Need] = &[
     need("bzip2", "bzip2"),
     need("zstd", "zstd"),
     need("qemu-aarch64-static", "qemu-user-static"),
+    need("chromium", "chromium"),
 ];
 
 /// Installs what is missing of `needs` with apt, and says so. Without root or apt it says what is needed and stops.

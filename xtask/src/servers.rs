@@ -1,6 +1,7 @@
-//! Servers of services that caches are kept in, from package registries: moto speaks S3, Azurite speaks Azure.
+//! What tests need of package registries: servers of services that caches are kept in (moto speaks S3, Azurite speaks Azure),
+//! and what drives a browser.
 //!
-//! They are installed once below `target/servers`, in the versions named here.
+//! They are installed once below `target/servers`, in the versions named here or locked beside the tests.
 
 use crate::failure::{At, Result};
 use crate::packages::{self, Need};
@@ -16,11 +17,14 @@ const MOTO: &str = "moto[server]==5.2.5";
 /// Of the npm registry.
 const AZURITE: &str = "azurite@3.35.0";
 
+/// What drives a browser, with its versions and their digests.
+const BROWSER: &str = "crates/report/tests/browser";
+
 /// What installs them and what they run in.
 const NEEDS: &[Need] =
     &[packages::need("python3", "python3"), packages::need("npm", "npm"), packages::need("node", "nodejs")];
 
-/// Installs what is missing, and returns the directory with `moto` and `azurite`.
+/// Installs what is missing, and returns the directory with `moto`, `azurite` and `browser`.
 pub(crate) fn install(place: &Place) -> Result<PathBuf> {
     let dir = place.dir("servers")?;
     let lock = File::create(dir.join("lock")).at("create", &dir)?;
@@ -38,6 +42,17 @@ pub(crate) fn install(place: &Place) -> Result<PathBuf> {
         let npm = ["install", "--no-audit", "--no-fund", "--loglevel=error", AZURITE];
         run::quiet(Command::new("npm").args(npm).arg("--prefix").arg(into))
     })?;
+    let lock = place.root.join(BROWSER).join("package-lock.json");
+    let locked = fs::read_to_string(&lock).at("read", &lock)?;
+    once(&dir, &locked, "browser", &|into| {
+        fs::create_dir_all(into).at("create", into)?;
+        for name in ["package.json", "package-lock.json"] {
+            let from = place.root.join(BROWSER).join(name);
+            fs::copy(&from, into.join(name)).at("copy", &from)?;
+        }
+        let npm = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        run::quiet(Command::new("npm").args(npm).current_dir(into))
+    })?;
     Ok(dir)
 }
 
@@ -48,7 +63,7 @@ fn once(dir: &Path, version: &str, name: &str, make: &dyn Fn(&Path) -> Result) -
         return Ok(());
     }
     packages::ensure(NEEDS)?;
-    println!("installing {version}");
+    println!("installing {}", if version.contains('\n') { name } else { version });
     if into.exists() {
         fs::remove_dir_all(&into).at("remove", &into)?;
     }

@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("explain", &["event"], &[]),
     ("anatomy", &["event"], &["dockerfile"]),
     ("advice", &["anatomy", "dockerfile", "event", "history"], &[]),
+    ("report", &["anatomy", "dockerfile", "history"], &["testkit"]),
     (
         "engine",
         &[
@@ -47,7 +48,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
         ],
         &["testkit"],
     ),
-    ("cli", &["advice", "anatomy", "dockerfile", "engine", "history", "oci"], &["testkit"]),
+    ("cli", &["advice", "anatomy", "dockerfile", "engine", "history", "oci", "report"], &["testkit"]),
     ("shell", &[], &[]),
     ("testkit", &["oci"], &[]),
     ("xtask", &["oci", "testkit"], &[]),

@@ -21,6 +21,7 @@ mod lock;
 mod manifest;
 mod mount;
 mod normalise;
+mod picture;
 mod registry;
 mod store;
 mod usage;
@@ -59,6 +60,7 @@ pub(crate) use lifecycle::{
 pub(crate) use lock::LockArgs;
 pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
+pub(crate) use picture::{GraphArgs, GraphFormat, ReportArgs};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, ManArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -157,6 +159,8 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = builds::BUILDS_EXAMPLES, args_override_self = true)]
     Builds(BuildsCommand),
     Advise(AdviseArgs),
+    Report(ReportArgs),
+    Graph(GraphArgs),
     Pull(PullArgs),
     Push(PushArgs),
     /// Merge, copy and show images of registries

@@ -10,6 +10,7 @@ mod container;
 mod debug;
 mod diff;
 mod explain;
+mod graph;
 mod image;
 mod imagetools;
 mod inspect;
@@ -19,6 +20,7 @@ mod login;
 mod manifest;
 mod own;
 mod records;
+mod report;
 mod store;
 mod terminal;
 mod transfer;
@@ -84,6 +86,8 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Builds(command) => builds::builds(&command, context),
         Command::Explain(args) => explain::explain(&args, context),
         Command::Advise(args) => advise::advise(&args, context),
+        Command::Report(args) => report::report(&args, context),
+        Command::Graph(args) => graph::graph(&args, context),
         Command::Tag(args) => image::tag(&args, context),
         Command::Rmi(args) => image::remove(&args, context),
         Command::Attestations(args) => attestations::attestations(&args, context),

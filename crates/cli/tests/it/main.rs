@@ -50,6 +50,7 @@ mod registries;
 mod remote;
 mod remote_cache;
 mod remote_layers;
+mod report;
 mod reproducible;
 mod rootless;
 mod roundtrip;

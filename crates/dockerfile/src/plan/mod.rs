@@ -21,6 +21,7 @@ mod ports;
 mod run;
 mod scans;
 mod signals;
+mod sources;
 mod stage;
 mod stages;
 mod triggers;
@@ -32,6 +33,7 @@ pub use checks::survey;
 pub(crate) use checks::{Needed, needed_stages};
 pub use lower::PLAN_BYTES_MAX;
 pub use scans::{Scans, scans};
+pub use sources::{SourcePlace, StageSource, StageSources, stage_sources};
 pub use stages::{STAGES_MAX, similar_stage};
 pub use values::{
     Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults, Scope,
