@@ -158,7 +158,6 @@ pub(crate) fn logs() -> BTreeMap<StepId, LogExcerpt> {
 }
 
 /// A build of three steps and their bases, of which the last wrote what could be taken for a part of the page.
-#[expect(dead_code, reason = "the browser looks at it")]
 pub(crate) fn three() -> (Record, BTreeMap<StepId, LogExcerpt>) {
     let text = "# syntax=docker/dockerfile:1\nFROM alpine AS build\nWORKDIR /src\nRUN make all \\\n    && make install\n\nFROM scratch\nCOPY --from=build /out /\n";
     let at = |words: &str| {
@@ -224,7 +223,6 @@ fn begun_with(name: &str, text: &str) -> Vec<(u64, Event)> {
 
 /// A build of two thousand steps, as the engine tells of it (equal bases are one result, of the first stage that has it): a hundred stages of twenty, of which every fifth was known, and four run at a time. One of
 /// their logs has a needle.
-#[expect(dead_code, reason = "the browser looks at it")]
 pub(crate) fn two_thousand() -> (Record, BTreeMap<StepId, LogExcerpt>) {
     const STAGES: u32 = 100;
     const STEPS: u32 = 20;
@@ -283,7 +281,6 @@ pub(crate) fn two_thousand() -> (Record, BTreeMap<StepId, LogExcerpt>) {
 }
 
 /// What the failed step wrote.
-#[expect(dead_code, reason = "the browser looks at it")]
 pub(crate) fn failed_logs() -> BTreeMap<StepId, LogExcerpt> {
     let written = b"# href-counter\n./app.go:12:9: undefined: no such thing\n".to_vec();
     BTreeMap::from([(StepId(4), LogExcerpt { head: written, ..LogExcerpt::default() })])
@@ -300,7 +297,7 @@ pub(crate) fn layers() -> Vec<ImageLayers> {
             builder.entry(&Entry { path: path.as_bytes(), what: *what, bytes: *bytes }).expect("not too many");
         }
     };
-    let (directory, record) = (What::Directory { opaque: false }, built());
+    let (directory, record) = (What::Directory { hides: None }, built());
     let file = |bytes: u64| What::File { content: bytes - 512 };
     layer(
         &record,

@@ -168,7 +168,7 @@ pub(crate) fn layers() -> impl Strategy<Value = Vec<ImageLayers>> {
             builder.layer(Layer { created_by: Some(created_by.clone()), ..Layer::default() });
             for (path, kind, bytes) in entries {
                 let what = match kind {
-                    0 => What::Directory { opaque: false },
+                    0 => What::Directory { hides: None },
                     1 => What::Whiteout,
                     2 => What::Link,
                     _ => What::File { content: *bytes },

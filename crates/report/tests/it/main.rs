@@ -1,5 +1,6 @@
 //! What pages and pictures are, for builds of all kinds.
 
+mod browser;
 mod builds;
 mod hostile;
 mod page;
