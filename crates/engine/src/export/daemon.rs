@@ -81,7 +81,12 @@ pub(super) fn load(
 /// Returns the names of an image, as the daemon writes them.
 fn tags(image: &Value) -> Vec<String> {
     let tags = image["RepoTags"].as_array().map(Vec::as_slice).unwrap_or_default();
-    tags.iter().filter_map(Value::as_str).map(|tag| tag.strip_prefix("docker.io/").unwrap_or(tag).to_owned()).collect()
+    // Podman writes them whole.
+    let familiar = |tag: &str| {
+        let short = tag.strip_prefix("docker.io/library/").or_else(|| tag.strip_prefix("docker.io/"));
+        short.unwrap_or(tag).to_owned()
+    };
+    tags.iter().filter_map(Value::as_str).map(familiar).collect()
 }
 
 struct Daemon {
