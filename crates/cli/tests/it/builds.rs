@@ -108,6 +108,7 @@ fn builds_are_filtered_as_other_lists_are() {
     let id = bench.run(["builds", "ls", "-q", "-n", "1", "--filter", "status=failed"]).success().line();
     assert_eq!(names(&[&format!("id={id}")]), [broken]);
     bench.run(["builds", "ls", "--filter", "nonsense=1"]).exit(2).complains("there is no filter `nonsense`");
+    bench.run(["builds", "ls", "--filter", "status=bogus"]).exit(2).complains("`bogus` is no status of a build");
     bench.run(["builds", "ls", "--filter", "since=x"]).exit(2).complains("no time");
 }
 

@@ -211,7 +211,10 @@ impl Filters {
             match filter.key.as_str() {
                 "since" => filters.since = Some(records::time(filter, now)?),
                 "until" => filters.until = Some(records::time(filter, now)?),
-                key if TEXTS.contains(&key) => filters.texts.push(filter.clone()),
+                key if TEXTS.contains(&key) => {
+                    known_status(filter)?;
+                    filters.texts.push(filter.clone());
+                }
                 key => {
                     let known: Vec<&str> = TEXTS.into_iter().chain(TIMES).collect();
                     return Err(records::unknown(key, &known));
@@ -257,6 +260,20 @@ fn holds(filter: &FilterArg, listed: &Listed) -> bool {
         }
         (Comparison::IsNot(_), _) => texts.iter().all(|text| filter.accepts(text)),
         _ => texts.iter().any(|text| filter.accepts(text)),
+    }
+}
+
+/// Fails if a filter asks for a status that there is not.
+fn known_status(filter: &FilterArg) -> Result<(), Failure> {
+    let states = [BuildState::Running, BuildState::Done, BuildState::Failed, BuildState::Interrupted];
+    match &filter.comparison {
+        Comparison::Is(text) | Comparison::IsNot(text)
+            if filter.key == "status" && !states.map(status_words).concat().contains(&text.as_str()) =>
+        {
+            let known = states.map(state_name).join(", ");
+            Err(Failure::usage(format!("`{text}` is no status of a build")).with_hint(&format!("There are: {known}.")))
+        }
+        _ => Ok(()),
     }
 }
 
