@@ -105,7 +105,9 @@ mod tests {
 
     fn hidden(secrets: &[&str]) -> Hidden {
         let mut hidden = Hidden::default();
-        secrets.iter().for_each(|secret| hidden.add(secret.as_bytes()));
+        for secret in secrets {
+            hidden.add(secret.as_bytes());
+        }
         hidden
     }
 

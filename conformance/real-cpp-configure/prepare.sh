@@ -1,0 +1,1 @@
+mkdir -p zlib-1.2.11; printf '#!/bin/sh\necho configured "$@"\n' > zlib-1.2.11/configure; chmod +x zlib-1.2.11/configure; echo old > zlib-1.2.11/f; tar -czf zlib-1.2.11.tar.gz zlib-1.2.11; rm -r zlib-1.2.11

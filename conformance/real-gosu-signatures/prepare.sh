@@ -1,0 +1,1 @@
+sha256sum gosu-amd64 > SHA256SUMS
