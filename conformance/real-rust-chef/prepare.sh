@@ -1,0 +1,1 @@
+mkdir src && echo 'fn main() {}' > src/main.rs

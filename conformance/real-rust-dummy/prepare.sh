@@ -1,0 +1,1 @@
+mkdir src && echo 'fn main() { 1 }' > src/main.rs
