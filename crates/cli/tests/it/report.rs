@@ -42,7 +42,7 @@ fn a_page_is_made_of_the_record_the_logs_and_the_layers_of_a_build() {
             "<code>/scratch</code>",
             "deleted by layer 3",
             "the stage tool",
-            "FROM busybox <mark class=\"warning\">as</mark> tool",
+            " busybox <mark class=\"warning\">as</mark> tool",
             "<title>tool, ",
         ],
     );
