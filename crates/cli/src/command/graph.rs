@@ -19,14 +19,12 @@ use crate::output;
 /// Carries out `graph`.
 pub(super) fn graph(args: &GraphArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let format = format(args)?;
-    let diagram = match &args.file {
-        Some(file) => of_file(file, args)?,
-        None => {
-            let host = context.host(Processes::None)?;
-            let (_, record) = builds::find(&host, args.build.as_deref())?;
-            let detail = if args.steps { Detail::Steps } else { Detail::Stages };
-            Diagram::of_build(&record, detail)
-        }
+    let diagram = if let Some(file) = &args.file {
+        of_file(file, args)?
+    } else {
+        let host = context.host(Processes::None)?;
+        let (_, record) = builds::find(&host, args.build.as_deref())?;
+        Diagram::of_build(&record, if args.steps { Detail::Steps } else { Detail::Stages })
     };
     let text = match format {
         GraphFormat::Svg => svg(&diagram),
