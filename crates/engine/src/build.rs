@@ -33,7 +33,7 @@ use crate::limits::LimitGroup;
 use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
 use crate::regroup;
-use crate::request::{BuildRequest, Grants, Keep, Output, PullPolicy};
+use crate::request::{BuildRequest, Grants, Keep, OnMiss, Output, PullPolicy};
 use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -122,8 +122,7 @@ impl Engine {
                 imports: &imports,
                 wanted,
                 only_pushed: only_pushed.as_deref(),
-                fail_on_miss: request.fail_on_miss,
-                explain: request.explain,
+                on_miss: request.on_miss,
                 exports: &caches.to,
             };
             // Whatever is started from here on is a step, or works for one.
@@ -272,7 +271,7 @@ impl Engine {
     ) -> Result<(), BuildFailure> {
         let _task = Task::start(events, TaskKind::Other, "build again to verify".to_owned());
         let lease = self.lease()?;
-        let target = BuildTarget { use_cache: false, fail_on_miss: false, explain: false, exports: &[], ..*target };
+        let target = BuildTarget { use_cache: false, on_miss: OnMiss::Run, exports: &[], ..*target };
         // The steps were told of already.
         let second = self.carry_out((&lease, &Told::default()), source, &target, &|event| {
             if let Event::Notice { .. } = event {
@@ -339,7 +338,7 @@ impl Engine {
                 }
                 Outcome::Failed { node } => {
                     // What was only looked at is nothing that the next build is compared with.
-                    if !target.fail_on_miss {
+                    if target.on_miss != OnMiss::Fail {
                         run.keep(false);
                     }
                     Err(run.into_failure(node))
@@ -443,10 +442,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) wanted: Option<LayerMethod>,
     /// The forms in which registries get the result, if nothing else is to be made of it.
     pub(crate) only_pushed: Option<&'a [ImageForm]>,
-    /// Whether a step that is not known ends the build.
-    pub(crate) fail_on_miss: bool,
-    /// Whether it is found out why steps run.
-    pub(crate) explain: bool,
+    /// What is done about steps that are not known.
+    pub(crate) on_miss: OnMiss,
     /// The caches that are written.
     pub(crate) exports: &'a [ExportSpec],
 }

@@ -98,8 +98,8 @@ pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailur
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
-    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource, Naming, Output,
-    PullPolicy, SecretSource,
+    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource, Naming, OnMiss,
+    Output, PullPolicy, SecretSource,
 };
 pub use rules::SourceRules;
 pub use save::Loaded;

@@ -386,6 +386,17 @@ pub struct Grants {
     pub entitlements: BTreeSet<Entitlement>,
 }
 
+/// What is done about steps that are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMiss {
+    /// They run.
+    Run,
+    /// They run, it is found out why, and what the next build is compared with is kept.
+    Explain,
+    /// As [`Self::Explain`], but the first of them ends the build as a failure.
+    Fail,
+}
+
 /// A build.
 pub struct BuildRequest {
     /// The files.
@@ -404,10 +415,8 @@ pub struct BuildRequest {
     pub use_cache: bool,
     /// Stages, by name in any case or by number, of which nothing may be used that earlier builds made.
     pub rerun_stages: Vec<String>,
-    /// Whether the build ends, as a failure, at the first step that is not known.
-    pub fail_on_miss: bool,
-    /// Whether it is found out why steps run, and kept what the next build is compared with.
-    pub explain: bool,
+    /// What is done about steps that are not known.
+    pub on_miss: OnMiss,
     /// When bases are looked up in their registry.
     pub pull: PullPolicy,
     /// The platforms to build for, each once; this machine's if there are none.

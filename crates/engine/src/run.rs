@@ -27,6 +27,7 @@ use crate::log::StepLog;
 use crate::memory::MemoryKill;
 use crate::outcome::{BuildFailure, StepCause, StepFailure, Tally};
 use crate::outside::{Found, Outside, read_contexts};
+use crate::request::OnMiss;
 use crate::schedule::Worker;
 use crate::snapshot::{KnownSnapshot, Snapshot, SnapshotLayer};
 use crate::source::Source;
@@ -323,7 +324,7 @@ impl<'a> Run<'a> {
         let miss = self.explain.miss(node, self.lease, self.reading(), self.events);
         if let Some(miss) = miss {
             self.tell(node, |step| Event::StepMissed { step, miss: miss.clone() });
-            if self.target.fail_on_miss {
+            if self.target.on_miss == OnMiss::Fail {
                 return Err(Failure::missed(miss));
             }
         }

@@ -19,6 +19,7 @@ use stave_tree::Selection;
 use crate::build::{BuildTarget, Report, stage_name};
 use crate::engine::Engine;
 use crate::outside::{Found, Outside};
+use crate::request::OnMiss;
 use crate::source::Source;
 use ingredients::Outcomes;
 use kept::{Kept, Parcel};
@@ -87,7 +88,7 @@ impl<'a> Explain<'a> {
 
     /// Returns why `node` has to be carried out, and remembers it: what depends on it refers to it.
     pub(crate) fn miss(&self, node: NodeId, lease: &Lease, reading: Reading<'_>, events: Report<'_>) -> Option<Miss> {
-        if !self.target.explain {
+        if self.target.on_miss == OnMiss::Run {
             return None;
         }
         let step = *self.owners().get(&node)?;
@@ -246,7 +247,7 @@ impl<'a> Explain<'a> {
 
     /// Keeps what this build was made from, unless the latest that is kept is the same.
     pub(crate) fn keep(&self, succeeded: bool, reading: Reading<'_>) {
-        let Some(kept) = self.kept.as_ref().filter(|_| self.target.explain) else { return };
+        let Some(kept) = self.kept.as_ref().filter(|_| self.target.on_miss != OnMiss::Run) else { return };
         let stamp = self.stamp(succeeded, reading);
         if succeeded && kept.is_latest(&stamp) {
             return;

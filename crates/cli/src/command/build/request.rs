@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, PullPolicy,
+    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, OnMiss, PullPolicy,
     RunDefaults, SharedLimits, Ulimit,
 };
 
@@ -57,8 +57,11 @@ pub(super) fn request(
         target: args.target.filter(|target| !target.is_empty()),
         use_cache: !args.no_cache,
         rerun_stages: args.no_cache_filter.into_iter().filter(|stage| !stage.is_empty()).collect(),
-        fail_on_miss: args.fail_on_miss,
-        explain: args.explain != Some(BuildExplain::None),
+        on_miss: match args.explain {
+            _ if args.fail_on_miss => OnMiss::Fail,
+            Some(BuildExplain::None) => OnMiss::Run,
+            _ => OnMiss::Explain,
+        },
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
         platforms: surroundings.platforms(&args.platforms)?,
         labels,
