@@ -221,10 +221,10 @@ fn a_running_build_is_followed_to_its_end_and_never_removed() {
     bench.run(["builds", "rm", "^0"]).exit(1).complains("is running");
     assert_eq!(bench.run(["builds", "rm", "--all"]).success().out(), "");
     let mut command = bench.command(["builds", "logs", "--follow", "^0", "2"]);
-    let follower = command.stdout(Stdio::piped()).spawn().expect("stave starts");
+    let reader = command.stdout(Stdio::piped()).spawn().expect("stave starts");
     bench.run(["build", "-q", "-f", "mount", "."]).success();
     bench.wait(build).success();
-    let followed = follower.wait_with_output().expect("it ends");
+    let followed = reader.wait_with_output().expect("it ends");
     assert_eq!((followed.status.code(), followed.stdout.as_slice()), (Some(0), &b"first\nsecond\n"[..]));
 }
 
@@ -236,10 +236,10 @@ fn a_killed_build_was_interrupted_and_who_follows_it_sees_its_end() {
     let first = || String::from_utf8_lossy(&bench.run(["builds", "logs", "^0", "2"]).stdout).contains("first");
     wait_until("the step", first);
     let mut command = bench.command(["builds", "logs", "-f"]);
-    let follower = command.stdout(Stdio::piped()).spawn().expect("stave starts");
+    let reader = command.stdout(Stdio::piped()).spawn().expect("stave starts");
     build.kill().expect("it is killed");
     build.wait().expect("it ends");
-    let followed = follower.wait_with_output().expect("it ends");
+    let followed = reader.wait_with_output().expect("it ends");
     assert_eq!(followed.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&followed.stdout).ends_with("first\n"));
     let row = &listed(&bench, &[])[0];

@@ -265,11 +265,8 @@ fn results_of_another_version_are_told_by_both_versions() {
 
 /// The cause that the first step told that ran.
 fn first_cause(output: &Output) -> String {
-    causes(output)
-        .into_iter()
-        .next()
-        .map(|(_, cause)| cause)
-        .unwrap_or_else(|| panic!("nothing ran: {}", output.stderr))
+    let first = causes(output).into_iter().next();
+    first.map_or_else(|| panic!("nothing ran: {}", output.stderr), |(_, cause)| cause)
 }
 
 /// The same on another machine, which has nothing but the cache that the first one has written.

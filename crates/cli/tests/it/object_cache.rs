@@ -161,17 +161,8 @@ fn a_bucket_of_s3_is_a_cache() {
     .complains("is not used");
 }
 
-/// D005: no keys are given, so that they are asked for: with the token of a pod, of a container's service, of the machine.
-#[test]
-fn keys_for_a_bucket_come_from_whoever_gives_them_out() {
-    let (Some(program), Some((bench, registry))) = (needs::server("moto/bin/moto_server"), with_busybox()) else {
-        return;
-    };
-    let port = free_port();
-    let mut command = bound(&program);
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(bench.work());
-    let _server = Running::start(command, port);
-    raw(port, "PUT /keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+/// A server that gives keys to who asks it in one of the three ways, and what it was asked for.
+fn giver_of_keys() -> (Server, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let giver = Server::start(move |request| {
@@ -198,6 +189,21 @@ fn keys_for_a_bucket_come_from_whoever_gives_them_out() {
             _ => Response::status(403),
         }
     });
+    (giver, asked)
+}
+
+/// D005: no keys are given, so that they are asked for: with the token of a pod, of a container's service, of the machine.
+#[test]
+fn keys_for_a_bucket_come_from_whoever_gives_them_out() {
+    let (Some(program), Some((bench, registry))) = (needs::server("moto/bin/moto_server"), with_busybox()) else {
+        return;
+    };
+    let port = free_port();
+    let mut command = bound(&program);
+    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(bench.work());
+    let _server = Running::start(command, port);
+    raw(port, "PUT /keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let (giver, asked) = giver_of_keys();
     let at = |path: &str| format!("http://{}{path}", giver.address());
     bench.file("token", "who-i-am\n");
     let token = bench.work().join("token").display().to_string();
