@@ -14,6 +14,9 @@ use stave_engine::{BaseFailure, StepCause, StepFailure, Tally, masked_text};
 
 use crate::{clue, human};
 
+/// Digits of a build's id by which it is named: enough to be the only one that begins so.
+const BUILD_DIGITS: usize = 8;
+
 /// How text is decorated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
@@ -217,6 +220,12 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
     }
     if let Some(log) = &failure.log {
         writeln!(block, "{} {}", style.cyan("full log:"), printable(&log.display().to_string()))
+            .expect("writing to a string does not fail");
+    }
+    // Of these the state is kept in which they failed.
+    if matches!(failure.cause, StepCause::Exit(_) | StepCause::Signal(_)) {
+        let build: String = failure.build.chars().take(BUILD_DIGITS).collect();
+        writeln!(block, "{} stave debug {build}", style.cyan("look inside:"))
             .expect("writing to a string does not fail");
     }
     block
@@ -439,6 +448,7 @@ its last lines:
   | make: \\u{1b}[1mnot found
 hint: 127 means that a command was not found in the image.
 full log: /store/builds/1/3.log
+look inside: stave debug 01234567
 ";
         assert_eq!(step_failure(&failure, Style::PLAIN), expected);
     }

@@ -73,7 +73,7 @@ fn the_last_screen_says_what_failed_and_what_was_done() {
     ] {
         assert!(rest.contains(part), "{part}\nin:\n{rest}");
     }
-    let log = rest.lines().last().and_then(|line| line.strip_prefix("full log: ")).expect("the log is named");
+    let log = rest.lines().find_map(|line| line.strip_prefix("full log: ")).expect("the log is named");
     let log = log.replace("[BENCH]", &bench.path("").display().to_string());
     let log = fs::read_to_string(log.trim()).expect("the log is there");
     assert_eq!(log.lines().count(), 61, "{log}");
