@@ -353,35 +353,38 @@ impl<'a> Run<'a> {
         Ok(result.into())
     }
 
-    /// Has the layers of a base here: a step that is known if its image is in the store.
+    /// Has the layers of a base here.
     fn base(&self, node: NodeId, key: CacheKey, image: &Image) -> Result<Snapshot, Box<Failure>> {
-        let is_new = lock(&self.told).insert(node) && lock(self.told_before).insert(node);
-        let is_remote = self.target.bases.is_remote(image);
-        let tell = |event: &dyn Fn(StepId) -> Event| {
-            if is_new {
-                self.tell(node, event);
-            }
-        };
-        if is_remote {
-            tell(&|step| Event::StepStarted { step });
-        }
-        let started = Instant::now();
+        let (started, result) = (Instant::now(), key.to_string());
+        let is_told = self.tell_base(node, &result, self.target.bases.is_remote(image));
         let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events);
         let layers = layers.map_err(Box::<Failure>::from);
-        let (took, result) = (started.elapsed(), key.to_string());
+        let took = started.elapsed();
         match &layers {
-            Ok(_) if is_remote => tell(&|step| Event::StepFinished { step, took, result: result.clone() }),
-            Ok(_) => {
-                let origin = Origin::Local;
-                tell(&|step| Event::StepCached { step, saved: None, origin, result: result.clone() });
-            }
-            Err(failure) if is_remote => {
+            _ if !is_told => {}
+            Ok(_) => self.tell(node, |step| Event::StepFinished { step, took, result: result.clone() }),
+            Err(failure) => {
                 let message = crate::told::why(&failure.cause);
-                tell(&|step| Event::StepFailed { step, took, message: message.clone() });
+                self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             }
-            Err(_) => {}
         }
         Ok(Snapshot { layers: layers? })
+    }
+
+    /// Tells that a base is known if its image is in the store, else that it begins. Returns whether its end is to be told.
+    fn tell_base(&self, node: NodeId, result: &str, is_remote: bool) -> bool {
+        // Held to the end, so that nothing that reads the base is told of before it.
+        let mut told = lock(&self.told);
+        if !(told.insert(node) && lock(self.told_before).insert(node)) {
+            return false;
+        }
+        if is_remote {
+            self.tell(node, |step| Event::StepStarted { step });
+        } else {
+            let origin = Origin::Local;
+            self.tell(node, |step| Event::StepCached { step, saved: None, origin, result: result.to_owned() });
+        }
+        is_remote
     }
 
     /// Makes the layer of a step on `parent`; `others` are the results of its further inputs.
