@@ -48,7 +48,8 @@ fn a_bind_of_the_context_can_be_written_and_is_thrown_away() {
     bench.file("src/ignored", "y");
     assert_eq!(build(&bench, dockerfile).success().stderr.matches("CACHED").count(), 4);
     bench.file("src/a", "two\n");
-    assert_eq!(build(&bench, dockerfile).success().stderr.matches("CACHED").count(), 0);
+    // All but the base.
+    assert_eq!(build(&bench, dockerfile).success().stderr.matches("CACHED").count(), 1);
     assert_eq!(in_image(&bench, "cat /seen"), "two\na\n");
     build(&bench, "FROM busybox\nRUN --mount=source=none,target=/in true\n").exit(1).complains("none");
 }
@@ -411,7 +412,8 @@ fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
         build(&bench, "FROM busybox\nRUN true\n").success();
         let refused = build(&bench, "FROM busybox\nRUN echo first\nRUN --network=host true\n");
         refused.exit(1).complains("--allow network.host");
-        assert!(!refused.stderr.contains("RUN echo first\n"), "{}", refused.stderr);
+        let began = refused.stderr.lines().any(|line| line.starts_with('#') && line.ends_with("RUN echo first"));
+        assert!(!began, "{}", refused.stderr);
         build(&bench, "FROM busybox\nRUN --network=host true\n").exit(1).complains("--allow network.host");
         build(&bench, "FROM busybox\nRUN --device=vendor.com/class=one true\n").exit(1).complains("--allow device");
     });
