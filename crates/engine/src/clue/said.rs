@@ -75,7 +75,8 @@ fn paths(line: &str) -> Vec<String> {
         }
     }
     let bare = line.split(": ").nth(1).filter(|word| !word.contains(' ')).map(str::to_owned);
-    found.extend(bare.filter(|word| !word.is_empty() && !word.chars().all(|character| character.is_ascii_digit())));
+    let is_name = |word: &String| !word.is_empty() && !word.chars().all(|character| character.is_ascii_digit());
+    found.extend(bare.filter(|word| is_name(word) && !found.contains(word)).into_iter().collect::<Vec<_>>());
     found.sort_by_key(|word| !word.starts_with('/'));
     found
 }
