@@ -401,19 +401,22 @@ fn a_directory_that_is_made_in_a_set_gid_directory_has_its_group_and_is_one() {
     if !is_root() {
         return;
     }
-    let made = |change: &dyn Fn(&mut CopyRequest<'_>)| {
+    let made = |path: &str, change: &dyn Fn(&mut CopyRequest<'_>)| {
         let case = Case::new("f = 1", "");
         std::fs::create_dir(case.scratch.path("base/g")).unwrap();
         std::os::unix::fs::chown(case.scratch.path("base/g"), Some(3), Some(7)).unwrap();
         std::fs::set_permissions(case.scratch.path("base/g"), std::os::unix::fs::PermissionsExt::from_mode(0o2775))
             .unwrap();
         case.copy_with(&["f"], "/g/a/b/", |request| change(request)).unwrap();
-        let metadata = std::fs::metadata(case.scratch.path("layer/g/a/b")).unwrap();
+        let metadata = std::fs::metadata(case.scratch.path(path)).unwrap();
         (metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
     };
-    assert_eq!(made(&|_| {}), (0o2755, 0, 7));
-    assert_eq!(made(&|request| request.owner = Some((1, 2))), (0o2755, 1, 2));
-    assert_eq!(made(&|request| request.mode = Some(ModeChange::parse("700").unwrap())), (0o700, 0, 7));
+    assert_eq!(made("layer/g/a/b", &|_| {}), (0o2755, 0, 7));
+    assert_eq!(made("layer/g/a/b", &|request| request.owner = Some((1, 2))), (0o2755, 1, 2));
+    // A mode that is set takes the bit away, and what is below is like anything else.
+    let private = |request: &mut CopyRequest<'_>| request.mode = Some(ModeChange::parse("700").unwrap());
+    assert_eq!(made("layer/g/a", &private), (0o700, 0, 7));
+    assert_eq!(made("layer/g/a/b", &private), (0o700, 0, 0));
 }
 
 #[test]
