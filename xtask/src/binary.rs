@@ -1,4 +1,4 @@
-//! Builds the `stave` that is tested, measured and shown: one static file, optimised.
+//! Builds the `stave` that is tested, measured and shown: one static file.
 
 use crate::failure::{Failure, Result};
 use crate::place::{Place, cargo};
@@ -6,8 +6,26 @@ use crate::run;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// How the program is optimised: the name of a profile in `Cargo.toml`.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// As users get it.
+    Release,
+    /// As tests run it: the same code, less optimised, in much less time.
+    Tested,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Tested => "tested",
+        }
+    }
+}
+
 /// Builds it and returns where it is. `STAVE_BIN` names one that is taken instead.
-pub(crate) fn build(place: &Place) -> Result<PathBuf> {
+pub(crate) fn build(place: &Place, profile: Profile) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("STAVE_BIN") {
         return Ok(named.into());
     }
@@ -15,10 +33,10 @@ pub(crate) fn build(place: &Place) -> Result<PathBuf> {
     let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     // Naming the target keeps the flag away from build scripts and procedural macros, which cannot be static.
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--package", "stave-cli", "--target", &triple]);
+    command.args(["build", "--quiet", "--profile", profile.name(), "--package", "stave-cli", "--target", &triple]);
     command.env(variable, "-C target-feature=+crt-static").current_dir(&place.root);
     run::show(&mut command)?;
-    Ok(place.target.join(triple).join("release/stave"))
+    Ok(place.target.join(triple).join(profile.name()).join("stave"))
 }
 
 /// The target that rustc builds for when none is named.

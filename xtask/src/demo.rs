@@ -25,7 +25,7 @@ pub(crate) fn command(place: &Place) -> Result {
     println!("base images: stand-ins for golang:1.7.3 and alpine:latest, served on {}", served.registry.address());
     println!("building stave, static and optimised");
     let start = Instant::now();
-    let binary = binary::build(place)?;
+    let binary = binary::build(place, binary::Profile::Release)?;
     println!("  {} in {}", size(binary.metadata().at("read", &binary)?.len()), time(start.elapsed()));
     let home = place.dir("demo")?;
     let stave = Stave::new(binary, &home, served.dir.join("registries.conf"))?;

@@ -57,7 +57,7 @@ fn dispatch(args: &[String]) -> Result {
     let (command, rest) = args.split_first().map_or(("help", args), |(first, rest)| (first.as_str(), rest));
     match command {
         "build" => {
-            println!("{}", binary::build(&Place::find()?)?.display());
+            println!("{}", binary::build(&Place::find()?, binary::Profile::Release)?.display());
             Ok(())
         }
         "book" => {

@@ -21,7 +21,7 @@ const AZURITE: &str = "azurite@3.35.0";
 const BROWSER: &str = "crates/report/tests/browser";
 
 /// What installs them and what they run in.
-const NEEDS: &[Need] =
+pub(crate) const NEEDS: &[Need] =
     &[packages::need("python3", "python3"), packages::need("npm", "npm"), packages::need("node", "nodejs")];
 
 /// Installs what is missing, and returns the directory with `moto`, `azurite` and `browser`.

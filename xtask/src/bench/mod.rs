@@ -67,7 +67,7 @@ pub(crate) fn command(place: &Place, args: &[String]) -> Result {
         return Err(Failure::new("the peers of this benchmark (dockerd, buildah with overlay) need root"));
     }
     packages::ensure(packages::PEERS)?;
-    let binary = binary::build(place)?;
+    let binary = binary::build(place, binary::Profile::Release)?;
     let served = standins::serve(place)?;
     let home = place.dir("bench")?;
     let builders = builders(binary, &served, &home)?;

@@ -50,7 +50,7 @@ pub(crate) fn command(place: &Place, args: &[String]) -> Result {
     let record = args.iter().any(|argument| argument == "--record");
     let named: Vec<&str> = args.iter().filter(|argument| !argument.starts_with("--")).map(String::as_str).collect();
     packages::ensure(packages::PEERS)?;
-    let stave = binary::build(place)?;
+    let stave = binary::build(place, binary::Profile::Tested)?;
     let yard = Yard::new(stave).ok_or_else(|| Failure::new("the corpus needs root, git and a static busybox"))?;
     let dockerd = yard.dockerd();
     let root = place.root.join("conformance");

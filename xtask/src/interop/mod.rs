@@ -22,7 +22,7 @@ Docker unpack, which both make 1970 of them. `cargo xtask test` runs the same ca
 /// Runs all cases, writes the page, and fails if one went wrong.
 pub(crate) fn command(place: &Place) -> Result {
     packages::ensure(&[packages::STANDINS, packages::PEERS].concat())?;
-    let stave = binary::build(place)?;
+    let stave = binary::build(place, binary::Profile::Tested)?;
     let cases = Case::all();
     let (mut rows, mut versions, mut problems) = (Vec::new(), Vec::new(), 0);
     for peer in Peer::ALL {

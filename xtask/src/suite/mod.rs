@@ -11,8 +11,10 @@ use crate::table::{table, time};
 use crate::{binary, book, packages, run, servers, standins, tidy};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use users::Users;
 
@@ -24,7 +26,24 @@ struct Step {
 }
 
 /// The names of all steps, in their order.
-const STEPS: [&str; 7] = ["format", "tidy", "clippy", "documentation", "book", "tests", "examples"];
+const STEPS: [&str; 7] = ["format", "tidy", "clippy", "documentation", "book", TESTS, "examples"];
+/// The step that needs real things.
+const TESTS: &str = "tests";
+
+/// What tests need and no compiler makes.
+struct RealThings {
+    served: StandIns,
+    servers: PathBuf,
+}
+
+/// Real things that are being made.
+type Making<'scope> = ScopedJoinHandle<'scope, Result<RealThings>>;
+
+impl RealThings {
+    fn make(place: &Place) -> Result<Self> {
+        Ok(Self { served: standins::serve(place)?, servers: servers::install(place)? })
+    }
+}
 
 /// Runs all steps, or the named ones, the later ones even if an earlier one fails, and shows a table.
 pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
@@ -32,10 +51,20 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
         return Err(Failure::new(format!("no step is named `{unknown}`; there are {}", STEPS.join(", "))));
     }
     // All at once: who has to ask somebody else for packages asks once.
-    packages::ensure(&[packages::STANDINS, packages::PEERS].concat())?;
+    packages::ensure(&[packages::STANDINS, packages::PEERS, servers::NEEDS].concat())?;
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|wanted| wanted == name);
+    // Made while the compiler runs: it waits for package registries most of the time.
+    thread::scope(|scope| {
+        let real_things = is_chosen(TESTS).then(|| scope.spawn(|| RealThings::make(place)));
+        steps(place, &is_chosen, real_things)
+    })
+}
+
+/// Runs the steps that are chosen.
+fn steps(place: &Place, is_chosen: &dyn Fn(&str) -> bool, mut real_things: Option<Making<'_>>) -> Result {
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result| {
-        if !(chosen.is_empty() || chosen.iter().any(|wanted| wanted == name)) {
+        if !is_chosen(name) {
             return;
         }
         println!("== {name}");
@@ -57,7 +86,7 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
         run::show(cargo_in(place).args(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
     step("book", &mut || book::build(place).map(drop));
-    step("tests", &mut || tests(place));
+    step(TESTS, &mut || tests(place, real_things.take()));
     step("examples", &mut || run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"])));
     report(&steps)
 }
@@ -78,11 +107,11 @@ fn cargo_in(place: &Place) -> Command {
     command
 }
 
-/// Builds what the tests need of real things, runs them, and looks at what was skipped.
-fn tests(place: &Place) -> Result {
-    let served = standins::serve(place)?;
-    let servers = servers::install(place)?;
-    let built = binary::build(place)?;
+/// Builds the program, waits for the real things that the tests need, runs them, and looks at what was skipped.
+fn tests(place: &Place, real_things: Option<Making<'_>>) -> Result {
+    let built = binary::build(place, binary::Profile::Tested)?;
+    let made = real_things.map_or_else(|| Ok(RealThings::make(place)), ScopedJoinHandle::join);
+    let RealThings { served, servers } = made.unwrap_or_else(|panic| resume_unwind(panic))?;
     let users = Users::create()?;
     // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
     let open = tempfile::Builder::new().prefix("stave-test-").tempdir().at("create", Path::new("a directory"))?;

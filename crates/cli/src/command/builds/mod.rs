@@ -41,7 +41,14 @@ pub(super) fn find(host: &Host, name: Option<&str>) -> Result<(BuildRecord, Reco
 
 /// Returns what is written down of a build. One whose process was killed has told no end, and has one all the same.
 fn written(store: &Store, build: &BuildRecord) -> Option<Record> {
-    let mut record = record::read(&directory(store, build))?;
+    let directory = directory(store, build);
+    let mut record = match record::read(&directory) {
+        // It has begun a moment ago: there is nothing to be told of it yet, and there will be.
+        None if build.state == BuildState::Running => {
+            Record { id: build.id.to_string(), directory, ..Record::default() }
+        }
+        read => read?,
+    };
     if build.state == BuildState::Interrupted && record.ending.is_none() {
         let (at, ending) = (record.took, Ending::Interrupted);
         record.take(at, &Event::Ended { ending });
