@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use stave_oci::{BlobDigest, DiffId, TreeDigest};
 use stave_store::{
     Attestation, BlobError, BlobExpectation, BuildError, BuildState, CacheLookup, CheckOptions, ContainerError,
@@ -22,6 +24,21 @@ fn a_new_store_is_private_and_clean() {
     assert_eq!(mode & 0o7777, 0o700);
     assert_eq!(std::fs::read(bench.root().join("version")).expect("it is there"), b"stave store 3\n");
     assert_clean(&store);
+}
+
+/// Without it, what one build deletes slows the files of the next on an ext4 without a journal.
+#[test]
+fn each_build_and_each_container_has_a_place_of_its_own_on_the_disk() {
+    let bench = Bench::new();
+    drop(bench.open());
+    let open = |name: &str| File::open(bench.root().join(name)).expect("it is there");
+    let flags = |name: &str| ioctl_getflags(open(name)).unwrap_or(IFlags::empty());
+    // Whether this file system has the flag at all.
+    let probe = open("logs");
+    let is_known = ioctl_setflags(&probe, flags("logs") | IFlags::TOPDIR).is_ok();
+    for name in ["tmp", "containers"] {
+        assert_eq!(flags(name).contains(IFlags::TOPDIR), is_known, "{name}");
+    }
 }
 
 #[test]

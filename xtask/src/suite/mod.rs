@@ -118,7 +118,13 @@ fn tests(place: &Place, real_things: Option<Making<'_>>) -> Result {
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).at("open", open.path())?;
     let binary = open.path().join("stave");
     fs::copy(&built, &binary).at("copy", &built)?;
-    let found = Equipment { served: &served, servers: &servers, binary: &binary, users: &users };
+    let temporary = open.path().join("t");
+    fs::create_dir(&temporary).at("create", &temporary)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).at("open", &temporary)?;
+    // An ext4 without a journal steps over every inode that was deleted nearby in the last minutes, and tests delete a great
+    // deal: each test gets a place of its own on the disk. Other file systems have no such attribute, and need none.
+    drop(run::quiet(Command::new("chattr").arg("+T").arg(&temporary)));
+    let found = Equipment { served: &served, servers: &servers, binary: &binary, users: &users, temporary: &temporary };
     let log = match run::find("cargo-nextest") {
         Some(_) => nextest(place, &found),
         None => cargo_test(place, &found),
@@ -132,11 +138,14 @@ struct Equipment<'a> {
     servers: &'a Path,
     binary: &'a Path,
     users: &'a Users,
+    /// Where they make what they need for a while.
+    temporary: &'a Path,
 }
 
 impl Equipment<'_> {
     fn give(&self, command: &mut Command) {
         command.env("STAVE_BIN", self.binary);
+        command.env("TMPDIR", self.temporary);
         command.env(stave_testkit::needs::STANDINS, &self.served.dir);
         command.env(stave_testkit::needs::SERVERS, self.servers);
         command.env(stave_testkit::needs::BUSYBOX, self.served.dir.join("busybox"));
