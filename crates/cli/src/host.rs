@@ -211,6 +211,7 @@ fn registries() -> Environment {
         docker_auth_config: text_variable("DOCKER_AUTH_CONFIG"),
         registry_auth_file: path_variable("REGISTRY_AUTH_FILE"),
         registries_conf: path_variable("CONTAINERS_REGISTRIES_CONF"),
+        registry_sources: text_variable("BUILD_REGISTRY_SOURCES"),
         path: variable("PATH"),
         http: HttpEnvironment {
             ssl_cert_file: path_variable("SSL_CERT_FILE"),

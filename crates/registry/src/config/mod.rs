@@ -33,6 +33,8 @@ pub struct Environment {
     pub registry_auth_file: Option<PathBuf>,
     /// `CONTAINERS_REGISTRIES_CONF`: a `registries.conf`.
     pub registries_conf: Option<PathBuf>,
+    /// `BUILD_REGISTRY_SOURCES`: JSON with registries that are allowed, blocked or insecure, as Buildah reads it.
+    pub registry_sources: Option<String>,
     /// `PATH`, where credential helpers are.
     pub path: Option<OsString>,
     /// How servers are reached.
@@ -54,6 +56,7 @@ impl Environment {
             docker_auth_config: text(&["DOCKER_AUTH_CONFIG"]),
             registry_auth_file: path("REGISTRY_AUTH_FILE"),
             registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
+            registry_sources: text(&["BUILD_REGISTRY_SOURCES"]),
             path: get("PATH"),
             http: stave_http::Environment::from_lookup(&lookup),
         }

@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A variable is not what it has to be.
+    #[error("the variable {variable} is not valid")]
+    Sources {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// The format that nobody has written since 2018.
     #[error("`{}` has version 1 of its format (`[registries.search]`), which is not supported: use `[[registry]]`", path.display())]
     VersionOne {
@@ -117,7 +125,33 @@ pub(crate) struct Registries {
     known: Vec<Registry>,
     aliases: BTreeMap<String, String>,
     search: Vec<String>,
+    sources: Sources,
     pub(crate) warnings: Vec<String>,
+}
+
+/// The variable that says from which registries images may come.
+const SOURCES: &str = "BUILD_REGISTRY_SOURCES";
+
+/// From which registries images may come.
+///
+/// Reference: buildah-build(1), `BUILD_REGISTRY_SOURCES`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Sources {
+    #[serde(rename = "insecureRegistries")]
+    insecure: Vec<String>,
+    #[serde(rename = "blockedRegistries")]
+    blocked: Vec<String>,
+    /// If there are any, images come from no other.
+    #[serde(rename = "allowedRegistries")]
+    allowed: Vec<String>,
+}
+
+impl Sources {
+    fn allows(&self, registry: &str) -> bool {
+        let among = |list: &[String]| list.iter().any(|name| name == registry);
+        !among(&self.blocked) && (self.allowed.is_empty() || among(&self.allowed))
+    }
 }
 
 /// One place that may have an image: a mirror or the registry itself.
@@ -150,7 +184,20 @@ impl Registries {
                 registries.read(&path)?;
             }
         }
+        if let Some(text) = &environment.registry_sources {
+            registries.restrict(text)?;
+        }
         Ok(registries)
+    }
+
+    fn restrict(&mut self, text: &str) -> Result<(), ConfigError> {
+        let sources: Sources =
+            serde_json::from_str(text).map_err(|source| ConfigError::Sources { variable: SOURCES, source })?;
+        for host in &sources.insecure {
+            self.allow_insecure(host);
+        }
+        self.sources = sources;
+        Ok(())
     }
 
     /// Reads one file over what is known already; returns whether it exists.
@@ -228,6 +275,9 @@ impl Registries {
     /// Returns the places to pull `reference` from, in the order to try them; the registry itself is the last.
     pub(crate) fn places_to_pull(&self, reference: &Reference) -> Result<Vec<Place>, RegistryError> {
         let name = reference.name();
+        if !self.sources.allows(&reference.registry) {
+            return Err(RegistryError::Blocked { name, file: SOURCES.to_owned() });
+        }
         let Some(registry) = self.matching(&whole(reference)) else {
             return Ok(vec![Place::new(&name, false, false)]);
         };
@@ -401,6 +451,29 @@ mod tests {
                     .collect()
             },
         )
+    }
+
+    /// F030
+    #[test]
+    fn a_variable_says_from_which_registries_images_may_come() {
+        let restricted = |text: &str| {
+            let mut registries = Registries::default();
+            registries.restrict(text).map(|()| registries)
+        };
+        let pulled = |text: &str, name: &str| {
+            let places = restricted(text).expect("it is valid").places_to_pull(&name.parse().expect("a name"));
+            places.map(|places| places[0].insecure).map_err(|error| error.to_string())
+        };
+        let blocked = Err("`docker.io/library/alpine` is blocked in `BUILD_REGISTRY_SOURCES`".to_owned());
+        assert_eq!(pulled(r#"{"blockedRegistries":["docker.io"]}"#, "alpine"), blocked);
+        assert_eq!(pulled(r#"{"blockedRegistries":["docker.io"]}"#, "a.io/x"), Ok(false));
+        assert_eq!(pulled(r#"{"allowedRegistries":["a.io"]}"#, "alpine"), blocked);
+        assert_eq!(pulled(r#"{"allowedRegistries":["a.io"],"insecureRegistries":["a.io"]}"#, "a.io/x"), Ok(true));
+        assert_eq!(pulled(r#"{"allowedRegistries":[]}"#, "alpine"), Ok(false));
+        let push = restricted(r#"{"blockedRegistries":["docker.io"]}"#).expect("it is valid");
+        assert!(push.place_to_push(&"alpine".parse().expect("a name")).is_ok(), "it is about what comes in");
+        let error = restricted(r#"{"allowed":["a.io"]}"#).expect_err("the field is not known").to_string();
+        assert_eq!(error, "the variable BUILD_REGISTRY_SOURCES is not valid");
     }
 
     const MIRRORED: &str = r#"
