@@ -13,7 +13,7 @@ use stave_http::url::Url;
 use stave_oci::{BlobDigest, Reference};
 
 use crate::backend::azure::AzurePlace;
-use crate::backend::gha::{GhaPlace, Service};
+use crate::backend::gha::{GhaListing, GhaPlace, Service};
 use crate::backend::keys::{KeySource, Keys};
 use crate::backend::s3::S3Place;
 use crate::backend::{LocalPlace, ObjectNames};
@@ -282,8 +282,26 @@ fn gha(fields: &mut Fields<'_>) -> Result<Option<GhaPlace>, String> {
         Service::One => one.or_else(|| (fields.lookup)("ACTIONS_CACHE_URL")),
         Service::Two => two.or_else(|| (fields.lookup)("ACTIONS_RESULTS_URL")),
     };
+    let listing = listing(fields)?;
     let (Some(token), Some(url)) = (token, url) else { return Ok(None) };
-    Ok(Some(GhaPlace { url: address("url", &url)?, service, token: Secret::new(token), scope, timeout }))
+    Ok(Some(GhaPlace { url: address("url", &url)?, service, token: Secret::new(token), scope, timeout, listing }))
+}
+
+/// Reads what says where the entries of GitHub's cache are listed.
+fn listing(fields: &mut Fields<'_>) -> Result<Option<GhaListing>, String> {
+    let repository = fields.take_or("repository", "GITHUB_REPOSITORY");
+    let Some(token) = fields.take("ghtoken").filter(|token| !token.is_empty()) else { return Ok(None) };
+    let repository = repository.ok_or("`ghtoken=` needs `repository=`, or the variable GITHUB_REPOSITORY")?;
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && !part.bytes().all(|byte| byte == b'.')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    if !repository.split_once('/').is_some_and(|(owner, name)| is_part(owner) && is_part(name)) {
+        return Err(format!("`repository={repository}` is no `OWNER/NAME`"));
+    }
+    let api = (fields.lookup)("GITHUB_API_URL").unwrap_or_else(|| "https://api.github.com".to_owned());
+    Ok(Some(GhaListing { api: address("GITHUB_API_URL", &api)?, repository, token: Secret::new(token) }))
 }
 
 fn names(fields: &mut Fields<'_>) -> ObjectNames {

@@ -6,6 +6,7 @@
 //! Reference: BuildKit, `cache/remotecache/gha`, for the keys; `actions/toolkit`, `packages/cache`, for both versions of the
 //! service.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +34,13 @@ const ENTRY_VERSION: &str = "|go-actionscache-1.0";
 /// How much one request of the first version of the service carries, in bytes.
 const CHUNK_BYTES: u64 = 32 * 1024 * 1024;
 
+/// What the keys of blobs begin with.
+const BLOB_KEY: &str = "buildkit-blob-1-";
+
+/// Entries of one page of the list, and how many pages are read of each branch.
+const LIST_PAGE: usize = 100;
+const LIST_PAGES_MAX: usize = 100;
+
 /// Which version of the service is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
@@ -55,6 +63,19 @@ pub struct GhaPlace {
     pub scope: String,
     /// How long all of an import, or an export, may take.
     pub timeout: Duration,
+    /// Where all entries of the repository are listed, so that an export need not ask for each blob.
+    pub listing: Option<GhaListing>,
+}
+
+/// The list of a repository's entries, which GitHub's own interface has.
+#[derive(Debug, Clone)]
+pub struct GhaListing {
+    /// Where the interface is.
+    pub api: Url,
+    /// The repository, as `owner/name`.
+    pub repository: String,
+    /// What proves who asks there.
+    pub token: Secret<String>,
 }
 
 /// A cache in GitHub's service.
@@ -66,6 +87,8 @@ struct Gha {
     /// Hashes of the branches that may be read, and of the one that may be written.
     readable: Vec<String>,
     writable: Option<String>,
+    /// The names of the branches that may be read.
+    branches: Vec<String>,
     /// How often another writer had the number that comes next.
     taken: AtomicU64,
 }
@@ -102,9 +125,10 @@ pub fn cache(place: GhaPlace, environment: &Environment, cancel: Cancel) -> Resu
     let hash = |access: &Access| sha256_hex(access.scope.as_bytes())[..8].to_owned();
     let readable = access.iter().map(hash).collect();
     let writable = access.iter().rfind(|access| access.permission & WRITE != 0).map(hash);
+    let branches = access.iter().map(|access| access.scope.clone()).collect();
     let web = Web::new(environment.clone(), Limits::default(), cancel);
     let ends = Instant::now() + place.timeout;
-    Ok(Box::new(Gha { name, place, web, ends, readable, writable, taken: AtomicU64::new(0) }))
+    Ok(Box::new(Gha { name, place, web, ends, readable, writable, branches, taken: AtomicU64::new(0) }))
 }
 
 /// An entry that was found.
@@ -119,7 +143,7 @@ impl Gha {
     }
 
     fn blob_key(blob: &Descriptor) -> String {
-        format!("buildkit-blob-1-{}", blob.digest)
+        format!("{BLOB_KEY}{}", blob.digest)
     }
 
     fn version() -> String {
@@ -275,6 +299,46 @@ impl Gha {
         Ok(())
     }
 
+    /// Returns the keys of all blobs that may be read.
+    ///
+    /// Reference: GitHub's REST API, "List GitHub Actions caches for a repository".
+    fn listed(&self, listing: &GhaListing) -> Result<BTreeSet<String>, CacheError> {
+        let mut keys = BTreeSet::new();
+        let wrong = |reason: stave_http::UrlError| CacheError::Answer {
+            url: Box::new(listing.api.clone()),
+            reason: reason.to_string(),
+        };
+        let base = listing.api.path().trim_end_matches('/');
+        let all = listing.api.join(&format!("{base}/repos/{}/actions/caches", listing.repository)).map_err(wrong)?;
+        for branch in &self.branches {
+            for page in 1..=LIST_PAGES_MAX {
+                self.in_time()?;
+                let url = all
+                    .clone()
+                    .with_query("key", BLOB_KEY)
+                    .with_query("ref", branch)
+                    .with_query("per_page", &LIST_PAGE.to_string())
+                    .with_query("page", &page.to_string());
+                let mut reply = self.web.ask(&[200], &|| {
+                    let value = Secret::new(format!("Bearer {}", listing.token.expose()));
+                    let origin = listing.api.origin().clone();
+                    let headers = vec![("accept", "application/vnd.github+json".to_owned())];
+                    let request = Request::new(Method::GET, url.clone());
+                    Request { headers, authorization: Some(Authorization { origin, value }), ..request }
+                })?;
+                let (_, answer) = self.value(&mut reply)?;
+                let entries = answer["actions_caches"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let version = Self::version();
+                let own = entries.iter().filter(|entry| entry["version"] == version.as_str());
+                keys.extend(own.filter_map(|entry| entry["key"].as_str()).map(str::to_owned));
+                if entries.len() < LIST_PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(keys)
+    }
+
     fn catalog(&self, branch: &str) -> Result<Option<(Catalog, String)>, CacheError> {
         let Some(entry) = self.find(&format!("{}#", self.index_key(branch)), true)? else { return Ok(None) };
         let mut reply = self.open(&entry)?;
@@ -322,9 +386,14 @@ impl Backend for Gha {
     }
 
     fn send(&self, blobs: Vec<Blob>) -> Result<(), CacheError> {
+        let listed = self.place.listing.as_ref().map(|listing| self.listed(listing)).transpose()?;
         for blob in blobs {
+            let has = match &listed {
+                Some(listed) => listed.contains(&Self::blob_key(&blob.descriptor)),
+                None => self.has(&blob.descriptor)?,
+            };
             // An entry that somebody else is writing at the same time has the same bytes.
-            if !self.has(&blob.descriptor)? {
+            if !has {
                 self.put(&Self::blob_key(&blob.descriptor), blob.descriptor.size, &blob.open)?;
             }
         }

@@ -4,6 +4,8 @@
 //!
 //! Reference: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
 
+mod parts;
+
 use std::io;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ use crate::error::CacheError;
 ///
 /// Reference: AWS, "Amazon S3 multipart upload limits".
 const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+
+/// Bytes of each part of an object that one request cannot write; there may be 10,000.
+const PART_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// How long a signed address is good, in seconds.
 const SIGNED_SECONDS: u32 = 3600;
@@ -61,6 +66,8 @@ struct S3 {
     web: Web,
     /// Seconds since 1970.
     now: fn() -> i64,
+    /// Largest object that is written by one request, and bytes of each part of a larger one.
+    sizes: (u64, u64),
 }
 
 /// Returns the cache in a bucket.
@@ -91,7 +98,12 @@ pub fn cache(
     let reach = (environment, limits.clone(), cancel.clone());
     let ring = KeyRing::new(place.keys.clone(), place.region.clone(), now, reach);
     let web = Web::new(environment.clone(), limits, cancel);
-    Ok(Box::new(ObjectCache::new(name, S3 { place, origin, base, ring, web, now }, names, parallel)))
+    Ok(Box::new(ObjectCache::new(
+        name,
+        S3 { place, origin, base, ring, web, now, sizes: (PUT_BYTES_MAX, PART_BYTES) },
+        names,
+        parallel,
+    )))
 }
 
 impl S3 {
@@ -108,15 +120,11 @@ impl S3 {
     }
 
     /// Returns the signed address of an object, for one request with these headers, which have to be in order.
-    fn signed(&self, keys: &Keys, method: &Method, key: &str, headers: &[(&'static str, String)]) -> Url {
-        self.signed_for((keys, SIGNED_SECONDS), method, key, headers)
-    }
-
+    /// `query` is what else stands in the address, in order and behind `X-Amz`.
     fn signed_for(
         &self,
         (keys, seconds): (&Keys, u32),
-        method: &Method,
-        key: &str,
+        (method, key, query): (&Method, &str, &[(&str, &str)]),
         headers: &[(&'static str, String)],
     ) -> Url {
         let now = Timestamp::from_second((self.now)()).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -135,6 +143,9 @@ impl S3 {
             url = url.with_query("X-Amz-Security-Token", token.expose());
         }
         url = url.with_query("X-Amz-SignedHeaders", &names);
+        for (name, value) in query {
+            url = url.with_query(name, value);
+        }
         let full = url.full();
         let query = full.split_once('?').map_or("", |(_, query)| query);
         let headers = lines(signed.iter());
@@ -148,7 +159,16 @@ impl S3 {
     }
 
     fn request<'r>(&self, keys: &Keys, method: Method, key: &str, headers: Vec<(&'static str, String)>) -> Request<'r> {
-        let url = self.signed(keys, &method, key, &headers);
+        self.request_with(keys, (method, key, &[]), headers)
+    }
+
+    fn request_with<'r>(
+        &self,
+        keys: &Keys,
+        (method, key, query): (Method, &str, &[(&str, &str)]),
+        headers: Vec<(&'static str, String)>,
+    ) -> Request<'r> {
+        let url = self.signed_for((keys, SIGNED_SECONDS), (&method, key, query), &headers);
         Request { headers, ..Request::new(method, url) }
     }
 
@@ -186,16 +206,12 @@ impl ObjectStore for S3 {
     }
 
     fn put(&self, key: &str, size: u64, open: &OpenBlob, condition: &Condition) -> Result<bool, CacheError> {
-        if size > PUT_BYTES_MAX {
-            let reason = format!("`{key}` has {size} bytes, and S3 takes at most {PUT_BYTES_MAX} at once");
-            return Err(CacheError::Place { name: self.place.bucket.clone(), reason });
+        let (at_once_max, part) = self.sizes;
+        if size > at_once_max {
+            return self.put_parts(key, (size, part), open, condition);
         }
         let mut headers = vec![("content-type", "application/octet-stream".to_owned())];
-        match condition {
-            Condition::None => {}
-            Condition::Absent => headers.push(("if-none-match", "*".to_owned())),
-            Condition::Is(version) => headers.push(("if-match", version.clone())),
-        }
+        headers.extend(conditions(condition));
         let unreadable = |source: io::Error| CacheError::Blob { action: "read", digest: key.to_owned(), source };
         let keys = self.ring.keys()?;
         let reply = self.web.send(&[200, 201, 204, 409, 412], &|send| {
@@ -208,25 +224,30 @@ impl ObjectStore for S3 {
     }
 }
 
+/// Returns the headers that say when an object is to be written.
+fn conditions(condition: &Condition) -> Option<(&'static str, String)> {
+    match condition {
+        Condition::None => None,
+        Condition::Absent => Some(("if-none-match", "*".to_owned())),
+        Condition::Is(version) => Some(("if-match", version.clone())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use stave_http::Secret;
+    use stave_testkit::http::{Response, Server};
 
     use super::*;
 
-    /// The example of the specification: the same key, bucket, object and time have the same signature.
-    #[test]
-    fn addresses_are_signed_as_the_specification_shows() {
-        let keys = Keys {
-            id: "AKIAIOSFODNN7EXAMPLE".into(),
-            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
-            token: None,
-        };
+    fn s3(keys: &Keys, address: &str, path_style: bool) -> S3 {
         let place = S3Place {
             bucket: "examplebucket".into(),
             region: "us-east-1".into(),
-            endpoint: Some("https://s3.amazonaws.com/".parse().expect("an address")),
-            path_style: false,
+            endpoint: Some(format!("{address}/").parse().expect("an address")),
+            path_style,
             names: ObjectNames {
                 prefix: String::new(),
                 blobs: String::new(),
@@ -236,15 +257,96 @@ mod tests {
             keys: KeySource::Given(keys.clone()),
             touch_after: Duration::ZERO,
             parallel: 1,
-            retries_max: 0,
+            retries_max: 1,
         };
-        let origin = Origin::of_authority(stave_http::Scheme::Https, "examplebucket.s3.amazonaws.com").expect("a host");
-        let web = Web::new(Environment::default(), Limits::default(), Cancel::new());
+        let url: Url = address.parse().expect("an address");
+        let (scheme, authority) = (url.origin().scheme, url.origin().authority());
+        let (host, base) =
+            if path_style { (authority, "/examplebucket/") } else { (format!("examplebucket.{authority}"), "/") };
+        let origin = Origin::of_authority(scheme, &host).expect("a host");
+        let limits = Limits { retries_max: 1, ..Limits::default() };
+        let web = Web::new(Environment::default(), limits, Cancel::new());
         let reach = (&Environment::default(), Limits::default(), Cancel::new());
         let ring = KeyRing::new(place.keys.clone(), place.region.clone(), || 0, reach);
-        let s3 = S3 { place, origin, base: "/".into(), ring, web, now: || 1_369_353_600 };
-        let url = s3.signed_for((&keys, 86400), &Method::GET, "test.txt", &[]).full();
+        S3 { place, origin, base: base.into(), ring, web, now: || 1_369_353_600, sizes: (4, 3) }
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
+            token: None,
+        }
+    }
+
+    /// The example of the specification: the same key, bucket, object and time have the same signature.
+    #[test]
+    fn addresses_are_signed_as_the_specification_shows() {
+        let keys = keys();
+        let s3 = s3(&keys, "https://s3.amazonaws.com", false);
+        let url = s3.signed_for((&keys, 86400), (&Method::GET, "test.txt", &[]), &[]).full();
         let expected = "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
         assert!(url.ends_with(expected), "{url}");
+    }
+
+    /// What a service was asked, without signatures, and what it was sent.
+    type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+    /// A service that takes parts; the second is refused once, and `complete` is what it answers at the end.
+    fn service(complete: &'static str) -> (Server, Asked) {
+        let asked = Asked::default();
+        let log = Arc::clone(&asked);
+        let server = Server::start(move |request| {
+            let query = request.query.rsplit_once("X-Amz-SignedHeaders=host").map_or("", |(_, rest)| rest);
+            let query = query.split("&X-Amz-Signature").next().unwrap_or_default().trim_start_matches('&');
+            let what = format!("{} {query}", request.method);
+            let mut log = log.lock().expect("no test failed");
+            let is_first = !log.iter().any(|(before, _)| *before == what);
+            log.push((what.clone(), request.body.clone()));
+            match (request.method.as_str(), query) {
+                ("POST", "uploads=") => Response::body(200, "text/xml", "<R><UploadId>u&amp;1</UploadId></R>"),
+                ("PUT", part) if part.starts_with("partNumber=2") && is_first => Response::status(503),
+                ("PUT", part) => Response::status(200).with("etag", format!("\"{}\"", &part[11..12])),
+                ("POST", _) => Response::body(200, "text/xml", complete),
+                _ => Response::status(204),
+            }
+        });
+        (server, asked)
+    }
+
+    fn put(server: &Server, bytes: &'static [u8]) -> Result<bool, CacheError> {
+        let open: OpenBlob = Box::new(move || -> io::Result<Box<dyn io::Read + Send>> { Ok(Box::new(bytes)) });
+        let size = u64::try_from(bytes.len()).expect("a few");
+        s3(&keys(), &server.url(), true).put("blob", size, &open, &Condition::None)
+    }
+
+    #[test]
+    fn what_one_request_cannot_write_is_sent_in_parts() {
+        let (server, asked) = service("<CompleteMultipartUploadResult/>");
+        assert!(put(&server, b"abcdefgh").expect("it is written"));
+        let asked = asked.lock().expect("no test failed");
+        let shown: Vec<(&str, &str)> =
+            asked.iter().map(|(what, body)| (what.as_str(), std::str::from_utf8(body).expect("text"))).collect();
+        let whole = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&quot;1&quot;</ETag></Part>\
+                     <Part><PartNumber>2</PartNumber><ETag>&quot;2&quot;</ETag></Part>\
+                     <Part><PartNumber>3</PartNumber><ETag>&quot;3&quot;</ETag></Part></CompleteMultipartUpload>";
+        let expected = [
+            ("POST uploads=", ""),
+            ("PUT partNumber=1&uploadId=u%261", "abc"),
+            ("PUT partNumber=2&uploadId=u%261", "def"),
+            ("PUT partNumber=2&uploadId=u%261", "def"),
+            ("PUT partNumber=3&uploadId=u%261", "gh"),
+            ("POST uploadId=u%261", whole),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn parts_that_become_no_object_are_an_error_and_removed() {
+        let (server, asked) = service("<Error><Message>no room</Message></Error>");
+        let error = put(&server, b"abcdefgh").expect_err("it says so in its answer").to_string();
+        assert!(error.ends_with("the parts became no object: no room"), "{error}");
+        let asked = asked.lock().expect("no test failed");
+        assert_eq!(asked.last().map(|(what, _)| what.as_str()), Some("DELETE uploadId=u%261"));
     }
 }

@@ -278,6 +278,8 @@ struct Workflow {
     /// By key: what was reserved, and what it is when it is complete.
     entries: BTreeMap<String, (Vec<u8>, bool)>,
     order: Vec<String>,
+    /// What was asked for, in the second version.
+    lookups: Vec<String>,
 }
 
 const TOKEN: &str = "e30.PAYLOAD.signature";
@@ -320,6 +322,9 @@ impl Workflow {
             assert_eq!(request.header("x-ms-blob-type"), Some("BlockBlob"));
             self.entries.insert(key, (request.body.clone(), false));
             return Response::status(201);
+        }
+        if request.path.ends_with("/GetCacheEntryDownloadURL") {
+            self.lookups.push(key.clone());
         }
         let number = |key: &str| self.order.iter().position(|own| own == key).expect("it is there") + 1;
         match request.path.rsplit_once('/').expect("a path") {
@@ -402,4 +407,43 @@ fn the_cache_of_a_workflow_is_a_cache_in_both_versions_of_the_service() {
     let fields = format!("type=gha,url_v2={},token={reader}", server.url());
     assert!(all_cached(&build(&other, &[&format!("--cache-from={fields},wait=60s")])));
     other.run(["build", &format!("--cache-to={fields}"), "."]).exit(3).complains("may not write");
+}
+
+/// D004: with a token of GitHub's own interface, what is there is listed and not asked for blob by blob.
+#[test]
+fn the_blobs_of_a_workflows_cache_are_listed_where_a_token_allows_it() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    let claims = json!({ "ac": json!([{ "Scope": "refs/heads/main", "Permission": 3 }]).to_string() }).to_string();
+    let token = TOKEN.replace("PAYLOAD", &base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims));
+    let (server, state) = Workflow::start();
+    let known = Arc::clone(&state);
+    let api = Server::start(move |request| {
+        assert_eq!(request.path, "/api/repos/me/app/actions/caches");
+        assert_eq!(request.header("authorization"), Some("Bearer ghs_1"));
+        let value = |name: &str| request.query_value(name).expect("it is said").replace("%2F", "/");
+        assert_eq!((value("ref"), value("key")), ("refs/heads/main".to_owned(), "buildkit-blob-1-".to_owned()));
+        let page: usize = value("page").parse().expect("a number");
+        // Entries of other versions fill the first page.
+        let other = || json!({ "key": "buildkit-blob-1-sha256:0", "version": "of another cache" });
+        let version = stave_oci::BlobDigest::of(b"|go-actionscache-1.0").hex();
+        let order = known.lock().expect("no test panics while it answers").order.clone();
+        let own = order.iter().map(|key| json!({ "key": key, "version": version }));
+        let entries: Vec<Value> = if page == 1 { (0..100).map(|_| other()).collect() } else { own.collect() };
+        Response::body(200, "application/json", json!({ "actions_caches": entries }).to_string())
+    });
+    bench.set("GITHUB_API_URL", format!("{}/api", api.url()));
+    bench.file("Dockerfile", FILE);
+    let to = |more: &str| format!("--cache-to=type=gha,url_v2={},token={token},ghtoken=ghs_1{more}", server.url());
+    let lookups = || {
+        let lookups = std::mem::take(&mut state.lock().expect("it serves no longer").lookups);
+        lookups.into_iter().filter(|key| key.starts_with("buildkit-blob-1-")).count()
+    };
+    for _ in 0..2 {
+        build(&bench, &[&to(",repository=me/app")]);
+        assert_eq!(lookups(), 0);
+    }
+    build(&bench, &[&format!("--cache-to=type=gha,url_v2={},token={token}", server.url())]);
+    assert!(lookups() > 0, "without the list each is asked for");
+    bench.run(["build", &to(""), "."]).exit(2).complains("`ghtoken=` needs `repository=`");
+    bench.run(["build", &to(",repository=../app"), "."]).exit(2).complains("`repository=../app` is no `OWNER/NAME`");
 }
