@@ -96,7 +96,7 @@ impl Engine {
         told::begun(self, &entry, &source, &facts, events);
         let asking = Asking { engine: self, lease, source: &source, grants: &request.grants, events };
         let result = asking.resolve(&mut epoch, &mut options).map_err(BuildFailure::from).and_then(|()| {
-            let mut planning = Planning::new((self, lease), &source, &request.rules, events);
+            let mut planning = Planning::new((self, lease), &source, (&request.rules, &request.grants), events);
             let plans = planning.plans(&options, request.pull)?;
             let bases = planning.bases;
             let mut joined = Joined::new(platforms.into_iter().zip(plans).collect());
@@ -450,11 +450,12 @@ pub(crate) struct BuildTarget<'a> {
 
 /// Everything that a plan is made from, and the bases found so far.
 pub(crate) struct Planning<'a> {
-    engine: &'a Engine,
-    lease: &'a Lease,
-    source: &'a Source,
-    rules: &'a SourceRules,
-    events: Report<'a>,
+    pub(crate) engine: &'a Engine,
+    pub(crate) lease: &'a Lease,
+    pub(crate) source: &'a Source,
+    pub(crate) rules: &'a SourceRules,
+    pub(crate) grants: &'a Grants,
+    pub(crate) events: Report<'a>,
     pub(crate) bases: Bases,
 }
 
@@ -462,10 +463,10 @@ impl<'a> Planning<'a> {
     pub(crate) fn new(
         (engine, lease): (&'a Engine, &'a Lease),
         source: &'a Source,
-        rules: &'a SourceRules,
+        (rules, grants): (&'a SourceRules, &'a Grants),
         events: Report<'a>,
     ) -> Self {
-        Self { engine, lease, source, rules, events, bases: Bases::default() }
+        Self { engine, lease, source, rules, grants, events, bases: Bases::default() }
     }
 
     /// Plans for each platform, finds the bases that the plans ask for, and plans again, until nothing is missing.
@@ -512,7 +513,7 @@ impl<'a> Planning<'a> {
                 if !matches!(operation, Op::Http(_) | Op::Git(_)) || !settled.insert(operation.clone()) {
                     continue;
                 }
-                match self.rules.operation(operation) {
+                match self.judged(operation)? {
                     Ok(same) if same == *operation => {}
                     Ok(other) => {
                         settled.insert(other.clone());
@@ -560,7 +561,7 @@ impl<'a> Planning<'a> {
     ) -> Result<(), BuildFailure> {
         let (mut meant, mut objections) = (Vec::new(), Vec::new());
         for (request, span) in requests {
-            match self.rules.image(request) {
+            match self.rules.image(request).and_then(|image| self.rules.judge_image(request, image, None)) {
                 Ok(image) => meant.push((request, span, image)),
                 Err(objection) => objections.push(objection.at(*span)),
             }
@@ -570,17 +571,25 @@ impl<'a> Planning<'a> {
         }
         let found = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for (request, span, image) in meant {
+            for (request, span, judged) in meant {
                 let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
                 let named = &self.source.named;
                 scope.spawn(move || {
-                    let base = named.find_meant(engine, lease, (request, image), pull, events);
-                    found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((request, *span, base));
+                    let base = named.find_meant(engine, lease, (request, judged.image.clone()), pull, events);
+                    found
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push((request, *span, judged, base));
                 });
             }
         });
-        for (request, span, base) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            let base: KnownBase = base.map_err(|error| self.unfound(file, request, span, error))?;
+        for (request, span, judged, base) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            let unfound = |error| self.unfound(file, request, span, error);
+            let base: KnownBase = base.map_err(unfound)?;
+            let base = match self.told(request, judged, base, pull).map_err(unfound)? {
+                Ok(base) => base,
+                Err(objection) => return Err(self.invalid(vec![objection.at(span)])),
+            };
             facts.bases.insert(request.clone(), Base { id: base.id, config: base.config.clone() });
             self.bases.add(request.clone(), base);
         }

@@ -41,6 +41,7 @@ mod images;
 mod imagetools;
 mod inspect;
 mod joined;
+mod judge;
 mod layout;
 mod limits;
 mod lock;
@@ -91,6 +92,7 @@ pub use error::EngineError;
 pub use form::{Annotation, AnnotationLevel, Annotations, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
 pub use images::{HistoryLine, ImagePlatform, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
+pub use judge::{PolicySource, policy_files};
 pub use limits::SharedLimits;
 pub use manifests::{ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
@@ -111,7 +113,10 @@ pub use stave_event::{
 pub use stave_graph::remote::masked_text;
 pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
-pub use stave_policy::{Lock, LockError, Policy, PolicyError};
+pub use stave_policy::{
+    Decision as PolicyDecision, Environment as PolicyEnvironment, Input as PolicyInput, Lock, LockError, Policy,
+    PolicyError, ReadFile, RegoError, RegoPolicy, TestOutcome,
+};
 pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;

@@ -55,7 +55,7 @@ impl Engine {
             // The last stage is said by nothing; so is the mistake of a file without any.
             options = (0..stages.saturating_sub(1)).flat_map(each).chain(options.iter().cloned()).collect();
         }
-        let mut planning = Planning::new((self, lease), &source, &rules, events);
+        let mut planning = Planning::new((self, lease), &source, (&rules, &grants), events);
         let plans = planning.plans(&options, pull)?;
         let mut lock = Lock::default();
         lock_images(&planning.bases, &rules, &mut lock)?;

@@ -9,9 +9,13 @@ use stave_dockerfile::{Diagnostic, Span};
 use stave_graph::remote::{AddressPlace, is_http, parse_git, redacted, without_credentials};
 use stave_graph::{Git, GitSource, Http, Op};
 use stave_oci::{BlobDigest, ImageId, Reference};
-use stave_policy::{FileEntry, GitEntry, ImageEntry, ImagePin, Lock, Policy, Refusal, Source, evaluate};
+use stave_policy::{
+    Environment, FileEntry, GitEntry, ImageEntry, ImagePin, Input, Lock, Policy, Refusal, RegoError, RegoPolicy,
+    Source, evaluate,
+};
 
 use crate::error::EngineError;
+use crate::judge::{git_input, http_input};
 use crate::request::{ContextSource, DockerfileSource, NamedContextSource};
 
 /// What is said beforehand about the sources of a build.
@@ -19,6 +23,10 @@ use crate::request::{ContextSource, DockerfileSource, NamedContextSource};
 pub struct SourceRules {
     /// Policies, in the order in which they are asked.
     pub policies: Vec<Policy>,
+    /// Policies in Rego, all of which have to allow what those before make of a source.
+    pub rego: Vec<RegoPolicy>,
+    /// What policies in Rego are told of the command line.
+    pub environment: Environment,
     /// What each source has to be. Without one, each is what it is now.
     pub lock: Option<Lock>,
 }
@@ -32,10 +40,16 @@ pub(crate) enum Objection {
     Unusable { from: String, to: String, why: String },
     /// The lock does not have it.
     NotLocked { what: String },
+    /// A policy in Rego does not allow it, and says why.
+    Denied { policy: String, identifier: String, messages: Vec<String> },
+    /// A policy in Rego has no answer.
+    Unanswered(RegoError),
+    /// A policy in Rego asks for what is not known before the source is fetched.
+    Undetailed { policy: String, identifier: String },
 }
 
 /// Which image is meant by a name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Meant {
     /// The one with this name.
     Name(String),
@@ -55,6 +69,16 @@ impl Objection {
                 format!("the source policies make `{}` of `{from}`, {why}", redacted(to))
             }
             Self::NotLocked { what } => format!("{what} is not in the lock"),
+            Self::Denied { policy, identifier, messages } if messages.is_empty() => {
+                format!("the policy `{policy}` does not allow `{identifier}`")
+            }
+            Self::Denied { policy, identifier, messages } => {
+                format!("the policy `{policy}` does not allow `{identifier}`: {}", messages.join("; "))
+            }
+            Self::Unanswered(error) => error.to_string(),
+            Self::Undetailed { policy, identifier } => {
+                format!("the policy `{policy}` asks what of `{identifier}` is only known once it is fetched")
+            }
         }
     }
 
@@ -80,7 +104,7 @@ impl From<Objection> for EngineError {
 }
 
 /// What of a source is neither its identifier nor known here is kept as it was.
-fn unusable(from: &str, to: &str, why: impl Into<String>) -> Objection {
+pub(crate) fn unusable(from: &str, to: &str, why: impl Into<String>) -> Objection {
     Objection::Unusable { from: from.to_owned(), to: to.to_owned(), why: why.into() }
 }
 
@@ -215,13 +239,16 @@ impl SourceRules {
         contexts: &BTreeMap<String, NamedContextSource>,
         dockerfile: &DockerfileSource,
     ) -> Result<(), EngineError> {
-        if self.policies.is_empty() {
+        if self.policies.is_empty() && self.rego.is_empty() {
             return Ok(());
         }
         match context {
             ContextSource::Directory(_) => self.local("context")?,
             ContextSource::Stream(_) => {}
-            ContextSource::Git(source) => *source = self.repository(source)?,
+            ContextSource::Git(source) => {
+                *source = self.repository(source)?;
+                self.judge_unfetched(&git_identifier(source), git_input(source))?;
+            }
             ContextSource::Url(url) => {
                 let (used, checksum) = self.file(url, None)?;
                 if checksum.is_some() {
@@ -229,6 +256,7 @@ impl SourceRules {
                     return Err(unusable(&without_credentials(url), &used, why).into());
                 }
                 *url = used;
+                self.judge_unfetched(&without_credentials(url), http_input(url, None))?;
             }
         }
         match dockerfile {
@@ -239,6 +267,7 @@ impl SourceRules {
                 if used != *url {
                     return Err(unusable(url, &used, "and a Dockerfile is read from where it is given").into());
                 }
+                self.judge_unfetched(&without_credentials(url), http_input(url, None))?;
             }
         }
         for (name, source) in contexts {
@@ -253,7 +282,7 @@ impl SourceRules {
         let before = Source::new(format!("local://{name}"));
         let after = self.evaluated(&before)?;
         if after.identifier == before.identifier {
-            return Ok(());
+            return self.judge_unfetched(&before.identifier, Input::local(name));
         }
         Err(unusable(&before.identifier, &after.identifier, "and what is on this machine cannot be exchanged"))
     }
@@ -287,7 +316,7 @@ pub(crate) fn pinned(source: &GitSource) -> Option<&str> {
 }
 
 /// Returns the name of a repository as policies know it: `git://host/path#reference:directory`.
-fn git_identifier(source: &GitSource) -> String {
+pub(crate) fn git_identifier(source: &GitSource) -> String {
     let plain = without_credentials(&source.url);
     let place = match plain.split_once("://") {
         Some((_, rest)) => rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned(),
@@ -307,7 +336,7 @@ mod tests {
 
     fn rules(rules: &str, lock: Option<Lock>) -> SourceRules {
         let policy = Policy::parse("p", &format!(r#"{{"rules":[{rules}]}}"#)).expect("a policy");
-        SourceRules { policies: vec![policy], lock }
+        SourceRules { policies: vec![policy], lock, ..SourceRules::default() }
     }
 
     fn image(name: &str) -> BaseRequest {

@@ -2,7 +2,7 @@
 //! instead, or into a refusal.
 //!
 //! It knows no registry, no file and no Dockerfile: a source is an identifier (`docker-image://...`, `https://...`) with
-//! attributes.
+//! attributes. Files that a policy in Rego names are read by a function that the caller gives.
 //!
 //! Invariants:
 //! 1. An evaluation ends: rules that change a source again and again are an error after [`ROUNDS_MAX`] rounds.
@@ -10,13 +10,20 @@
 //!    written to forbid.
 //! 3. What a lock is written as is what it is read as, in one order whatever order it was made in.
 //!
-//! Read `source`, `policy`, `pattern`, `lock` in this order.
+//! 4. A policy in Rego is never answered with a guess: what it asks for is known, is fetched first, or is an error.
+//!
+//! Read `source`, `policy`, `pattern`, `input`, `rego`, `words`, `lock` in this order.
 
+mod input;
 mod lock;
 mod pattern;
 mod policy;
+mod rego;
 mod source;
+mod words;
 
+pub use input::{Environment, GitAsked, Input};
 pub use lock::{FileEntry, GitEntry, ImageEntry, ImagePin, Lock, LockError};
 pub use policy::{Policy, PolicyError, ROUNDS_MAX, Refusal, evaluate};
+pub use rego::{Decision, ReadFile, RegoError, RegoPolicy, TestOutcome};
 pub use source::Source;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches as _};
 
-use super::build::{BuildArgs, ContextArg, PullArg, SecretArg, SshArg, VariableArg};
+use super::build::{BuildArgs, ContextArg, PolicyArg, PullArg, SecretArg, SshArg, VariableArg};
 
 /// Pin every source of a Dockerfile by its digest
 ///
@@ -51,6 +51,9 @@ pub(crate) struct LockArgs {
     /// Rules that allow, deny or replace sources, as JSON; may be given several times
     #[arg(long = "source-policy-file", value_name = "FILE")]
     source_policies: Vec<PathBuf>,
+    /// Policies in Rego, as for `stave build`
+    #[arg(long = "policy", value_name = "FIELDS")]
+    rego: Vec<PolicyArg>,
     /// Print nothing but mistakes
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -72,6 +75,7 @@ impl LockArgs {
         build.secrets = self.secrets;
         build.ssh = self.ssh;
         build.supply.source_policies = self.source_policies;
+        build.supply.rego = self.rego;
         build
     }
 }

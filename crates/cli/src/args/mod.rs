@@ -22,6 +22,7 @@ mod manifest;
 mod mount;
 mod normalise;
 mod picture;
+mod policy;
 mod registry;
 mod store;
 mod usage;
@@ -36,8 +37,8 @@ pub(crate) use advise::{AdviceFormat, AdviseArgs};
 pub(crate) use attestations::AttestationsArgs;
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
-    OnFailure, OutputArg, OutputKind, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg, Timestamp,
-    VariableArg, truth,
+    OnFailure, OutputArg, OutputKind, PolicyArg, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg,
+    Timestamp, VariableArg, truth,
 };
 pub(crate) use builds::{BuildsCommand, BuildsLimitArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs, BuildsShowArgs};
 pub(crate) use call::{CallArg, Method};
@@ -61,6 +62,7 @@ pub(crate) use lock::LockArgs;
 pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use picture::{GraphArgs, GraphFormat, ReportArgs};
+pub(crate) use policy::{PolicyCommand, PolicyEvalArgs, PolicyTestArgs};
 pub(crate) use registry::{LoginArgs, LogoutArgs};
 pub(crate) use store::{
     CheckArgs, CompletionsArgs, DoctorArgs, LimitArgs, ManArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy,
@@ -124,6 +126,9 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Debug(Box<DebugArgs>),
     Lock(Box<LockArgs>),
+    /// Ask, test and describe the policies in Rego that say which sources a build may use
+    #[command(subcommand, after_help = policy::POLICY_EXAMPLES, args_override_self = true)]
+    Policy(PolicyCommand),
     Run(RunArgs),
     Create(CreateArgs),
     Start(StartArgs),

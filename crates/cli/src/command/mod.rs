@@ -19,6 +19,7 @@ mod lists;
 mod login;
 mod manifest;
 mod own;
+mod policy;
 mod records;
 mod report;
 mod store;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command, context: &Context<'_>) -> Result<u8, Failure
         Command::Build(args) => build::build(*args, context),
         Command::Debug(args) => debug::debug(*args, context),
         Command::Lock(args) => build::lock(*args, context),
+        Command::Policy(command) => policy::policy(&command, context),
         Command::Run(args) => container::run(args, context),
         Command::Create(args) => container::create(args, context),
         Command::Start(args) => container::start(&args, context),

@@ -47,6 +47,7 @@ mod progress;
 mod recipes;
 mod reference;
 mod registries;
+mod rego;
 mod remote;
 mod remote_cache;
 mod remote_layers;

@@ -100,5 +100,4 @@ fn a_variable_names_a_policy_and_a_policy_that_is_none_is_an_error() {
     bench.run(["build", "."]).exit(2).complains("error[D127]");
     bench.file("policy.json", r#"{"rules":[{"action":"FORBID","selector":{"identifier":"*"}}]}"#);
     bench.run(["build", "."]).exit(2).complains("FORBID");
-    bench.run(["build", "--policy", "filename=x.rego", "."]).exit(2).complains("--source-policy-file");
 }

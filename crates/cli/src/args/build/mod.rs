@@ -11,6 +11,7 @@ mod elsewhere;
 mod failed;
 mod grant;
 mod output;
+mod policy;
 mod supply;
 mod table;
 mod value;
@@ -32,6 +33,7 @@ pub(crate) use failed::{OnFailure, TakeOutArg};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 use output::Algorithm;
 pub(crate) use output::{CompressionArg, NamesArg, OutputArg, OutputKind};
+pub(crate) use policy::PolicyArg;
 pub(crate) use supply::SupplyArgs;
 pub(crate) use value::{
     ContextArg, ContextPlace, HostArg, NetworkMode, ProgressMode, PullArg, Timestamp, VariableArg, truth,

@@ -6,6 +6,7 @@ use clap::Args;
 use stave_engine::Attestations;
 
 use super::attest::{self, AttestArg};
+use super::policy::PolicyArg;
 
 /// What a build may be made from.
 #[derive(Debug, Default, Args)]
@@ -18,6 +19,11 @@ pub(crate) struct SupplyArgs {
     /// `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY` names one more)
     #[arg(long = "source-policy-file", value_name = "FILE")]
     pub(crate) source_policies: Vec<PathBuf>,
+    /// Policies in Rego that have to allow each source, besides the one that lies beside the Dockerfile as
+    /// `Dockerfile.rego`: `filename=FILE`; `reset=true` leaves out those before, `strict=true` needs one,
+    /// `disabled=true` asks none; may be given several times
+    #[arg(long = "policy", value_name = "FIELDS")]
+    pub(crate) rego: Vec<PolicyArg>,
     /// Say how the image was built: `mode=max` (the default) or `mode=min`, or `false`; other fields: docs/attestations.md
     #[arg(long, value_name = "MODE|FIELDS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = attest::provenance)]
     pub(crate) provenance: Option<AttestArg>,

@@ -36,20 +36,6 @@ pub(crate) const TABLE: &[Row] = &[
         )],
     },
     Row {
-        features: "B031, E016, E017, E018",
-        flags: &["--policy"],
-        takes: Value("filename=x.rego"),
-        answers: &[
-            (Of(&["disabled=true"]), So("no policy of Rego is evaluated")),
-            (
-                Any,
-                Refused(
-                    "Policies in Rego are not evaluated; write rules for `--source-policy-file`, or pin all sources with `stave lock` and `--locked`.",
-                ),
-            ),
-        ],
-    },
-    Row {
         features: "B036",
         flags: &["--builder"],
         takes: Value("other"),

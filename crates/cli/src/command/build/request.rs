@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, OnMiss, PullPolicy,
-    RunDefaults, SharedLimits, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, OnMiss,
+    PolicyEnvironment, PullPolicy, RunDefaults, SharedLimits, Ulimit,
 };
 
 use super::agent::KeyAgent;
@@ -29,12 +29,21 @@ pub(super) fn request(
     let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
     let attestations = args.supply.attestations();
-    let rules = supply::rules(&args.supply, &args.context, surroundings)?;
+    let file = args.file.as_deref().filter(|file| is_given(file));
+    let mut rules = supply::rules(&args.supply, (&args.context, file), surroundings)?;
+    let file_name =
+        file.and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy().into_owned());
     let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
     }
+    rules.environment = PolicyEnvironment {
+        args: build_args.clone(),
+        labels: labels.iter().cloned().collect(),
+        filename: file_name,
+        target: args.target.clone().unwrap_or_default(),
+    };
     let of_output = of_images(&args.outputs, "source-date-epoch", |output| output.epoch.as_ref())?;
     let given = of_output.or_else(|| build_args.get(SOURCE_DATE_EPOCH));
     let rewrite = of_images(&args.outputs, "rewrite-timestamp", |output| output.rewrite.as_ref())?;

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use stave_engine::{BuildFailure, EngineError, Lock, Policy, SourceRules, StepCause};
+use stave_engine::{BuildFailure, EngineError, Lock, Policy, RegoPolicy, SourceRules, StepCause};
 
 use super::variables::Surroundings;
-use crate::args::SupplyArgs;
+use crate::args::{PolicyArg, SupplyArgs};
+use crate::command::policy;
 use crate::failure::Failure;
 use crate::render;
 
@@ -31,10 +32,10 @@ fn read(path: &Path, what: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| unread(&error))
 }
 
-/// Returns what is said beforehand about the sources.
+/// Returns what is said beforehand about the sources; `file` is what `-f` says.
 pub(super) fn rules(
     args: &SupplyArgs,
-    context: &Path,
+    (context, file): (&Path, Option<&Path>),
     surroundings: &Surroundings<'_>,
 ) -> Result<SourceRules, Failure> {
     let from_variable = surroundings.text("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY").map(PathBuf::from);
@@ -49,7 +50,35 @@ pub(super) fn rules(
         let text = read(&path, "the lock").map_err(|failure| failure.with_hint("`stave lock` makes it."))?;
         Lock::parse(&text).map_err(|error| Failure::usage(render::chain(&error)).within(&path.display().to_string()))
     });
-    Ok(SourceRules { policies, lock: lock.transpose()? })
+    let rego = rego(&args.rego, context, file)?;
+    Ok(SourceRules { policies, lock: lock.transpose()?, rego, ..SourceRules::default() })
+}
+
+/// Returns the policies in Rego: that beside the Dockerfile, and those that options name.
+fn rego(options: &[PolicyArg], context: &Path, file: Option<&Path>) -> Result<Vec<RegoPolicy>, Failure> {
+    if options.iter().any(|option| option.disabled) {
+        return Ok(Vec::new());
+    }
+    let stdin = Path::new("-");
+    let dockerfile = match file {
+        Some(file) if file != stdin && file.exists() => Some(file.to_owned()),
+        None if context.is_dir() => Some(context.join("Dockerfile")),
+        _ => None,
+    };
+    let mut files: Vec<PathBuf> =
+        dockerfile.map(|file| policy::beside(&file)).into_iter().filter(|path| path.is_file()).collect();
+    for option in options {
+        if option.reset {
+            files.clear();
+        }
+        files.extend(option.files.iter().cloned());
+    }
+    if files.is_empty() && options.iter().any(|option| option.strict) {
+        return Err(Failure::usage("`--policy strict=true` needs a policy, and there is none").with_hint(
+            "Write `Dockerfile.rego` beside the Dockerfile, or name a file with `--policy filename=FILE`.",
+        ));
+    }
+    files.iter().map(|path| policy::read(path)).collect()
 }
 
 /// Returns the failure, with what to do if a source is no longer what the lock says.

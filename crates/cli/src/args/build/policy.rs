@@ -1,0 +1,52 @@
+//! `--policy`: which policies in Rego are asked.
+//!
+//! Reference: buildx, `util/buildflags`, the fields of `--policy`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::csv;
+use super::value::truth;
+
+/// One `--policy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct PolicyArg {
+    /// Files with policies.
+    pub(crate) files: Vec<PathBuf>,
+    /// Whether a build without any policy is an error.
+    pub(crate) strict: bool,
+    /// Whether no policy is asked at all.
+    pub(crate) disabled: bool,
+    /// Whether the policy beside the Dockerfile, and those of options before, are left out.
+    pub(crate) reset: bool,
+}
+
+impl FromStr for PolicyArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut arg = Self::default();
+        for field in csv::fields(text)? {
+            let (key, value) = csv::pair(&field)?;
+            let switch = || truth(value).ok_or_else(|| format!("`{field}`: expected `true` or `false`"));
+            match key.as_str() {
+                "filename" if value.is_empty() => return Err("`filename` is empty".to_owned()),
+                "filename" => arg.files.push(value.into()),
+                "strict" => arg.strict = switch()?,
+                "disabled" => arg.disabled = switch()?,
+                "reset" => arg.reset = switch()?,
+                "log-level" => {
+                    return Err(
+                        "`log-level` is not done; `stave policy eval` shows what a policy prints, and with `--print` what it is told"
+                            .to_owned(),
+                    );
+                }
+                other => return Err(format!("unknown field `{other}`: expected filename, strict, disabled or reset")),
+            }
+        }
+        if arg.disabled && (arg.strict || arg.reset || !arg.files.is_empty()) {
+            return Err("`disabled=true` goes with no other field".to_owned());
+        }
+        Ok(arg)
+    }
+}

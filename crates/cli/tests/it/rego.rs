@@ -1,0 +1,179 @@
+//! Policies in Rego: beside the Dockerfile, named by options, and by themselves. E016, E017, E018
+
+use stave_testkit::http::{Response, Server};
+use stave_testkit::{Bench, Image, LoopbackRegistry, Rootfs};
+
+fn policy(rules: &str) -> String {
+    format!(
+        "package docker\ndefault allow := false\n{rules}\ndeny_msg contains sprintf(\"not ours: %v\", [input]) if not allow\n\
+         decision := {{\"allow\": allow, \"deny_msg\": deny_msg}}\n"
+    )
+}
+
+fn with_base() -> (Bench, LoopbackRegistry) {
+    let registry = LoopbackRegistry::start();
+    let mut image = Image::new();
+    image.layer(Rootfs::new().file("who", 0o644, "base"));
+    registry.put("base", "1", &image);
+    let bench = Bench::new().with_registry(&registry);
+    bench.file("Dockerfile", format!("FROM scratch AS x\n\nFROM {}/base:1\nCOPY --from=x / /\n", registry.host()));
+    (bench, registry)
+}
+
+/// E016
+#[test]
+fn the_policy_beside_the_dockerfile_is_asked_about_every_source() {
+    let (bench, registry) = with_base();
+    bench.file("Dockerfile.rego", policy("allow if input.local\n"));
+    let output = bench.run(["build", "."]);
+    output.exit(2).complains("error[D127]: the policy `./Dockerfile.rego` does not allow `docker-image://");
+    output.complains("Dockerfile:3:6");
+    output.complains("not ours: ");
+    assert!(registry.take_log().is_empty(), "a denied image is not asked for");
+    bench.file("Dockerfile.rego", policy("allow if input.image.tag == \"1\"\n"));
+    bench.run(["build", "."]).exit(2).complains("does not allow `local://context`");
+    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if input.image.tag == \"1\"\n"));
+    bench.run(["build", "."]).success();
+}
+
+/// E016: the fields of `--policy`.
+#[test]
+fn options_add_policies_leave_them_out_or_need_one() {
+    let (bench, _registry) = with_base();
+    bench.run(["build", "--policy", "strict=true", "."]).exit(2).complains("`--policy strict=true` needs a policy");
+    bench.file("all.rego", policy("allow if input\n"));
+    bench.file("none.rego", policy(""));
+    bench.run(["build", "--policy", "filename=all.rego,strict=true", "."]).success();
+    bench
+        .run(["build", "--policy", "filename=all.rego", "--policy", "filename=none.rego", "."])
+        .exit(2)
+        .complains("`none.rego`");
+    bench.run(["build", "--policy", "filename=none.rego", "--policy", "reset=true,filename=all.rego", "."]).success();
+    bench.file("Dockerfile.rego", policy(""));
+    bench.run(["build", "--policy", "filename=all.rego", "."]).exit(2).complains("`./Dockerfile.rego`");
+    bench.run(["build", "--policy", "reset=true,filename=all.rego", "."]).success();
+    bench.run(["build", "--policy", "disabled=true", "."]).success();
+    bench.run(["lock", "."]).exit(2).complains("`./Dockerfile.rego`");
+    bench.run(["lock", "--policy", "disabled=true", "."]).success();
+    for (value, problem) in [
+        ("filename=", "`filename` is empty"),
+        ("disabled=true,strict=true", "`disabled=true` goes with no other field"),
+        ("color=red", "unknown field `color`: expected filename, strict, disabled or reset"),
+        ("log-level=debug", "`log-level` is not done"),
+        ("filename=nowhere.rego", "cannot read the policy `nowhere.rego`"),
+    ] {
+        bench.run(["build", "--policy", value, "."]).exit(2).complains(problem);
+    }
+}
+
+/// E016, E018: an image is looked up where the policy asks what it says, and may be pinned.
+#[test]
+fn a_policy_reads_labels_and_pins_a_digest() {
+    let (bench, registry) = with_base();
+    let labelled =
+        |label: &str| policy(&format!("allow if input.local\nallow if input.image.labels.kind == \"{label}\"\n"));
+    let mut image = Image::new();
+    image.layer(Rootfs::new().file("who", 0o644, "labelled"));
+    image.config.config.labels.insert("kind".to_owned(), "good".to_owned());
+    registry.put("base", "1", &image);
+    bench.file("Dockerfile.rego", labelled("bad"));
+    bench.run(["build", "."]).exit(2).complains("does not allow `docker-image://");
+    bench.file("Dockerfile.rego", labelled("good"));
+    bench.run(["build", "."]).success();
+    let old = stave_oci::BlobDigest::of(&image.manifest_bytes());
+    let mut image = Image::new();
+    image.layer(Rootfs::new().file("who", 0o644, "newer"));
+    registry.put("base", "1", &image);
+    bench.file(
+        "Dockerfile.rego",
+        policy(&format!("allow if input.local\nallow if pin_image(input.image, \"{old}\")\n")),
+    );
+    bench.run(["build", "--pull", "-o", "out", "."]).success();
+    assert_eq!(std::fs::read_to_string(bench.work().join("out/who")).expect("made"), "labelled");
+}
+
+/// E016: a file whose digest a policy was told is that file, whatever the server sends afterwards.
+#[test]
+fn a_policy_that_asks_for_the_checksum_of_a_file_pins_it() {
+    let bench = Bench::new();
+    let server = Server::start(|_| Response::body(200, "text/plain", "content"));
+    bench.file("Dockerfile", format!("FROM scratch\nADD {}/a /\n", server.url()));
+    let sum = stave_oci::BlobDigest::of(b"content");
+    bench
+        .file("Dockerfile.rego", policy(&format!("allow if input.local\nallow if input.http.checksum == \"{sum}\"\n")));
+    bench.run(["build", "-o", "out", "."]).success();
+    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if input.http.checksum == \"sha256:0\"\n"));
+    let output = bench.run(["build", "-o", "out", "."]);
+    output.exit(2).complains("Dockerfile:2:");
+    output.complains("does not allow `http://");
+}
+
+#[test]
+fn a_policy_reads_nothing_outside_its_directory() {
+    let bench = Bench::new();
+    bench.file("secret.json", "true").file("app/Dockerfile", "FROM scratch\nCOPY a /\n").file("app/a", "a");
+    std::os::unix::fs::symlink("../secret.json", bench.work().join("app/link.json")).expect("a link");
+    for path in ["../secret.json", "link.json", "/etc/passwd"] {
+        bench.file("app/Dockerfile.rego", policy(&format!("allow if load_json(\"{path}\")\n")));
+        bench.run(["build", "app"]).exit(2).complains("`load_json` cannot read");
+    }
+    bench.file("app/inside.json", "true").file("app/Dockerfile.rego", policy("allow if load_json(\"inside.json\")\n"));
+    bench.run(["build", "app"]).success();
+}
+
+#[test]
+fn what_is_not_verified_is_an_error_by_name() {
+    let (bench, _registry) = with_base();
+    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if count(input.image.signatures) > 0\n"));
+    bench.run(["build", "."]).exit(2).complains(
+        "line 4 of the policy `./Dockerfile.rego` asks for `signatures` of an image, which stave does not verify",
+    );
+}
+
+/// E017: `policy eval`
+#[test]
+fn a_policy_is_asked_about_one_source() {
+    let (bench, registry) = with_base();
+    let base = format!("{}/base:1", registry.host());
+    bench.file(
+        "Dockerfile.rego",
+        policy("allow if input.image.tag == \"1\"\nallow if { print(\"seen\", input.http.host); false }\n"),
+    );
+    bench.run(["policy", "eval", &base]).success();
+    let output = bench.run(["policy", "eval", "https://example.com/x"]);
+    output.exit(1).complains("the policy `Dockerfile.rego` does not allow `https://example.com/x`: not ours");
+    output.complains("seen example.com");
+    let output = bench.run(["policy", "eval", "--print", "--platform", "linux/arm64", "alpine:3"]);
+    let input: serde_json::Value = serde_json::from_slice(&output.success().stdout).expect("JSON");
+    assert_eq!(input["image"]["ref"], "docker.io/library/alpine:3");
+    assert_eq!(input["image"]["platform"], "linux/arm64");
+    assert!(input["image"].get("labels").is_none());
+    let output = bench.run(["policy", "eval", "--print", "--fields", "image.labels", &base]);
+    let input: serde_json::Value = serde_json::from_slice(&output.success().stdout).expect("JSON");
+    assert!(input["image"]["labels"].is_object() && input["image"]["checksum"].is_string(), "{input}");
+    let output = bench.run(["policy", "eval", "--print", "--fields", "image.colour", &base]);
+    output.exit(2).complains("a policy is told of no field `image.colour`");
+    bench.run(["policy", "eval", "-f", "other.Dockerfile", &base]).exit(2).complains("`other.Dockerfile.rego`");
+}
+
+/// E017: `policy test` and `policy json-schema`
+#[test]
+fn a_policy_is_tested_and_described() {
+    let bench = Bench::new();
+    bench.run(["policy", "test", "."]).exit(2).complains("`.` has no file whose name ends in `_test.rego`");
+    bench.file("Dockerfile.rego", policy("allow if input.image.tag == \"1\"\n"));
+    bench.file(
+        "Dockerfile_test.rego",
+        "package docker\ntest_one if allow with input as {\"image\": {\"tag\": \"1\"}}\n\
+         test_two if allow with input as {\"image\": {\"tag\": \"2\"}}\n",
+    );
+    let output = bench.run(["policy", "test", "."]);
+    assert_eq!(String::from_utf8_lossy(&output.exit(1).stdout), "test_one: passed\ntest_two: failed: it is not true\n");
+    output.complains("1 of 2 tests failed");
+    let output = bench.run(["policy", "test", "--run", "one"]);
+    assert_eq!(String::from_utf8_lossy(&output.success().stdout), "test_one: passed\n");
+    bench.run(["policy", "test", "--run", "three"]).exit(2).complains("has no rule `test_three...`");
+    let schema: serde_json::Value =
+        serde_json::from_slice(&bench.run(["policy", "json-schema"]).success().stdout).expect("JSON");
+    assert_eq!(schema["properties"]["image"]["properties"]["isCanonical"]["type"], "boolean");
+}

@@ -1,0 +1,322 @@
+//! Asks policies in Rego about sources, and finds out first what they want to know of them.
+//!
+//! What was found out is what is used: a file or a repository of which a policy was told the digest is pinned to that, and
+//! an image is the one whose configuration it was told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stave_dockerfile::plan::BaseRequest;
+use stave_graph::remote::{AddressPlace, is_http, parse_git, redacted, without_credentials};
+use stave_graph::{Git, GitSource, Http, Op};
+use stave_oci::{BlobDigest, Platform, Reference};
+use stave_policy::{GitAsked, Input, ReadFile};
+use stave_store::Lease;
+use stave_tree::Dir;
+
+use crate::base::KnownBase;
+use crate::build::{Planning, Report};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::outcome::BuildFailure;
+use crate::remote::Wanted;
+use crate::request::{Grants, PullPolicy};
+use crate::rules::{Meant, Objection, SourceRules, git_identifier, unusable};
+
+/// Largest file that a policy may import or load, in bytes.
+const POLICY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// An image that the policies in Rego have no objection to so far.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) image: Meant,
+    /// Whether some of them want to know what the image itself says.
+    wants_details: bool,
+}
+
+/// What policies in Rego say of a source.
+enum Verdict {
+    /// All allow it; some may say which digest it must have.
+    Allowed(Option<BlobDigest>),
+    /// None of those that need only its name denies it; some want to know more.
+    WantsDetails,
+}
+
+/// A source that a policy is to be asked about, as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicySource {
+    /// A directory of this machine, by the name that builds give it.
+    Local(String),
+    /// An image.
+    Image(Reference),
+    /// A file on the network.
+    Http(String),
+    /// A Git repository.
+    Git(GitSource),
+}
+
+/// Returns a function that reads files of a directory, and nothing outside of it whatever links say.
+///
+/// # Errors
+/// If the directory cannot be opened.
+pub fn policy_files(directory: &Path) -> Result<ReadFile, EngineError> {
+    let root = Dir::open_ambient(directory)
+        .map_err(|error| EngineError::tree(format!("cannot open `{}`", directory.display()), error))?;
+    let root = Arc::new(root);
+    Ok(Arc::new(move |name| root.read_file(name.as_bytes(), POLICY_BYTES_MAX).map_err(|error| error.to_string())))
+}
+
+/// Returns what a policy is told of a file before it is fetched.
+pub(crate) fn http_input(url: &str, checksum: Option<BlobDigest>) -> Input {
+    let plain = without_credentials(url);
+    Input::http(&plain, plain != url, checksum)
+}
+
+/// Returns what a policy is told of a repository before it is fetched.
+pub(crate) fn git_input(source: &GitSource) -> Input {
+    let commit = source.checksum.as_deref().filter(|_| source.fetch_by_commit);
+    Input::git(&GitAsked {
+        url: &without_credentials(&source.url),
+        reference: source.reference.as_deref(),
+        subdir: source.subdir.as_deref(),
+        checksum: source.checksum.as_deref(),
+        commit,
+    })
+}
+
+impl PolicySource {
+    /// Reads `docker-image://NAME`, an address of a file or a repository, a directory that is there (the context), or
+    /// the name of an image.
+    ///
+    /// # Errors
+    /// If it is none of these.
+    pub fn parse(text: &str) -> Result<Self, EngineError> {
+        let unusable = |error| EngineError::tree(format!("cannot use the source `{}`", redacted(text)), error);
+        if let Some(name) = text.strip_prefix("docker-image://") {
+            return name.parse().map(Self::Image).map_err(unusable);
+        }
+        if let Some(name) = text.strip_prefix("local://") {
+            return Ok(Self::Local(name.to_owned()));
+        }
+        if Path::new(text).is_dir() {
+            return Ok(Self::Local("context".to_owned()));
+        }
+        if let Some(address) = parse_git(text, AddressPlace::Context) {
+            let wrong = |error| EngineError::tree(format!("cannot use the address `{}`", redacted(text)), error);
+            return address.map(|address| Self::Git(address.into_source())).map_err(wrong);
+        }
+        if is_http(text) {
+            return Ok(Self::Http(text.to_owned()));
+        }
+        text.parse().map(Self::Image).map_err(unusable)
+    }
+
+    /// Returns how policies call it, without credentials.
+    #[must_use]
+    pub fn identifier(&self) -> String {
+        match self {
+            Self::Local(name) => format!("local://{name}"),
+            Self::Image(reference) => format!("docker-image://{reference}"),
+            Self::Http(url) => without_credentials(url),
+            Self::Git(source) => git_identifier(source),
+        }
+    }
+
+    /// Returns what its name says of it.
+    #[must_use]
+    pub fn input(&self, platform: &Platform) -> Input {
+        match self {
+            Self::Local(name) => Input::local(name),
+            Self::Image(reference) => Input::image(reference, platform),
+            Self::Http(url) => http_input(url, None),
+            Self::Git(source) => git_input(source),
+        }
+    }
+}
+
+impl Engine {
+    /// Returns all that a policy can be told of a source: images are looked up, files fetched, repositories asked.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub fn policy_input(
+        &self,
+        source: &PolicySource,
+        platform: &Platform,
+        events: Report<'_>,
+    ) -> Result<Input, EngineError> {
+        let lease = self.lease()?;
+        let grants = Grants::default();
+        Ok(match source {
+            PolicySource::Local(name) => Input::local(name),
+            PolicySource::Image(reference) => {
+                let request = BaseRequest { reference: reference.to_string(), platform: platform.clone() };
+                let base = self.find_base(&lease, &request, PullPolicy::Missing, events)?;
+                Input::image(reference, platform).with_image(&base.config, base.digest())
+            }
+            PolicySource::Http(url) => http_input(url, Some(self.examine_file(&lease, url, &grants, events)?.digest)),
+            PolicySource::Git(source) => git_input(&self.pinned_source((&lease, &grants, events), source)?),
+        })
+    }
+
+    /// Returns the source, pinned to the commit that it is now.
+    fn pinned_source(
+        &self,
+        (lease, grants, events): (&Lease, &Grants, Report<'_>),
+        source: &GitSource,
+    ) -> Result<GitSource, EngineError> {
+        let wanted = Wanted { source, grants, by_caller: false };
+        let commit = self.resolve_commit(lease, wanted, events)?.commit;
+        Ok(GitSource { checksum: Some(commit), fetch_by_commit: true, ..source.clone() })
+    }
+}
+
+impl SourceRules {
+    /// Asks all policies in Rego. Those that need only the name of a source come first, so that what they deny is not
+    /// asked for.
+    fn verdict(&self, identifier: &str, input: Input) -> Result<Verdict, Objection> {
+        let input = input.within(&self.environment);
+        let (mut pin, mut wants_details) = (None, false);
+        for policy in &self.rego {
+            if policy.wants_details(&input) {
+                wants_details = true;
+                continue;
+            }
+            let decision = policy.decide(&input).map_err(Objection::Unanswered)?;
+            let (policy, identifier) = (policy.name().to_owned(), identifier.to_owned());
+            if !decision.allow {
+                return Err(Objection::Denied { policy, identifier, messages: decision.messages });
+            }
+            match (pin, decision.pin) {
+                (Some(one), Some(other)) if one != other => {
+                    let why = format!("and another policy pins it to {one}");
+                    return Err(unusable(&identifier, &other.to_string(), why));
+                }
+                (before, new) => pin = new.or(before),
+            }
+        }
+        Ok(if wants_details { Verdict::WantsDetails } else { Verdict::Allowed(pin) })
+    }
+
+    /// Asks about a source that is not looked up beforehand.
+    pub(crate) fn judge_unfetched(&self, identifier: &str, input: Input) -> Result<(), Objection> {
+        match self.verdict(identifier, input.clone())? {
+            Verdict::Allowed(_) => Ok(()),
+            Verdict::WantsDetails => {
+                let input = input.within(&self.environment);
+                let policy = self.rego.iter().find(|policy| policy.wants_details(&input));
+                let policy = policy.map(|policy| policy.name().to_owned()).unwrap_or_default();
+                Err(Objection::Undetailed { policy, identifier: identifier.to_owned() })
+            }
+        }
+    }
+
+    /// Asks about an image; `known` is what it turned out to be. A policy may pin it to a digest.
+    pub(crate) fn judge_image(
+        &self,
+        request: &BaseRequest,
+        image: Meant,
+        known: Option<&KnownBase>,
+    ) -> Result<Judged, Objection> {
+        let name = match &image {
+            Meant::Name(name) | Meant::Digest(name) => name,
+            Meant::Stored(_) => &request.reference,
+        };
+        // What has no name, like an OCI layout, is asked about by no rule.
+        let (false, Ok(reference)) = (self.rego.is_empty(), name.parse::<Reference>()) else {
+            return Ok(Judged { image, wants_details: false });
+        };
+        let identifier = format!("docker-image://{reference}");
+        let mut input = Input::image(&reference, &request.platform);
+        if let Some(base) = known {
+            input = input.with_image(&base.config, base.digest());
+        }
+        let pin = match self.verdict(&identifier, input)? {
+            Verdict::WantsDetails => return Ok(Judged { image, wants_details: true }),
+            Verdict::Allowed(pin) => pin,
+        };
+        let image = match (pin, reference.digest) {
+            (None, _) => image,
+            (Some(pin), Some(named)) if pin == named => image,
+            (Some(pin), Some(_)) => {
+                return Err(unusable(&identifier, &format!("{}@{pin}", reference.name()), "and its digest is another"));
+            }
+            (Some(pin), None) => Meant::Digest(format!("{}@{pin}", reference.name())),
+        };
+        Ok(Judged { image, wants_details: false })
+    }
+}
+
+impl Planning<'_> {
+    /// Tells policies what an image is, if they want to know. Returns it, or what they pin it to.
+    pub(crate) fn told(
+        &self,
+        request: &BaseRequest,
+        judged: Judged,
+        base: KnownBase,
+        pull: PullPolicy,
+    ) -> Result<Result<KnownBase, Objection>, EngineError> {
+        if !judged.wants_details {
+            return Ok(Ok(base));
+        }
+        let before = judged.image.clone();
+        let image = match self.rules.judge_image(request, judged.image, Some(&base)) {
+            Ok(judged) => judged.image,
+            Err(objection) => return Ok(Err(objection)),
+        };
+        let is_it = |name: &str| {
+            name.parse::<Reference>()
+                .is_ok_and(|reference| reference.digest.is_some() && reference.digest == base.digest())
+        };
+        if image == before || matches!(&image, Meant::Digest(name) if is_it(name)) {
+            return Ok(Ok(base));
+        }
+        let named = &self.source.named;
+        named.find_meant(self.engine, self.lease, (request, image), pull, self.events).map(Ok)
+    }
+
+    /// Returns what is done in place of an operation that reads the network, or why it is not done.
+    pub(crate) fn judged(&self, operation: &Op) -> Result<Result<Op, Objection>, BuildFailure> {
+        let operation = match self.rules.operation(operation) {
+            Ok(operation) if !self.rules.rego.is_empty() => operation,
+            other => return Ok(other),
+        };
+        let verdict = |operation: &Op| match operation {
+            Op::Http(http) => self.rules.verdict(&without_credentials(&http.url), http_input(&http.url, http.checksum)),
+            Op::Git(git) => self.rules.verdict(&git_identifier(&git.source), git_input(&git.source)),
+            _ => Ok(Verdict::Allowed(None)),
+        };
+        match verdict(&operation) {
+            Ok(Verdict::Allowed(_)) => return Ok(Ok(operation)),
+            Ok(Verdict::WantsDetails) => {}
+            Err(objection) => return Ok(Err(objection)),
+        }
+        let (lease, grants, events) = (self.lease, self.grants, self.events);
+        let pinned = match operation {
+            Op::Http(http) => {
+                let file = self.engine.examine_file(lease, &http.url, grants, events)?;
+                Op::Http(Http { checksum: Some(file.digest), ..http })
+            }
+            Op::Git(git) => Op::Git(Git { source: self.engine.pinned_source((lease, grants, events), &git.source)? }),
+            other => other,
+        };
+        Ok(verdict(&pinned).map(|_| pinned))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_read_as_people_name_it() {
+        let identifier = |text: &str| PolicySource::parse(text).expect("a source").identifier();
+        assert_eq!(identifier("alpine"), "docker-image://docker.io/library/alpine:latest");
+        assert_eq!(identifier("docker-image://h/a:1"), "docker-image://h/a:1");
+        assert_eq!(identifier("https://me:pw@h/x.tar"), "https://h/x.tar");
+        assert_eq!(identifier("https://h/a.git#v1"), "git://h/a.git#v1");
+        assert_eq!(identifier("."), "local://context");
+        assert_eq!(identifier("local://dockerfile"), "local://dockerfile");
+        assert!(PolicySource::parse("NOT A NAME").is_err());
+    }
+}

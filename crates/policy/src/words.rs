@@ -1,0 +1,117 @@
+//! The words of a text in Rego: what it may ask for, what it imports, and which tests it has.
+//!
+//! A word in a comment counts for nothing, a text counts where it is one word: `image["labels"]`.
+
+/// The words of one or more texts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Words {
+    /// Words that follow a dot or are a text, and the line of each, counted from 1.
+    fields: Vec<(String, usize)>,
+    imports: Vec<String>,
+    tests: Vec<String>,
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+/// Returns a line without its comment, and the texts in it.
+fn without_comment(line: &str) -> (String, Vec<String>) {
+    let (mut code, mut texts) = (String::new(), Vec::new());
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '#' => break,
+            '"' | '`' => {
+                let mut text = String::new();
+                while let Some(next) = letters.next() {
+                    match next {
+                        '\\' if letter == '"' => text.extend(letters.next()),
+                        end if end == letter => break,
+                        other => text.push(other),
+                    }
+                }
+                texts.push(text);
+                code.push('"');
+            }
+            other => code.push(other),
+        }
+    }
+    (code, texts)
+}
+
+impl Words {
+    pub(crate) fn of(text: &str) -> Self {
+        let mut words = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let (code, texts) = without_comment(line);
+            words
+                .fields
+                .extend(texts.into_iter().filter(|text| text.chars().all(is_word)).map(|text| (text, index + 1)));
+            words.read(&code, index + 1);
+        }
+        words
+    }
+
+    fn read(&mut self, code: &str, line: usize) {
+        let first = code.split_whitespace().next().unwrap_or_default();
+        if first == "import" {
+            let path = code.split_whitespace().nth(1).unwrap_or_default();
+            self.imports.extend(path.strip_prefix("data.").map(str::to_owned));
+            return;
+        }
+        let head: String = first.chars().take_while(|letter| is_word(*letter)).collect();
+        if head.starts_with("test_") && !self.tests.contains(&head) {
+            self.tests.push(head);
+        }
+        let mut before = "";
+        for (at, piece) in code.split('.').enumerate() {
+            let end = piece.find(|letter| !is_word(letter)).unwrap_or(piece.len());
+            // What the command line says is known for every source.
+            if at > 0 && end > 0 && !(before == "input" && &piece[..end] == "env") {
+                self.fields.push((piece[..end].to_owned(), line));
+            }
+            before = piece.rsplit(|letter| !is_word(letter)).next().unwrap_or_default();
+        }
+    }
+
+    /// Adds the words of an imported file.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.fields.extend(other.fields);
+    }
+
+    /// Returns what is imported: `a.b` for `import data.a.b`.
+    pub(crate) fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Returns the rules whose names begin with `test_`.
+    pub(crate) fn tests(self) -> Vec<String> {
+        self.tests
+    }
+
+    /// Returns the first of these words that is there, and its line.
+    pub(crate) fn line_of_any<'a>(&self, wanted: &[&'a str]) -> Option<(&'a str, usize)> {
+        self.fields
+            .iter()
+            .find_map(|(field, line)| wanted.iter().find(|wanted| *wanted == field).map(|wanted| (*wanted, *line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_and_comments_and_messages_are_not() {
+        let words =
+            Words::of("import data.a.b as c\n# input.image.labels\nx if input.env.args.y\nm := \"no labels, sorry\"\n");
+        assert_eq!(words.imports(), ["a.b"]);
+        assert_eq!(words.line_of_any(&["labels", "env"]), None);
+        for text in ["x if input.image.labels.a", "x if input.image[\"labels\"]", "f(i) if i.labels"] {
+            assert_eq!(Words::of(text).line_of_any(&["user", "labels"]), Some(("labels", 1)), "{text}");
+        }
+        assert_eq!(Words::of("x if i.image.env[_]").line_of_any(&["env"]), Some(("env", 1)));
+        assert_eq!(Words::of("test_a if true\nnot_test_b if test_a\n test_c if {\n}").tests(), ["test_a", "test_c"]);
+    }
+}
