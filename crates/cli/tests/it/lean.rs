@@ -1,6 +1,9 @@
 //! What is there already is not sent again: to a registry, to a service of Podman.
 
+use std::time::{Duration, Instant};
+
 use stave_testkit::fixtures::with_busybox;
+use stave_testkit::http::{Response, Server};
 use stave_testkit::podman::PodmanService;
 use stave_testkit::{Bench, LoopbackRegistry};
 
@@ -69,4 +72,43 @@ fn a_push_with_one_new_layer_costs_one_question_for_each_layer_and_that_layer() 
     // Nothing new: nothing is sent.
     let again = pushed(&bench, &registry, &format!("FROM busybox\n{steps}RUN echo new > /new\n"));
     assert!(again.iter().all(|line| line.starts_with("HEAD")), "{again:#?}");
+}
+
+/// Whether a file that begins as zstd's frames do, and has at least this many bytes, is somewhere below a directory.
+fn has_compressed(dir: &std::path::Path, bytes: u64) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| {
+        let Ok(kind) = entry.metadata() else { return false };
+        if kind.is_dir() {
+            return has_compressed(&entry.path(), bytes);
+        }
+        let is_zstd =
+            || std::fs::read(entry.path()).is_ok_and(|content| content.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+        kind.is_file() && kind.len() >= bytes && is_zstd()
+    })
+}
+
+/// The layer of a step is compressed while the step after it runs: that step ends only when the compressed layer is there.
+#[test]
+fn a_layer_is_compressed_while_the_next_step_runs() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let store = bench.store();
+    let server = Server::start(move |_| {
+        let start = Instant::now();
+        while !has_compressed(&store, 3_000_000) {
+            if start.elapsed() > Duration::from_mins(2) {
+                return Response::status(404);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Response::body(200, "text/plain", "compressed")
+    });
+    bench.file(
+        "Dockerfile",
+        format!(
+            "FROM busybox\nRUN head -c 3000000 /dev/urandom > /noise\nRUN wget -q -O /said {}/wait\n",
+            server.url()
+        ),
+    );
+    bench.run(["build", "-o", "type=oci,dest=image.tar,compression=zstd", "."]).success();
 }
