@@ -116,9 +116,14 @@ impl Bases {
         request.unwrap_or_else(|| id.to_string())
     }
 
+    /// Returns where a base is, if it is not in the store.
+    pub(crate) fn remote(&self, image: &Image) -> Option<&Remote> {
+        self.by_id(image.id).and_then(|base| base.remote.as_ref())
+    }
+
     /// Whether a base is not in the store.
     pub(crate) fn is_remote(&self, image: &Image) -> bool {
-        self.by_id(image.id).is_some_and(|base| base.remote.is_some())
+        self.remote(image).is_some()
     }
 
     fn by_id(&self, id: ImageId) -> Option<&KnownBase> {
@@ -249,8 +254,7 @@ impl Engine {
         image: &Image,
         events: Report<'_>,
     ) -> Result<Arc<[LayerId]>, EngineError> {
-        let remote = bases.by_id(image.id).and_then(|base| base.remote.as_ref());
-        match remote {
+        match bases.remote(image) {
             Some(remote) => self.pull_image(lease, remote, events).map(Into::into),
             None => self.unpacked_layers(lease, image.id, events).map(Into::into),
         }
@@ -353,13 +357,16 @@ impl Engine {
         Ok(id)
     }
 
-    /// Fetches and unpacks all layers of an image, several at once, and gives it its name.
+    /// Fetches and unpacks all layers of an image, several at once, and gives it its name. Whoever pulls an image that has a
+    /// layer in common with it waits until that is known.
     pub(crate) fn pull_image(
         &self,
         lease: &Lease,
         remote: &Remote,
         events: Report<'_>,
     ) -> Result<Vec<LayerId>, EngineError> {
+        let turns = self.turns(&remote.config.rootfs.diff_ids);
+        let _held: Vec<_> = turns.iter().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         let wanted: Vec<(DiffId, &Descriptor)> =
             remote.config.rootfs.diff_ids.iter().copied().zip(&remote.resolved.manifest.layers).collect();
         let done: Mutex<Vec<Option<Result<PulledLayer, EngineError>>>> =

@@ -1,10 +1,11 @@
 //! The engine: an open store, a way to start processes, a registry client, and what the caller said about the host.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use stave_fetch::Fetcher;
-use stave_oci::{Platform, Reference};
+use stave_oci::{DiffId, Platform, Reference};
 use stave_registry::{Client, Config, Environment, Limits};
 use stave_sandbox::{Emulation, Launcher, SandboxError, Visitor};
 use stave_store::{Lease, SizeLimit, Store, StoreOptions};
@@ -52,6 +53,8 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     client: OnceLock<Client>,
+    /// Whose turn it is to fetch a layer: what several images have in common is fetched and unpacked once.
+    pulling: Mutex<BTreeMap<DiffId, Arc<Mutex<()>>>>,
     fetcher: OnceLock<Fetcher>,
     emulation: OnceLock<Emulation>,
 }
@@ -68,8 +71,14 @@ impl Engine {
             ..StoreOptions::new(settings.boot_id.clone(), Arc::new(now))
         };
         let store = Store::open(&settings.root, options)?;
-        let engine =
-            Self { settings, store, client: OnceLock::new(), fetcher: OnceLock::new(), emulation: OnceLock::new() };
+        let engine = Self {
+            settings,
+            store,
+            client: OnceLock::new(),
+            pulling: Mutex::default(),
+            fetcher: OnceLock::new(),
+            emulation: OnceLock::new(),
+        };
         engine.settle_what_is_old()?;
         Ok(engine)
     }
@@ -97,6 +106,13 @@ impl Engine {
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         &self.settings.cancel
+    }
+
+    /// Returns the turns of these layers, in an order that is the same for all who take several.
+    pub(crate) fn turns(&self, layers: &[DiffId]) -> Vec<Arc<Mutex<()>>> {
+        let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        let sorted: BTreeSet<&DiffId> = layers.iter().collect();
+        sorted.into_iter().map(|layer| Arc::clone(pulling.entry(*layer).or_default())).collect()
     }
 
     /// Returns the registry client. Its configuration is read when it is first needed: most builds need none.

@@ -277,7 +277,7 @@ fn leave_away(engine: &Engine, built: &Built, events: Report<'_>) -> Result<(), 
     }
     let names: Vec<String> = built.names.iter().map(|name| format!("`{}`", name.familiar_name())).collect();
     let message = format!(
-        "{} is in its registry and not in the store: all of it was in a cache, and no layer was fetched (`--load`, or \
+        "{} is in its registry and not in the store: layers that nothing here reads were not fetched (`--load`, or \
          `stave pull`, brings it here)",
         names.join(", ")
     );

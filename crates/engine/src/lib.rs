@@ -15,6 +15,7 @@ mod ahead;
 mod anatomy;
 mod archive;
 mod attest;
+mod away;
 mod base;
 mod build;
 mod caches;

@@ -305,6 +305,10 @@ impl<'a> Run<'a> {
         self.engine.go_on()?;
         let op = self.target.joined.graph.op(node);
         if let Op::Image(image) = op {
+            if let Some(away) = self.base_away(node, image)? {
+                self.tell_base(node, &key.to_string(), false);
+                return Ok(away);
+            }
             return self.base(node, key, image).map(KnownSnapshot::from);
         }
         if let (Op::Merge(_), [lower, upper]) = (op, known) {

@@ -48,6 +48,19 @@ fn in_image(bench: &Bench, platform: &str, name: &str, line: &str) -> String {
     bench.run(["run", "--rm", "--platform", platform, name, "sh", "-c", line]).success().out()
 }
 
+/// A layer that the bases of two platforms have in common.
+#[test]
+fn what_the_bases_of_two_platforms_share_is_fetched_and_unpacked_once() {
+    let Some((bench, registry)) = with_platforms() else { return };
+    drop(registry.take_log());
+    let dockerfile = "FROM busybox\nARG TARGETARCH\nRUN echo $TARGETARCH > /own\n";
+    build(&bench, &["-t", "app", "--progress=plain"], dockerfile).success();
+    let layer = said_to_be_for(&host()).layers()[0].descriptor.digest.to_string();
+    let log = registry.take_log();
+    let fetched = log.iter().filter(|line| line.starts_with("GET ") && line.contains(&layer)).count();
+    assert_eq!(fetched, 1, "{log:#?}");
+}
+
 /// T81, H001, H004, G004: a stage on the platform of the builder runs once for all targets, also without the cache;
 /// what asks for the target runs once for each.
 #[test]

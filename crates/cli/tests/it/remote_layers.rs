@@ -202,3 +202,82 @@ fn an_image_that_carries_its_cache_is_the_same_image_from_its_cache() {
     let second = registry.manifest("team/inline", "1").expect("pushed");
     assert_eq!(String::from_utf8_lossy(&first), String::from_utf8_lossy(&second));
 }
+
+/// A base of which no step reads a file: it goes from its repository to that of the image, and nothing of it comes here.
+#[test]
+fn the_base_of_linked_copies_that_is_pushed_to_its_registry_moves_no_byte_of_a_layer() {
+    let Some((_one, registry)) = with_busybox() else { return };
+    let host = registry.host();
+    let base = layers(&registry, "library/busybox", "latest");
+    for (repository, file) in [
+        ("linked", "FROM busybox\nCOPY --link a /new/a\nENV A=b\n"),
+        ("from", "FROM scratch AS made\nCOPY a /a\nFROM busybox\nCOPY --link --from=made /a /new/a\n"),
+        ("named", "FROM busybox\nENV A=b\nCMD echo named\n"),
+    ] {
+        let other = machine(&registry, file);
+        other.file("a", "content");
+        let name = format!("{host}/team/{repository}:1");
+        registry.take_moved();
+        let output = build(&other, &["-t", &name, "--push"]);
+        assert!(!output.stderr.contains("fetch ") && !output.stderr.contains("unpack "), "{output}");
+        let pushed = layers(&registry, &format!("team/{repository}"), "1");
+        assert_eq!(pushed[..base.len()], base, "{output}");
+        assert_eq!(moved(&registry, &base), BTreeMap::new(), "{repository}: {output}");
+        // The image is whole, for whoever pulls it.
+        other.run(["run", "--rm", &name, "sh", "-c", "test \"$A\" = b -o -f /new/a"]).success();
+        other.run(["store", "check"]).success();
+        // The same once more, with the base here.
+        build(&other, &["-t", &name, "--push"]);
+        assert_eq!(layers(&registry, &format!("team/{repository}"), "1"), pushed, "the same image either way");
+    }
+}
+
+#[test]
+fn a_base_that_something_reads_is_fetched() {
+    let Some((_one, registry)) = with_busybox() else { return };
+    let host = registry.host();
+    let name = format!("{host}/team/app:1");
+    let linked = "FROM busybox\nCOPY --link a /new/a\n";
+    for (file, options) in [
+        (linked, &["-t", "local"][..]),
+        (linked, &["-t", &name, "--push", "--output=files"]),
+        (linked, &["-t", &name, "--push", "--output=type=image,store=true"]),
+        (linked, &["-t", &name, "--push", "--sbom"]),
+        (linked, &["-t", &name, "--push", "--squash-all"]),
+        (linked, &["-t", &name, "--push", "--compression-format=zstd", "--force-compression"]),
+        ("FROM busybox\nCOPY --link a /new/a\nRUN cat /new/a\n", &["-t", &name, "--push"]),
+        ("FROM busybox AS below\nFROM scratch\nCOPY --from=below /bin/sh /\n", &["-t", &name, "--push"]),
+    ] {
+        let mut other = machine(&registry, file);
+        other.set("STAVE_LOAD", "store").file("a", "content");
+        build(&other, options).complains("fetch ");
+    }
+}
+
+#[test]
+fn a_base_goes_to_another_registry_by_way_of_this_machine() {
+    let Some((_one, registry)) = with_busybox() else { return };
+    let second = LoopbackRegistry::start();
+    let bench = Bench::new().with_registry(&registry);
+    bench.file("Dockerfile", "FROM busybox\nCOPY --link a /new/a\n").file("a", "content");
+    build(
+        &bench,
+        &["--output", &format!("type=image,name={}/team/app:1,push=true,registry.insecure=true", second.host())],
+    );
+    let base = layers(&registry, "library/busybox", "latest");
+    assert_eq!(layers(&second, "team/app", "1")[..base.len()], base);
+}
+
+/// What was relied on and is not there ends the build with the registry's answer, not with a mistake of ours.
+#[test]
+fn a_base_whose_layer_is_gone_is_an_error_that_names_it() {
+    let Some((_one, registry)) = with_busybox() else { return };
+    let base = layers(&registry, "library/busybox", "latest");
+    registry.lose_blob("library/busybox", &base[0]);
+    let bench = machine(&registry, "FROM busybox\nCOPY --link a /new/a\n");
+    bench.file("a", "content");
+    let name = format!("{}/team/app:1", registry.host());
+    let output = bench.run(["build", "--progress=plain", "-t", &name, "--push", "."]);
+    output.exit(3).complains(&base[0][..19]);
+    assert!(registry.manifest("team/app", "1").is_none(), "nothing is named that is not whole");
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stave_cache::{Backend, CacheError, Catalog, ImportSpec};
+use stave_cache::{Backend, CacheError, Catalog, ImportSpec, Layer};
 use stave_oci::{BlobDigest, Compression, DiffId, Platform};
 use stave_store::{BlobExpectation, LayerForm, LayerId, Lease};
 
@@ -155,6 +155,11 @@ impl Imports {
             let layers = layers.into_iter().cloned().collect();
             Some(Hit { digest: *digest, backend, layers, created, gaps: Arc::clone(&self.gaps) })
         })
+    }
+
+    /// Returns layers of `backend` that are no cache's result, and are relied on as those of one are.
+    pub(crate) fn lend(&self, digest: BlobDigest, backend: Arc<dyn Backend>, layers: Vec<Layer>) -> Hit {
+        Hit { digest, backend, layers, created: None, gaps: Arc::clone(&self.gaps) }
     }
 
     /// Returns the other records that the cache with the result under `digest` has of the same step with the same layers.

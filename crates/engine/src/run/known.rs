@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use stave_graph::{CacheKey, CopySource, NodeId, Op, TreeDigest, op_digest};
+use stave_graph::{CacheKey, CopySource, Image, NodeId, Op, TreeDigest, op_digest};
 use stave_oci::Compression;
 use stave_store::LayerId;
 use stave_tree::Keep;
 
 use super::{Run, lock};
+use crate::away;
 use crate::caches::{self, Hit};
 use crate::error::EngineError;
 use crate::finish::ScannedFiles;
@@ -76,6 +77,30 @@ impl Run<'_> {
         self.record(node, self.key(node), (selection, None), &[], result)
     }
 
+    /// Returns the layers of a base as they are in its registry, if nobody is going to read their files.
+    pub(super) fn base_away(&self, node: NodeId, image: &Image) -> Result<Option<KnownSnapshot>, EngineError> {
+        let Some(remote) = self.target.bases.remote(image) else { return Ok(None) };
+        let (imports, joined) = (self.target.imports, self.target.joined);
+        // What a cache is to have, has to be here.
+        if self.target.only_pushed.is_none() || !self.target.exports.is_empty() || !imports.may_stay() {
+            return Ok(None);
+        }
+        let layers = away::layers(remote);
+        let fits = layers.iter().all(|layer| self.may_go_as(&layer.media_type));
+        if !fits || self.is_read(node, &lock(&self.missed)) || joined.extras.iter().any(|extra| extra.node == node) {
+            return Ok(None);
+        }
+        let mut is_here = true;
+        for layer in &layers {
+            is_here &= self.lease.layer_by_diff_id(&layer.diff_id)?.is_some();
+        }
+        if is_here {
+            return Ok(None);
+        }
+        let hit = imports.lend(remote.resolved.digest, self.engine.base_registry(remote)?, layers);
+        Ok(Some(hit.remote_layers().into_iter().collect()))
+    }
+
     /// Whether nobody is going to read the files of a result, as far as can be seen: it is a target that only goes to
     /// registries, or what is merged, and no step that reads it is known to run.
     fn may_stay(&self, node: NodeId, hit: &Hit) -> Result<bool, EngineError> {
@@ -120,6 +145,11 @@ impl Run<'_> {
     fn bring(&self, node: NodeId, known: &KnownSnapshot) -> Result<Snapshot, EngineError> {
         if let Some(here) = known.here() {
             return Ok(here);
+        }
+        if let Op::Image(image) = self.target.joined.graph.op(node) {
+            // All of it is fetched as any base is, and gets its name.
+            let layers = self.engine.base_layers(self.lease, self.target.bases, image, self.events)?;
+            return Ok(Snapshot { layers });
         }
         let layers = self.target.imports.bring(self.engine, self.lease, &known.layers, self.events)?;
         let result = Snapshot { layers: layers.into() };
