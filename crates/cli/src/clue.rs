@@ -169,15 +169,7 @@ fn foreign(facts: &Foreign) -> String {
     }
 }
 
-/// How a step ended that memory ran out for.
-pub(crate) fn memory_title(killed: &MemoryKill) -> String {
-    match killed.limit.or(killed.largest) {
-        Some(bytes) => format!("killed for memory at {} MiB", mebibytes(bytes)),
-        None => "killed for memory".to_owned(),
-    }
-}
-
-/// What to do about it.
+/// What to do about memory that ran out for a step.
 pub(crate) fn memory_advice(killed: &MemoryKill) -> String {
     let largest = killed
         .largest
@@ -207,14 +199,14 @@ mod tests {
     #[test]
     fn a_kill_is_told_with_its_limit_or_its_size() {
         let mut killed = MemoryKill { limit: Some(64 << 20), largest: Some(50 << 20), group: Some("/ci".to_owned()) };
-        assert_eq!(memory_title(&killed), "killed for memory at 64 MiB");
+        assert_eq!(killed.to_string(), "killed for memory at 64 MiB");
         assert!(
             memory_advice(&killed).contains("cgroup `/ci` may take 64 MiB")
                 && memory_advice(&killed).contains("50 MiB")
         );
         (killed.limit, killed.group) = (None, None);
-        assert_eq!(memory_title(&killed), "killed for memory at 50 MiB");
+        assert_eq!(killed.to_string(), "killed for memory at 50 MiB");
         killed.largest = None;
-        assert_eq!(memory_title(&killed), "killed for memory");
+        assert_eq!(killed.to_string(), "killed for memory");
     }
 }

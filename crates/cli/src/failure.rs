@@ -88,7 +88,7 @@ impl Failure {
     /// The user ended it by this signal.
     pub(crate) fn interrupted(signal: i32) -> Self {
         let code = u8::try_from(128 + signal).unwrap_or(130);
-        Self::new(code, format!("interrupted by {}", render::signal_name(signal)))
+        Self::new(code, format!("interrupted by {}", stave_engine::signal_name(signal)))
     }
 
     /// Returns the same for a command whose code 1 is an answer: what is not there is a mistake in what was asked.

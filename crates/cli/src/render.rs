@@ -10,7 +10,7 @@ use stave_advice::Advice;
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{BaseFailure, StepCause, StepFailure, Tally, masked_text};
+use stave_engine::{BaseFailure, StepCause, StepFailure, Tally, how_ended, masked_text};
 
 use crate::{clue, human};
 
@@ -190,15 +190,12 @@ pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
 /// Returns what is known about a step that failed: where it is written, why it failed, its last lines, what became of the
 /// other steps, one advice, its log.
 pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
-    let (what, because) = match (&failure.cause, &failure.killed) {
-        (StepCause::Signal(9), Some(killed)) => (clue::memory_title(killed), None),
-        (StepCause::Exit(code), Some(killed)) => {
-            (format!("exit status {code}, a process of it was {}", clue::memory_title(killed)), None)
+    let (what, because) = match &failure.cause {
+        StepCause::Exit(_) | StepCause::Signal(_) => {
+            (how_ended(&failure.cause, failure.killed.as_ref()).unwrap_or_default(), None)
         }
-        (StepCause::Exit(code), None) => (format!("exit status {code}"), None),
-        (StepCause::Signal(number), _) => (format!("ended by {}", signal_name(*number)), None),
-        (StepCause::Missed(miss), _) => (miss.to_string(), Some(String::new())),
-        (StepCause::Refused(error), _) => (error.to_string(), Some(because(error))),
+        StepCause::Missed(miss) => (miss.to_string(), Some(String::new())),
+        StepCause::Refused(error) => (error.to_string(), Some(because(error))),
     };
     let platform = failure.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
     let stage = format!("[{platform}{}] ", failure.stage);
@@ -306,19 +303,6 @@ fn exit_advice(code: i32) -> Option<&'static str> {
 
 fn signal_advice(number: i32) -> Option<&'static str> {
     (number == 9).then_some("A process was killed by SIGKILL; the kernel has not said that memory ran out.")
-}
-
-/// Returns the name of a signal: `SIGKILL`, or its number where it has none.
-pub(crate) fn signal_name(number: i32) -> String {
-    const NAMES: [&str; 32] = [
-        "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
-    ];
-    match usize::try_from(number).ok().and_then(|number| NAMES.get(number)) {
-        Some(name) if !name.is_empty() => format!("SIG{name}"),
-        _ => format!("signal {number}"),
-    }
 }
 
 fn one_line(text: &str) -> String {
@@ -451,12 +435,5 @@ full log: /store/builds/1/3.log
 look inside: stave debug 01234567
 ";
         assert_eq!(step_failure(&failure, Style::PLAIN), expected);
-    }
-
-    #[test]
-    fn signals_have_names() {
-        assert_eq!(signal_name(9), "SIGKILL");
-        assert_eq!(signal_name(15), "SIGTERM");
-        assert_eq!(signal_name(40), "signal 40");
     }
 }

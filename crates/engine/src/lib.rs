@@ -64,6 +64,7 @@ mod rules;
 mod run;
 mod save;
 mod schedule;
+mod signal;
 mod snapshot;
 mod source;
 mod steps;
@@ -86,7 +87,7 @@ pub use confined::JOBS;
 pub use container::{
     Attached, Change, ChangeKind, ContainerExit, ContainerMount, ContainerMountKind, ContainerSettings,
     ContainerSummary, CopySource, CopyTarget, ExecRequest, ImageChanges, LogPiece, LogRequest, Started, VolumeFilter,
-    VolumeSummary, signal_number,
+    VolumeSummary,
 };
 pub use engine::{Engine, Settings};
 pub use error::EngineError;
@@ -106,6 +107,7 @@ pub use request::{
 };
 pub use rules::SourceRules;
 pub use save::Loaded;
+pub use signal::{signal_name, signal_number};
 pub use stave_dockerfile::plan::RunDefaults;
 pub use stave_event::{
     BuiltImage, Ending, Event, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId,
@@ -122,6 +124,7 @@ pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;
 pub use stave_store as store;
 pub use stave_store::ContainerState;
+pub use told::how_ended;
 pub use upkeep::ImageFilter;
 pub use workbench::{
     DebugRequest, Exported, ListedStep, Opened, Shell, StateOf, StepName, StepNameError, TakeOut, Taken,

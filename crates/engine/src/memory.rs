@@ -5,13 +5,14 @@
 //!
 //! Reference: Linux, `Documentation/admin-guide/cgroup-v2.rst`, `memory.events`, and `cgroup-v1/memory.rst`, `oom_control`.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use stave_sandbox::Exit;
 
 /// Signal 9, by which the kernel ends what takes too much memory.
-const SIGKILL: i32 = 9;
+pub(crate) const SIGKILL: i32 = 9;
 /// Limits above this are none: version 1 has the largest multiple of a page that fits into 63 bits.
 const NO_LIMIT_BYTES: u64 = 1 << 60;
 
@@ -24,6 +25,16 @@ pub struct MemoryKill {
     pub largest: Option<u64>,
     /// The cgroup whose limit it was, as `/proc/self/cgroup` names it.
     pub group: Option<String>,
+}
+
+impl fmt::Display for MemoryKill {
+    /// How it ended: `killed for memory at 96 MiB`, at the limit of its cgroup or, where that is not known, at the most that it had.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit.or(self.largest) {
+            Some(bytes) => write!(f, "killed for memory at {} MiB", bytes.div_ceil(1024 * 1024)),
+            None => f.write_str("killed for memory"),
+        }
+    }
 }
 
 /// The counters when a step starts.

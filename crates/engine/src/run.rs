@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
-            let message = crate::told::why(&failure.cause);
+            let message = crate::told::why(&failure.cause, failure.killed.as_ref());
             self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             self.leave(node, &parent.layers, None);
             let inputs = inputs.iter().map(|input| input.layers.to_vec()).collect();
@@ -368,7 +368,7 @@ impl<'a> Run<'a> {
             _ if !is_told => {}
             Ok(_) => self.tell(node, |step| Event::StepFinished { step, took, result: result.clone() }),
             Err(failure) => {
-                let message = crate::told::why(&failure.cause);
+                let message = crate::told::why(&failure.cause, failure.killed.as_ref());
                 self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             }
         }

@@ -13,8 +13,10 @@ use crate::error::EngineError;
 use crate::event::{BuiltImage, Ending, Event, LayerLine, RequestFacts, StepId};
 use crate::finish::ReadyImage;
 use crate::joined::Joined;
+use crate::memory::{MemoryKill, SIGKILL};
 use crate::outcome::{BuildFailure, BuildOutcome, StepCause};
 use crate::request::{BuildRequest, ContextSource};
+use crate::signal::signal_name;
 use crate::source::Source;
 
 /// Returns what is told of a request.
@@ -108,7 +110,7 @@ fn message(failure: &BuildFailure) -> String {
         }
         BuildFailure::NotReproducible(_) => "built a second time, the image was another one".to_owned(),
         BuildFailure::Base(failure) => format!("image `{}` cannot be had: {}", failure.image, causes(&failure.error)),
-        BuildFailure::Step(failure) => why(&failure.cause).unwrap_or_else(interrupted),
+        BuildFailure::Step(failure) => why(&failure.cause, failure.killed.as_ref()).unwrap_or_else(interrupted),
         BuildFailure::Environment(error) => causes(error.as_ref()),
         BuildFailure::Interrupted => interrupted(),
     }
@@ -119,13 +121,25 @@ fn interrupted() -> String {
 }
 
 /// Returns why a step failed, on one line; nothing if it was stopped because of something else.
-pub(crate) fn why(cause: &StepCause) -> Option<String> {
+pub(crate) fn why(cause: &StepCause, killed: Option<&MemoryKill>) -> Option<String> {
     match cause {
-        StepCause::Exit(code) => Some(format!("exit status {code}")),
-        StepCause::Signal(number) => Some(format!("ended by signal {number}")),
+        StepCause::Exit(_) | StepCause::Signal(_) => how_ended(cause, killed),
         StepCause::Missed(miss) => Some(format!("it would have to run because {miss}")),
         StepCause::Refused(EngineError::Interrupted) => None,
         StepCause::Refused(error) => Some(causes(error)),
+    }
+}
+
+/// Returns how the command of a step ended, in the words that all readers of a build have: `exit status 2`, `ended by SIGSEGV`,
+/// `killed for memory at 96 MiB`. Nothing if it was not its command by which the step failed.
+#[must_use]
+pub fn how_ended(cause: &StepCause, killed: Option<&MemoryKill>) -> Option<String> {
+    match (cause, killed) {
+        (StepCause::Signal(SIGKILL), Some(killed)) => Some(killed.to_string()),
+        (StepCause::Exit(code), Some(killed)) => Some(format!("exit status {code}, a process of it was {killed}")),
+        (StepCause::Exit(code), None) => Some(format!("exit status {code}")),
+        (StepCause::Signal(number), _) => Some(format!("ended by {}", signal_name(*number))),
+        (StepCause::Missed(_) | StepCause::Refused(_), _) => None,
     }
 }
 

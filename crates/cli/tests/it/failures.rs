@@ -370,8 +370,7 @@ impl Group {
         command.args(["-c", line, "sh"]).arg(&self.0).arg(stave);
         let output = bench.finish(command);
         output.exit(1);
-        let from = output.stderr.find("error").expect("an error");
-        output.normalise(&output.stderr[from..])
+        output.normalise(&output.stderr)
     }
 }
 
@@ -394,7 +393,19 @@ fn a_step_that_is_killed_for_memory_says_so_with_the_limit() {
         (format!("{hungry}; exit $?"), "exit status 137, a process of it was killed for memory at 96 MiB"),
     ] {
         let shown = group.build(&bench, &format!("FROM busybox\nRUN {line}\n"));
-        assert!(shown.lines().next().is_some_and(|first| first.ends_with(&format!("failed: {title}"))), "{shown}");
+        assert!(
+            shown.lines().any(|line| line.starts_with("error") && line.ends_with(&format!("failed: {title}"))),
+            "{shown}"
+        );
+        // Every reader of the build says it in the same words.
+        assert!(
+            shown.lines().any(|line| line.starts_with('#') && line.contains(&format!(" ERROR: {title} after"))),
+            "{shown}"
+        );
+        let reason = bench.run(["builds", "ls", "-n1", "--format={{.Reason}}"]).success().out();
+        assert!(reason.trim_end().ends_with(&format!(": {title}")), "{reason}");
+        let shown_later = bench.run(["builds", "show"]).success().out();
+        assert!(shown_later.contains(title), "{shown_later}");
         let advice = hint(&shown);
         assert!(advice.starts_with("All that runs in cgroup `") && advice.contains(&name), "{advice}");
         assert!(

@@ -19,6 +19,7 @@ use crate::event::{Event, TaskKind};
 use crate::finish::{ReadyImage, ScannedFiles};
 use crate::log::StepLog;
 use crate::request::{Grants, PullPolicy};
+use crate::signal::signal_name;
 use crate::steps::Sources;
 use crate::steps::exec::{self, Ran};
 use crate::task::Task;
@@ -120,7 +121,7 @@ fn carried_out(
     let how = match ran {
         Ran::Layer(layer) => return Ok(layer),
         Ran::Failed(Exit::Code(code)) => format!("ended with {code}"),
-        Ran::Failed(Exit::Signal { number, .. }) => format!("was ended by signal {number}"),
+        Ran::Failed(Exit::Signal { number, .. }) => format!("was ended by {}", signal_name(number)),
     };
     let said = log.last_lines().join("\n");
     Err(EngineError::request(format!("the scanner `{generator}` {how}: {said}"), None))

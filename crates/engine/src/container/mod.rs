@@ -177,7 +177,7 @@ fn with_protocol(port: &str) -> String {
 
 /// Takes from the image what the caller says nothing about.
 fn with_defaults(mut settings: ContainerSettings, image: &ImageConfig) -> ContainerSettings {
-    let signal = image.config.stop_signal.as_deref().and_then(signal_number);
+    let signal = image.config.stop_signal.as_deref().and_then(crate::signal::signal_number);
     settings.stop_signal = settings.stop_signal.or(signal);
     settings.volumes.extend(image.config.volumes.keys().cloned());
     let is_mounted = |volume: &String| settings.mounts.iter().any(|mount| mount.target == *volume);
@@ -186,20 +186,6 @@ fn with_defaults(mut settings: ContainerSettings, image: &ImageConfig) -> Contai
     settings.volumes.sort();
     settings.volumes.dedup();
     settings
-}
-
-/// Returns the number of a signal: `9`, `KILL`, `SIGKILL`.
-#[must_use]
-pub fn signal_number(text: &str) -> Option<i32> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
-    ];
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let number = NAMES.iter().position(|known| *known == name).and_then(|at| i32::try_from(at + 1).ok());
-    number.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number)))
 }
 
 /// Where files of a container are copied to.
