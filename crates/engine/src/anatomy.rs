@@ -30,7 +30,7 @@ impl Engine {
         let lease = self.lease()?;
         let record = self.image_for_platform(&lease, name, platform)?;
         let ready = self.ready_image(&lease, &record, events)?;
-        self.dissect(&ready.packed()?, Some(&ready.composed.config))
+        self.dissect(&ready.packed()?, 0, Some(&ready.composed.config))
     }
 
     /// Returns the anatomy of what a build made, also where the store was not to keep the image and only has its layers;
@@ -55,11 +55,12 @@ impl Engine {
             },
             Err(error) => return Err(error.into()),
         };
-        self.dissect(&layers, config.as_ref()).map(Some)
+        self.dissect(&layers, 0, config.as_ref()).map(Some)
     }
 
     /// Returns the anatomy of the files after the last of these steps of a build whose result the store has, given in the
     /// order of their stage, with the step that made each layer as far as these did; nothing if none has a result here.
+    /// Of the base only the layers are named: their files are not looked at.
     ///
     /// # Errors
     /// Nothing is known of the build; a layer cannot be read; there are more files than an anatomy takes.
@@ -85,11 +86,11 @@ impl Engine {
             times: Times::Real,
         };
         let packed: Vec<PackedLayer> = below.iter().map(packed).collect();
-        let mut anatomy = self.dissect(&packed, None)?;
+        let of_base = makers.iter().take_while(|step| is_base(step)).count();
+        let mut anatomy = self.dissect(&packed, of_base, None)?;
         for (layer, step) in anatomy.layers.iter_mut().zip(makers) {
             layer.diff_id.clear();
-            let is_base = step.title.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("FROM "));
-            layer.made = Some(if is_base { Made::Base { image: None } } else { Made::of_step(step, steps) });
+            layer.made = Some(if is_base(step) { Made::Base { image: None } } else { Made::of_step(step, steps) });
         }
         Ok(Some(anatomy))
     }
@@ -132,11 +133,17 @@ impl Engine {
         Ok(Some(layers))
     }
 
-    fn dissect(&self, layers: &[PackedLayer], config: Option<&ImageConfig>) -> Result<Anatomy, EngineError> {
+    /// Looks at the files of layers, but for those of the first `unread`.
+    fn dissect(
+        &self,
+        layers: &[PackedLayer],
+        unread: usize,
+        config: Option<&ImageConfig>,
+    ) -> Result<Anatomy, EngineError> {
         let history = config.map(|config| config.history.as_slice()).unwrap_or_default();
         let mut created_by = history.iter().filter(|entry| !entry.empty_layer).map(|entry| entry.created_by.clone());
         let mut builder = Builder::new();
-        for packed in layers {
+        for (place, packed) in layers.iter().enumerate() {
             self.go_on()?;
             builder.layer(stave_anatomy::Layer {
                 diff_id: packed.diff_id.to_string(),
@@ -144,6 +151,9 @@ impl Engine {
                 created_by: created_by.next().flatten(),
                 made: None,
             });
+            if place < unread {
+                continue;
+            }
             let directory = self.store_dir(&self.store.layer_rel_path(packed.layer))?;
             let mut taken = Ok(());
             let mut take = |counted: &Counted<'_>| {
@@ -157,6 +167,11 @@ impl Engine {
         }
         Ok(builder.finish())
     }
+}
+
+/// Whether a step only takes what an image or another stage has.
+fn is_base(step: &StepLine) -> bool {
+    step.title.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("FROM "))
 }
 
 fn entry<'a>(counted: &Counted<'a>) -> Entry<'a> {
