@@ -156,7 +156,8 @@ impl EngineError {
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
-            Self::Build(BuildError::Empty | BuildError::NotFound(_) | BuildError::Ambiguous { .. }) => {
+            Self::Build(BuildError::Empty) => Some("It has one as soon as `stave build` has begun with one.".to_owned()),
+            Self::Build(BuildError::NotFound(_) | BuildError::Ambiguous { .. }) => {
                 Some("See `stave builds ls` for the builds that there are.".to_owned())
             }
             Self::Store(StoreError::Limit { .. }) => Some(

@@ -15,7 +15,7 @@ Examples:
   stave advise --all                All that would save something
   stave advise --format json        One JSON object, for programs")]
 pub(crate) struct AdviseArgs {
-    /// The build, by its id or how that begins [default: the latest]
+    /// The build, by its id or how that begins [default: the latest that made an image]
     #[arg(value_name = "BUILD")]
     pub(crate) build: Option<String>,
     /// Say all there is to say, not only the three that would save most

@@ -123,7 +123,7 @@ Examples:
 Images and cached steps stay.")]
 pub(crate) struct BuildsRmArgs {
     /// All that have ended
-    #[arg(short, long, conflicts_with = "builds", required_unless_present = "builds")]
+    #[arg(short, long, conflicts_with = "builds")]
     pub(crate) all: bool,
     /// Builds, by their ids or how these begin
     #[arg(value_name = "BUILD")]

@@ -8,6 +8,8 @@ use stave_advice::{Advice, Hunk, StageLayers, Subject, advise as find_advice, hu
 use stave_anatomy::{Anatomy, Made, Totals};
 use stave_dockerfile::parse;
 use stave_dockerfile::span::position;
+use stave_engine::EngineError;
+use stave_engine::store::BuildState;
 use stave_history::Record;
 use stave_history::event::{BuiltImage, Ending, StepLine};
 
@@ -28,7 +30,11 @@ const HEAD_BYTES: u64 = 64 * 1024;
 /// Carries out `advise`.
 pub(super) fn advise(args: &AdviseArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::Some)?;
-    let (_, record) = builds::find(&host, args.build.as_deref())?;
+    let name = match &args.build {
+        Some(name) => Some(name.clone()),
+        None => latest_done(&host)?,
+    };
+    let (_, record) = builds::find(&host, name.as_deref())?;
     let Some(Ending::Built { images, .. }) = &record.ending else {
         let message = format!("the build {} made no image, and advice is about what was made", record.id);
         return Err(Failure::failed(message).with_hint("See `stave builds ls` for the builds that there are."));
@@ -41,6 +47,17 @@ pub(super) fn advise(args: &AdviseArgs, context: &Context<'_>) -> Result<u8, Fai
         AdviceFormat::Json => format!("{}\n", document(&record, &seen, shown)),
     })?;
     Ok(0)
+}
+
+/// Returns the id of the latest build that ended well, and says which it is where a later one did not.
+fn latest_done(host: &Host) -> Result<Option<String>, Failure> {
+    let all = host.engine.store().builds(u32::MAX).map_err(EngineError::from)?;
+    let Some(place) = all.iter().position(|build| build.state == BuildState::Done) else { return Ok(None) };
+    let id = all[place].id.to_string();
+    if place > 0 {
+        crate::print_error(&format!("note: this is about the build {id}, the latest that made an image\n"));
+    }
+    Ok(Some(id))
 }
 
 /// What was seen of a build.
@@ -61,7 +78,7 @@ fn look(host: &Host, record: &Record, built: &BuiltImage) -> Result<Seen, Failur
     match &mut image {
         Some(anatomy) => anatomy.made_by(built, &lines),
         None => {
-            crate::print_error("note: layers of the image are no longer here, so nothing is said about its bytes\n");
+            crate::print_error(&format!("note: nothing is said about the image's bytes: {}\n", builds::ABSENT_LAYERS));
         }
     }
     let in_image: BTreeSet<&str> = image

@@ -9,7 +9,7 @@ use stave_engine::{DebugRequest, Grants, Opened, Shell, StateOf, TakeOut, Taken}
 use super::build::{Surroundings, grants};
 use super::container::{environment, exit_code};
 use super::terminal::{self, Raw};
-use super::{Context, settled};
+use super::{Context, builds, settled};
 use crate::args::{DebugArgs, NetworkMode, OnFailure, TakeOutArg};
 use crate::failure::{self, Failure};
 use crate::host::{Host, Processes, raw_variable};
@@ -17,6 +17,12 @@ use crate::render::printable;
 use crate::{human, output, table};
 
 pub(super) fn debug(args: DebugArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    if let Some(word) = args.build.as_deref().filter(|word| !builds::can_be_name(word)) {
+        return Err(Failure::failed(format!("the history has no build `{word}`")).with_hint(&format!(
+            "Builds are named by their ids, as `stave builds ls` lists them. If `{word}` is a command, it stands behind \
+             `--`: `stave debug -- {word}`."
+        )));
+    }
     if args.list {
         return list(&args, context);
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use stave_history::event::{Miss, StepLine};
+use stave_history::event::{Ending, Miss, StepLine};
 use stave_history::{Record, StepRecord, StepState};
 
 use super::{Context, builds};
@@ -102,6 +102,14 @@ fn text(record: &Record) -> String {
         for below in record.steps.iter().filter(follows) {
             line(&mut text, below, 1);
         }
+    }
+    if record.steps.is_empty() {
+        let why = match &record.ending {
+            Some(Ending::Failed { message, .. }) => format!("the build ended before it had any: {message}"),
+            Some(_) => "the build had none".to_owned(),
+            None => "the build has none yet".to_owned(),
+        };
+        return format!("no step to explain: {}\n", printable(&why));
     }
     let known = record.count(StepState::Cached);
     let count = |number: usize| if number == 1 { "1 step".to_owned() } else { format!("{number} steps") };

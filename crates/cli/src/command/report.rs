@@ -49,7 +49,7 @@ fn layers(host: &Host, record: &Record, context: &Context<'_>) -> Result<Vec<Ima
                 anatomy.made_by(image, &steps);
                 Ok(anatomy)
             }
-            Ok(None) => Err("its layers are no longer in the store; building it again brings them back".to_owned()),
+            Ok(None) => Err(builds::ABSENT_LAYERS.to_owned()),
             Err(EngineError::Interrupted) => return Err(EngineError::Interrupted.into()),
             Err(error) => Err(render::chain(&error)),
         };

@@ -267,6 +267,17 @@ fn there_is_no_advice_about_what_made_nothing() {
     bench.run(["build", "."]).exit(1);
     bench.run(["advise"]).exit(1).complains("made no image, and advice is about what was made");
     bench.run(["advise", "zz"]).exit(1);
+    // What failed since is no reason to say nothing of what was made before.
+    bench.file("Dockerfile", "FROM busybox\nRUN true\n");
+    bench.run(["build", "."]).success();
+    let made = bench.run(["builds", "ls", "-n1", "--no-trunc", "--format={{.ID}}"]).success().line();
+    bench.file("Dockerfile", "FROM busybox\nRUN false\n");
+    bench.run(["build", "."]).exit(1);
+    let output = bench.run(["advise"]);
+    assert_eq!(
+        output.success().stderr,
+        format!("note: this is about the build {made}, the latest that made an image\n")
+    );
 }
 
 /// What the anatomy of an image says can be seen is what one layer of all its files has.

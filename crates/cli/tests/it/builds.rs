@@ -185,6 +185,13 @@ fn logs_are_byte_for_byte_what_the_steps_wrote() {
     assert_eq!(bytes(&["--tail", "0", "^0", "2"]), b"");
     bench.run(["builds", "logs", "^0", "9"]).exit(1).complains("has no step `9`").complains("stave builds show");
     bench.run(["builds", "logs", "zz"]).exit(1).complains("the history has no build `zz`");
+    // Who names only the step is told how.
+    let output = bench.run(["builds", "logs", "99999"]);
+    assert_eq!(
+        output.exit(1).stderr,
+        "error: the history has no build `99999`\nhint: A step is named behind its build: `stave builds logs ^0 99999` is one of \
+         the latest.\n"
+    );
     bench.run(["builds", "logs", "^0", "4"]).success().complains("wrote nothing");
     // Of what was known, the build is named that made it.
     let made = bench.run(["builds", "ls", "-q", "--no-trunc"]).success().line();
@@ -257,7 +264,12 @@ fn what_is_removed_is_gone_with_its_logs_and_its_failed_state() {
     bench.run(["build", "-q", "-f", "broken", "."]).exit(1);
     let ids = bench.run(["builds", "ls", "-q", "--no-trunc"]).success().out();
     let ids: Vec<&str> = ids.lines().collect();
-    bench.run(["builds", "rm"]).exit(2);
+    let nothing = bench.run(["builds", "rm"]);
+    assert_eq!(
+        nothing.exit(2).stderr,
+        "error: no build is named that is to be forgotten\nhint: Name them as `stave builds ls` does, `^0` for the latest, or \
+         give `--all` for all that have ended.\n"
+    );
     let output = bench.run(["builds", "rm", "^0", "zz"]);
     output.exit(1).complains("the history has no build `zz`");
     assert_eq!(output.out().trim(), ids[0]);

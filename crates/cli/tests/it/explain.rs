@@ -9,7 +9,7 @@ use stave_testkit::{Bench, Image, Output, Rootfs};
 
 /// Three stages, of which the last reads from the first; one file of the context each, and one with all of them.
 const DOCKERFILE: &str = "FROM busybox AS tool\nARG FLAVOUR=plain\nENV MODE=fast\nRUN echo $FLAVOUR $MODE > /tool\n\
-                          FROM busybox AS files\nCOPY . /all/\nRUN ls /all > /list\n\
+                          FROM busybox AS files\nRUN mkdir /empty\nCOPY . /all/\nRUN ls /all > /list\n\
                           FROM busybox\nCOPY --from=tool /tool /tool\nCOPY --from=files /list /list\n\
                           RUN --mount=type=cache,target=/cache,sharing=shared cat /tool /list > /both\n";
 
@@ -169,6 +169,14 @@ const CAUSES: &[(&str, Change, &str)] = &[
         "sharing of the mount `/cache` is `locked`, and was `shared`",
     ),
     (
+        "removed instruction",
+        |project| {
+            project.edit("Dockerfile", "RUN mkdir /empty\n", "");
+            vec![]
+        },
+        "`RUN mkdir /empty` before it is gone",
+    ),
+    (
         "user",
         |project| {
             project.edit("Dockerfile", "RUN ls /all", "USER root\nRUN ls /all");
@@ -241,6 +249,50 @@ fn a_cause_outside_of_the_project_is_named_as_well() {
     assert!(!output.stderr.contains("hush") && !explained.contains("hush"), "{explained}");
 }
 
+/// Files of a context that comes as an archive have the owners that it says, and these count.
+#[test]
+fn another_owner_of_a_file_in_an_archive_is_named() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let archive = |owner: u64| {
+        let mut files = tar::Builder::new(Vec::new());
+        for (name, text, owner) in [("Dockerfile", "FROM busybox\nCOPY data /data\n", 0), ("data", "x", owner)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            header.set_uid(owner);
+            header.set_gid(owner + 1);
+            files.append_data(&mut header, name, text.as_bytes()).expect("a file of an archive in memory");
+        }
+        files.into_inner().expect("an archive in memory")
+    };
+    let build = |owner| bench.run_with_input(["build", "--progress=plain", "-t", "made", "-"], archive(owner));
+    build(1000).success();
+    let output = build(1001);
+    output.success();
+    assert_eq!(first_cause(&output), "`data` belongs to 1001:1002, and did to 1000:1001");
+}
+
+/// The same file for another platform than the build before.
+#[test]
+fn another_platform_is_named() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let own = Image::of_busybox().expect("there was one before");
+    let mut other = Image::of_busybox().expect("there was one before");
+    other.layer(Rootfs::new().file("other", 0o644, "x"));
+    other.config.architecture = "s390x".to_owned();
+    registry.put_index("library/busybox", "latest", &[&own, &other]);
+    bench.file("Dockerfile", "FROM busybox\nRUN echo here > /here\n");
+    let build = |platform: &str| {
+        let output = bench.run(["build", "--progress=plain", "--platform", platform, "."]);
+        output.success();
+        output
+    };
+    let host = stave_oci::Platform::host().to_string();
+    build(&host);
+    let cause = first_cause(&build("linux/s390x"));
+    assert_eq!(cause, format!("it is for linux/s390x, and was for {host}"));
+}
+
 /// What another version of stave made is what the store says of it.
 #[test]
 fn results_of_another_version_are_told_by_both_versions() {
@@ -301,4 +353,15 @@ fn a_build_that_is_not_to_explain_itself_names_no_cause() {
     assert!(cause.starts_with('`') && cause.ends_with("has other content"), "{cause}");
     let contradiction = project.bench.run(["build", "--explain=none", "--fail-on-miss", "."]);
     contradiction.exit(2).complains("`--explain=none` does not look");
+}
+
+/// A build that failed before it had steps is not one that had nothing to do.
+#[test]
+fn a_build_without_steps_says_why_there_is_nothing_to_explain() {
+    let bench = Bench::new();
+    bench.file("Dockerfile", "FROM scratch\nRUNN true\n");
+    bench.run(["build", "."]).exit(2);
+    let output = bench.run(["explain"]);
+    let expected = "no step to explain: the build ended before it had any: unknown instruction `RUNN`\n";
+    assert_eq!(output.success().out(), expected);
 }

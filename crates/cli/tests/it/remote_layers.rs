@@ -281,3 +281,39 @@ fn a_base_whose_layer_is_gone_is_an_error_that_names_it() {
     output.exit(3).complains(&base[0][..19]);
     assert!(registry.manifest("team/app", "1").is_none(), "nothing is named that is not whole");
 }
+
+/// What is told of a build whose layers stayed where the cache has them: nothing of their files, and how to get them.
+#[test]
+fn a_build_whose_layers_stayed_remote_is_reported_and_advised_on_without_them() {
+    let file = FILE.replace("> /two\n", "> /two && rm /one\n");
+    let Some((_one, registry, place)) = exported(&file) else { return };
+    let name = format!("{}/team/app:1", registry.host());
+    let other = machine(&registry, &file);
+    build(&other, &["-t", &name, "--push", &from(&place)]);
+    registry.take_moved();
+    let absent = "not all of its layers are in the store: they were removed since, or stayed where the cache has them; \
+                  building it again with `--load` brings them here";
+    let advice = other.run(["advise"]);
+    assert_eq!(
+        (advice.success().out().as_str(), advice.stderr.as_str()),
+        (
+            "No change of Dockerfile that is known here would save much.\n",
+            format!("note: nothing is said about the image's bytes: {absent}\n").as_str()
+        )
+    );
+    other.run(["report", "-o", "remote.html"]).success();
+    let page = std::fs::read_to_string(other.work().join("remote.html")).expect("it was written");
+    assert!(page.contains("not all of its layers are in the store"), "{page}");
+    let shown = other.run(["builds", "show"]).success().out();
+    assert!(shown.contains("2 cached") && shown.contains("&& rm /one"), "{shown}");
+    assert_eq!(registry.take_moved(), BTreeMap::new(), "nothing is fetched to be looked at");
+    // With its layers here all of it is known: what each step added, and what is shipped for nothing.
+    build(&other, &["-t", &name, "--load", &from(&place)]);
+    let all = other.run(["advise", "--format=json"]).success().out();
+    let document: Value = serde_json::from_str(&all).expect("one object");
+    assert!(document["wasted_bytes"].as_u64().is_some_and(|bytes| bytes >= 200_000), "{document:#}");
+    assert_eq!(document["advice"][0]["code"], "deleted-in-later-layer", "{document:#}");
+    other.run(["report", "-o", "here.html"]).success();
+    let page = std::fs::read_to_string(other.work().join("here.html")).expect("it was written");
+    assert!(!page.contains("not all of its layers") && page.contains("deleted by "), "{page}");
+}

@@ -175,6 +175,11 @@ fn the_state_before_and_after_any_step_can_be_entered() {
     bench.run(["debug", "--after", "x", "--", "true"]).exit(2).complains("names no step");
     bench.run(["debug", "--", "true"]).exit(2).complains("no build of the history has failed");
     bench.run(["debug", "zzzz", "--", "true"]).exit(1).complains("the history has no build `zzzz`");
+    assert_eq!(
+        bench.run(["debug", "ls"]).exit(1).stderr,
+        "error: the history has no build `ls`\nhint: Builds are named by their ids, as `stave builds ls` lists them. If `ls` is a \
+         command, it stands behind `--`: `stave debug -- ls`.\n"
+    );
     bench.run(["store", "prune", "-f"]).success();
     bench
         .run(["debug", "--after", "3", "--", "true"])

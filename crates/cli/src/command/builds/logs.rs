@@ -26,7 +26,13 @@ const READ_BYTES: usize = 64 * 1024;
 
 pub(super) fn logs(args: &BuildsLogsArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let host = context.host(Processes::None)?;
-    let (build, record) = find(&host, args.build.as_deref())?;
+    let (build, record) = find(&host, args.build.as_deref()).map_err(|failure| match &args.build {
+        // A step alone, as it is named in the build before one's eyes.
+        Some(word) if args.step.is_none() && word.parse::<StepName>().is_ok() => failure.with_hint(&format!(
+            "A step is named behind its build: `stave builds logs ^0 {word}` is one of the latest."
+        )),
+        _ => failure,
+    })?;
     let wanted = args.step.as_deref();
     let mut printer = Printer::new(args.raw, args.tail);
     if args.follow && build.state == BuildState::Running {

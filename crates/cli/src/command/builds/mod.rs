@@ -18,6 +18,10 @@ use crate::host::{Host, Processes};
 use crate::table::{Format, column};
 use crate::{human, output, record};
 
+/// Why nothing can be said about the files of an image that a build made.
+pub(super) const ABSENT_LAYERS: &str = "not all of its layers are in the store: they were removed since, or stayed where the \
+                                        cache has them; building it again with `--load` brings them here";
+
 /// Carries out a command about the history.
 pub(super) fn builds(command: &BuildsCommand, context: &Context<'_>) -> Result<u8, Failure> {
     match command {
@@ -37,6 +41,11 @@ pub(super) fn find(host: &Host, name: Option<&str>) -> Result<(BuildRecord, Reco
         Some(record) => Ok((build, record)),
         None => Err(Failure::failed(format!("nothing was kept of what happened in the build {}", build.id))),
     }
+}
+
+/// Whether a word has the form of a build's name: how an id begins, or `^1`.
+pub(super) fn can_be_name(word: &str) -> bool {
+    word.starts_with('^') || word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns what is written down of a build. One whose process was killed has told no end, and has one all the same.
@@ -72,6 +81,10 @@ fn state_name(state: BuildState) -> &'static str {
 }
 
 fn remove(args: &BuildsRmArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    if args.builds.is_empty() && !args.all {
+        let hint = "Name them as `stave builds ls` does, `^0` for the latest, or give `--all` for all that have ended.";
+        return Err(Failure::usage("no build is named that is to be forgotten".to_owned()).with_hint(hint));
+    }
     let host = context.host(Processes::None)?;
     let store = host.engine.store();
     let (mut removed, mut code) = (Vec::new(), 0);
