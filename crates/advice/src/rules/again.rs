@@ -1,17 +1,15 @@
 //! Files that are shipped once more only to have another owner or mode.
 
 use stave_anatomy::Lost;
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{FlagName, InstructionKind};
 
+use super::{label, of_steps};
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::shell::{Simple, chain};
 use crate::subject::{LayerOf, Site, Subject, absolute, is_below, workdir};
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (0..stage.len()).filter_map(|index| of_step(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_step)
 }
 
 /// What a `chown` or `chmod` says.
@@ -43,7 +41,6 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
         edits.insert(0, Edit::insert(sites[copy].keyword().end, flags.concat()));
     }
     edits.sort_by_key(|edit| edit.span.start);
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     let mut labels = vec![label(run.span(), "has the same files in one more layer", true)];
     labels.extend(copies.iter().map(|copy| label(sites[*copy].keyword(), "are shipped here for nothing", false)));
     let names: Vec<String> = changes.iter().map(|one| format!("`--{}`", one.flag.as_str())).collect();

@@ -1,8 +1,8 @@
 //! A base that the image's one program does not need.
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{Command, FlagName, InstructionKind as Kind};
 
+use super::label;
 use super::tools::starts;
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::subject::{Site, Subject};
@@ -41,7 +41,6 @@ fn of_target(subject: &Subject<'_>, all: &[Vec<Site<'_>>]) -> Option<Advice> {
     let copied = sites.iter().find(|site| is_copied(site))?;
     let of_base = |layer: &&stave_anatomy::Layer| matches!(layer.made, Some(stave_anatomy::Made::Base { .. }));
     let bytes: u64 = subject.image?.layers.iter().filter(of_base).map(|layer| layer.bytes).sum();
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     Some(Advice {
         code: Code::NeedlessBase,
         message: format!("the image's program needs nothing of `{}` to be loaded", base.as_str()),

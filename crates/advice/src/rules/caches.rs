@@ -1,8 +1,8 @@
 //! What package managers keep for themselves, in a layer.
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{Command, FlagName, InstructionKind};
 
+use super::label;
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::shell::{calls, chain};
 use crate::subject::{Site, Subject};
@@ -122,16 +122,12 @@ fn of_manager(subject: &Subject<'_>, sites: &[Site<'_>], manager: &Manager) -> O
     let bytes: u64 = kept.iter().map(|kept| kept.bytes).sum();
     let most = kept.iter().max_by_key(|kept| kept.bytes)?.most.0;
     let edits = edits(subject, sites, manager, &kept, &runs)?;
-    let label = Label {
-        span: sites[most].keyword(),
-        text: format!("what {} keeps for itself is in this layer", manager.name),
-        primary: true,
-    };
+    let what = format!("what {} keeps for itself is in this layer", manager.name);
     let paths: Vec<String> = kept.iter().map(|kept| format!("`{}`", kept.path)).collect();
     Some(Advice {
         code: Code::CacheInLayer,
         message: format!("the image has what {} keeps for itself", manager.name),
-        labels: vec![label],
+        labels: vec![label(sites[most].keyword(), &what, true)],
         proposal: format!(
             "Keep {} in a cache mount: it is in no layer, and the next build finds it again.",
             paths.join(" and ")

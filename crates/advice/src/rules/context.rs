@@ -1,8 +1,8 @@
 //! What a copy of the whole context has that no image needs.
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{FlagName, InstructionKind, Source};
 
+use super::{label, of_steps};
 use crate::advice::{Advice, Code, Gain};
 use crate::subject::{LayerOf, Site, Subject, absolute, workdir};
 
@@ -41,9 +41,7 @@ const NEEDLESS: &[Needless] = &[
 ];
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (0..stage.len()).filter_map(|index| of_copy(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_copy)
 }
 
 fn of_copy(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Advice> {
@@ -66,11 +64,7 @@ fn of_copy(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
     (!found.is_empty()).then(|| Advice {
         code: Code::NeedlessContext,
         message: format!("{} of the context {} copied", names.join(", "), if names.len() == 1 { "is" } else { "are" }),
-        labels: vec![Label {
-            span: site.span(),
-            text: "copies all that no ignore file hides".to_owned(),
-            primary: true,
-        }],
+        labels: vec![label(site.span(), "copies all that no ignore file hides", true)],
         proposal: "Have the ignore file leave them out of the context.".to_owned(),
         edits: Vec::new(),
         ignore: found.iter().map(|(needless, _)| needless.name.to_owned()).collect(),

@@ -1,16 +1,14 @@
 //! A file that is copied, used by the next step and deleted by it.
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{FlagName, Source};
 
+use super::{label, of_steps};
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::shell::{Simple, chain};
 use crate::subject::{Site, Subject, absolute, workdir};
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (1..stage.len()).filter_map(|index| of_step(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_step)
 }
 
 fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Advice> {
@@ -53,7 +51,6 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
         Edit::replace(text.span_of(from_byte..to_byte), String::new()),
     ];
     let bytes = below.bytes() + deletion.bytes;
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     Some(Advice {
         code: Code::CopiedThenDeleted,
         message: format!("`{name}` is shipped, though it is deleted again"),

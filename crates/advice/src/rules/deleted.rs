@@ -1,17 +1,15 @@
 //! A step that deletes what the step before it made.
 
 use stave_anatomy::Lost;
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::InstructionKind;
 
+use super::{label, of_steps};
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::shell::{Simple, chain};
 use crate::subject::{Site, Subject};
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (1..stage.len()).filter_map(|index| of_step(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_step)
 }
 
 fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Advice> {
@@ -47,7 +45,6 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
         Edit::insert(before.span().end, format!(" && \\\n    {}", &subject.text()[text.span().range()])),
         Edit::remove_lines(subject.text(), span),
     ];
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     (deleted > 0).then(|| Advice {
         code: Code::DeletedInLaterLayer,
         message: "files are shipped, though the next step deletes them".to_owned(),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{Copy, FlagName, InstructionKind as Kind, Source};
 
-use crate::advice::{Advice, Code, Edit, Gain};
+use super::{label, measured, of_steps, spared};
+use crate::advice::{Advice, Code, Edit};
 use crate::shell::{Simple, chain};
 use crate::subject::{LayerOf, Site, Subject, absolute, workdir};
 
@@ -114,9 +114,7 @@ struct Reads {
 }
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (0..stage.len()).filter_map(|index| of_step(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_step)
 }
 
 /// Returns the advice for a step that installs, if the source is copied before it.
@@ -161,8 +159,6 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
 }
 
 fn advice(run: &Site<'_>, site: &Site<'_>, reads: &Reads, time: Duration) -> Advice {
-    let step = run.step.map(|step| step.line.step);
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     Advice {
         code: Code::DependenciesAfterSource,
         message: "dependencies are installed again whenever a file of the source changes".to_owned(),
@@ -173,13 +169,8 @@ fn advice(run: &Site<'_>, site: &Site<'_>, reads: &Reads, time: Duration) -> Adv
         proposal: format!("Copy {} first, and the rest after the step.", list(&reads.files)),
         edits: Vec::new(),
         ignore: Vec::new(),
-        gain: Gain {
-            time,
-            steps: step.into_iter().collect(),
-            when: format!("when a file other than {} changes", list(&reads.files)),
-            ..Gain::default()
-        },
-        evidence: vec![format!("The step took {:.1} s when it ran last.", time.as_secs_f64())],
+        gain: spared(run, time, format!("when a file other than {} changes", list(&reads.files))),
+        evidence: measured(time),
         condition: Some("No script that the installation starts may need another file of the source.".to_owned()),
     }
 }

@@ -12,8 +12,10 @@ mod tools;
 
 use std::time::Duration;
 
-use crate::advice::Advice;
-use crate::subject::Subject;
+use stave_dockerfile::{Label, Span};
+
+use crate::advice::{Advice, Gain};
+use crate::subject::{Site, Subject};
 
 /// The least that is worth a change of a file, in bytes of an image, and of what is copied into other stages.
 const BYTES_MIN: u64 = 16 * 1024;
@@ -50,6 +52,34 @@ pub fn advise(subject: &Subject<'_>) -> Vec<Advice> {
     // `total_cmp` puts the larger first; what is equal stays in the order of the rules.
     all.sort_by(|one, other| weight(other, shipped, took).total_cmp(&weight(one, shipped, took)));
     all
+}
+
+/// Returns the advice that a rule has for single steps, in the order of the file.
+fn of_steps(
+    subject: &Subject<'_>,
+    sites: &[Vec<Site<'_>>],
+    of_step: fn(&Subject<'_>, &[Site<'_>], usize) -> Option<Advice>,
+) -> Vec<Advice> {
+    let of_stage = |stage: &Vec<Site<'_>>| {
+        let all = (0..stage.len()).filter_map(|index| of_step(subject, stage, index));
+        all.collect::<Vec<_>>()
+    };
+    sites.iter().flat_map(of_stage).collect()
+}
+
+/// What is said of some words of the file.
+fn label(span: Span, text: &str, primary: bool) -> Label {
+    Label { span, text: text.to_owned(), primary }
+}
+
+/// What is gained if a step that took so long need not run `when` something changes.
+fn spared(run: &Site<'_>, time: Duration, when: String) -> Gain {
+    Gain { time, steps: run.step.map(|step| step.line.step).into_iter().collect(), when, ..Gain::default() }
+}
+
+/// How it is known how long a step takes.
+fn measured(time: Duration) -> Vec<String> {
+    vec![format!("The step took {:.1} s when it ran last.", time.as_secs_f64())]
 }
 
 /// Returns how much is gained: the larger of the part of the image's bytes and the part of the steps' time. What is copied

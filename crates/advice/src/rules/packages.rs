@@ -1,9 +1,9 @@
 //! Packages of the system that are installed after something was copied that they do not need.
 
-use stave_dockerfile::Label;
 use stave_dockerfile::ast::{FlagName, InstructionKind};
 
-use crate::advice::{Advice, Code, Edit, Gain};
+use super::{label, measured, of_steps, spared};
+use crate::advice::{Advice, Code, Edit};
 use crate::shell::{Simple, chain};
 use crate::subject::{Site, Subject};
 
@@ -11,9 +11,7 @@ use crate::subject::{Site, Subject};
 const SYSTEM: [&str; 8] = ["/etc", "/usr", "/var", "/lib", "/lib64", "/bin", "/sbin", "/root"];
 
 pub(super) fn advise(subject: &Subject<'_>, sites: &[Vec<Site<'_>>]) -> Vec<Advice> {
-    let of_stage =
-        |stage: &Vec<Site<'_>>| (0..stage.len()).filter_map(|index| of_step(subject, stage, index)).collect::<Vec<_>>();
-    sites.iter().flat_map(of_stage).collect()
+    of_steps(subject, sites, of_step)
 }
 
 fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Advice> {
@@ -37,7 +35,6 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
     let instruction = &text[run.span().range()];
     let edits =
         vec![Edit::insert(target.span().start, format!("{instruction}\n")), Edit::remove_lines(text, run.span())];
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     let mut labels = vec![label(run.span(), "runs again with any of these files", true)];
     labels.extend(copies.iter().map(|copy| label(copy.keyword(), "it needs none of what is copied here", false)));
     Some(Advice {
@@ -47,13 +44,8 @@ fn of_step(subject: &Subject<'_>, sites: &[Site<'_>], index: usize) -> Option<Ad
         proposal: "Install them before anything is copied.".to_owned(),
         edits,
         ignore: Vec::new(),
-        gain: Gain {
-            time,
-            steps: run.step.map(|step| step.line.step).into_iter().collect(),
-            when: "when a file changes that is copied before it".to_owned(),
-            ..Gain::default()
-        },
-        evidence: vec![format!("The step took {:.1} s when it ran last.", time.as_secs_f64())],
+        gain: spared(run, time, "when a file changes that is copied before it".to_owned()),
+        evidence: measured(time),
         condition: None,
     })
 }

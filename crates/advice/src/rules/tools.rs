@@ -1,8 +1,9 @@
 //! What builds a program, in the image that runs it.
 
+use stave_dockerfile::Text;
 use stave_dockerfile::ast::{Command, InstructionKind};
-use stave_dockerfile::{Label, Text};
 
+use super::label;
 use crate::advice::{Advice, Code, Edit, Gain};
 use crate::subject::{LayerOf, Site, Subject, is_below, workdir};
 
@@ -60,7 +61,6 @@ fn of_target(subject: &Subject<'_>, all: &[Vec<Site<'_>>]) -> Option<Advice> {
     edits.push(Edit::insert(u32::try_from(end).ok()?, format!("{glue}{copied}")));
     let shipped: u64 = image.layers.iter().map(|layer| layer.bytes).sum();
     let parents = program.matches('/').count() as u64 - 1;
-    let label = |span, text: &str, primary| Label { span, text: text.to_owned(), primary };
     Some(Advice {
         code: Code::BuildToolInImage,
         message: format!("the image has {} and all else that built its program", tools.join(", ")),
