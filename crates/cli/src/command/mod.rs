@@ -10,6 +10,7 @@ mod container;
 mod debug;
 mod diff;
 mod explain;
+mod filters;
 mod graph;
 mod image;
 mod imagetools;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stave_engine::store::{DiskRecord, RecordKind};
 
-use crate::args::{Comparison, FilterArg, When};
+use super::filters::{Keys, Sorted, holds_for};
+use crate::args::FilterArg;
 use crate::failure::Failure;
 use crate::human;
 use crate::table::{Column, column};
@@ -43,9 +44,12 @@ pub(super) const COLUMNS: &[Column] = &[
 const DESCRIPTION_CHARACTERS: usize = 48;
 const ID_CHARACTERS: usize = 23;
 
-/// Filters of the cache that are texts, and those that are true or false.
-const TEXTS: [&str; 4] = ["id", "parents", "description", "type"];
-const TRUTHS: [&str; 5] = ["inuse", "mutable", "immutable", "shared", "private"];
+/// Filters of the cache.
+const KEYS: Keys = Keys {
+    times: &["until", "unused-for"],
+    texts: &["id", "parents", "description", "type"],
+    truths: &["inuse", "mutable", "immutable", "shared", "private"],
+};
 
 /// Filters of records, understood.
 pub(super) struct Filters {
@@ -57,23 +61,9 @@ pub(super) struct Filters {
 impl Filters {
     /// Takes the filters of the cache; `until` is read here.
     pub(super) fn new(given: &[FilterArg], now: i64) -> Result<Self, Failure> {
-        let mut filters = Vec::new();
-        let mut until = None;
-        for filter in given {
-            match filter.key.as_str() {
-                "until" | "unused-for" => until = Some(time(filter, now)?),
-                key if TEXTS.contains(&key) => filters.push(filter.clone()),
-                key if TRUTHS.contains(&key) => {
-                    filter.accepts_truth(true).map_err(Failure::usage)?;
-                    filters.push(filter.clone());
-                }
-                key => {
-                    let known: Vec<&str> = ["until", "unused-for"].into_iter().chain(TEXTS).chain(TRUTHS).collect();
-                    return Err(unknown(key, &known));
-                }
-            }
-        }
-        Ok(Self { filters, until })
+        let Sorted { others, times } = KEYS.sort(given, now)?;
+        // Two names of one thing.
+        Ok(Self { filters: others, until: times.into_values().min() })
     }
 
     /// Whether nothing is asked of a record but when it was used.
@@ -93,31 +83,13 @@ impl Filters {
     }
 }
 
-/// The failure for a filter that a command does not have.
-pub(super) fn unknown(key: &str, known: &[&str]) -> Failure {
-    Failure::usage(format!("there is no filter `{key}` here")).with_hint(&format!("There are: {}.", known.join(", ")))
-}
-
-/// Returns the time that `until=` means.
-pub(super) fn time(filter: &FilterArg, now: i64) -> Result<i64, Failure> {
-    match &filter.comparison {
-        Comparison::Is(text) => text.parse::<When>().map(|when| when.seconds(now)).map_err(Failure::usage),
-        Comparison::IsNot(_) | Comparison::Matches(_) => {
-            Err(Failure::usage(format!("`{}` is a time, which only `=` can be asked about", filter.key)))
-        }
-    }
-}
-
 fn holds(filter: &FilterArg, record: &DiskRecord) -> bool {
     let truth = |truth| filter.accepts_truth(truth).unwrap_or(false);
     match filter.key.as_str() {
         "id" => filter.accepts(&record.id),
         "description" => filter.accepts(&record.description),
         "type" => filter.accepts(record.kind.name()),
-        "parents" => match &filter.comparison {
-            Comparison::IsNot(_) => record.parents.iter().all(|parent| filter.accepts(parent)),
-            Comparison::Is(_) | Comparison::Matches(_) => record.parents.iter().any(|parent| filter.accepts(parent)),
-        },
+        "parents" => holds_for(filter, &record.parents),
         "inuse" => truth(record.in_use),
         "mutable" => truth(record.mutable),
         "immutable" => truth(!record.mutable),

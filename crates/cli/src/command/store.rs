@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stave_engine::store::{Amount, DiskRecord, PruneOptions, Pruned, RecordKind, Usage};
 use stave_engine::{EngineError, ImageFilter};
 
-use super::{Context, records, settled};
+use super::{Context, filters, records, settled};
 use crate::args::{CheckArgs, FilterArg, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy};
 use crate::failure::{self, Failure};
 use crate::host::{self, Host, Processes};
@@ -122,14 +122,14 @@ fn image_filter(given: &[FilterArg], now: i64) -> Result<ImageFilter, Failure> {
     let mut wanted = ImageFilter::default();
     for filter in given {
         match (filter.key.as_str(), &filter.comparison) {
-            ("until", _) => wanted.until = Some(records::time(filter, now)?),
+            ("until", _) => wanted.until = Some(filters::time(filter, now)?),
             ("dangling", _) => wanted.with_names = filter.accepts_truth(false).map_err(Failure::usage)?,
             ("label", Comparison::Is(label)) => wanted.labels.push(label.clone()),
             ("label", Comparison::IsNot(label)) => wanted.labels_not.push(label.clone()),
             ("label", Comparison::Matches(_)) => {
                 return Err(Failure::usage("`label` is compared with `=` or `!=`"));
             }
-            (key, _) => return Err(records::unknown(key, &["until", "label", "dangling"])),
+            (key, _) => return Err(filters::unknown(key, &["until", "label", "dangling"])),
         }
     }
     Ok(wanted)

@@ -12,7 +12,7 @@ use stave_oci::Reference;
 
 use super::{Context, directory, state_name, written};
 use crate::args::{BuildsLsArgs, Comparison, FilterArg};
-use crate::command::records;
+use crate::command::filters::{Keys, Sorted, holds_for};
 use crate::failure::Failure;
 use crate::host::{self, Processes};
 use crate::render::printable;
@@ -49,9 +49,9 @@ const SHOWN: usize = 7;
 const ID_CHARACTERS: usize = 12;
 const NAME_CHARACTERS: usize = 40;
 
-/// Keys of filters that are texts; and those that are times.
-const TEXTS: [&str; 6] = ["status", "id", "name", "file", "target", "image"];
-const TIMES: [&str; 2] = ["since", "until"];
+/// Filters of builds.
+const KEYS: Keys =
+    Keys { times: &["since", "until"], texts: &["status", "id", "name", "file", "target", "image"], truths: &[] };
 
 /// A build with what is written down of it.
 struct Listed {
@@ -206,22 +206,10 @@ struct Filters {
 
 impl Filters {
     fn new(given: &[FilterArg], now: i64) -> Result<Self, Failure> {
-        let mut filters = Self { texts: Vec::new(), since: None, until: None };
-        for filter in given {
-            match filter.key.as_str() {
-                "since" => filters.since = Some(records::time(filter, now)?),
-                "until" => filters.until = Some(records::time(filter, now)?),
-                key if TEXTS.contains(&key) => {
-                    known_status(filter)?;
-                    filters.texts.push(filter.clone());
-                }
-                key => {
-                    let known: Vec<&str> = TEXTS.into_iter().chain(TIMES).collect();
-                    return Err(records::unknown(key, &known));
-                }
-            }
-        }
-        Ok(filters)
+        let Sorted { others: texts, times } = KEYS.sort(given, now)?;
+        texts.iter().try_for_each(known_status)?;
+        let time = |key: &str| times.get(key).copied();
+        Ok(Self { since: time("since"), until: time("until"), texts })
     }
 
     fn accept(&self, listed: &Listed) -> bool {
@@ -258,8 +246,7 @@ fn holds(filter: &FilterArg, listed: &Listed) -> bool {
         (Comparison::Is(begin), "id" | "image") => {
             !begin.is_empty() && texts.iter().any(|text| text.starts_with(begin.as_str()))
         }
-        (Comparison::IsNot(_), _) => texts.iter().all(|text| filter.accepts(text)),
-        _ => texts.iter().any(|text| filter.accepts(text)),
+        _ => holds_for(filter, &texts),
     }
 }
 
