@@ -3,9 +3,10 @@
 //! It turns paths, streams and addresses of the user into open directories and a text. Nothing in the context is followed out of it.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, ErrorKind, Read};
+use std::io::{self, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use stave_dockerfile::FILE_BYTES_MAX;
 use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
 use stave_explain::Rule;
 use stave_fetch::git::head_time;
@@ -416,12 +417,7 @@ fn open_stream(
             text: None,
         });
     }
-    let mut text = Vec::new();
-    whole
-        .take(TEXT_BYTES_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
-    check_size(name, text.len())?;
+    let text = read_text(whole).map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
     Ok(Opened {
         root,
         path: None,
@@ -436,12 +432,11 @@ fn open_stream(
 /// Enough to tell an archive from a text.
 const HEAD_BYTES: u64 = 1024;
 
-fn check_size(name: &str, bytes: usize) -> Result<(), EngineError> {
-    if bytes as u64 > TEXT_BYTES_MAX {
-        let message = format!("`{name}` has more than {TEXT_BYTES_MAX} bytes, the most that a Dockerfile may have");
-        return Err(EngineError::request(message, None));
-    }
-    Ok(())
+/// Returns the bytes of a Dockerfile, as far as they suffice for the parser to see that there are too many.
+fn read_text(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    from.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Returns the name, the bytes, and where an ignore file of this Dockerfile's own would be.
@@ -477,15 +472,11 @@ fn read_dockerfile(
             if opened.path.is_some() {
                 let file = std::fs::File::open(&path)
                     .map_err(|source| EngineError::io("read the Dockerfile", &path, source))?;
-                let mut text = Vec::new();
-                file.take(TEXT_BYTES_MAX + 1)
-                    .read_to_end(&mut text)
-                    .map_err(|source| EngineError::io("read the Dockerfile", &path, source))?;
-                check_size(&name, text.len())?;
+                let text = read_text(file).map_err(|source| EngineError::io("read the Dockerfile", &path, source))?;
                 Ok((name, text, Some(IgnoreBeside::Host(path))))
             } else {
                 let inside = path.as_os_str().as_encoded_bytes().to_vec();
-                let text = read_inside(&opened.root, &inside)?.ok_or_else(|| missing(&name))?;
+                let text = read_text_inside(&opened.root, &inside)?.ok_or_else(|| missing(&name))?;
                 Ok((name, text, Some(IgnoreBeside::Inside(inside))))
             }
         }
@@ -509,12 +500,7 @@ fn read_stream(
     name: &str,
     from: &str,
 ) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
-    let mut text = Vec::new();
-    stream
-        .take(TEXT_BYTES_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
-    check_size(name, text.len())?;
+    let text = read_text(stream).map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
     Ok((name.to_owned(), text, None))
 }
 
@@ -543,7 +529,7 @@ fn missing(name: &str) -> EngineError {
 
 fn read_default(opened: &Opened) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
     for name in ["Dockerfile", "dockerfile"] {
-        if let Some(text) = read_inside(&opened.root, name.as_bytes())? {
+        if let Some(text) = read_text_inside(&opened.root, name.as_bytes())? {
             let shown = match &opened.path {
                 Some(path) if path != Path::new(".") => path.join(name).display().to_string(),
                 _ => name.to_owned(),
@@ -558,6 +544,17 @@ fn read_default(opened: &Opened) -> Result<(String, Vec<u8>, Option<IgnoreBeside
 fn read_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
     match root.read_file(path, TEXT_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(inside(path, error)),
+    }
+}
+
+/// Returns the bytes of a Dockerfile in the context, or nothing if it is not there.
+fn read_text_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+    match root.open_file(path) {
+        Ok(file) => read_text(file)
+            .map(Some)
+            .map_err(|source| EngineError::io("read the Dockerfile", &*String::from_utf8_lossy(path), source)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(inside(path, error)),
     }

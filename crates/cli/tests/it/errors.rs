@@ -2,17 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stave_testkit::{Bench, Image, LoopbackRegistry};
 
-/// Codes whose examples would not fit on a page, and why.
-const WITHOUT_EXAMPLE: [(&str, &str); 4] = [
-    ("D005", "It takes a line of more than 65,535 bytes."),
-    ("D046", "It takes a file of more than 16 MiB."),
-    ("D119", "The parser says so first, as D016."),
-    ("D121", "It takes more than 4,096 stages, or variables of many megabytes."),
+/// Codes that no file brings about, and why.
+const WITHOUT_EXAMPLE: [(&str, &str); 1] = [("D119", "The parser says so first, as D016.")];
+
+/// Codes whose examples would not fit on a page: what it takes, and a command that makes the file.
+const MADE: [(&str, &str, &str); 3] = [
+    (
+        "D005",
+        "It takes a line of more than 65,535 bytes.",
+        "(echo 'FROM scratch'; printf 'LABEL a='; head -c 70000 /dev/zero | tr '\\0' a) > D005.Dockerfile",
+    ),
+    (
+        "D046",
+        "It takes a file of more than 16 MiB, most often another one than was meant.",
+        "yes '# a line' | head -c 17000000 > D046.Dockerfile",
+    ),
+    (
+        "D121",
+        "It takes more than 4,096 stages, or variables of many megabytes.",
+        "yes 'FROM scratch' | head -n 5000 > D121.Dockerfile",
+    ),
 ];
+
+/// The example of a code, and how it is shown: as a file, or with the command that makes it. Leaves the file in the bench.
+fn example(bench: &Bench, code: &str) -> String {
+    if let Some((_, what, command)) = MADE.iter().find(|(known, ..)| *known == code) {
+        let mut shell = bench.other(Path::new("/bin/sh"));
+        shell.args(["-c", command]).env("PATH", "/usr/bin:/bin");
+        bench.finish(shell).success();
+        return format!("\n{what}\n\n## Example\n\n```sh\n{command}\n```\n");
+    }
+    let text = fs::read_to_string(docs().join(format!("examples/{code}.Dockerfile")))
+        .unwrap_or_else(|error| panic!("{code} has no example: {error}"));
+    bench.file(&format!("{code}.Dockerfile"), &text);
+    format!("\n## Example\n\n```dockerfile\n{text}```\n")
+}
 
 /// What is on the command line beside the file.
 fn options(code: &str) -> &'static [&'static str] {
@@ -76,10 +104,8 @@ fn each_code_has_a_page_with_the_message_that_a_user_gets() {
         if let Some((_, why)) = WITHOUT_EXAMPLE.iter().find(|(known, _)| *known == code) {
             page = page + "\n" + why + "\n";
         } else {
-            let example = fs::read_to_string(docs().join(format!("examples/{code}.Dockerfile")))
-                .unwrap_or_else(|error| panic!("{code} has no example: {error}"));
+            let shown = example(&bench, &code);
             let name = format!("{code}.Dockerfile");
-            bench.file(&name, &example);
             let beside = beside(&code).map(|(file, language, text)| {
                 bench.file(file, text);
                 format!("\nBeside it, in `{file}`:\n\n```{language}\n{text}```\n")
@@ -98,7 +124,7 @@ fn each_code_has_a_page_with_the_message_that_a_user_gets() {
             let message =
                 message.join("\n").replace(&format!("http://{}", registry.host()), "https://registry-1.docker.io");
             let shown = format!(
-                "\n## Example\n\n```dockerfile\n{example}```\n{}\n```console\n$ stave {command}\n{}\n```\n",
+                "{shown}{}\n```console\n$ stave {command}\n{}\n```\n",
                 beside.unwrap_or_default(),
                 message.trim_end()
             );

@@ -57,7 +57,7 @@ impl Parse {
 #[must_use]
 pub fn parse(text: &str) -> Parse {
     if text.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes, and at most {FILE_BYTES_MAX} are read", text.len());
+        let message = format!("the file has more than {FILE_BYTES_MAX} bytes, the most that are read");
         let diagnostic = Diagnostic::error(codes::FILE_TOO_LARGE, Span::new(0, 0), message);
         return Parse { file: Dockerfile::empty(), diagnostics: vec![diagnostic] };
     }
