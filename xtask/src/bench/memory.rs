@@ -48,7 +48,7 @@ pub(super) fn line(bench: &Bench) -> Result<Line> {
 }
 
 /// The most memory that a process and those that it started have had so far, each at its own worst.
-fn peak_kib(process: u32) -> u64 {
+pub(super) fn peak_kib(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let own: u64 = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);

@@ -4,10 +4,12 @@
 //! of them. Medians are shown, with ratios to stave. These are benchmarks, not tests: nothing fails by being slow.
 
 mod builder;
+mod debug;
 mod dockerd;
 mod explain;
 mod limit;
 mod memory;
+mod output;
 mod progress;
 mod rows;
 mod sandbox;
@@ -59,6 +61,10 @@ const PROGRESS: &str = "progress";
 const EXPLAIN: &str = "explain";
 /// The row that `memory` measures.
 const MEMORY: &str = "memory";
+/// The row that `output` measures.
+const OUTPUT: &str = "output";
+/// The row that `debug` measures.
+const DEBUG: &str = "debug";
 
 /// Runs the rows that `args` name, or all.
 pub(crate) fn command(place: &Place, args: &[String]) -> Result {
@@ -89,7 +95,7 @@ fn options(args: &[String]) -> Result<(usize, Vec<&'static str>)> {
             ("--quick", _) => runs = 1,
             ("--row", Some(name)) => {
                 words.next();
-                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS, EXPLAIN, MEMORY]);
+                let names = ROWS.iter().map(|row| row.name).chain([SANDBOX, PROGRESS, EXPLAIN, MEMORY, OUTPUT, DEBUG]);
                 let known = names.clone().find(|known| known == name);
                 let all: Vec<&str> = names.collect();
                 chosen.push(
@@ -144,6 +150,14 @@ impl Bench {
         if is_chosen(MEMORY) {
             eprintln!("{MEMORY}: memory with a large layer");
             lines.push(memory::line(self)?);
+        }
+        if is_chosen(OUTPUT) {
+            eprintln!("{OUTPUT}: a gigabyte of output");
+            lines.push(output::line(self, runs)?);
+        }
+        if is_chosen(DEBUG) {
+            eprintln!("{DEBUG}: a shell in a failed state");
+            lines.push(debug::line(self, runs)?);
         }
         Ok(lines)
     }
