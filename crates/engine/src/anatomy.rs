@@ -58,17 +58,32 @@ impl Engine {
         self.dissect(&layers, 0, config.as_ref()).map(Some)
     }
 
-    /// Returns the anatomy of the files after the last of these steps of a build whose result the store has, given in the
-    /// order of their stage, with the step that made each layer as far as these did; nothing if none has a result here.
-    /// Of the base only the layers are named: their files are not looked at.
+    /// Returns, for each stage of a build, given by its steps in their order, the anatomy of the files after the last of them
+    /// whose result the store has, with the step that made each layer as far as these did; nothing if none has a result here.
+    /// Of bases only the layers are named: their files are not looked at.
     ///
     /// # Errors
     /// Nothing is known of the build; a layer cannot be read; there are more files than an anatomy takes.
-    pub fn anatomy_of_steps(&self, build: &str, steps: &[StepLine]) -> Result<Option<Anatomy>, EngineError> {
+    pub fn anatomies_of_stages(
+        &self,
+        build: &str,
+        stages: &[Vec<StepLine>],
+    ) -> Result<Vec<Option<Anatomy>>, EngineError> {
         let lease = self.lease()?;
-        let places: Vec<usize> = steps.iter().map(|step| step.step.0 as usize).collect();
+        let places: Vec<usize> = stages.iter().flatten().map(|step| step.step.0 as usize).collect();
+        let mut known = self.layers_after(&lease, build, &places)?.into_iter();
+        let stage = |steps: &Vec<StepLine>| self.anatomy_of_steps(steps, known.by_ref().take(steps.len()));
+        stages.iter().map(stage).collect()
+    }
+
+    /// Returns the same of one stage, after each of whose steps there are these layers, if they are here.
+    fn anatomy_of_steps(
+        &self,
+        steps: &[StepLine],
+        known: impl Iterator<Item = Option<Vec<LayerId>>>,
+    ) -> Result<Option<Anatomy>, EngineError> {
         let (mut below, mut makers): (Vec<LayerId>, Vec<&StepLine>) = (Vec::new(), Vec::new());
-        for (step, layers) in steps.iter().zip(self.layers_after(&lease, build, &places)?) {
+        for (step, layers) in steps.iter().zip(known) {
             let Some(layers) = layers else { continue };
             let same = layers.iter().zip(&below).take_while(|(layer, below)| layer == below).count();
             makers.truncate(same);

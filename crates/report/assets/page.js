@@ -15,7 +15,8 @@
       details.open = true;
       details.querySelector("summary").focus({ preventScroll: true });
     }
-    target.scrollIntoView({ block: details ? "start" : "center" });
+    // The middle of a line is what is looked for; that of a part is a long way below its heading.
+    target.scrollIntoView({ block: details || target.matches("section") ? "start" : "center" });
   };
 
   // Paper has no clicks: everything is opened, and closed again afterwards.

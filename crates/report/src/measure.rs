@@ -72,12 +72,18 @@ pub(crate) fn counted(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
 }
 
-/// Returns a part of a whole in percent: `0 %` to `100 %`.
+/// Returns a part of a time in percent: `0 %` to `100 %`.
 pub(crate) fn percent(part: Duration, whole: Duration) -> String {
-    if whole.is_zero() {
-        return "0 %".to_owned();
+    share(part.as_secs_f64(), whole.as_secs_f64())
+}
+
+/// Returns a part of a whole in percent: `0 %` to `100 %`. What is more than nothing is not `0 %`.
+pub(crate) fn share(part: f64, whole: f64) -> String {
+    match part / whole * 100.0 {
+        _ if whole <= 0.0 => "0 %".to_owned(),
+        percent if percent > 0.0 && percent < 0.5 => "under 1 %".to_owned(),
+        percent => format!("{percent:.0} %"),
     }
-    format!("{:.0} %", part.as_secs_f64() / whole.as_secs_f64() * 100.0)
 }
 
 #[cfg(test)]
@@ -101,6 +107,13 @@ mod tests {
         ] {
             assert_eq!(time(Duration::from_micros(micros)), text);
         }
+    }
+
+    #[test]
+    fn a_small_part_is_not_nothing() {
+        let shown =
+            [(0.0, 5.0), (1.0, 1000.0), (6.0, 1000.0), (5.0, 5.0), (1.0, 0.0)].map(|(part, whole)| share(part, whole));
+        assert_eq!(shown, ["0 %", "under 1 %", "1 %", "100 %", "0 %"].map(str::to_owned));
     }
 
     #[test]

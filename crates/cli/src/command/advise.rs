@@ -1,6 +1,6 @@
 //! `advise`: which changes of the Dockerfile would save most, as a build showed it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -86,19 +86,12 @@ fn look(host: &Host, record: &Record, built: &BuiltImage) -> Result<Seen, Failur
         .flat_map(|anatomy| &anatomy.layers)
         .filter_map(|layer| if let Some(Made::Step { stage, .. }) = &layer.made { Some(stage.as_str()) } else { None })
         .collect();
-    let mut stages: Vec<StageLayers> = Vec::new();
-    for line in &lines {
-        let known = stages.iter().any(|stage| stage.stage == line.stage);
-        if known || in_image.contains(line.stage.as_str()) {
-            continue;
-        }
-        // The same stage for another platform is another one.
-        let own = |other: &&StepLine| other.stage == line.stage && other.platform == line.platform;
-        let steps: Vec<StepLine> = lines.iter().filter(own).cloned().collect();
-        if let Some(anatomy) = engine.anatomy_of_steps(&record.id, &steps)? {
-            stages.push(StageLayers { stage: line.stage.clone(), anatomy });
-        }
-    }
+    let others = stages_beside(&lines, &in_image);
+    let anatomies = engine.anatomies_of_stages(&record.id, &others)?;
+    let stage = |(steps, anatomy): (&Vec<StepLine>, Option<Anatomy>)| {
+        Some(StageLayers { stage: steps.first()?.stage.clone(), anatomy: anatomy? })
+    };
+    let stages: Vec<StageLayers> = others.iter().zip(anatomies).filter_map(stage).collect();
     let parsed = parse(&record.text);
     let program = program_of(&parsed.file, record.request.target.as_deref());
     let head = match &program {
@@ -118,6 +111,21 @@ fn look(host: &Host, record: &Record, built: &BuiltImage) -> Result<Seen, Failur
         image_bytes: built.layers.iter().map(|layer| layer.bytes).sum(),
         totals: image.as_ref().map(Anatomy::totals),
     })
+}
+
+/// Returns the steps of each stage that is not one of these, in their order; of a stage for several platforms those for one.
+fn stages_beside(lines: &[StepLine], known: &BTreeSet<&str>) -> Vec<Vec<StepLine>> {
+    let (mut stages, mut places) = (Vec::<Vec<StepLine>>::new(), BTreeMap::new());
+    for line in lines.iter().filter(|line| !known.contains(line.stage.as_str())) {
+        let place = *places.entry(line.stage.as_str()).or_insert(stages.len());
+        if place == stages.len() {
+            stages.push(Vec::new());
+        }
+        if stages[place].first().is_none_or(|first| first.platform == line.platform) {
+            stages[place].push(line.clone());
+        }
+    }
+    stages
 }
 
 fn document(record: &Record, seen: &Seen, shown: usize) -> Value {
@@ -197,8 +205,11 @@ fn gain(advice: &Advice, image_bytes: u64) -> String {
     let gain = &advice.gain;
     let mut parts = Vec::new();
     if gain.bytes > 0 {
-        let percent = (gain.bytes * 100).checked_div(image_bytes).unwrap_or_default();
-        parts.push(format!("{} of the image, {percent} % of it", human::size(gain.bytes)));
+        let percent = match (gain.bytes * 100).checked_div(image_bytes).unwrap_or_default() {
+            0 => "under 1 %".to_owned(),
+            percent => format!("{percent} %"),
+        };
+        parts.push(format!("{} of the image, {percent} of it", human::size(gain.bytes)));
     }
     if gain.copied > 0 {
         parts.push(format!("{} that need not be copied", human::size(gain.copied)));

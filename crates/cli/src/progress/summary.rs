@@ -57,7 +57,9 @@ fn path(record: &Record) -> Option<String> {
     let mut longest = path.steps.clone();
     longest.sort_by_key(|&step| std::cmp::Reverse(took(step)));
     longest.truncate(PATH_STEPS);
-    longest.retain(|&step| took(step) >= path.took / 20);
+    // One is named even if all are alike.
+    let first = longest.first().copied();
+    longest.retain(|&step| Some(step) == first || took(step) >= path.took / 20);
     let name = |step: &StepId| {
         let line = &record.step(*step)?.line;
         let title = line.title.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -93,4 +95,39 @@ fn stages(mut parts: Vec<StageBytes>) -> String {
     }
     let rest = (rest > 0).then(|| format!("others {}", human::size(rest)));
     parts.iter().map(name).chain(rest).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use stave_dockerfile::Span;
+    use stave_history::event::{Event, StepLine};
+
+    use super::*;
+
+    /// Of many steps that are alike none takes a part of the path that is worth to be named, and one is named all the same.
+    #[test]
+    fn a_path_of_many_short_steps_names_the_longest() {
+        let line = |step: u32| StepLine {
+            step: StepId(step),
+            platform: None,
+            stage: "build".to_owned(),
+            number: step + 1,
+            of: 40,
+            title: format!("RUN make part-{step}"),
+            span: Span::default(),
+            inputs: step.checked_sub(1).map(StepId).into_iter().collect(),
+            bases: Vec::new(),
+        };
+        let mut record = Record::default();
+        let mut at = Duration::ZERO;
+        record.take(at, &Event::Planned { steps: (0..40).map(line).collect() });
+        for step in (0..40).map(StepId) {
+            let took = Duration::from_millis(if step.0 == 7 { 120 } else { 100 });
+            record.take(at, &Event::StepStarted { step });
+            at += took;
+            record.take(at, &Event::StepFinished { step, took, result: String::new() });
+        }
+        let expected = "critical path 4.0s: [build 8/40] RUN make part-7 0.1s, and 39 shorter ones";
+        assert_eq!(path(&record).as_deref(), Some(expected));
+    }
 }

@@ -9,7 +9,7 @@ use super::budget::Pieces;
 use super::places::{bar_of_two, step_link};
 use super::tree::{Of, Weight, ratio, tree};
 use super::{ImageLayers, Page};
-use crate::measure::{count, counted, size};
+use crate::measure::{count, counted, share, size};
 use crate::text;
 
 /// Bytes of this part for all images.
@@ -58,7 +58,7 @@ fn of_image(page: &Page<'_>, anatomy: &Anatomy) -> Markup {
         p {
             (counted(anatomy.layers.len(), "layer")) " with " strong { (size(totals.bytes)) } ". "
             @if wasted > 0 {
-                strong.lost { (size(wasted)) " of them (" (format!("{:.0}", ratio(wasted, totals.bytes) * 100.0)) " %) are shipped for nothing" }
+                strong.lost { (size(wasted)) " of them (" (share(ratio(wasted, totals.bytes), 1.0)) ") are shipped for nothing" }
                 ": a later layer replaces or deletes them."
             } @else {
                 "All of it can be seen in the image: nothing is replaced or deleted by a later layer."

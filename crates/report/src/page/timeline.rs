@@ -23,6 +23,8 @@ const ROW: usize = 24;
 const BAR: usize = 18;
 /// Pixels above the first row.
 const TOP: usize = 22;
+/// A bar of what took no time still has this part of the width, so that one sees when it was.
+const LEAST_PART: f64 = 0.001;
 /// A bar that takes less of the width has no text.
 const TEXT_PART: f64 = 0.03;
 /// Bytes of the bars, and of the table.
@@ -162,7 +164,8 @@ fn chart(name: &str, id: &str, bars: &[Bar], rows: usize, whole: Duration) -> Ma
 }
 
 fn drawn(bar: &Bar, is_first: bool, whole: Duration) -> Markup {
-    let (x, width) = (percent(part(bar.start, whole)), percent(part(bar.took, whole)));
+    let width = part(bar.took, whole).max(LEAST_PART);
+    let (x, width) = (percent(part(bar.start, whole).min(1.0 - width)), percent(width));
     let y = TOP + bar.row * ROW;
     let said = format!("{}, {} from {}", text::cut(&bar.name, 160), time(bar.took), time(bar.start));
     let has_text = part(bar.took, whole) >= TEXT_PART;

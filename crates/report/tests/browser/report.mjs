@@ -321,6 +321,14 @@ const subjects = {
         assert.deepEqual(times, [...times].sort((one, other) => other - one));
         await page.locator("#step-order").selectOption("order");
         assert.equal(await page.locator("#step-list > li").first().getAttribute("id"), "step-1");
+        // However long a part is, its heading is what is led to.
+        for (const part of ["overview", "stages", "timeline", "steps", "source"]) {
+          await page.locator(`nav a[href="#${part}"]`).click();
+          await page.waitForFunction((part) => {
+            const { top, bottom } = document.querySelector(`#${part} h2`).getBoundingClientRect();
+            return top >= 0 && bottom <= innerHeight;
+          }, part);
+        }
         await page.locator("#timeline details.table > summary").click();
         assert.ok((await page.locator("#timeline tbody tr").count()) > 1000);
         await page.locator("#timeline").scrollIntoViewIfNeeded();
