@@ -16,7 +16,10 @@
       details.querySelector("summary").focus({ preventScroll: true });
     }
     // The middle of a line is what is looked for; that of a part is a long way below its heading.
-    target.scrollIntoView({ block: details || target.matches("section") ? "start" : "center" });
+    const block = details || target.matches("section") ? "start" : "center";
+    target.scrollIntoView({ block });
+    // Steps that are rendered on the way may be of another height than was assumed of them.
+    requestAnimationFrame(() => requestAnimationFrame(() => target.scrollIntoView({ block })));
   };
 
   // Paper has no clicks: everything is opened, and closed again afterwards.

@@ -63,6 +63,29 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("system", "prune", &["store", "prune", "--only=containers", "--only=images", "--only=cache"]),
 ];
 
+/// Commands of Docker's plugins that stave does not have, and what does their work.
+const FORMS_REFUSED: &[(&str, &str)] = &[
+    (
+        "buildx bake",
+        "stave builds one Dockerfile at a time: `stave build -f FILE --target STAGE CONTEXT` for each target.",
+    ),
+    ("buildx dap", "There is no editor's debugger: `stave debug --before STEP` opens a shell before any step."),
+    (
+        "buildx debug",
+        "`stave build --on-failure shell` opens a shell where a step fails, and `stave debug` does so afterwards.",
+    ),
+    (
+        "buildx history export",
+        "`stave report -o FILE` has all of a build in a page, `stave debug --export FILE` its failed state.",
+    ),
+    ("buildx history import", "A failed state of another machine is opened with `stave debug --bundle FILE`."),
+    ("buildx history open", "`stave report -o report.html` writes the page to be opened."),
+    (
+        "buildx history trace",
+        "`stave report` draws the timeline, and `stave builds show --format json` has each step's times.",
+    ),
+];
+
 /// Returns where the command is among `arguments`: after the program's name and the global flags.
 pub(super) fn command_position(arguments: &[OsString]) -> usize {
     let mut position = 1;
@@ -93,6 +116,11 @@ pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, 
         }
         noun if NOUN_FORMS.iter().any(|(known, ..)| *known == noun) => {}
         _ => return Ok(arguments),
+    }
+    let third = word(at + 2).unwrap_or_default();
+    let typed = format!("{first} {} {third} ", second.as_deref().unwrap_or_default());
+    if let Some((form, why)) = FORMS_REFUSED.iter().find(|(form, _)| typed.starts_with(&format!("{form} "))) {
+        return Err(UsageError::usage(format!("`{form}` is not supported"), why));
     }
     match second.as_deref() {
         None | Some("--help" | "-h") => Err(UsageError::for_stdout(noun_help(&first))),

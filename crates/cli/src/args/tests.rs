@@ -82,6 +82,28 @@ fn noun_forms_are_the_plain_commands() {
     assert_eq!(refused("docker image --help").0, 0);
 }
 
+/// G018, G020, G021, G025: what buildx has and stave has in another way.
+#[test]
+fn commands_of_buildx_that_are_not_there_say_what_does_their_work() {
+    for (typed, form, instead) in [
+        ("docker buildx history export -o f abc", "buildx history export", "`stave debug --export FILE`"),
+        ("docker buildx history import -f f", "buildx history import", "`stave debug --bundle FILE`"),
+        ("stave buildx history open", "buildx history open", "`stave report -o report.html`"),
+        ("docker buildx history trace abc", "buildx history trace", "`stave builds show --format json`"),
+        ("docker buildx debug --invoke sh build .", "buildx debug", "`stave build --on-failure shell`"),
+        ("docker buildx dap build .", "buildx dap", "`stave debug --before STEP`"),
+        ("docker buildx bake --print", "buildx bake", "`stave build -f FILE --target STAGE CONTEXT`"),
+    ] {
+        let (code, text) = refused(typed);
+        assert_eq!(code, 2, "{typed}");
+        assert!(
+            text.starts_with(&format!("error: `{form}` is not supported\nhint: ")) && text.contains(instead),
+            "{text}"
+        );
+    }
+    assert!(matches!(parsed("docker buildx history ls"), Command::Builds(BuildsCommand::Ls(_))));
+}
+
 #[test]
 fn a_flag_that_is_not_there_yet_is_named() {
     assert_eq!(

@@ -326,8 +326,8 @@ const subjects = {
           await page.locator(`nav a[href="#${part}"]`).click();
           await page.waitForFunction((part) => {
             const { top, bottom } = document.querySelector(`#${part} h2`).getBoundingClientRect();
-            return top >= 0 && bottom <= innerHeight;
-          }, part);
+            return bottom > 0 && top < innerHeight;
+          }, part, { timeout: 60_000 });
         }
         await page.locator("#timeline details.table > summary").click();
         assert.ok((await page.locator("#timeline tbody tr").count()) > 1000);
