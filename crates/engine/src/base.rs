@@ -46,6 +46,11 @@ impl KnownBase {
         Self { id, config, remote: None, known_as: None }
     }
 
+    /// Returns the name under which its registry was asked for it, if it is not in the store.
+    pub(crate) fn remote_name(&self) -> Option<&Reference> {
+        self.remote.as_ref().map(|remote| &remote.reference)
+    }
+
     /// Returns the digest by which a registry has it: that of its index, if it is one of several; nothing if none has.
     pub(crate) fn digest(&self) -> Option<BlobDigest> {
         let resolved = self.remote.as_ref().map(|remote| &remote.resolved);

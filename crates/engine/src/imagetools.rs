@@ -196,7 +196,7 @@ impl Registries {
             let (mut provenance, mut sbom) = (Map::new(), Map::new());
             for statement in self.statements(examined, &found)? {
                 let kind = statement["predicateType"].as_str().unwrap_or_default();
-                if kind.starts_with("https://slsa.dev/provenance/") {
+                if kind.starts_with(SLSA) {
                     provenance.insert("SLSA".to_owned(), statement["predicate"].clone());
                 } else if kind == "https://spdx.dev/Document" {
                     sbom.insert("SPDX".to_owned(), statement["predicate"].clone());
@@ -214,6 +214,24 @@ impl Registries {
             }
         }
         Ok((Value::Object(provenances), Value::Object(sboms)))
+    }
+
+    /// Returns the provenance of an image, of an index that of its image for `platform`: its type and what it states.
+    pub(crate) fn provenance(
+        &self,
+        name: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<(String, Value)>, EngineError> {
+        let examined = self.examine(name)?;
+        let images = self.images(&examined)?;
+        let is_meant = |own: &Option<Platform>| own.as_ref().is_none_or(|own| own.runs_on(platform));
+        let Some((_, found)) = images.iter().find(|(own, _)| is_meant(own)) else { return Ok(None) };
+        let statements = self.statements(&examined, found)?.into_iter();
+        let mut of_kind = statements.filter_map(|statement| {
+            let kind = statement["predicateType"].as_str().filter(|kind| kind.starts_with(SLSA))?.to_owned();
+            Some((kind, statement["predicate"].clone()))
+        });
+        Ok(of_kind.next())
     }
 
     /// Returns the images of an index by platform, or the one image.
@@ -274,6 +292,9 @@ impl Registries {
         Ok(bytes)
     }
 }
+
+/// What the types of provenance begin with.
+pub(crate) const SLSA: &str = "https://slsa.dev/provenance/";
 
 fn no_target() -> EngineError {
     EngineError::request("the result has no name", Some("Give it one with `--tag`."))

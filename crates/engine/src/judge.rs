@@ -18,7 +18,9 @@ use crate::base::KnownBase;
 use crate::build::{Planning, Report};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::imagetools::SLSA;
 use crate::outcome::BuildFailure;
+use crate::registries::Registries;
 use crate::remote::Wanted;
 use crate::request::{Grants, PullPolicy};
 use crate::rules::{Meant, Objection, SourceRules, git_identifier, unusable};
@@ -32,6 +34,23 @@ pub(crate) struct Judged {
     pub(crate) image: Meant,
     /// Whether some of them want to know what the image itself says.
     wants_details: bool,
+}
+
+/// The type of a statement about how an image was built, and what it states.
+type Provenance = (String, serde_json::Value);
+
+/// What was found out about an image.
+pub(crate) struct Found<'a> {
+    base: &'a KnownBase,
+    provenance: Said,
+}
+
+/// What is said of how an image was built.
+enum Said {
+    /// Nobody wants to know.
+    Unasked,
+    Nothing,
+    So(Provenance),
 }
 
 /// What policies in Rego say of a source.
@@ -152,11 +171,29 @@ impl Engine {
             PolicySource::Image(reference) => {
                 let request = BaseRequest { reference: reference.to_string(), platform: platform.clone() };
                 let base = self.find_base(&lease, &request, PullPolicy::Missing, events)?;
-                Input::image(reference, platform).with_image(&base.config, base.digest())
+                let provenance = self.provenance_of(reference, platform, &base)?;
+                let provenance = provenance.as_ref().map(|(kind, predicate)| (kind.as_str(), predicate));
+                Input::image(reference, platform).with_image(&base.config, base.digest()).with_provenance(provenance)
             }
             PolicySource::Http(url) => http_input(url, Some(self.examine_file(&lease, url, &grants, events)?.digest)),
             PolicySource::Git(source) => git_input(&self.pinned_source((&lease, &grants, events), source)?),
         })
+    }
+
+    /// Returns what is said of how an image was built: by its registry, if it has one, else by the store.
+    fn provenance_of(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        base: &KnownBase,
+    ) -> Result<Option<Provenance>, EngineError> {
+        let Some(digest) = base.digest() else {
+            let all = self.attestations(&base.id.to_string(), None)?;
+            return Ok(all.into_iter().find(|(kind, _)| kind.starts_with(SLSA)));
+        };
+        let name = base.remote_name().unwrap_or(reference).clone();
+        let registries = Registries::open(&self.settings.registries, &self.settings.cancel)?;
+        registries.provenance(&Reference { tag: None, digest: Some(digest), ..name }, platform)
     }
 
     /// Returns the source, pinned to the commit that it is now.
@@ -198,6 +235,10 @@ impl SourceRules {
         Ok(if wants_details { Verdict::WantsDetails } else { Verdict::Allowed(pin) })
     }
 
+    fn wants_provenance(&self, input: &Input) -> bool {
+        self.rego.iter().any(|policy| policy.wants_provenance(input))
+    }
+
     /// Asks about a source that is not looked up beforehand.
     pub(crate) fn judge_unfetched(&self, identifier: &str, input: Input) -> Result<(), Objection> {
         match self.verdict(identifier, input.clone())? {
@@ -216,7 +257,7 @@ impl SourceRules {
         &self,
         request: &BaseRequest,
         image: Meant,
-        known: Option<&KnownBase>,
+        known: Option<&Found<'_>>,
     ) -> Result<Judged, Objection> {
         let name = match &image {
             Meant::Name(name) | Meant::Digest(name) => name,
@@ -228,8 +269,13 @@ impl SourceRules {
         };
         let identifier = format!("docker-image://{reference}");
         let mut input = Input::image(&reference, &request.platform);
-        if let Some(base) = known {
-            input = input.with_image(&base.config, base.digest());
+        if let Some(found) = known {
+            input = input.with_image(&found.base.config, found.base.digest());
+            input = match &found.provenance {
+                Said::Unasked => input,
+                Said::Nothing => input.with_provenance(None),
+                Said::So((kind, predicate)) => input.with_provenance(Some((kind, predicate))),
+            };
         }
         let pin = match self.verdict(&identifier, input)? {
             Verdict::WantsDetails => return Ok(Judged { image, wants_details: true }),
@@ -260,7 +306,14 @@ impl Planning<'_> {
             return Ok(Ok(base));
         }
         let before = judged.image.clone();
-        let image = match self.rules.judge_image(request, judged.image, Some(&base)) {
+        let provenance = match request.reference.parse::<Reference>() {
+            Ok(name) if self.rules.wants_provenance(&Input::image(&name, &request.platform)) => {
+                self.engine.provenance_of(&name, &request.platform, &base)?.map_or(Said::Nothing, Said::So)
+            }
+            _ => Said::Unasked,
+        };
+        let found = Found { base: &base, provenance };
+        let image = match self.rules.judge_image(request, judged.image, Some(&found)) {
             Ok(judged) => judged.image,
             Err(objection) => return Ok(Err(objection)),
         };

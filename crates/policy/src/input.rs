@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stave_oci::{BlobDigest, ImageConfig, Platform, Reference};
 
+use crate::provenance;
+
 /// The document `input`: one source, and what the command line says of the build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Input {
@@ -70,6 +72,10 @@ struct ImageInput {
     checksum: Option<String>,
     #[serde(flatten)]
     known: Option<ConfigInput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_provenance: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provenance: Option<Value>,
 }
 
 /// What only the image itself says.
@@ -181,6 +187,8 @@ impl Input {
             is_canonical: reference.digest.is_some(),
             checksum: reference.digest.map(|digest| digest.to_string()),
             known: None,
+            has_provenance: None,
+            provenance: None,
         })))
     }
 
@@ -200,6 +208,22 @@ impl Input {
             });
         }
         self
+    }
+
+    /// Adds to an image what is said of how it was built, which nobody has verified: the type of the statement and what it
+    /// states; nothing if nothing is said.
+    #[must_use]
+    pub fn with_provenance(mut self, found: Option<(&str, &Value)>) -> Self {
+        if let Some(Asked::Image(image)) = &mut self.source {
+            image.has_provenance = Some(found.is_some());
+            image.provenance = found.map(|(kind, predicate)| provenance::told(kind, predicate));
+        }
+        self
+    }
+
+    /// Whether it is an image of which it was not said how it was built.
+    pub(crate) fn lacks_provenance(&self) -> bool {
+        matches!(&self.source, Some(Asked::Image(image)) if image.has_provenance.is_none())
     }
 
     /// Returns what the address of a file tells of it. `url` has no credentials any more; `has_auth` says whether it had.
@@ -359,6 +383,8 @@ const IMAGE: &Fields = &[
     ("user", "string", "its user"),
     ("volumes", "texts", "its volumes"),
     ("workingDir", "string", "its working directory"),
+    ("hasProvenance", "boolean", "whether it is said how the image was built; nobody has verified who says so"),
+    ("provenance", "object", "how it was built: SLSA provenance in a few fields"),
 ];
 
 const HTTP: &Fields = &[
@@ -397,6 +423,7 @@ mod tests {
         let platform: Platform = "linux/arm/v7".parse().expect("a platform");
         let config = ImageConfig { created: Some("2024-01-01T00:00:00Z".to_owned()), ..ImageConfig::default() };
         let image = Input::image(&reference, &platform).with_image(&config, None);
+        let image = image.with_provenance(Some(("https://slsa.dev/provenance/v1", &Value::Null)));
         let tagged = Input::image(&"alpine".parse().expect("a name"), &platform);
         let commit = "a".repeat(40);
         let git = |reference| {

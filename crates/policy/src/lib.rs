@@ -12,12 +12,13 @@
 //!
 //! 4. A policy in Rego is never answered with a guess: what it asks for is known, is fetched first, or is an error.
 //!
-//! Read `source`, `policy`, `pattern`, `input`, `rego`, `words`, `lock` in this order.
+//! Read `source`, `policy`, `pattern`, `input`, `provenance`, `rego`, `words`, `lock` in this order.
 
 mod input;
 mod lock;
 mod pattern;
 mod policy;
+mod provenance;
 mod rego;
 mod source;
 mod words;

@@ -47,7 +47,7 @@ const UNVERIFIED: &[(&str, u8)] = &[
 
 /// What buildx knows of sources and stave does not, by the kind of source.
 const UNKNOWN: &[(Kind, &[&str])] = &[
-    (Kind::Image, &["hasProvenance", "provenance", "signatures"]),
+    (Kind::Image, &["signatures"]),
     (Kind::Http, &["signature", "attestationBundle"]),
     (Kind::Git, &["commit", "isAnnotatedTag", "pgpSignature", "sshSignature"]),
 ];
@@ -58,6 +58,9 @@ const DETAILS: &[(Kind, &[&str])] = &[
     (Kind::Http, &["checksum"]),
     (Kind::Git, &["checksum", "commitChecksum", "isSHA256"]),
 ];
+
+/// What is said of how an image was built.
+const PROVENANCE: &[&str] = &["hasProvenance", "provenance"];
 
 /// A policy in Rego, with the files that it imports.
 #[derive(Clone)]
@@ -238,7 +241,14 @@ impl RegoPolicy {
     /// Whether it may ask for something of this source that `input` does not have yet, and that the source itself tells.
     #[must_use]
     pub fn wants_details(&self, input: &Input) -> bool {
-        !input.is_complete() && self.words.line_of_any(of_kind(DETAILS, input.kind())).is_some()
+        let wants = !input.is_complete() && self.words.line_of_any(of_kind(DETAILS, input.kind())).is_some();
+        wants || self.wants_provenance(input)
+    }
+
+    /// Whether it may ask how an image was built, and `input` does not say it yet.
+    #[must_use]
+    pub fn wants_provenance(&self, input: &Input) -> bool {
+        input.lacks_provenance() && self.words.line_of_any(PROVENANCE).is_some()
     }
 
     /// Asks whether a source may be used.

@@ -108,6 +108,35 @@ fn a_policy_that_asks_for_the_checksum_of_a_file_pins_it() {
     output.complains("does not allow `http://");
 }
 
+/// E018: how an image was built, as its registry has it.
+#[test]
+fn a_policy_is_told_the_provenance_of_an_image() {
+    let (bench, registry) = with_base();
+    let name = format!("{}/made:1", registry.host());
+    bench.file("made.Dockerfile", format!("FROM {}/base:1\nARG A\nLABEL a=$A\n", registry.host()));
+    let made = ["build", "-f", "made.Dockerfile", "-t", &name, "--push", "--build-arg", "A=b"];
+    let provenance = "--provenance=mode=max,builder-id=https://example.com/ci";
+    bench.run(made.iter().chain(&[provenance, "."])).success();
+    let other = Bench::new().with_registry(&registry);
+    other.file("Dockerfile", format!("FROM {name}\n"));
+    let by = |builder: &str| {
+        policy(&format!(
+            "allow if input.local\nallow if {{\n input.image.hasProvenance\n\
+             input.image.provenance.builderID == \"{builder}\"\n input.image.provenance.buildArgs.A == \"b\"\n}}\n"
+        ))
+    };
+    other.file("Dockerfile.rego", by("https://example.com/ci"));
+    for _ in 0..2 {
+        // In its registry, and then in the store.
+        other.run(["build", "-t", "app", "."]).success();
+    }
+    other.file("Dockerfile.rego", by("https://example.com/else"));
+    other.run(["build", "."]).exit(2).complains("does not allow `docker-image://");
+    other.file("Dockerfile", format!("FROM {}/base:1\n", registry.host()));
+    other.file("Dockerfile.rego", policy("allow if input.local\nallow if not input.image.hasProvenance\n"));
+    other.run(["build", "."]).success();
+}
+
 #[test]
 fn a_policy_reads_nothing_outside_its_directory() {
     let bench = Bench::new();
