@@ -10,13 +10,15 @@
     const target = location.hash.length > 1 && byId(location.hash.slice(1));
     if (!target) return;
     if (target.hidden) showAll();
-    const details = target.querySelector(":scope > details");
+    // Of a part the table stays closed.
+    const isPart = target.matches("section");
+    const details = !isPart && target.querySelector(":scope > details");
     if (details) {
       details.open = true;
       details.querySelector("summary").focus({ preventScroll: true });
     }
     // The middle of a line is what is looked for; that of a part is a long way below its heading.
-    const block = details || target.matches("section") ? "start" : "center";
+    const block = details || isPart ? "start" : "center";
     target.scrollIntoView({ block });
     // Steps that are rendered on the way may be of another height than was assumed of them.
     requestAnimationFrame(() => requestAnimationFrame(() => target.scrollIntoView({ block })));

@@ -291,8 +291,8 @@ fn a_build_whose_layers_stayed_remote_is_reported_and_advised_on_without_them() 
     let other = machine(&registry, &file);
     build(&other, &["-t", &name, "--push", &from(&place)]);
     registry.take_moved();
-    let absent = "not all of its layers are in the store: they were removed since, or stayed where the cache has them; \
-                  building it again with `--load` brings them here";
+    let absent = "not all of its layers are in the store: they were removed since, or stayed in the registry or cache that has \
+                  them; building it again with `--load` brings them here";
     let advice = other.run(["advise"]);
     assert_eq!(
         (advice.success().out().as_str(), advice.stderr.as_str()),
@@ -316,4 +316,22 @@ fn a_build_whose_layers_stayed_remote_is_reported_and_advised_on_without_them() 
     other.run(["report", "-o", "here.html"]).success();
     let page = std::fs::read_to_string(other.work().join("here.html")).expect("it was written");
     assert!(!page.contains("not all of its layers") && page.contains("deleted by "), "{page}");
+}
+
+/// The same of a base that stayed in its registry.
+#[test]
+fn a_build_whose_base_stayed_away_is_reported_and_advised_on_without_it() {
+    let Some((_one, registry)) = with_busybox() else { return };
+    let bench = machine(&registry, "FROM busybox\nCOPY --link a /new/a\n");
+    bench.file("a", "content");
+    let name = format!("{}/team/app:1", registry.host());
+    build(&bench, &["-t", &name, "--push"]);
+    registry.take_moved();
+    bench.run(["advise"]).success().complains("stayed in the registry or cache that has them");
+    bench.run(["report", "-o", "away.html"]).success();
+    let page = std::fs::read_to_string(bench.work().join("away.html")).expect("it was written");
+    assert!(page.contains("stayed in the registry or cache that has them"), "{page}");
+    let explained = bench.run(["explain"]).success().out();
+    assert!(explained.contains("COPY --link a /new/a: ran"), "{explained}");
+    assert_eq!(registry.take_moved(), BTreeMap::new(), "nothing is fetched to be looked at");
 }

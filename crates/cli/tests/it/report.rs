@@ -70,7 +70,7 @@ fn layers_that_are_gone_are_said_to_be_gone() {
     has(
         &page(&bench),
         &[
-            "not all of its layers are in the store: they were removed since, or stayed where the cache has them; building it again with",
+            "not all of its layers are in the store: they were removed since, or stayed in the registry or cache that has them; building it again with",
         ],
     );
 }

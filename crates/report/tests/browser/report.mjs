@@ -329,6 +329,7 @@ const subjects = {
             return bottom > 0 && top < innerHeight;
           }, part, { timeout: 60_000 });
         }
+        assert.equal(await page.locator("#timeline details.table").evaluate((details) => details.open), false);
         await page.locator("#timeline details.table > summary").click();
         assert.ok((await page.locator("#timeline tbody tr").count()) > 1000);
         await page.locator("#timeline").scrollIntoViewIfNeeded();

@@ -19,8 +19,8 @@ use crate::table::{Format, column};
 use crate::{human, output, record};
 
 /// Why nothing can be said about the files of an image that a build made.
-pub(super) const ABSENT_LAYERS: &str = "not all of its layers are in the store: they were removed since, or stayed where the \
-                                        cache has them; building it again with `--load` brings them here";
+pub(super) const ABSENT_LAYERS: &str = "not all of its layers are in the store: they were removed since, or stayed in the \
+                                        registry or cache that has them; building it again with `--load` brings them here";
 
 /// Carries out a command about the history.
 pub(super) fn builds(command: &BuildsCommand, context: &Context<'_>) -> Result<u8, Failure> {
