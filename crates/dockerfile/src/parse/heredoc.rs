@@ -118,8 +118,9 @@ impl Parser<'_> {
         if !keyword.takes_heredocs() {
             return found;
         }
-        let body_start = self.source.at();
         for marker in markers(rest.as_str()) {
+            // What belongs to the heredocs before this one is no instruction, whatever it looks like.
+            let body_start = self.source.at();
             let word = rest.slice(marker.range.clone());
             let Some(body) = self.body(&marker) else {
                 self.unterminated(&marker, word.span(), body_start);
