@@ -127,6 +127,8 @@ impl Flag {
 pub enum FlagName {
     /// `FROM --platform=`
     Platform,
+    /// `FROM --after=`, repeatable.
+    After,
     /// `RUN --mount=`, repeatable; see [`Run::mounts`].
     Mount,
     /// `RUN --network=`: `default`, `none` or `host`.
@@ -171,6 +173,7 @@ impl FlagName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Platform => "platform",
+            Self::After => "after",
             Self::Mount => "mount",
             Self::Network => "network",
             Self::Security => "security",
@@ -361,6 +364,24 @@ pub enum MountKey {
     Gid,
     /// `env`
     Env,
+    /// `nosuid`
+    NoSuid,
+    /// `nodev`
+    NoDev,
+    /// `noexec`
+    NoExec,
+    /// `U`: what is shown belongs to the user of the command.
+    ForUser,
+    /// `bind-propagation`, or its value alone.
+    Propagation,
+    /// `bind-nonrecursive`
+    NonRecursive,
+    /// `relabel`, or `z` and `Z`.
+    Relabel,
+    /// `consistency`
+    Consistency,
+    /// `no-dereference`
+    NoDereference,
 }
 
 /// What `COPY` and `ADD` say.

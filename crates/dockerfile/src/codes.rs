@@ -68,6 +68,7 @@ codes! {
     DIRECTIVE_AFTER_SHEBANG = "D045", "The `escape` directive has no effect after a `#!` line.";
     FILE_TOO_LARGE = "D046", "The file is larger than any Dockerfile.";
     NOT_UTF8 = "D047", "A byte of the file is not UTF-8, and is read as U+FFFD.";
+    MOUNT_OPTION_WITHOUT_EFFECT = "D048", "The option of a mount asks for something that steps do not have, so it changes nothing.";
 }
 
 #[cfg(test)]

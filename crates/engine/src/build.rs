@@ -80,14 +80,15 @@ impl Engine {
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
         let started = (self.settings.now)();
         let facts = told::request_facts(&request, platforms.iter().map(Platform::to_string).collect(), started);
-        let BuildRequest { mut context, contexts, dockerfile, tags, keep, outputs, caches, mut epoch, .. } = request;
+        let BuildRequest { mut context, contexts, dockerfile, reading, tags, keep, outputs, caches, mut epoch, .. } =
+            request;
         let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
         let reads_files =
             keep == Keep::Yes || request.verify || request.regroup.is_some() || request.attestations.sbom.is_some();
         let only_pushed = Output::only_pushed(&outputs).filter(|_| !reads_files);
         request.rules.given(&mut context, &contexts, &dockerfile)?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
-        let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
+        let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);

@@ -99,8 +99,8 @@ impl Engine {
         events: Report<'_>,
     ) -> Result<(Reading, Facts, Named), BuildFailure> {
         let mut options = plan_options(&request, &Self::platforms(&request.platforms)[0]);
-        let BuildRequest { context, contexts, dockerfile, grants, .. } = request;
-        let given = Given::new(context, contexts, dockerfile, &options.build_args);
+        let BuildRequest { context, contexts, dockerfile, reading, grants, .. } = request;
+        let given = Given::new(context, contexts, (dockerfile, reading), &options.build_args);
         let Source { name, text, ignored, named, .. } = Source::open(self, lease, given, (&grants, events))?;
         options.contexts.clone_from(&named.contexts);
         let parsed = parse(&text);

@@ -28,7 +28,7 @@ impl Engine {
             // The kernel will look for the interpreter where the process sees files.
             let path = handler.interpreter.to_string_lossy().into_owned();
             let source = MountSource::Host { path: path.clone(), writable: false };
-            spec.mounts.push(StepMount { target: path, source });
+            spec.mounts.push(StepMount::new(path, source));
         }
         let has_handler = handler.is_some();
         self.launcher()?.spawn(&spec, io).map_err(|error| match error {

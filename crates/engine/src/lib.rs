@@ -55,6 +55,7 @@ mod net;
 mod outcome;
 mod outside;
 mod platforms;
+mod preprocess;
 mod push;
 mod registries;
 mod regroup;
@@ -102,8 +103,8 @@ pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailur
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
-    EpochRequest, EpochSource, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource, Naming, OnMiss,
-    Output, PullPolicy, SecretSource,
+    EpochRequest, EpochSource, FileReading, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource,
+    Naming, OnMiss, Output, PullPolicy, SecretSource,
 };
 pub use rules::SourceRules;
 pub use save::Loaded;

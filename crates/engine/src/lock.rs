@@ -37,9 +37,9 @@ impl Engine {
     fn lock_under(&self, lease: &Lease, request: BuildRequest, events: Report<'_>) -> Result<Lock, BuildFailure> {
         let mut options: Vec<_> =
             Self::platforms(&request.platforms).iter().map(|platform| plan_options(&request, platform)).collect();
-        let BuildRequest { mut context, contexts, dockerfile, grants, rules, pull, .. } = request;
+        let BuildRequest { mut context, contexts, dockerfile, reading, grants, rules, pull, .. } = request;
         rules.given(&mut context, &contexts, &dockerfile)?;
-        let given = Given::new(context, contexts, dockerfile, &options[0].build_args);
+        let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
         let source = Source::open(self, lease, given, (&grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);

@@ -86,7 +86,7 @@ impl Asking<'_> {
         for node in planned.graph.reachable(planned.target) {
             match planned.graph.op(node) {
                 Op::Http(_) | Op::Git(_) => sources.push(node),
-                Op::Scratch | Op::Copy(_) | Op::Merge(_) => {}
+                Op::Scratch | Op::Copy(_) | Op::Merge(_) | Op::After(_) => {}
                 Op::Image(_) | Op::Exec(_) | Op::MakeDir(_) => return Err(no_source(name)),
             }
         }

@@ -56,7 +56,9 @@ pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineE
             let mounts = exec.mounts.iter().filter_map(|mount| mount.kind.context());
             mounts.map(|(context, path)| select(context, &[path], &Keep::default())).collect()
         }
-        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Ok(Vec::new()),
+        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) | Op::After(_) => {
+            Ok(Vec::new())
+        }
     };
     let selections: Vec<Selection> = selections?;
     Ok(Outside { digest: digest(&selections)?, selections, found: Found::Nothing })

@@ -280,6 +280,7 @@ mod tests {
         Grants { secrets, ..Grants::default() }
     }
 
+    /// A159
     #[test]
     fn the_secret_for_a_host_is_sent_to_that_host_only() {
         let grants = grants(&[("HTTP_AUTH_TOKEN_h:81", "t\n"), ("HTTP_AUTH_HEADER_g", "Basic x")]);

@@ -149,7 +149,8 @@ impl fmt::Display for LayoutSource {
 
 /// Where the Dockerfile comes from.
 pub enum DockerfileSource {
-    /// `Dockerfile`, else `dockerfile`, in the root of the context (or the stream of the context itself).
+    /// `Dockerfile`, else `dockerfile`, else `Containerfile`, in the root of the context (or the stream of the context
+    /// itself).
     Default,
     /// A file of this machine, or, where the context is an archive, a path in it.
     Path(PathBuf),
@@ -157,6 +158,17 @@ pub enum DockerfileSource {
     Stream(Box<dyn Read + Send>),
     /// A file on the network.
     Url(String),
+    /// Several files, one after the other: at least one, and none of them of this kind.
+    Several(Vec<Self>),
+}
+
+/// How what a build is made from is read.
+#[derive(Debug, Clone, Default)]
+pub struct FileReading {
+    /// What is left out of the build context is written in this file of this machine, whatever the context has.
+    pub ignore_file: Option<PathBuf>,
+    /// Flags of the C preprocessor, which reads Dockerfiles whose names end in `.in`.
+    pub preprocessor_flags: Vec<String>,
 }
 
 impl DockerfileSource {
@@ -405,6 +417,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, NamedContextSource>,
     /// The instructions.
     pub dockerfile: DockerfileSource,
+    /// How both are read.
+    pub reading: FileReading,
     /// Names for the image.
     pub tags: Vec<Reference>,
     /// Values for `ARG`s.

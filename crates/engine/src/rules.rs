@@ -231,6 +231,22 @@ impl SourceRules {
         Ok(used)
     }
 
+    fn dockerfile(&self, dockerfile: &DockerfileSource) -> Result<(), EngineError> {
+        match dockerfile {
+            DockerfileSource::Default | DockerfileSource::Path(_) => self.local("dockerfile")?,
+            DockerfileSource::Stream(_) => {}
+            DockerfileSource::Url(url) => {
+                let (used, _) = self.file(url, None)?;
+                if used != *url {
+                    return Err(unusable(url, &used, "and a Dockerfile is read from where it is given").into());
+                }
+                self.judge_unfetched(&without_credentials(url), http_input(url, None))?;
+            }
+            DockerfileSource::Several(files) => return files.iter().try_for_each(|file| self.dockerfile(file)),
+        }
+        Ok(())
+    }
+
     /// Asks the policies about what the caller gives: the contexts and the Dockerfile. What is on the network may be
     /// changed, what is on this machine only denied.
     pub(crate) fn given(
@@ -259,17 +275,7 @@ impl SourceRules {
                 self.judge_unfetched(&without_credentials(url), http_input(url, None))?;
             }
         }
-        match dockerfile {
-            DockerfileSource::Default | DockerfileSource::Path(_) => self.local("dockerfile")?,
-            DockerfileSource::Stream(_) => {}
-            DockerfileSource::Url(url) => {
-                let (used, _) = self.file(url, None)?;
-                if used != *url {
-                    return Err(unusable(url, &used, "and a Dockerfile is read from where it is given").into());
-                }
-                self.judge_unfetched(&without_credentials(url), http_input(url, None))?;
-            }
-        }
+        self.dockerfile(dockerfile)?;
         for (name, source) in contexts {
             if matches!(source, NamedContextSource::Directory(_)) {
                 self.local(name)?;

@@ -319,6 +319,14 @@ impl<'a> Run<'a> {
             }
             return Ok(result);
         }
+        if let (Op::After(_), [parent, others @ ..]) = (op, known) {
+            let others: Option<Vec<Snapshot>> = others.iter().map(KnownSnapshot::here).collect();
+            if let (Some(here), Some(others)) = (parent.here(), others) {
+                let inputs: Vec<Snapshot> = [here.clone()].into_iter().chain(others).collect();
+                self.record(node, key, (selection, None), &inputs, &here)?;
+            }
+            return Ok(parent.clone());
+        }
         let nothing = Snapshot { layers: [].into() };
         if matches!(op, Op::Scratch) {
             return Ok(nothing.into());
@@ -423,7 +431,7 @@ impl<'a> Run<'a> {
                 let known = if let Found::Commit(commit) = found { Some(commit) } else { None };
                 Ok(git::run(engine, lease, operation, known, (self.target.grants, self.events))?)
             }
-            Op::Scratch | Op::Image(_) | Op::Merge(_) => {
+            Op::Scratch | Op::Image(_) | Op::Merge(_) | Op::After(_) => {
                 Err(EngineError::request(format!("{node} is no step"), None).into())
             }
         }

@@ -1,19 +1,21 @@
 //! Opens what a build is made from: the Dockerfile's text, the contexts, their ignore files and the memory of their digests.
 //!
 //! It turns paths, streams and addresses of the user into open directories and a text. Nothing in the context is followed out of it.
+//! `dockerfile` reads the text, `ignore` what is left out.
+
+mod dockerfile;
+mod ignore;
 
 use std::collections::BTreeMap;
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use stave_dockerfile::FILE_BYTES_MAX;
 use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
 use stave_explain::Rule;
 use stave_fetch::git::head_time;
 use stave_graph::{ContextId, GitSource};
 use stave_oci::digest::hex;
 use stave_oci::{BlobDigest, Hasher};
-use stave_pattern::IgnoreFile;
 use stave_store::{Lease, WorkDir};
 use stave_tree::limits::TEXT_BYTES_MAX;
 use stave_tree::{Context, Dir, HashMemory, PathError, Time};
@@ -26,8 +28,12 @@ use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::named_epoch::youngest_file;
 use crate::remote::{RemoteFile, Wanted, shown};
-use crate::request::{ContextSource, DockerfileSource, Grants, LayoutSource, NamedContextSource, PullPolicy};
+use crate::request::{
+    ContextSource, DockerfileSource, FileReading, Grants, LayoutSource, NamedContextSource, PullPolicy,
+};
 use crate::rules::Meant;
+use dockerfile::read_text;
+use ignore::{given_rules, read_ignore};
 
 /// The Dockerfile and the contexts of one build.
 pub(crate) struct Source {
@@ -139,6 +145,7 @@ pub(crate) struct Given {
     pub(crate) context: ContextSource,
     pub(crate) contexts: BTreeMap<String, NamedContextSource>,
     pub(crate) dockerfile: DockerfileSource,
+    pub(crate) reading: FileReading,
 }
 
 impl Given {
@@ -148,14 +155,14 @@ impl Given {
     pub(crate) fn new(
         mut context: ContextSource,
         contexts: BTreeMap<String, NamedContextSource>,
-        dockerfile: DockerfileSource,
+        (dockerfile, reading): (DockerfileSource, FileReading),
         build_args: &BTreeMap<String, String>,
     ) -> Self {
         let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
         if let ContextSource::Git(source) = &mut context {
             source.keep_git_dir |= matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
         }
-        Self { context, contexts, dockerfile }
+        Self { context, contexts, dockerfile, reading }
     }
 }
 
@@ -210,9 +217,11 @@ impl Source {
             (Some(path), _) => head_time(engine.settings.registries.path.as_deref(), path),
             (None, commit) => commit,
         };
-        let (name, bytes, beside) = read_dockerfile(&mut opened, given.dockerfile, fetching)?;
-        let text = text_of(bytes);
-        let ignored = read_ignore(&opened, beside)?;
+        let (name, text, beside) = dockerfile::read(&mut opened, given.dockerfile, &given.reading, fetching)?;
+        let ignored = match given.reading.ignore_file {
+            Some(path) => Some(given_rules(&opened, &path)?),
+            None => read_ignore(&opened, beside.as_ref())?,
+        };
         let mut files = vec![Files::open(engine, opened, ignored.as_ref())?];
         let named = open_named(engine, given.contexts, &mut files)?;
         Ok(Self { name, text, ignored, named, commit, context_time, origin, files })
@@ -432,114 +441,6 @@ fn open_stream(
 /// Enough to tell an archive from a text.
 const HEAD_BYTES: u64 = 1024;
 
-/// Returns the bytes of a Dockerfile, as far as they suffice for the parser to see that there are too many.
-fn read_text(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    from.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-/// Returns the name, the bytes, and where an ignore file of this Dockerfile's own would be.
-fn read_dockerfile(
-    opened: &mut Opened,
-    source: DockerfileSource,
-    fetching: Fetching<'_>,
-) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
-    match source {
-        DockerfileSource::Default => match opened.text.take() {
-            Some((name, text)) => Ok((name, text, None)),
-            None => read_default(opened),
-        },
-        DockerfileSource::Stream(stream) => {
-            if let Some((name, _)) = &opened.text {
-                return Err(two_files(name, "standard input"));
-            }
-            read_stream(stream, "-", "standard input")
-        }
-        DockerfileSource::Url(url) => {
-            let shown = shown(&url);
-            if let Some((name, _)) = &opened.text {
-                return Err(two_files(name, &shown));
-            }
-            read_stream(fetching.file(&url)?.0, &shown, &shown)
-        }
-        DockerfileSource::Path(path) if opened.text.is_some() => {
-            let name = opened.text.as_ref().map_or("-", |(name, _)| name);
-            Err(two_files(name, &path.display().to_string()))
-        }
-        DockerfileSource::Path(path) => {
-            let name = path.display().to_string();
-            if opened.path.is_some() {
-                let file = std::fs::File::open(&path)
-                    .map_err(|source| EngineError::io("read the Dockerfile", &path, source))?;
-                let text = read_text(file).map_err(|source| EngineError::io("read the Dockerfile", &path, source))?;
-                Ok((name, text, Some(IgnoreBeside::Host(path))))
-            } else {
-                let inside = path.as_os_str().as_encoded_bytes().to_vec();
-                let text = read_text_inside(&opened.root, &inside)?.ok_or_else(|| missing(&name))?;
-                Ok((name, text, Some(IgnoreBeside::Inside(inside))))
-            }
-        }
-    }
-}
-
-/// The context was a Dockerfile, and another one is given.
-fn two_files(context: &str, other: &str) -> EngineError {
-    if context == "-" && other == "standard input" {
-        return EngineError::request("the context and the Dockerfile cannot both be standard input", None);
-    }
-    let (context, shown) =
-        if context == "-" { ("standard input", "standard input") } else { (context, "that address") };
-    let message = format!("{context} is a Dockerfile, and `{other}` another one");
-    EngineError::request(message, Some(&format!("Leave out `-f`, or give an archive on {shown}.")))
-}
-
-/// Reads a Dockerfile that is no file of the context; there is no ignore file beside it.
-fn read_stream(
-    stream: Box<dyn Read + Send>,
-    name: &str,
-    from: &str,
-) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
-    let text = read_text(stream).map_err(|source| EngineError::io("read the Dockerfile from", from, source))?;
-    Ok((name.to_owned(), text, None))
-}
-
-/// Returns the text of a Dockerfile. A byte that is no UTF-8 is read as U+FFFD, as in BuildKit; the parser warns of it.
-fn text_of(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| {
-        let mut text = String::new();
-        for chunk in error.as_bytes().utf8_chunks() {
-            text.push_str(chunk.valid());
-            text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-        }
-        text
-    })
-}
-
-/// Where `<Dockerfile>.dockerignore` would be.
-enum IgnoreBeside {
-    Host(PathBuf),
-    Inside(Vec<u8>),
-}
-
-fn missing(name: &str) -> EngineError {
-    let message = format!("the context has no file `{name}`");
-    EngineError::request(message, Some("Name the Dockerfile with `-f`, or give `-f -` to read it from standard input."))
-}
-
-fn read_default(opened: &Opened) -> Result<(String, Vec<u8>, Option<IgnoreBeside>), EngineError> {
-    for name in ["Dockerfile", "dockerfile"] {
-        if let Some(text) = read_text_inside(&opened.root, name.as_bytes())? {
-            let shown = match &opened.path {
-                Some(path) if path != Path::new(".") => path.join(name).display().to_string(),
-                _ => name.to_owned(),
-            };
-            return Ok((shown, text, Some(IgnoreBeside::Inside(name.as_bytes().to_vec()))));
-        }
-    }
-    Err(missing("Dockerfile"))
-}
-
 /// Returns a file of the context, or nothing if it is not there.
 fn read_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
     match root.read_file(path, TEXT_BYTES_MAX) {
@@ -549,63 +450,6 @@ fn read_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> 
     }
 }
 
-/// Returns the bytes of a Dockerfile in the context, or nothing if it is not there.
-fn read_text_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-    match root.open_file(path) {
-        Ok(file) => read_text(file)
-            .map(Some)
-            .map_err(|source| EngineError::io("read the Dockerfile", &*String::from_utf8_lossy(path), source)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(inside(path, error)),
-    }
-}
-
-/// Returns an ignore file of the context. A directory of that name is none.
-fn read_rules(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-    if root.open_dir(path).is_ok() { Ok(None) } else { read_inside(root, path) }
-}
-
-fn inside(path: &[u8], error: PathError) -> EngineError {
-    EngineError::tree(format!("cannot read `{}` of the context", String::from_utf8_lossy(path)), error)
-}
-
-/// Reads the Dockerfile's own ignore file, else the context's. Only directories of the user have one: an archive or a
-/// repository is taken as it is (A191 of the feature list, as in BuildKit).
-///
-/// Reference: Docker's documentation of build contexts, "Filename and location".
-fn read_ignore(opened: &Opened, beside: Option<IgnoreBeside>) -> Result<Option<Ignored>, EngineError> {
-    if opened.path.is_none() {
-        return Ok(None);
-    }
-    let own = match beside {
-        Some(IgnoreBeside::Host(path)) => {
-            let mut path = path.into_os_string();
-            path.push(".dockerignore");
-            let path = PathBuf::from(path);
-            match std::fs::read(&path) {
-                Ok(bytes) => Some((path.display().to_string(), bytes)),
-                // As in BuildKit, a directory of that name is no ignore file.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => None,
-                Err(source) => return Err(EngineError::io("read", path, source)),
-            }
-        }
-        Some(IgnoreBeside::Inside(mut path)) => {
-            path.extend_from_slice(b".dockerignore");
-            let name = String::from_utf8_lossy(&path).into_owned();
-            read_rules(&opened.root, &path)?.map(|bytes| (name, bytes))
-        }
-        None => None,
-    };
-    let found = match own {
-        Some(own) => Some(own),
-        None => read_rules(&opened.root, b".dockerignore")?.map(|bytes| (".dockerignore".to_owned(), bytes)),
-    };
-    let Some((name, bytes)) = found else { return Ok(None) };
-    let rules = IgnoreFile::parse(&bytes)
-        .map_err(|error| EngineError::request(format!("cannot use `{name}`: {error}"), None))?;
-    Ok(Some(Ignored { name, rules }))
-}
-
 /// Loads what earlier builds learned about the files of this directory.
 fn load_memory(engine: &Engine, path: Option<&Path>, now: Time) -> Result<(HashMemory, Option<Vec<u8>>), EngineError> {
     let Some(path) = path else { return Ok((HashMemory::empty(now), None)) };
@@ -613,4 +457,8 @@ fn load_memory(engine: &Engine, path: Option<&Path>, now: Time) -> Result<(HashM
     let name = hex(&BlobDigest::of(whole.as_os_str().as_encoded_bytes()).as_bytes()[..16]).into_bytes();
     let directory = engine.store_dir(engine.store.context_rel_path())?;
     Ok((HashMemory::load(&directory, &name, now), Some(name)))
+}
+
+fn inside(path: &[u8], error: PathError) -> EngineError {
+    EngineError::tree(format!("cannot read `{}` of the context", String::from_utf8_lossy(path)), error)
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::exec::{Exec, Mount, MountKind, MountSource, Network, Security, Sharing};
-use crate::op::{Copy, CopySource, Git, Http, Image, MakeDir, Merge, Op, Unpack};
+use crate::op::{After, Copy, CopySource, Git, Http, Image, MakeDir, Merge, Op, Unpack};
 use crate::remote::{GitSource, GitTime, redacted};
 
 /// One value that decides what an operation does.
@@ -42,6 +42,7 @@ pub fn describe(op: &Op) -> Vec<Description> {
         }
         Op::Git(Git { source }) => list.git(source),
         Op::Merge(Merge { lower: _, upper: _ }) => list.set("--link", "true"),
+        Op::After(After { parent: _, others: _ }) => list.set("--after", "true"),
     }
     list.0
 }
@@ -134,12 +135,15 @@ impl List {
         }
     }
 
-    fn mount(&mut self, Mount { target, kind }: &Mount) {
+    fn mount(&mut self, Mount { target, flags, kind }: &Mount) {
         let place = match kind {
             MountKind::Secret { id, .. } | MountKind::Ssh { id, .. } if target.is_empty() => id,
             _ => target,
         };
         let mut set = |name, value: &str| self.push(Some(place), name, value, false);
+        for flag in flags {
+            set(flag.as_str(), "true");
+        }
         match kind {
             MountKind::Bind { source, path, writable } => {
                 set("type", "bind");

@@ -1,5 +1,7 @@
 //! Commands, and what is mounted while they run.
 
+use std::collections::BTreeSet;
+
 use crate::graph::NodeId;
 use crate::op::ContextId;
 
@@ -109,8 +111,43 @@ pub struct Device {
 pub struct Mount {
     /// Absolute and clean; empty for a secret that is only in the environment.
     pub target: String,
+    /// What is not so of every mount.
+    pub flags: BTreeSet<MountFlag>,
     /// What it is.
     pub kind: MountKind,
+}
+
+impl Mount {
+    /// Returns a mount without flags.
+    #[must_use]
+    pub fn new(target: &str, kind: MountKind) -> Self {
+        Self { target: target.to_owned(), flags: BTreeSet::new(), kind }
+    }
+}
+
+/// What a mount is beside what it shows. No mount ever has devices.
+///
+/// Reference: buildah-run(1), `--mount`; mount(8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountFlag {
+    /// Programs on it give nobody the rights of their owner.
+    NoSuid,
+    /// Nothing on it is run.
+    NoExec,
+    /// All of it belongs to the user of the command.
+    ForUser,
+}
+
+impl MountFlag {
+    /// Returns its name as mounts have it in a Dockerfile.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSuid => "nosuid",
+            Self::NoExec => "noexec",
+            Self::ForUser => "U",
+        }
+    }
 }
 
 /// The kinds of mounts.

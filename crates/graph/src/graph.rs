@@ -166,6 +166,10 @@ fn with_inputs(op: &Op, rename: impl Fn(NodeId) -> NodeId) -> Op {
             }
         }
         Op::Merge(merge) => (merge.lower, merge.upper) = (rename(merge.lower), rename(merge.upper)),
+        Op::After(after) => {
+            after.parent = rename(after.parent);
+            after.others.iter_mut().for_each(|node| *node = rename(*node));
+        }
         Op::MakeDir(make_dir) => make_dir.parent = rename(make_dir.parent),
         Op::Copy(Copy { parent, sources, .. }) => {
             *parent = rename(*parent);
@@ -206,6 +210,10 @@ fn write_op(out: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
             write!(out, "make directory on {} {:?} owner={:?}", make_dir.parent, make_dir.path, make_dir.owner)
         }
         Op::Merge(merge) => write!(out, "merge {} on {}", merge.upper, merge.lower),
+        Op::After(after) => {
+            write!(out, "{} after", after.parent)?;
+            after.others.iter().try_for_each(|node| write!(out, " {node}"))
+        }
     }
 }
 
@@ -224,6 +232,7 @@ fn write_exec(out: &mut fmt::Formatter<'_>, exec: &Exec) -> fmt::Result {
             }
             other => write!(out, "{other:?}")?,
         }
+        mount.flags.iter().try_for_each(|flag| write!(out, " {}", flag.as_str()))?;
     }
     if exec.security != crate::Security::Sandbox {
         write!(out, " security={:?}", exec.security)?;
@@ -328,8 +337,7 @@ mod tests {
         let mut graph = Graph::new();
         let scratch = graph.add(Op::Scratch, Origin(0));
         let a = graph.add(dir(scratch, "/a"), Origin(0));
-        let bind =
-            |source| Mount { target: "/m".into(), kind: MountKind::Bind { source, path: ".".into(), writable: false } };
+        let bind = |source| Mount::new("/m", MountKind::Bind { source, path: ".".into(), writable: false });
         let mut exec = Exec::new(a, vec!["/x".into()]);
         exec.mounts = vec![bind(MountSource::Tree(scratch)), bind(MountSource::Empty), bind(MountSource::Tree(a))];
         assert_eq!(Op::Exec(exec.clone()).inputs().collect::<Vec<_>>(), [a, scratch, a]);

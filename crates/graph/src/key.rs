@@ -8,8 +8,8 @@ use std::fmt;
 use stave_oci::digest::hex;
 use stave_oci::{Hasher, TreeDigest};
 
-use crate::exec::{Device, Exec, Mount, MountKind, MountSource, Network, Security, Sharing, Ulimit};
-use crate::op::{Copy, CopySource, Git, Http, MakeDir, Merge, Op, Unpack};
+use crate::exec::{Device, Exec, Mount, MountFlag, MountKind, MountSource, Network, Security, Sharing, Ulimit};
+use crate::op::{After, Copy, CopySource, Git, Http, MakeDir, Merge, Op, Unpack};
 use crate::remote::{GitSource, GitTime, without_credentials};
 
 /// Version of the layout. Records of other versions simply miss.
@@ -161,6 +161,7 @@ impl Encoder {
             }
             Op::Git(Git { source }) => self.git(source),
             Op::Merge(Merge { lower: _, upper: _ }) => self.u8(7),
+            Op::After(After { parent: _, others: _ }) => self.u8(8),
         }
     }
 
@@ -212,8 +213,17 @@ impl Encoder {
         self.option(cgroup_parent.as_deref(), Self::text);
     }
 
-    fn mount(&mut self, Mount { target, kind }: &Mount) {
+    fn mount(&mut self, Mount { target, flags, kind }: &Mount) {
         self.text(target);
+        // No kind has a number as high as this, so that a mount without flags is written as it was before there were any.
+        if !flags.is_empty() {
+            let bit = |flag: &MountFlag| match flag {
+                MountFlag::NoSuid => 1,
+                MountFlag::NoExec => 2,
+                MountFlag::ForUser => 4,
+            };
+            self.u8(0x80 | flags.iter().map(bit).sum::<u8>());
+        }
         match kind {
             MountKind::Bind { source, path, writable } => {
                 self.u8(0);

@@ -23,6 +23,6 @@ pub use key::{CacheKey, KEY_SCHEMA, OpDigest, cache_key, op_digest};
 /// The content of what an operation reads outside the graph: part of its cache key.
 pub use stave_oci::TreeDigest;
 
-pub use exec::{Device, Exec, Mount, MountKind, MountSource, Network, Security, Sharing, Ulimit};
-pub use op::{ContextId, Copy, CopySource, Git, Http, Image, MakeDir, Merge, Op, Unpack};
+pub use exec::{Device, Exec, Mount, MountFlag, MountKind, MountSource, Network, Security, Sharing, Ulimit};
+pub use op::{After, ContextId, Copy, CopySource, Git, Http, Image, MakeDir, Merge, Op, Unpack};
 pub use remote::{GitSource, GitTime};

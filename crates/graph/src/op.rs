@@ -25,22 +25,25 @@ pub enum Op {
     MakeDir(MakeDir),
     /// One snapshot on top of another one.
     Merge(Merge),
+    /// A snapshot that is there only after others are: `FROM --after`.
+    After(After),
 }
 
 impl Op {
     /// Returns the nodes that this operation reads: its parent first, then the sources of a copy or of the mounts of a
     /// command as written. A node that is read twice is named twice.
     pub fn inputs(&self) -> impl Iterator<Item = NodeId> {
-        let (parent, sources, mounts, upper) = match self {
-            Self::Scratch | Self::Image(_) | Self::Http(_) | Self::Git(_) => (None, &[][..], &[][..], None),
-            Self::Exec(exec) => (Some(exec.parent), &[][..], &exec.mounts[..], None),
-            Self::Copy(copy) => (Some(copy.parent), &copy.sources[..], &[][..], None),
-            Self::MakeDir(make_dir) => (Some(make_dir.parent), &[][..], &[][..], None),
-            Self::Merge(merge) => (Some(merge.lower), &[][..], &[][..], Some(merge.upper)),
+        let (parent, sources, mounts, others) = match self {
+            Self::Scratch | Self::Image(_) | Self::Http(_) | Self::Git(_) => (None, &[][..], &[][..], &[][..]),
+            Self::Exec(exec) => (Some(exec.parent), &[][..], &exec.mounts[..], &[][..]),
+            Self::Copy(copy) => (Some(copy.parent), &copy.sources[..], &[][..], &[][..]),
+            Self::MakeDir(make_dir) => (Some(make_dir.parent), &[][..], &[][..], &[][..]),
+            Self::Merge(merge) => (Some(merge.lower), &[][..], &[][..], std::slice::from_ref(&merge.upper)),
+            Self::After(after) => (Some(after.parent), &[][..], &[][..], &after.others[..]),
         };
         let sources = sources.iter().filter_map(CopySource::node);
         let mounts = mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(node, _)| node);
-        parent.into_iter().chain(sources).chain(mounts).chain(upper)
+        parent.into_iter().chain(sources).chain(mounts).chain(others.iter().copied())
     }
 
     /// Whether the result depends on something that is not in the graph: files of a context, or of the network.
@@ -50,14 +53,14 @@ impl Op {
             Self::Http(_) | Self::Git(_) => true,
             Self::Copy(copy) => copy.sources.iter().any(|source| matches!(source, CopySource::Context { .. })),
             Self::Exec(exec) => exec.mounts.iter().any(|mount| mount.kind.context().is_some()),
-            Self::Scratch | Self::Image(_) | Self::MakeDir(_) | Self::Merge(_) => false,
+            Self::Scratch | Self::Image(_) | Self::MakeDir(_) | Self::Merge(_) | Self::After(_) => false,
         }
     }
 
-    /// Whether this only joins layers that others make.
+    /// Whether this makes no layer, and its result is of layers that others make.
     #[must_use]
     pub fn is_join(&self) -> bool {
-        matches!(self, Self::Merge(_))
+        matches!(self, Self::Merge(_) | Self::After(_))
     }
 
     /// Whether this is where files come from rather than a change to them: it is made, never looked up.
@@ -101,6 +104,18 @@ pub struct Merge {
     pub lower: NodeId,
     /// What is on top.
     pub upper: NodeId,
+}
+
+/// The files of one snapshot, once other ones have been made: `FROM --after`.
+///
+/// The keys of the others are part of its key, so that they are made again when they have changed. What is above sees
+/// nothing of them, and is not made again if its own files are the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct After {
+    /// Whose files these are.
+    pub parent: NodeId,
+    /// What must have been made.
+    pub others: Vec<NodeId>,
 }
 
 /// One of the directories that the caller gives: 0 is the build context, the others are the named contexts.

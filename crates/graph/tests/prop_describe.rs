@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use stave_graph::{
-    Copy, CopySource, Device, Exec, Graph, MakeDir, Mount, MountKind, MountSource, Network, NodeId, Op, Origin,
-    Security, Sharing, Ulimit, Unpack, describe, op_digest,
+    Copy, CopySource, Device, Exec, Graph, MakeDir, Mount, MountFlag, MountKind, MountSource, Network, NodeId, Op,
+    Origin, Security, Sharing, Ulimit, Unpack, describe, op_digest,
 };
 
 fn node() -> NodeId {
@@ -45,7 +45,9 @@ fn any_mount() -> impl Strategy<Value = Mount> {
         }),
         ("[ab]{0,2}", 0_u32..2).prop_map(|(content, mode)| MountKind::Inline { content, mode }),
     ];
-    ("/[ab]", kind).prop_map(|(target, kind)| Mount { target, kind })
+    let flag = prop_oneof![Just(MountFlag::NoSuid), Just(MountFlag::NoExec), Just(MountFlag::ForUser)];
+    let flags = prop::collection::btree_set(flag, 0..3);
+    ("/[ab]", flags, kind).prop_map(|(target, flags, kind)| Mount { target, flags, kind })
 }
 
 fn any_exec() -> impl Strategy<Value = Op> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use stave_graph::{
-    CacheKey, ContextId, Copy, CopySource, Exec, Graph, MakeDir, Merge, Mount, MountKind, MountSource, Network, NodeId,
-    Op, Origin, TreeDigest, Unpack, cache_key, op_digest,
+    After, CacheKey, ContextId, Copy, CopySource, Device, Exec, Graph, MakeDir, Merge, Mount, MountKind, MountSource,
+    Network, NodeId, Op, Origin, Security, TreeDigest, Ulimit, Unpack, cache_key, op_digest,
 };
 
 /// An operation whose inputs are given as numbers that are later taken modulo the nodes there are.
@@ -15,6 +15,7 @@ enum Draft {
     Exec(usize, Vec<String>, Vec<String>, Vec<(Option<usize>, String)>),
     Copy(usize, Vec<(Option<usize>, String)>, bool),
     Merge(usize, usize),
+    After(usize, Vec<usize>),
 }
 
 fn any_draft() -> impl Strategy<Value = Draft> {
@@ -27,6 +28,8 @@ fn any_draft() -> impl Strategy<Value = Draft> {
         (any::<usize>(), reads(1), any::<bool>())
             .prop_map(|(parent, sources, unpack)| Draft::Copy(parent, sources, unpack)),
         (any::<usize>(), any::<usize>()).prop_map(|(lower, upper)| Draft::Merge(lower, upper)),
+        (any::<usize>(), prop::collection::vec(any::<usize>(), 1..3))
+            .prop_map(|(parent, others)| Draft::After(parent, others)),
     ]
 }
 
@@ -44,14 +47,10 @@ fn build(drafts: &[Draft], origin: impl Fn(usize) -> u32) -> (Graph, Vec<NodeId>
                 Op::MakeDir(MakeDir { parent: node(*parent), path: path.clone(), owner: String::new() })
             }
             Draft::Exec(parent, args, env, mounts) => {
-                let mount = |(from, path): &(Option<usize>, String)| Mount {
-                    target: "/m".into(),
-                    kind: MountKind::Bind {
-                        source: from
-                            .map_or(MountSource::Context(ContextId::MAIN), |from| MountSource::Tree(node(from))),
-                        path: path.clone(),
-                        writable: false,
-                    },
+                let mount = |(from, path): &(Option<usize>, String)| {
+                    let source =
+                        from.map_or(MountSource::Context(ContextId::MAIN), |from| MountSource::Tree(node(from)));
+                    Mount::new("/m", MountKind::Bind { source, path: path.clone(), writable: false })
                 };
                 Op::Exec(Exec {
                     env: env.clone(),
@@ -69,6 +68,9 @@ fn build(drafts: &[Draft], origin: impl Fn(usize) -> u32) -> (Graph, Vec<NodeId>
                 Op::Copy(Copy { unpack, ..Copy::new(node(*parent), sources.iter().map(source).collect(), "/") })
             }
             Draft::Merge(lower, upper) => Op::Merge(Merge { lower: node(*lower), upper: node(*upper) }),
+            Draft::After(parent, others) => {
+                Op::After(After { parent: node(*parent), others: others.iter().map(|other| node(*other)).collect() })
+            }
         };
         nodes.push(graph.add(op, Origin(origin(index))));
     }
@@ -177,4 +179,49 @@ proptest! {
         let two = graph.add(dir(one, "/x/y"), Origin(0));
         prop_assert_eq!(op_digest(&dir(one, &path)), op_digest(&dir(two, &path)));
     }
+}
+
+/// A124: what a command sees is in its key, and what only says how to reach something is not.
+#[test]
+fn the_key_of_a_command_has_what_it_sees() {
+    let mut graph = Graph::new();
+    let scratch = graph.add(Op::Scratch, Origin(0));
+    let other = graph.add(Op::MakeDir(MakeDir { parent: scratch, path: "/a".into(), owner: String::new() }), Origin(0));
+    let exec = || Exec::new(scratch, vec!["true".into()]);
+    let secret = |id: &str| {
+        let kind =
+            MountKind::Secret { id: id.into(), required: false, mode: 0o400, uid: 0, gid: 0, env: None, file: true };
+        vec![Mount::new("/s", kind)]
+    };
+    let ulimit = Ulimit { name: "nofile".into(), soft: 1, hard: 2 };
+    let seen: Vec<(&str, Exec)> = vec![
+        ("arguments", Exec { args: vec!["false".into()], ..exec() }),
+        ("environment", Exec { env: vec!["A=1".into()], ..exec() }),
+        ("directory", Exec { cwd: "/a".into(), ..exec() }),
+        ("user", Exec { user: "1".into(), ..exec() }),
+        ("host name", Exec { hostname: "h".into(), ..exec() }),
+        ("names of hosts", Exec { hosts: vec![("h".into(), "10.0.0.1".into())], ..exec() }),
+        ("limits", Exec { ulimits: vec![ulimit], ..exec() }),
+        ("cgroup", Exec { cgroup_parent: Some("c".into()), ..exec() }),
+        ("shared memory", Exec { shm_bytes: Some(1), ..exec() }),
+        ("network", Exec { network: Network::Host, ..exec() }),
+        ("security", Exec { security: Security::Insecure, ..exec() }),
+        ("devices", Exec { devices: vec![Device { name: "v.com/c=1".into(), required: false }], ..exec() }),
+        ("secrets by name", Exec { mounts: secret("s"), ..exec() }),
+        ("other secrets", Exec { mounts: secret("t"), ..exec() }),
+        ("nothing else", exec()),
+    ];
+    let key = |exec: &Exec, parent: u8| cache_key(&Op::Exec(exec.clone()), &[CacheKey::from_bytes([parent; 32])], None);
+    for (index, (name, exec)) in seen.iter().enumerate() {
+        for (another, other) in &seen[index + 1..] {
+            assert_ne!(key(exec, 1), key(other, 1), "{name} and {another}");
+        }
+        assert_ne!(key(exec, 1), key(exec, 2), "{name}: the parent");
+    }
+    let hosts = |address: &str| Exec { hosts: vec![("h".into(), address.into())], ..exec() };
+    assert_eq!(key(&hosts("10.0.0.1"), 1), key(&hosts("10.0.0.2"), 1));
+    let unseen = Exec { unkeyed_env: vec!["http_proxy=p".into()], wants_host_network: true, ..exec() };
+    assert_eq!(key(&unseen, 1), key(&exec(), 1));
+    let elsewhere = Exec { parent: other, ..exec() };
+    assert_eq!(key(&elsewhere, 1), key(&exec(), 1), "a node's number is none of its content");
 }

@@ -2,9 +2,9 @@
 //! new file of vectors.
 
 use stave_graph::{
-    CacheKey, ContextId, Copy, CopySource, Device, Exec, Git, GitSource, GitTime, Graph, Http, Image, KEY_SCHEMA,
-    MakeDir, Merge, Mount, MountKind, MountSource, Network, NodeId, Op, Origin, Security, Sharing, TreeDigest, Ulimit,
-    Unpack, cache_key, op_digest,
+    After, CacheKey, ContextId, Copy, CopySource, Device, Exec, Git, GitSource, GitTime, Graph, Http, Image,
+    KEY_SCHEMA, MakeDir, Merge, Mount, MountFlag, MountKind, MountSource, Network, NodeId, Op, Origin, Security,
+    Sharing, TreeDigest, Ulimit, Unpack, cache_key, op_digest,
 };
 use stave_oci::{DiffId, ImageId};
 
@@ -38,7 +38,7 @@ fn exec(parent: NodeId) -> Exec {
 
 /// A mount of each kind.
 fn mounts(node: NodeId) -> Vec<Mount> {
-    let mount = |target: &str, kind| Mount { target: target.into(), kind };
+    let mount = Mount::new;
     let (mode, uid, gid) = (0o400, 1, 2);
     let cache = |source, sharing| MountKind::Cache {
         id: "go".into(),
@@ -87,6 +87,7 @@ fn sources(parent: NodeId) -> Vec<(&'static str, Op, Option<TreeDigest>)> {
         ("git", git(false), outside),
         ("git-kept", git(true), outside),
         ("merge", Op::Merge(Merge { lower: parent, upper: parent }), None),
+        ("after", Op::After(After { parent, others: vec![parent, parent] }), None),
     ]
 }
 
@@ -102,7 +103,9 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
     let offline = Op::Exec(Exec { network: Network::None, security: Security::Insecure, ..exec(parent) });
     let mounted = Op::Exec(Exec { mounts: mounts(parent), ..exec(parent) });
     let bind = MountKind::Bind { source: MountSource::Context(ContextId(1)), path: ".".into(), writable: false };
-    let bound = Op::Exec(Exec { mounts: vec![Mount { target: "/a".into(), kind: bind }], ..exec(parent) });
+    let bound = Op::Exec(Exec { mounts: vec![Mount::new("/a", bind.clone())], ..exec(parent) });
+    let flags = [MountFlag::NoSuid, MountFlag::NoExec, MountFlag::ForUser].into();
+    let flagged = Op::Exec(Exec { mounts: vec![Mount { flags, ..Mount::new("/a", bind) }], ..exec(parent) });
     let copy = |sources, unpack, chown: Option<&str>, chmod: Option<&str>| {
         let (chown, chmod) = (chown.map(str::to_owned), chmod.map(str::to_owned));
         Op::Copy(Copy {
@@ -129,6 +132,7 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
         ("exec-offline", offline, None),
         ("exec-mounts", mounted, None),
         ("exec-context", bound, outside),
+        ("exec-flags", flagged, outside),
         ("copy-context", copy(vec![context("a"), context("b")], Unpack::No, None, None), outside),
         ("copy-tree", copy(vec![tree.clone()], Unpack::No, Some("1:2"), Some("4755")), None),
         ("copy-inline", copy(vec![inline], Unpack::No, None, Some("u=rwX,go-w")), None),

@@ -87,6 +87,26 @@ pub struct StepMount {
     pub target: String,
     /// What is there.
     pub source: MountSource,
+    /// What is not allowed on it. Devices never are.
+    #[serde(default)]
+    pub denied: Denied,
+}
+
+impl StepMount {
+    /// Returns a mount on which everything is allowed that its source allows.
+    #[must_use]
+    pub fn new(target: String, source: MountSource) -> Self {
+        Self { target, source, denied: Denied::default() }
+    }
+}
+
+/// What the files of a mount cannot do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// Programs give nobody the rights of their owner: `nosuid`.
+    pub set_id: bool,
+    /// Nothing is run: `noexec`.
+    pub programs: bool,
 }
 
 /// What a [`StepMount`] shows. Relative paths start at [`RootFs::base`] and contain no `..`.

@@ -15,7 +15,7 @@ use crate::error::During;
 use crate::rootfs::{Layers, Root, Scaffold, attach as attach_mount, clone_mount, new_mount, quiet};
 use crate::step::Reporter;
 use crate::wire::{Report, StepMessage};
-use crate::{MountSource, SandboxError, Security, StepMount, inside, places, probe, sys};
+use crate::{Denied, MountSource, SandboxError, Security, StepMount, inside, places, probe, sys};
 
 /// Connections that wait for the builder to take them.
 const BACKLOG: i32 = 16;
@@ -33,7 +33,7 @@ pub(crate) struct Volume<'a> {
 
 enum Shows {
     Mount { mount: OwnedFd, directory: bool },
-    Tmpfs { bytes: Option<u64> },
+    Tmpfs { bytes: Option<u64>, denied: MountAttrFlags },
 }
 
 impl Volume<'_> {
@@ -64,7 +64,7 @@ fn is_directory(fd: &OwnedFd) -> Result<bool, Code> {
 /// Takes what the step shows of the host.
 pub(crate) fn clone_host(step: &StepMessage<'_>) -> Result<HostTrees, SandboxError> {
     let mut trees = HostTrees { asked: Vec::new(), devices: Vec::new() };
-    for StepMount { target, source } in step.mounts.iter() {
+    for StepMount { target, source, .. } in step.mounts.iter() {
         match source {
             MountSource::Host { path, .. } => {
                 let flags =
@@ -140,7 +140,7 @@ pub(crate) fn prepare<'a>(
         shows: Shows::Mount { mount, directory: false },
     });
     let mut volumes: Vec<Volume<'a>> = devices.collect();
-    for (number, StepMount { target, source }) in step.mounts.iter().enumerate() {
+    for (number, StepMount { target, source, denied }) in step.mounts.iter().enumerate() {
         let name = format!("volume-{number}");
         let bound = |mount| {
             Ok::<_, SandboxError>(Shows::Mount { directory: is_directory(&mount).during("look at", target)?, mount })
@@ -162,7 +162,7 @@ pub(crate) fn prepare<'a>(
                 let tree = openat(CWD, directory, flags, Mode::empty()).map_err(source_error(target, directory))?;
                 bound(part(&tree, target, path, *writable)?)?
             }
-            MountSource::Tmpfs { bytes } => Shows::Tmpfs { bytes: *bytes },
+            MountSource::Tmpfs { bytes } => Shows::Tmpfs { bytes: *bytes, denied: attributes_of(*denied) },
             MountSource::File { content, mode, uid, gid } => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                 let file = openat(&scaffold.tree, &*name, flags, Mode::from_raw_mode(0o600)).during("make", target)?;
@@ -189,9 +189,19 @@ pub(crate) fn prepare<'a>(
             }
             MountSource::Device { .. } => bound(next()?)?,
         };
+        if let (Shows::Mount { mount, .. }, true) = (&shows, *denied != Denied::default()) {
+            sys::mount_setattr(mount, attributes_of(*denied).bits().into(), true).during("restrict", target)?;
+        }
         volumes.push(Volume { target: target.into(), fresh: false, shows });
     }
     Ok(volumes)
+}
+
+fn attributes_of(denied: Denied) -> MountAttrFlags {
+    let mut attributes = MountAttrFlags::empty();
+    attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, denied.set_id);
+    attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, denied.programs);
+    attributes
 }
 
 fn read_only_unless(writable: bool) -> MountAttrFlags {
@@ -239,7 +249,7 @@ pub(crate) fn attach(root: &Root, volumes: Vec<Volume<'_>>) -> Result<(), Sandbo
         let (place, was_made) = places::open(&root.tree, target, volume.is_directory())?;
         let mount = match volume.shows {
             Shows::Mount { mount, .. } => mount,
-            Shows::Tmpfs { bytes } => {
+            Shows::Tmpfs { bytes, denied } => {
                 // Like the directory of the image; one that is only there for the mount is everybody's.
                 let fresh = volume.fresh || was_made;
                 let mode = if fresh { 0o1777 } else { fstat(&place).during("look at", target)?.st_mode & 0o7777 };
@@ -247,7 +257,7 @@ pub(crate) fn attach(root: &Root, volumes: Vec<Volume<'_>>) -> Result<(), Sandbo
                 let size = bytes.map(|bytes| bytes.to_string());
                 let options: Vec<(&str, &str)> =
                     [("mode", mode.as_str())].into_iter().chain(size.as_deref().map(|size| ("size", size))).collect();
-                let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+                let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | denied;
                 new_mount("tmpfs", &options, attributes).during("mount", target)?
             }
         };

@@ -21,9 +21,9 @@ pub(crate) struct LockArgs {
     /// The context, as for `stave build`
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
-    /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
+    /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; the instructions of several follow each other
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
     /// Where the lock is written [default: CONTEXT/stave.lock]; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) lock_file: Option<PathBuf>,
@@ -66,7 +66,7 @@ impl LockArgs {
         let matches = command.try_get_matches_from(["build", "."]).expect("a context is all that a build needs");
         let mut build = BuildArgs::from_arg_matches(&matches).expect("what was matched can be read");
         build.context = self.context;
-        build.file = self.file;
+        build.files = self.files;
         build.build_args = self.build_args;
         build.contexts = self.contexts;
         build.target = self.target;

@@ -31,7 +31,7 @@ fn the_description_of_the_command_line_is_consistent() {
 fn flags_may_follow_the_context() {
     let args = build("docker build --build-arg https_proxy= -t a/b:build . -f Dockerfile.build");
     assert_eq!(args.context, PathBuf::from("."));
-    assert_eq!(args.file, Some(PathBuf::from("Dockerfile.build")));
+    assert_eq!(args.files, [PathBuf::from("Dockerfile.build")]);
     assert_eq!(args.build_args, ["https_proxy=".parse().expect("a variable")]);
     assert_eq!(args.tags[0].to_string(), "docker.io/a/b:build");
 }
@@ -39,7 +39,7 @@ fn flags_may_follow_the_context() {
 #[test]
 fn the_context_may_be_standard_input() {
     assert_eq!(build("stave build -").context, PathBuf::from("-"));
-    assert_eq!(build("stave build -f - .").file, Some(PathBuf::from("-")));
+    assert_eq!(build("stave build -f - .").files, [PathBuf::from("-")]);
 }
 
 #[test]

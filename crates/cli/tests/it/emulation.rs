@@ -74,7 +74,7 @@ fn root_builds_for_another_processor_where_the_machine_has_an_emulator() {
         .complains("Dockerfile:2:1");
 }
 
-/// H003: a handler of the machine whose emulator the kernel does not hold open has it shown to the step, and nothing of
+/// H003, A097: a handler of the machine whose emulator the kernel does not hold open has it shown to the step, and nothing of
 /// that is in the image.
 #[test]
 fn an_emulator_that_is_not_held_open_is_shown_to_the_step() {

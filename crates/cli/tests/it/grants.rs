@@ -71,7 +71,7 @@ fn a_secret_is_a_file_or_a_variable_of_its_step() {
     });
 }
 
-/// T158: another secret runs nothing again.
+/// T158, A121: another secret runs nothing again.
 #[test]
 fn another_secret_is_no_other_step() {
     let Some((bench, _registry)) = with_busybox() else { return };

@@ -107,3 +107,45 @@ fn a_dockerfile_may_be_in_lower_case_or_a_link_inside_the_context() {
     symlink("/real/Dockerfile", bench.work().join("Dockerfile")).expect("a writable bench");
     assert_eq!(image(&bench, &[]), BTreeSet::from(["linked".to_owned()]));
 }
+
+/// A188, A187: where Docker finds nothing, Buildah's name counts; a Dockerfile's own file comes before the context's.
+#[test]
+fn buildahs_ignore_file_counts_where_there_is_none_of_dockers() {
+    let bench = context("a\n", &["a", "b", "c", "d"]);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let hidden = "Dockerfile*\n.*ignore\n";
+    bench.file("Dockerfile.foo", "FROM scratch\nCOPY . /\n");
+    bench.file(".dockerignore", format!("{hidden}a\n")).file(".containerignore", format!("{hidden}b\n"));
+    assert_eq!(image(&bench, &[]), names(&["b", "c", "d"]));
+    fs::remove_file(bench.work().join(".dockerignore")).expect("it is there");
+    assert_eq!(image(&bench, &[]), names(&["a", "c", "d"]));
+    bench.file("Dockerfile.foo.containerignore", format!("{hidden}c\n"));
+    assert_eq!(image(&bench, &["-f", "Dockerfile.foo"]), names(&["a", "b", "d"]));
+    bench.file("Dockerfile.foo.dockerignore", format!("{hidden}d\n"));
+    assert_eq!(image(&bench, &["-f", "Dockerfile.foo"]), names(&["a", "b", "c"]));
+    bench.file("own", format!("{hidden}own\na\nb\n"));
+    assert_eq!(image(&bench, &["-f", "Dockerfile.foo", "--ignorefile", "own"]), names(&["c", "d"]));
+}
+
+/// A188.
+#[test]
+fn an_ignore_file_that_cannot_be_used_is_an_error() {
+    let bench = context("", &["a"]);
+    bench.run(["build", "--ignorefile", "none", "."]).exit(2).complains("cannot read the ignore file `none`");
+    bench.file("wrong", "a\n[\n");
+    bench.run(["build", "--ignorefile", "wrong", "."]).exit(2).complains("cannot use `wrong`: line 2: pattern `[`");
+    bench
+        .run_with_input(["build", "--ignorefile", "a", "-"], b"FROM scratch\n".to_vec())
+        .exit(2)
+        .complains("the ignore file `a` is for a context that is a directory, and this one is none");
+}
+
+/// A196: Docker's names come before Buildah's.
+#[test]
+fn a_containerfile_is_read_where_there_is_no_dockerfile() {
+    let bench = Bench::new();
+    bench.file("Containerfile", "FROM scratch\nCOPY f /container\n").file("f", "x");
+    assert_eq!(image(&bench, &[]), BTreeSet::from(["container".to_owned()]));
+    bench.file("dockerfile", "FROM scratch\nCOPY f /docker\n");
+    assert_eq!(image(&bench, &[]), BTreeSet::from(["docker".to_owned()]));
+}

@@ -19,6 +19,7 @@ mod copies;
 mod cp;
 mod diff;
 mod differential;
+mod dockerfiles;
 mod emulation;
 mod errors;
 mod explain;

@@ -84,7 +84,7 @@ fn a_bind_of_a_stage_never_leads_out_of_it() {
     });
 }
 
-/// T155 and T145: what was only there to be mounted on is in no layer, also on an image without any file.
+/// T155, T145 and A095: what was only there to be mounted on is in no layer, also on an image without any file.
 #[test]
 fn mount_points_are_in_no_layer() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -480,7 +480,10 @@ fn a_mount_has_no_options_but_its_own() {
         for (options, message) in [
             ("type=bind,from=busybox,source=/,target=/v,rw,bind-propagation=suid", "bind-propagation"),
             ("type=bind,target=/v,propagation=shared", "propagation"),
-            ("type=bind,target=/v,relabel=shared", "relabel"),
+            ("type=cache,target=/v,relabel=shared", "relabel"),
+            ("type=bind,target=/v,relabel=all", "relabel"),
+            ("type=bind,target=/v,noexec=true", "mount option `noexec` takes no value"),
+            ("type=bind,target=/v,no-dereference", "what a link leads to is mounted, never the link"),
             ("type=cache,target=/v,suid", "suid"),
             ("type=cache,target=/v,size=1m", "size"),
             ("type=tmpfs,target=/v,source=/etc", "source"),
@@ -539,4 +542,31 @@ fn users_have_the_same_mounts_as_root() {
         bench.run(["store", "check"]).success();
         assert_eq!(leaks::work_files(&bench.store()), Vec::<String>::new());
     }
+}
+
+/// A109: what Buildah knows of binds beside BuildKit.
+#[test]
+fn binds_have_the_options_that_buildah_has() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("tool", "#!/bin/sh\necho ran\n").file("d/f", "x");
+    std::fs::set_permissions(at(&bench, "tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("our file");
+    let dockerfile = "FROM busybox AS files\nRUN mkdir /d && echo > /d/of-root\nFROM busybox\n\
+         RUN mkdir -p /etc /tmp && echo seven:x:7:7::/:/bin/sh >> /etc/passwd && chmod 1777 /tmp && touch /out\n\
+         RUN --mount=source=tool,target=/tool,noexec,nosuid,nodev /tool > /out 2>&1 || echo denied > /out\n\
+         RUN --mount=source=tool,target=/tool,bind-propagation=rprivate,bind-nonrecursive,consistency=cached /tool >> /out\n\
+         RUN --mount=type=tmpfs,target=/t,noexec cp /bin/busybox /t/true && /t/true || echo denied too >> /out\n\
+         RUN --mount=type=cache,target=/c,noexec cp /bin/busybox /c/true && /c/true || echo denied three >> /out\n\
+         USER seven\n\
+         RUN --mount=source=d,target=/mine,U,rw stat -c %u:%g /mine /mine/f > /tmp/own && echo changed > /mine/f\n\
+         RUN --mount=from=files,source=/d,target=/mine,U stat -c %u:%g /mine/of-root >> /tmp/own\n\
+         RUN --mount=from=files,source=/d,target=/theirs stat -c %u:%g /theirs/of-root >> /tmp/own\n";
+    build(&bench, dockerfile).success();
+    let seen = in_image(&bench, "cat /out /tmp/own");
+    assert_eq!(seen, "denied\nran\ndenied too\ndenied three\n7:7\n7:7\n7:7\n0:0\n");
+    assert_eq!(fs::read_to_string(at(&bench, "d/f")).expect("it is there"), "x");
+    let built = build(&bench, "FROM busybox\nRUN --mount=source=d,target=/d,Z,shared ls /d | sed s/^/got-/\n");
+    built.complains("got-f");
+    built.success().complains("mount option `z` changes nothing: steps have no SELinux label");
+    built.complains("mount option `shared` changes nothing: what a step mounts is seen by nobody else");
 }

@@ -101,7 +101,7 @@ fn an_archive_on_the_network_is_unpacked_only_on_request() {
     assert_eq!(names(&built(&bench, &["."])), ["d/in"]);
 }
 
-/// T133
+/// T133, A158
 #[test]
 fn what_did_not_change_is_not_fetched_again() {
     let bench = Bench::new();
@@ -194,7 +194,7 @@ fn a_mistake_in_the_address_of_a_repository_is_shown_where_it_is() {
     bench.run(["build", "https://h.example/r.git#a..b"]).exit(2).complains("reference `a..b` of the Git address");
 }
 
-/// T191
+/// T191, A082
 #[test]
 fn a_context_is_a_directory_of_a_repository() {
     let bench = Bench::new();
@@ -399,7 +399,7 @@ fn the_credentials_of_an_address_are_nowhere() {
     });
 }
 
-/// T140, T191: a private repository is opened by a secret, in a context and in a step.
+/// T140, T191, A165: a private repository is opened by a secret, in a context and in a step.
 #[test]
 fn a_token_opens_a_private_repository() {
     each_caller(|caller| {

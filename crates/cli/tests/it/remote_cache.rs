@@ -329,6 +329,7 @@ fn a_cache_that_nobody_serves_is_a_note() {
     build(&bench, &["--no-cache", "--cache-from=nowhere.invalid/x", "--cache-ttl=0s"]);
 }
 
+/// D001, A083
 #[test]
 fn an_image_carries_the_cache_of_its_own_steps() {
     let Some((one, registry)) = with_busybox() else { return };
@@ -342,10 +343,16 @@ fn an_image_carries_the_cache_of_its_own_steps() {
     let other = machine(&registry, RANDOM);
     assert_eq!(cached(&build(&other, &[&from(&format!("type=registry,ref={name}"))])), 4);
     assert_eq!(ran(&other, "made"), ran(&one, &name));
-    // The same build makes the same image again, and one without the option carries nothing.
+    // The same build makes the same image again, also if an argument asks for it, and one without carries nothing.
+    for option in ["--cache-to=type=inline", "--build-arg=BUILDKIT_INLINE_CACHE=1"] {
+        push(&one, &[option]);
+        let second: Value = serde_json::from_slice(&registry.manifest("team/app", "1").expect("pushed")).expect("JSON");
+        assert_eq!(first, second, "{option}");
+    }
+    push(&one, &["--build-arg=BUILDKIT_INLINE_CACHE=0"]);
+    let plain: Value = serde_json::from_slice(&registry.manifest("team/app", "1").expect("pushed")).expect("JSON");
+    assert_ne!(first, plain);
     push(&one, &["--cache-to=type=inline"]);
-    let second: Value = serde_json::from_slice(&registry.manifest("team/app", "1").expect("pushed")).expect("JSON");
-    assert_eq!(first, second);
     one.file("child/Dockerfile", format!("FROM {name}\nRUN true\n"));
     one.run(["build", "-t", "child", "child"]).success();
     let config = |name: &str| one.run(["save", "-o", "saved.tar", name]).success().out();

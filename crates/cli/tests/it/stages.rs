@@ -92,3 +92,32 @@ fn a_file_comes_out_of_an_image_that_is_no_stage() {
     let copied = std::fs::read_to_string(bench.work().join("out/passwd")).expect("the file");
     assert!(copied.starts_with("root:"));
 }
+
+/// A054: the order is there where nothing is copied, and what is waited for is built although nobody reads it.
+#[test]
+fn a_stage_waits_for_another_one_of_which_it_reads_nothing() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let cache = "RUN --mount=type=cache,target=/c";
+    let file = |word: &str, last: &str| {
+        format!("FROM busybox AS fill\n{cache} echo {word} > /c/word\nFROM --after=fill busybox\n{cache} {last}\n")
+    };
+    bench.file("Dockerfile", file("one", "cat /c/word > /seen"));
+    bench.run(["build", "-t", "made", "."]).success();
+    assert_eq!(bench.run(["run", "--rm", "made", "cat", "/seen"]).success().out(), "one\n");
+    // The same again is known, target and all.
+    assert!(!bench.run(["build", "-t", "made", "."]).success().stderr.contains("/c/word DONE"));
+    // What is waited for runs when it has changed, before what waits.
+    bench.file("Dockerfile", file("two", "cat /c/word > /now"));
+    bench.run(["build", "-t", "made", "."]).success();
+    assert_eq!(bench.run(["run", "--rm", "made", "cat", "/now"]).success().out(), "two\n");
+    // A stage without an instruction of its own waits, too, and fails with what it waits for.
+    bench.file(
+        "Dockerfile",
+        "FROM busybox AS test\nRUN echo tested && false\nFROM --after=test scratch\nCOPY Dockerfile /\n",
+    );
+    bench.run(["build", "."]).exit(1).complains("tested");
+    bench.file("Dockerfile", "FROM busybox AS test\nRUN echo tested\nFROM --after=test busybox\n");
+    let built = bench.run(["build", "-t", "made", "."]);
+    assert!(built.success().stderr.contains("tested"), "{}", built.stderr);
+    assert_eq!(bench.run(["inspect", "-f", "{{len .RootFS.Layers}}", "made"]).success().line(), "1");
+}

@@ -92,7 +92,7 @@ impl Keyword {
     /// Returns the flags that it has.
     pub(super) fn flags(self) -> &'static [(FlagName, FlagKind)] {
         match self {
-            Self::From => &[(FlagName::Platform, Value)],
+            Self::From => &[(FlagName::Platform, Value), (FlagName::After, Values)],
             Self::Run => &[
                 (FlagName::Mount, Values),
                 (FlagName::Network, Value),

@@ -110,7 +110,7 @@ impl Parser<'_> {
         let mounts: Vec<_> = head.flags.iter().filter(|flag| flag.name == FlagName::Mount).collect();
         let before = self.diagnostics.len();
         let mounts: Vec<_> = mounts.into_iter().filter_map(|flag| self.mount(flag)).collect();
-        let mounts_are_good = self.diagnostics.len() == before;
+        let mounts_are_good = !self.diagnostics[before..].iter().any(Diagnostic::is_error);
         let command = self.command(rest)?;
         let heredocs = match &command {
             Command::Shell(_) => {

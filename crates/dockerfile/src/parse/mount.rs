@@ -14,7 +14,7 @@ use crate::suggest::nearest;
 use crate::text::Text;
 
 /// The names of the options, those that say it best first.
-const KEYS: [(&str, MountKey); 19] = [
+const KEYS: [(&str, MountKey); 35] = [
     ("type", MountKey::Type),
     ("from", MountKey::From),
     ("source", MountKey::Source),
@@ -29,15 +29,33 @@ const KEYS: [(&str, MountKey); 19] = [
     ("uid", MountKey::Uid),
     ("gid", MountKey::Gid),
     ("env", MountKey::Env),
+    ("nosuid", MountKey::NoSuid),
+    ("nodev", MountKey::NoDev),
+    ("noexec", MountKey::NoExec),
+    ("U", MountKey::ForUser),
+    ("bind-propagation", MountKey::Propagation),
+    ("bind-nonrecursive", MountKey::NonRecursive),
+    ("relabel", MountKey::Relabel),
+    ("consistency", MountKey::Consistency),
+    ("no-dereference", MountKey::NoDereference),
     ("src", MountKey::Source),
     ("dst", MountKey::Target),
     ("destination", MountKey::Target),
     ("ro", MountKey::ReadOnly),
     ("rw", MountKey::ReadWrite),
+    ("z", MountKey::Relabel),
+    ("private", MountKey::Propagation),
+    ("rprivate", MountKey::Propagation),
+    ("shared", MountKey::Propagation),
+    ("rshared", MountKey::Propagation),
+    ("slave", MountKey::Propagation),
+    ("rslave", MountKey::Propagation),
 ];
 
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 const SHARING: [&str; 3] = ["shared", "private", "locked"];
+const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+const RELABEL: [&str; 2] = ["shared", "private"];
 
 impl Parser<'_> {
     /// Reads the value of one `--mount`.
@@ -49,10 +67,9 @@ impl Parser<'_> {
                 return None;
             }
         };
-        let before = self.diagnostics.len();
         let options: Vec<MountOption> = fields.iter().filter_map(|field| self.mount_option(field)).collect();
         let mount = Mount { span: flag.value.span(), options };
-        if self.diagnostics.len() == before {
+        if mount.options.len() == fields.len() {
             self.check_mount(flag, &mount);
         }
         Some(mount)
@@ -63,7 +80,7 @@ impl Parser<'_> {
         let name_end = text.find('=').unwrap_or(text.len());
         let name = text[..name_end].to_ascii_lowercase();
         let key_span = field.span_of(0..name_end);
-        let Some((_, key)) = KEYS.into_iter().find(|(known, _)| *known == name) else {
+        let Some((_, key)) = KEYS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(&name)) else {
             let near = nearest(&name, KEYS.map(|(known, _)| known));
             let diagnostic =
                 Diagnostic::error(codes::UNKNOWN_MOUNT_OPTION, key_span, format!("unknown mount option `{name}`"))
@@ -73,10 +90,11 @@ impl Parser<'_> {
         };
         let value = (name_end < text.len()).then(|| field.slice(name_end + 1..text.len()));
         let option = MountOption { key, key_span, value };
-        match value_problem(&option, &name) {
-            Some(problem) => {
-                self.say(problem);
-                None
+        match value_problem(&option, &name).or_else(|| unsupported(&option, &name)) {
+            Some(remark) => {
+                let is_option = !remark.is_error();
+                self.say(remark);
+                is_option.then_some(option)
             }
             None => Some(option),
         }
@@ -131,6 +149,51 @@ pub(crate) fn has(kind: &str, key: MountKey) -> bool {
         MountKey::Size => kind == "tmpfs",
         MountKey::Mode | MountKey::Uid | MountKey::Gid => matches!(kind, "cache" | "secret" | "ssh"),
         MountKey::Env => kind == "secret",
+        MountKey::NoSuid | MountKey::NoDev | MountKey::NoExec => matches!(kind, "bind" | "cache" | "tmpfs"),
+        MountKey::ForUser
+        | MountKey::Propagation
+        | MountKey::NonRecursive
+        | MountKey::Relabel
+        | MountKey::Consistency
+        | MountKey::NoDereference => kind == "bind",
+    }
+}
+
+/// Tells whether the option, written with this name, is its own value: a switch that is on where it is written.
+///
+/// Reference: buildah-run(1), `--mount`.
+fn is_bare(key: MountKey, written: &str) -> bool {
+    match key {
+        MountKey::NoSuid
+        | MountKey::NoDev
+        | MountKey::NoExec
+        | MountKey::ForUser
+        | MountKey::NonRecursive
+        | MountKey::NoDereference => true,
+        MountKey::Propagation => written != "bind-propagation",
+        MountKey::Relabel => written != "relabel",
+        _ => false,
+    }
+}
+
+/// Returns why an option of Buildah's changes nothing, or cannot be had at all, if that is so and was not meant.
+fn unsupported(option: &MountOption, written: &str) -> Option<Diagnostic> {
+    let asked = option.value.as_ref().map_or(written, Text::as_str).to_ascii_lowercase();
+    let nothing = |why: &str| {
+        let message = format!("mount option `{written}` changes nothing: {why}");
+        Some(Diagnostic::warning(codes::MOUNT_OPTION_WITHOUT_EFFECT, option.key_span, message))
+    };
+    match option.key {
+        MountKey::Relabel => nothing("steps have no SELinux label"),
+        // Mounts of a step are private, which is all that the other two ask for.
+        MountKey::Propagation if !matches!(asked.as_str(), "private" | "rprivate") => {
+            nothing("what a step mounts is seen by nobody else, and it sees no mount of others")
+        }
+        MountKey::NoDereference => {
+            let message = "mount option `no-dereference` is not there: what a link leads to is mounted, never the link";
+            Some(Diagnostic::error(codes::MOUNT_OPTION_MISPLACED, option.key_span, message))
+        }
+        _ => None,
     }
 }
 
@@ -153,6 +216,10 @@ pub(crate) fn name(key: MountKey) -> &'static str {
 }
 
 fn value_problem(option: &MountOption, written: &str) -> Option<Diagnostic> {
+    if is_bare(option.key, written) {
+        let message = format!("mount option `{written}` takes no value");
+        return option.value.as_ref().map(|value| Diagnostic::error(codes::BAD_MOUNT_VALUE, value.span(), message));
+    }
     let Some(value) = &option.value else {
         let may_be_bare = matches!(option.key, MountKey::ReadOnly | MountKey::ReadWrite | MountKey::Required);
         let message = format!("mount option `{written}` has no value");
@@ -184,6 +251,10 @@ pub(crate) fn bad_value(key: MountKey, text: &str) -> Option<(String, Option<&'s
         MountKey::Size => (size(text).is_some(), "a size such as `64m`".to_owned(), None),
         MountKey::Mode => (octal(text).is_some(), "an octal number".to_owned(), None),
         MountKey::Uid | MountKey::Gid => (number(text).is_some(), "a number".to_owned(), None),
+        MountKey::Propagation => {
+            (PROPAGATION.contains(&lower.as_str()), list_or(&PROPAGATION), nearest(text, PROPAGATION))
+        }
+        MountKey::Relabel => (RELABEL.contains(&lower.as_str()), list_or(&RELABEL), nearest(text, RELABEL)),
         _ => return None,
     };
     (!known).then_some((expected, near))

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stave_graph::remote::{file_name, redacted_text};
-use stave_graph::{Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack};
+use stave_graph::{
+    After, Copy, CopySource, Git, GitSource, Graph, Http, Image, MountSource, NodeId, Op, Origin, Unpack,
+};
 use stave_oci::Platform;
 use stave_pattern::literal;
 
@@ -54,6 +56,7 @@ impl Lowering<'_> {
         let first_step = self.steps.len();
         check::repeated(&self.file.stages[index], &mut self.findings);
         let Some(mut stage) = self.begin(index) else { return };
+        self.wait(index, &mut stage);
         if self.charge(stage.bytes(), self.file.stages[index].base.span()).is_none() {
             return;
         }
@@ -122,6 +125,17 @@ impl Lowering<'_> {
             world,
             scope,
         });
+    }
+
+    /// Has the stage begin only when the stages that its `FROM` names are built.
+    fn wait(&mut self, index: usize, stage: &mut Stage) {
+        let others = self.stages.after.get(&index).into_iter().flatten();
+        // What is missing has a mistake of its own.
+        let others: Vec<NodeId> = others.filter_map(|other| Some(self.done.get(other)?.node)).collect();
+        if !others.is_empty() {
+            let op = Op::After(After { parent: stage.node, others });
+            stage.node = self.add(op, self.file.stages[index].head.span);
+        }
     }
 
     fn begin(&mut self, index: usize) -> Option<Stage> {

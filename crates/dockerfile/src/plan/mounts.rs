@@ -3,7 +3,9 @@
 //! Reference: the Dockerfile reference, "RUN --mount"; BuildKit, `frontend/dockerfile/dockerfile2llb/convert_runmount.go`,
 //! `convert_secrets.go` and `convert_ssh.go`.
 
-use stave_graph::{self as graph, MountKind, MountSource, Sharing};
+use std::collections::BTreeSet;
+
+use stave_graph::{self as graph, MountFlag, MountKind, MountSource, Sharing};
 
 use super::codes;
 use super::copy::relative;
@@ -61,6 +63,16 @@ impl Options {
         (self.number(MountKey::Uid).unwrap_or(0), self.number(MountKey::Gid).unwrap_or(0))
     }
 
+    /// What is denied on the mount, and whose its files are. Devices are always denied.
+    fn flags(&self) -> BTreeSet<MountFlag> {
+        let flags = [
+            (MountKey::NoSuid, MountFlag::NoSuid),
+            (MountKey::NoExec, MountFlag::NoExec),
+            (MountKey::ForUser, MountFlag::ForUser),
+        ];
+        flags.into_iter().filter(|(key, _)| self.find(*key).is_some()).map(|(_, flag)| flag).collect()
+    }
+
     /// Whether the command may write, where `default` is what is true if nothing is said.
     fn writable(&self, default: bool) -> bool {
         let read_only = self.switch(MountKey::ReadOnly).map(|on| !on);
@@ -77,7 +89,9 @@ impl Lowering<'_> {
             let place = self.mount_source(at, slot, mount);
             let options = self.mount_options(stage, mount);
             let lowered = match (place, options) {
-                (Some(place), Some(options)) => self.mount(stage, place, &options, &mut sockets),
+                (Some(place), Some(options)) => self
+                    .mount(stage, place, &options, &mut sockets)
+                    .map(|mount| graph::Mount { flags: options.flags(), ..mount }),
                 _ => None,
             };
             mounts = mounts.zip(lowered).map(|(mut mounts, mount)| {
@@ -150,7 +164,7 @@ impl Lowering<'_> {
                 } else {
                     MountKind::Bind { source: MountSource::Empty, path: ".".to_owned(), writable: false }
                 };
-                Some(graph::Mount { target: self.target(stage, options)?, kind })
+                Some(graph::Mount::new(&self.target(stage, options)?, kind))
             }
             "cache" => {
                 let target = self.target(stage, options)?;
@@ -168,12 +182,12 @@ impl Lowering<'_> {
                     uid,
                     gid,
                 };
-                Some(graph::Mount { target, kind })
+                Some(graph::Mount::new(&target, kind))
             }
             _ => {
                 let source = from.unwrap_or(context);
                 let kind = MountKind::Bind { source, path, writable: options.writable(false) };
-                Some(graph::Mount { target: self.target(stage, options)?, kind })
+                Some(graph::Mount::new(&self.target(stage, options)?, kind))
             }
         }
     }
@@ -214,7 +228,7 @@ impl Lowering<'_> {
             env,
             file,
         };
-        Some(graph::Mount { target: if file { place() } else { String::new() }, kind })
+        Some(graph::Mount::new(&if file { place() } else { String::new() }, kind))
     }
 }
 
@@ -233,7 +247,7 @@ fn ssh(stage: &Stage, options: &Options, sockets: &mut u32) -> graph::Mount {
         uid,
         gid,
     };
-    graph::Mount { target, kind }
+    graph::Mount::new(&target, kind)
 }
 
 fn sharing(text: &str) -> Sharing {

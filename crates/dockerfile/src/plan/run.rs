@@ -117,7 +117,7 @@ fn script(run: &Run, mounts: &mut Vec<Mount>) -> String {
     let script = run.script().unwrap_or_default();
     let Some(heredoc) = run.sole_heredoc().filter(|_| script.starts_with("#!")) else { return script };
     let target = format!("/dev/pipes/{}", heredoc.name);
-    mounts.push(Mount { target: target.clone(), kind: MountKind::Inline { content: script, mode: 0o755 } });
+    mounts.push(Mount::new(&target, MountKind::Inline { content: script, mode: 0o755 }));
     target
 }
 

@@ -9,6 +9,7 @@ use super::variables::Variables;
 use super::words::expanded;
 use super::{NamedContext, PlanOptions, StageLabel, codes, context_name};
 use crate::ast::{Dockerfile, FlagName, Instruction, InstructionKind, Mount, MountKey, Stage};
+use crate::codes::UNKNOWN_STAGE;
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::expand::Expanded;
 use crate::parse::mount::{has_variable, variable_in_from};
@@ -56,6 +57,8 @@ pub(super) struct Stages {
     pub(super) bases: Vec<Option<Base>>,
     /// What `--from` and `from` of mounts mean. What is missing is a reported mistake.
     pub(super) froms: BTreeMap<At, Place>,
+    /// For each stage those that must have been built before it: `FROM --after`.
+    pub(super) after: BTreeMap<usize, BTreeSet<usize>>,
     /// The stages that must be built, in the order of the file.
     pub(super) needed: BTreeSet<usize>,
     /// What to build; `None` if there is no such stage, which has been reported.
@@ -127,6 +130,18 @@ pub(super) fn resolve(
                     }
                     Err(diagnostic) => diagnostics.push(*diagnostic),
                 }
+            }
+        }
+    }
+    for (index, stage) in file.stages.iter().enumerate() {
+        // What a context stands for is there.
+        let replaced = stages.bases[index].as_ref().is_some_and(|base| base.replaced);
+        for flag in stage.head.flags_named(FlagName::After).filter(|_| !replaced) {
+            match earlier(file, index, &flag.value) {
+                Ok(earlier) => {
+                    stages.after.entry(index).or_default().insert(earlier);
+                }
+                Err(diagnostic) => diagnostics.push(*diagnostic),
             }
         }
     }
@@ -296,6 +311,42 @@ fn place(
     }
 }
 
+/// The stage that `FROM --after` names, by name or number, in the head of stage `current`.
+///
+/// Reference: buildah-build(1), "Using FROM --after for explicit stage dependencies".
+fn earlier(file: &Dockerfile, current: usize, value: &Text) -> Result<usize, Box<Diagnostic>> {
+    let name = value.as_str();
+    let any = file.stages.len();
+    let found = find(file, name, current).or_else(|| find(file, name, any));
+    let found = found.or_else(|| if is_number(name) { numbered(file, name) } else { None });
+    match found {
+        Some(stage) if stage < current => Ok(stage),
+        Some(stage) => {
+            let (this, other) = (shown(file, current), shown(file, stage));
+            let message = format!("{this} is to be built after {other}, which is not defined before it");
+            let diagnostic = Diagnostic::error(codes::USED_BEFORE_DEFINED, value.span(), message)
+                .also(definition(&file.stages[stage]), "defined here")
+                .hint("`--after` names an earlier stage.");
+            Err(Box::new(diagnostic))
+        }
+        None if is_number(name) => {
+            let message = format!("there is no stage {name}");
+            Err(Box::new(Diagnostic::error(codes::STAGE_INDEX, value.span(), message).label(stage_count(file))))
+        }
+        None => {
+            let near = nearest(
+                name,
+                file.stages[..current].iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.as_str()),
+            );
+            let hint = near.map(|near| format!("An earlier stage has a similar name: `{near}`."));
+            let diagnostic = Diagnostic::error(UNKNOWN_STAGE, value.span(), format!("no stage is named `{name}`"))
+                .label("`--after` takes the name or the number of an earlier stage")
+                .maybe_hint(hint);
+            Err(Box::new(diagnostic))
+        }
+    }
+}
+
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -353,6 +404,9 @@ fn dependencies(stages: &Stages) -> Vec<BTreeSet<usize>> {
         if let Place::Stage(other) = place {
             needed[stage].insert(*other);
         }
+    }
+    for (stage, others) in &stages.after {
+        needed[*stage].extend(others);
     }
     needed
 }

@@ -314,6 +314,7 @@ fn steps(past: &Past<'_>, nodes: &BTreeSet<NodeId>) -> Value {
             Op::Copy(_) => "copy",
             Op::MakeDir(_) => "mkdir",
             Op::Merge(_) => "merge",
+            Op::After(_) => "after",
         };
         let written: Vec<Value> = titles
             .get(node)

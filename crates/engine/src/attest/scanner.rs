@@ -72,7 +72,7 @@ pub(super) fn state(
     operation.user.clone_from(&run.user);
     let mut show = |target: String| {
         let kind = MountKind::Bind { source: MountSource::Tree(node), path: ".".to_owned(), writable: false };
-        operation.mounts.push(Mount { target, kind });
+        operation.mounts.push(Mount::new(&target, kind));
     };
     show(SOURCE.to_owned());
     for extra in extras {

@@ -107,11 +107,8 @@ impl ContainerSettings {
             ContainerMountKind::Device { path } => MountSource::Device { path: path.clone() },
             ContainerMountKind::Tmpfs { bytes } => MountSource::Tmpfs { bytes: *bytes },
         };
-        let mut mounts: Vec<StepMount> = self
-            .mounts
-            .iter()
-            .map(|mount| StepMount { target: mount.target.clone(), source: source(&mount.kind) })
-            .collect();
+        let mut mounts: Vec<StepMount> =
+            self.mounts.iter().map(|mount| StepMount::new(mount.target.clone(), source(&mount.kind))).collect();
         // What is below another mount comes after it.
         mounts.sort_by_key(|mount| mount.target.matches('/').count());
         mounts

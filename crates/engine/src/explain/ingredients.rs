@@ -37,7 +37,8 @@ pub(super) fn owners(target: &BuildTarget<'_>) -> BTreeMap<NodeId, usize> {
         let mut open = vec![target.joined.steps[index].node];
         while let Some(node) = open.pop() {
             for input in target.joined.graph.op(node).inputs() {
-                let is_other = matches!(target.joined.graph.op(input), Op::Merge(_) | Op::Image(_) | Op::Scratch);
+                let is_other =
+                    matches!(target.joined.graph.op(input), Op::Merge(_) | Op::After(_) | Op::Image(_) | Op::Scratch);
                 if !is_other && !owners.contains_key(&input) {
                     owners.insert(input, index);
                     open.push(input);
@@ -157,6 +158,8 @@ impl Making<'_> {
                 self.input(merge.lower, step);
                 self.input(merge.upper, step);
             }
+            // What must have been made is not read.
+            (Op::After(after), None) => self.input(after.parent, step),
             (_, Some(owner)) if *owner < self.owner => step.inputs.push(Input::Step(*owner)),
             _ => self.node(input, step),
         }

@@ -127,7 +127,7 @@ impl Run<'_> {
     fn is_read(&self, node: NodeId, missed: &BTreeSet<NodeId>) -> bool {
         let joined = self.target.joined;
         let is_above = |above: &&NodeId| joined.graph.op(**above).inputs().any(|input| input == node);
-        let reads = |above: &NodeId| !matches!(joined.graph.op(*above), Op::Merge(_)) || self.is_read(*above, missed);
+        let reads = |above: &NodeId| !joined.graph.op(*above).is_join() || self.is_read(*above, missed);
         self.target.only_pushed.is_none() && joined.targets().contains(&node)
             || missed.iter().filter(is_above).any(reads)
     }
@@ -243,6 +243,8 @@ fn tree_patterns(op: &Op) -> Vec<&str> {
     match op {
         Op::Copy(copy) => copy.sources.iter().filter(|one| source(one)).filter_map(CopySource::pattern).collect(),
         Op::Exec(exec) => exec.mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(_, path)| path).collect(),
-        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) => Vec::new(),
+        Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) | Op::After(_) => {
+            Vec::new()
+        }
     }
 }

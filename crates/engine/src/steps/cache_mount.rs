@@ -187,12 +187,12 @@ fn make(engine: &Engine, lease: &Lease, name: &CacheName, wanted: &Wanted<'_>) -
         Files::Selected(selection) => {
             // Somebody removed it between its making and its use.
             let gone = || EngineError::request(format!("cache `{}` was removed while it was made", wanted.id), None);
-            copy(engine, selection.take().ok_or_else(gone)?, &work)?;
+            copy(engine, selection.take().ok_or_else(gone)?, &work, None)?;
         }
         Files::Layers(layers) => {
             let selection = select(&engine.layers(layers)?, &[wanted.path])
                 .map_err(|source| EngineError::tree(format!("cannot fill cache `{}`", wanted.id), source))?;
-            copy(engine, selection, &work)?;
+            copy(engine, selection, &work, None)?;
         }
     }
     if !data.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {

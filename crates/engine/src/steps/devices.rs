@@ -112,12 +112,12 @@ impl Devices {
         }
         for node in &edits.device_nodes {
             let path = node.host_path.clone().unwrap_or_else(|| node.path.clone());
-            self.mounts.push(StepMount { target: node.path.clone(), source: MountSource::Device { path } });
+            self.mounts.push(StepMount::new(node.path.clone(), MountSource::Device { path }));
         }
         for bind in &edits.mounts {
             let writable = bind.options.iter().any(|option| option == "rw");
             let source = MountSource::Host { path: bind.host_path.clone(), writable };
-            self.mounts.push(StepMount { target: bind.container_path.clone(), source });
+            self.mounts.push(StepMount::new(bind.container_path.clone(), source));
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ pub(crate) fn run(
     // The build has looked at all steps before; but whoever made the graph, a step gets no more than the caller allows.
     refuse_what_is_not_allowed(exec, grants)?;
     let waiting = Waiting { go_on: watch.go_on, note: watch.note };
-    let mut mounts = mounts::prepare(engine, lease, exec, sources, grants, &waiting)?;
+    let mut mounts = mounts::prepare(engine, lease, (exec, parent), sources, grants, &waiting)?;
     let devices = devices::find(&engine.settings.cdi_dirs, &exec.devices, watch.note)?;
     let group = exec.cgroup_parent.as_deref().map(Group::make).transpose()?;
     let work = lease.overlay_work_dir()?;

@@ -3,12 +3,14 @@
 //! Reference: the Dockerfile reference, "RUN --mount".
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use stave_graph::{Exec, MountKind, MountSource};
-use stave_sandbox::{MountSource as Shown, Scratch, Secret, StepMount};
+use stave_graph::{Exec, MountFlag, MountKind, MountSource};
+use stave_pattern::literal;
+use stave_sandbox::{Denied, MountSource as Shown, SandboxError, Scratch, Secret, StepMount};
 use stave_store::{CacheMount, LayerId, Lease, WorkDir};
-use stave_tree::{CopyRequest, Selection, copy_into};
+use stave_tree::{CopyRequest, Selection, copy_into, select};
 
 use super::cache_mount::{self, Caches, Wanted};
 use super::ssh::Agent;
@@ -79,7 +81,12 @@ pub(crate) struct LeftCache {
 
 impl Mounts {
     /// Puts everything into the order in which it is mounted.
-    fn show(&mut self, mut prepared: Vec<(usize, &str, Prepared)>, caches: &Caches<'_>) -> Result<(), EngineError> {
+    fn show(
+        &mut self,
+        exec: &Exec,
+        mut prepared: Vec<(usize, &str, Prepared)>,
+        caches: &Caches<'_>,
+    ) -> Result<(), EngineError> {
         // As BuildKit does: by target, so that what is inside another mount is on top of it.
         prepared.sort_by(|(_, one, _), (_, other, _)| in_order(one, other));
         for (mount, target, prepared) in prepared {
@@ -96,7 +103,8 @@ impl Mounts {
                     Shown::Directory { directory: directory.ok_or_else(|| unread(target))?, path, writable }
                 }
             };
-            self.shown.push(StepMount { target: target.to_owned(), source });
+            let denied = denied(&exec.mounts[mount].flags);
+            self.shown.push(StepMount { target: target.to_owned(), source, denied });
         }
         Ok(())
     }
@@ -123,6 +131,11 @@ impl Mounts {
     }
 }
 
+/// What the flags of a mount deny.
+fn denied(flags: &BTreeSet<MountFlag>) -> Denied {
+    Denied { set_id: flags.contains(&MountFlag::NoSuid), programs: flags.contains(&MountFlag::NoExec) }
+}
+
 /// The order of two mounts: what is inside another one comes after it.
 pub(crate) fn in_order(one: &str, other: &str) -> std::cmp::Ordering {
     one.split('/').cmp(other.split('/'))
@@ -136,11 +149,11 @@ pub(crate) struct Waiting<'a> {
     pub(crate) note: &'a dyn Fn(&str),
 }
 
-/// Prepares the mounts of `exec`: copies what is shown of contexts, waits for caches, reads secrets.
+/// Prepares the mounts of `exec`, which runs on `parent`: copies what is shown of contexts, waits for caches, reads secrets.
 pub(crate) fn prepare(
     engine: &Engine,
     lease: &Lease,
-    exec: &Exec,
+    (exec, parent): (&Exec, &[LayerId]),
     sources: Sources<'_>,
     grants: &Grants,
     waiting: &Waiting<'_>,
@@ -161,7 +174,8 @@ pub(crate) fn prepare(
         };
         let prepared = match &mount.kind {
             MountKind::Bind { source, path, writable } => {
-                let (shown, source) = bind(engine, lease, files(*source)?, (number, path), *writable)?;
+                let owner = owner_of(engine, (exec, parent), &mount.flags)?;
+                let (shown, source) = bind(engine, lease, &files(*source)?, (number, path), (*writable, owner))?;
                 mounts.sources.push(source);
                 Prepared::Shown(shown)
             }
@@ -212,7 +226,7 @@ pub(crate) fn prepare(
         sorted.push((number, &mount.target, prepared));
     }
     mounts.caches = caches.take(engine, lease, waiting)?;
-    mounts.show(sorted, &caches)?;
+    mounts.show(exec, sorted, &caches)?;
     Ok(mounts)
 }
 
@@ -236,25 +250,42 @@ pub(crate) enum Files<'a> {
     Layers(&'a [LayerId]),
 }
 
+/// Returns to whom all files of a mount belong, if its flags say that they are the user's.
+fn owner_of(
+    engine: &Engine,
+    (exec, parent): (&Exec, &[LayerId]),
+    flags: &BTreeSet<MountFlag>,
+) -> Result<Option<Owner>, EngineError> {
+    let user = if exec.user.is_empty() { "0:0" } else { &exec.user };
+    let is_for_user = flags.contains(&MountFlag::ForUser);
+    is_for_user.then(|| super::owner(&engine.layers(parent)?, user)).transpose()
+}
+
 fn bind(
     engine: &Engine,
     lease: &Lease,
-    files: Files<'_>,
+    files: &Files<'_>,
     (mount, path): (usize, &str),
-    writable: bool,
+    (writable, owner): (bool, Option<Owner>),
 ) -> Result<(Shown, Source), EngineError> {
-    let layers = match files {
-        Files::Selected(selection) => {
-            let work = lease.work_dir()?;
-            if let Some(selection) = selection.into_inner() {
-                copy(engine, selection, &work)?;
-            }
-            let shown = Shown::Directory { directory: work.diff_rel_path(), path: DATA.to_owned(), writable };
-            return Ok((shown, Source { mount, layers: Vec::new(), path: DATA.to_owned(), own: Some(work) }));
+    let selection = match (files, owner) {
+        (Files::Selected(selection), _) => Some(selection.take()),
+        // What belongs to somebody else there is copied, for here it is another one's.
+        (Files::Layers(layers), Some(_)) => {
+            let failed = |source| EngineError::tree("cannot copy what a mount shows", source);
+            Some(Some(select(&engine.layers(layers)?, &[&literal(path)]).map_err(failed)?))
         }
-        Files::None => &[],
-        Files::Layers(layers) => layers,
+        (Files::None | Files::Layers(_), _) => None,
     };
+    if let Some(selection) = selection {
+        let work = lease.work_dir()?;
+        if let Some(selection) = selection {
+            copy(engine, selection, &work, owner)?;
+        }
+        let shown = Shown::Directory { directory: work.diff_rel_path(), path: DATA.to_owned(), writable };
+        return Ok((shown, Source { mount, layers: Vec::new(), path: DATA.to_owned(), own: Some(work) }));
+    }
+    let layers: &[LayerId] = if let Files::Layers(layers) = files { layers } else { &[] };
     let own = if writable { Some(scratch(engine, lease, layers)?) } else { None };
     let shown = shown(engine, layers, own.as_ref(), path);
     Ok((shown, Source { mount, layers: layers.to_vec(), path: path.to_owned(), own }))
@@ -276,23 +307,36 @@ pub(crate) fn shown(engine: &Engine, layers: &[LayerId], own: Option<&WorkDir>, 
     }
 }
 
-/// Copies a selection into a private directory, as [`DATA`]: a directory, or one file.
+/// A user's id and a group's.
+pub(crate) type Owner = (u32, u32);
+
+/// Copies a selection into a private directory, as [`DATA`]: a directory, or one file. All of it belongs to `owner`, if
+/// there is one.
 ///
 /// What the command sees is then what its key was made of, whatever happens to the context meanwhile.
-pub(crate) fn copy(engine: &Engine, selection: Selection, work: &WorkDir) -> Result<(), EngineError> {
+pub(crate) fn copy(
+    engine: &Engine,
+    selection: Selection,
+    work: &WorkDir,
+    owner: Option<Owner>,
+) -> Result<(), EngineError> {
     let into = engine.store_dir(&work.diff_rel_path())?;
     let request = CopyRequest {
         parent: None,
         selections: vec![selection],
         dest: DATA.as_bytes(),
         dest_is_dir: false,
-        owner: None,
+        owner,
         mode: None,
         previous: None,
         format: engine.format(),
     };
     let failed = |source| EngineError::tree("cannot copy what a mount shows", source);
-    copy_into(&request, &into).map_err(failed)?;
+    let report = copy_into(&request, &into).map_err(failed)?;
+    if let (Some((user, group)), true) = (owner, report.unmapped > 0) {
+        let kind = "owner of a mount".to_owned();
+        return Err(SandboxError::UnmappedId { kind, id: user.max(group) }.into());
+    }
     // A selection of which everything is ignored.
     let made = into.child(DATA.as_bytes()).and_then(|child| match child {
         Some(_) => Ok(false),

@@ -3,7 +3,7 @@
 //! It is read by the same or a later stave, and in a bundle it comes from anywhere: nothing in it is trusted but its shape.
 
 use serde::{Deserialize, Serialize};
-use stave_graph::{Device, Exec, Graph, MountKind, MountSource, Network, Op, Origin, Security, Ulimit};
+use stave_graph::{Device, Exec, Graph, MountFlag, MountKind, MountSource, Network, Op, Origin, Security, Ulimit};
 use stave_store::LayerId;
 
 use crate::error::EngineError;
@@ -86,6 +86,12 @@ pub(super) struct Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DescribedMount {
     pub(super) target: String,
+    /// Programs on it give nobody the rights of their owner.
+    #[serde(default)]
+    pub(super) nosuid: bool,
+    /// Nothing on it is run.
+    #[serde(default)]
+    pub(super) noexec: bool,
     #[serde(flatten)]
     pub(super) kind: DescribedKind,
 }
@@ -231,6 +237,8 @@ impl Operation {
         };
         let mount = |mount: &stave_graph::Mount| DescribedMount {
             target: mount.target.clone(),
+            nosuid: mount.flags.contains(&MountFlag::NoSuid),
+            noexec: mount.flags.contains(&MountFlag::NoExec),
             kind: match &mount.kind {
                 MountKind::Bind { source: from, path, writable } => {
                     DescribedKind::Bind { source: source(from), path: path.clone(), writable: *writable }
@@ -368,7 +376,7 @@ mod tests {
             gid: 2,
         };
         for (target, kind) in [("/run/secrets/s", secret), ("/c", cache), ("/t", MountKind::Tmpfs { bytes: Some(1) })] {
-            exec.mounts.push(stave_graph::Mount { target: target.into(), kind });
+            exec.mounts.push(stave_graph::Mount::new(target, kind));
         }
         exec.ulimits.push(Ulimit { name: "nofile".into(), soft: 1, hard: -1 });
         let operation = Operation::of_command(&exec, &|_| Files::Unknown);

@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
-use stave_sandbox::{MountSource, Secret, StepMount};
+use stave_sandbox::{Denied, MountSource, Secret, StepMount};
 use stave_store::{CacheAnswer, CacheMount, LayerId, Lease, WorkDir};
 
 use super::description::{DescribedKind, DescribedMount, Source};
@@ -43,14 +43,14 @@ pub(super) fn prepare(
         match &mount.kind {
             DescribedKind::Bind { source, path, writable } => {
                 let bound = mounts.bind(&at, source, path, *writable)?;
-                sources.push((mount.target.as_str(), None, bound));
+                sources.push((mount, None, bound));
             }
             DescribedKind::Cache { id, writable, mode, uid, gid } => {
                 let bound = mounts.cache(&at, id, *writable, (*mode, *uid, *gid))?;
-                sources.push((mount.target.as_str(), None, bound));
+                sources.push((mount, None, bound));
             }
             DescribedKind::Tmpfs { bytes } => {
-                sources.push((mount.target.as_str(), None, MountSource::Tmpfs { bytes: *bytes }));
+                sources.push((mount, None, MountSource::Tmpfs { bytes: *bytes }));
             }
             DescribedKind::Secret { id, mode, uid, gid, env, file } => {
                 let content = secret::read(grants, id, false)?;
@@ -65,7 +65,7 @@ pub(super) fn prepare(
                 if *file {
                     let content = Secret(content.unwrap_or_default());
                     let source = MountSource::File { content, mode: *mode, uid: *uid, gid: *gid };
-                    sources.push((mount.target.as_str(), None, source));
+                    sources.push((mount, None, source));
                 }
             }
             DescribedKind::Ssh { id, mode, uid, gid } => {
@@ -77,21 +77,22 @@ pub(super) fn prepare(
                 match Agent::find(grants, id, false)? {
                     Some(agent) => {
                         let source = MountSource::Socket { mode: *mode, uid: *uid, gid: *gid };
-                        sources.push((mount.target.as_str(), Some(agent), source));
+                        sources.push((mount, Some(agent), source));
                     }
                     None => mounts.remarks.push(format!("SSH agent `{id}` is not there; give it with `--ssh {id}`")),
                 }
             }
             DescribedKind::Inline { content, mode } => {
                 let content = Secret(content.clone().into_bytes());
-                sources.push((mount.target.as_str(), None, MountSource::File { content, mode: *mode, uid: 0, gid: 0 }));
+                sources.push((mount, None, MountSource::File { content, mode: *mode, uid: 0, gid: 0 }));
             }
         }
     }
-    sources.sort_by(|(one, ..), (other, ..)| in_order(one, other));
-    for (target, agent, source) in sources {
+    sources.sort_by(|(one, ..), (other, ..)| in_order(&one.target, &other.target));
+    for (mount, agent, source) in sources {
         mounts.agents.extend(agent);
-        mounts.shown.push(StepMount { target: target.to_owned(), source });
+        let denied = Denied { set_id: mount.nosuid, programs: mount.noexec };
+        mounts.shown.push(StepMount { target: mount.target.clone(), source, denied });
     }
     Ok(mounts)
 }

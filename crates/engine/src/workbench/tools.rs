@@ -95,7 +95,7 @@ impl Tools {
     pub(super) fn mount(&self) -> StepMount {
         let directory = self.work.diff_rel_path();
         let source = MountSource::Directory { directory, path: String::new(), writable: false };
-        StepMount { target: PLACE.to_owned(), source }
+        StepMount::new(PLACE.to_owned(), source)
     }
 }
 

@@ -53,9 +53,16 @@ pub(crate) struct BuildArgs {
     /// Name of the result, `name` or `name:tag`; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<Reference>,
-    /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; `-` reads it from standard input
-    #[arg(short, long, value_name = "FILE", value_parser = path())]
-    pub(crate) file: Option<PathBuf>,
+    /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; `-` reads it from standard input; the
+    /// instructions of several follow each other
+    #[arg(short, long = "file", value_name = "FILE", value_parser = path())]
+    pub(crate) files: Vec<PathBuf>,
+    /// Leave out of the context what this file says, instead of its `.dockerignore`
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub(crate) ignorefile: Option<PathBuf>,
+    /// Flag of the C preprocessor `cpp`, which reads Dockerfiles whose names end in `.in`; may be given several times
+    #[arg(long = "cpp-flag", value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) cpp_flags: Vec<String>,
     /// Value of an ARG; without `=VALUE` it is taken from the environment; may be given several times
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<VariableArg>,

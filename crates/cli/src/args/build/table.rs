@@ -382,12 +382,6 @@ pub(crate) const TABLE: &[Row] = &[
         ],
     },
     Row {
-        features: "A188",
-        flags: &["--ignorefile"],
-        takes: Value("ignore"),
-        answers: &[(Any, Refused("Name the file like the Dockerfile with `.dockerignore` behind it."))],
-    },
-    Row {
         features: "G023, J023",
         flags: &["--logfile"],
         takes: Value("log"),
@@ -416,14 +410,5 @@ pub(crate) const TABLE: &[Row] = &[
         flags: &["--cw"],
         takes: Value("type=snp"),
         answers: &[(Any, Refused("Confidential workloads are not built; convert the image with `buildah mkcw`."))],
-    },
-    Row {
-        features: "J005",
-        flags: &["--cpp-flag"],
-        takes: Value("-DX"),
-        answers: &[(
-            Any,
-            Refused("Dockerfiles are not sent through a preprocessor: run `cpp` and give its output with `-f -`."),
-        )],
     },
 ];

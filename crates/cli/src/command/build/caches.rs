@@ -8,10 +8,11 @@ use super::variables::Surroundings;
 use crate::args::CacheArg;
 use crate::failure::Failure;
 
-/// Returns the caches that a build reads and writes.
+/// Returns the caches that a build reads and writes; the last of the three says that the image is to carry its own, too.
+///
+/// Reference: the Dockerfile reference, "BuildKit built-in build args", `BUILDKIT_INLINE_CACHE`.
 pub(super) fn caches(
-    from: &[CacheArg],
-    to: &[CacheArg],
+    (from, to, inline): (&[CacheArg], &[CacheArg], bool),
     ttl: Option<Duration>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Caches, Failure> {
@@ -25,6 +26,10 @@ pub(super) fn caches(
     }
     for fields in to.iter().flat_map(|cache| &cache.0) {
         caches.to.push(stave_engine::parse_export(fields, &lookup).map_err(refused("--cache-to"))?);
+    }
+    if inline {
+        let fields = [("type".to_owned(), "inline".to_owned())];
+        caches.to.push(stave_engine::parse_export(&fields, &lookup).map_err(refused("--cache-to"))?);
     }
     Ok(caches)
 }

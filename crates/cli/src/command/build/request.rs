@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, NamedContextSource, OnMiss,
+    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, FileReading, NamedContextSource, OnMiss,
     PolicyEnvironment, PullPolicy, RunDefaults, SharedLimits, Ulimit,
 };
 
@@ -15,7 +15,7 @@ use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
 use crate::args::{
-    BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp,
+    BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp, truth,
 };
 use crate::failure::Failure;
 
@@ -26,14 +26,16 @@ pub(super) fn request(
     notes: &mut Vec<String>,
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
     let Results { keep, names: tags, outputs, regroup } = outputs::results(&args, surroundings)?;
-    let mut labels = vcs::labels(&args.context, args.file.as_deref(), surroundings, notes);
+    let mut labels = vcs::labels(&args.context, args.files.first().map(PathBuf::as_path), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
     let attestations = args.supply.attestations();
-    let file = args.file.as_deref().filter(|file| is_given(file));
+    let files: Vec<PathBuf> = args.files.into_iter().filter(|file| is_given(file)).collect();
+    let file = files.first().map(PathBuf::as_path);
     let mut rules = supply::rules(&args.supply, (&args.context, file), surroundings)?;
     let file_name =
         file.and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy().into_owned());
-    let (context, dockerfile) = sources(args.context, args.file.filter(|file| is_given(file)))?;
+    let (context, dockerfile) = sources(args.context, files)?;
+    let ignore_file = args.ignorefile.filter(|file| is_given(file));
     let mut build_args = surroundings.build_args(&args.build_args, &args.build_arg_files)?;
     if let Some(epoch) = args.source_date_epoch {
         build_args.insert(SOURCE_DATE_EPOCH.to_owned(), epoch);
@@ -54,11 +56,18 @@ pub(super) fn request(
     };
     let epoch = EpochRequest { source, rewrite_files: *rewrite.unwrap_or(&args.rewrite_timestamp) };
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
-    let caches = caches(&args.cache_from, &args.cache_to, args.cache_ttl, surroundings)?;
+    let inline = build_args.get("BUILDKIT_INLINE_CACHE").and_then(|text| truth(text)).unwrap_or(false);
+    let caches = caches((&args.cache_from, &args.cache_to, inline), args.cache_ttl, surroundings)?;
+    if build_args.get("BUILDKIT_MULTI_PLATFORM").and_then(|text| truth(text)).is_some() {
+        let message =
+            "`BUILDKIT_MULTI_PLATFORM` changes nothing: one platform makes one image, several an index of images";
+        notes.push(message.to_owned());
+    }
     let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
         dockerfile,
+        reading: FileReading { ignore_file, preprocessor_flags: args.cpp_flags },
         tags,
         verify: args.verify,
         epoch,
@@ -125,29 +134,30 @@ fn ulimits(given: Vec<Ulimit>) -> Vec<Ulimit> {
     by_name.into_values().collect()
 }
 
-fn sources(context: PathBuf, file: Option<PathBuf>) -> Result<(ContextSource, DockerfileSource), Failure> {
+fn sources(context: PathBuf, files: Vec<PathBuf>) -> Result<(ContextSource, DockerfileSource), Failure> {
     let stdin = Path::new("-");
-    match (context == stdin, file) {
-        (true, Some(file)) if file == stdin => {
-            Err(Failure::usage("the context and the Dockerfile cannot both come from standard input"))
-        }
-        (true, file) => {
-            refuse_terminal_input()?;
-            let dockerfile = file.map_or(DockerfileSource::Default, dockerfile_at);
-            Ok((ContextSource::Stream(Box::new(std::io::stdin())), dockerfile))
-        }
-        (false, file) => {
-            let dockerfile = match file {
-                Some(file) if file == stdin => {
-                    refuse_terminal_input()?;
-                    DockerfileSource::Stream(Box::new(std::io::stdin()))
-                }
-                Some(file) => dockerfile_at(file),
-                None => DockerfileSource::Default,
-            };
-            Ok((context_at(context)?, dockerfile))
-        }
+    let from_stdin = files.iter().filter(|file| *file == stdin).count();
+    if context == stdin && from_stdin > 0 {
+        return Err(Failure::usage("the context and the Dockerfile cannot both come from standard input"));
     }
+    if from_stdin > 1 {
+        return Err(Failure::usage("two Dockerfiles cannot both come from standard input"));
+    }
+    if context == stdin || from_stdin > 0 {
+        refuse_terminal_input()?;
+    }
+    let read = |file: PathBuf| {
+        if file == stdin { DockerfileSource::Stream(Box::new(std::io::stdin())) } else { dockerfile_at(file) }
+    };
+    let mut files: Vec<DockerfileSource> = files.into_iter().map(read).collect();
+    let dockerfile = match files.len() {
+        0 => DockerfileSource::Default,
+        1 => files.remove(0),
+        _ => DockerfileSource::Several(files),
+    };
+    let context =
+        if context == stdin { ContextSource::Stream(Box::new(std::io::stdin())) } else { context_at(context)? };
+    Ok((context, dockerfile))
 }
 
 fn refuse_terminal_input() -> Result<(), Failure> {

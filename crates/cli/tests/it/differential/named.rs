@@ -125,7 +125,7 @@ fn an_edited_heredoc_is_seen_in_every_instruction_that_has_one() {
     }
 }
 
-/// Row 6, kaniko#1688: an argument that a step reads, wherever it reads it.
+/// Row 6, kaniko#1688, A072: an argument that a step reads, wherever it reads it.
 #[test]
 fn an_argument_that_is_read_is_seen_and_one_that_is_not_is_not() {
     let Some((bench, _registry)) = scene() else { return };

@@ -204,3 +204,37 @@ fn a_small_file_cannot_fill_the_memory() {
     }
     assert!(matches!(outcome(&stages, &options(), &image), (Plan::Ready(_), _)));
 }
+
+/// A054.
+#[test]
+fn what_a_stage_waits_for_is_an_earlier_stage() {
+    check(
+        "FROM a AS build\nFROM --after=biuld b\n",
+        "
+error[D012]: no stage is named `biuld`
+  ! line 2: `biuld` `--after` takes the name or the number of an earlier stage
+  hint: An earlier stage has a similar name: `build`.",
+    );
+    check(
+        "FROM --after=b a\nFROM c AS b\n",
+        "
+error[D104]: stage 0 is to be built after stage `b`, which is not defined before it
+  ! line 1: `b`
+  - line 2: `b` defined here
+  hint: `--after` names an earlier stage.",
+    );
+    check(
+        "FROM --after=own a AS own\n",
+        "
+error[D104]: stage `own` is to be built after stage `own`, which is not defined before it
+  ! line 1: `own`
+  - line 1: `own` defined here
+  hint: `--after` names an earlier stage.",
+    );
+    check(
+        "FROM a\nFROM --after=7 b\n",
+        "
+error[D102]: there is no stage 7
+  ! line 2: `7` the file has 2 stages, numbered 0 to 1",
+    );
+}

@@ -328,3 +328,23 @@ fn an_argument_over_the_environment_is_a_surprise_that_is_named() {
     assert_eq!(env_of_last_run(&plan), ["A=2"]);
     assert_eq!(plan.config.config.env_value("A"), Some("1"));
 }
+
+/// A017: what once was a directive of builders for Windows is a comment, and ends the directives.
+#[test]
+fn a_directive_for_the_platform_is_a_comment() {
+    let plan = ready("# platform=windows\n# escape=`\nFROM a\nRUN a \\\n b\n");
+    assert_eq!(history(&plan), ["RUN /bin/sh -c a  b # buildkit"]);
+    assert_eq!((plan.config.os.as_str(), plan.config.architecture.as_str()), ("linux", "amd64"));
+}
+
+/// A064: the version of the system is that of the platform that is asked for, and empty without one.
+#[test]
+fn the_version_of_the_system_is_an_argument() {
+    let text = "ARG TARGETOSVERSION\nFROM a:v$TARGETOSVERSION\nARG TARGETOSVERSION\nARG BUILDOSVERSION=none\nRUN x\n";
+    let windows = PlanOptions::new("windows(10.0.17763)/amd64".parse().expect("a platform"));
+    let asked = needs(text, &windows);
+    assert_eq!(asked, ["a:v10.0.17763"]);
+    let plan = ready_with(text, &windows, &image);
+    assert!(env_of_last_run(&plan).contains(&"TARGETOSVERSION=10.0.17763".to_owned()));
+    assert_eq!(needs(text, &options()), ["a:v"]);
+}

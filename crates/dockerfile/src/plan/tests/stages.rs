@@ -153,7 +153,7 @@ fn a_stage_of_only_from_is_its_base() {
         config.author = Some("me".into());
         config
     };
-    let mut options = options();
+    let mut options = super::options();
     options.labels = vec![("a".into(), "c".into()), ("n".into(), String::new())];
     let plan = ready_with("FROM x\n", &options, &base);
     let mut expected = base("x");
@@ -191,4 +191,31 @@ fn origins_lead_back_to_the_words() {
     let written = |node| &STORY[plan.span(plan.graph.origin(node)).range()];
     assert_eq!(written(plan.target), "COPY --from=builder /go/src/github.com/alexellis/href-counter/app .");
     assert_eq!(written(plan.steps[0].node), "golang:1.7.3");
+}
+
+/// A054: a stage that is only waited for is built, whatever its files are; nothing of it is in the image.
+#[test]
+fn a_stage_begins_after_those_that_its_from_names() {
+    let text = "FROM a AS one\nRUN one\nFROM scratch AS two\nCOPY x /\nFROM c AS unused\nRUN unused\n\
+                FROM --after=ONE --after=1 b\nRUN three\n";
+    let plan = ready(text);
+    let graph = plan.graph.to_string();
+    let after = graph.lines().find(|line| line.contains(" after ")).expect("something is waited for");
+    assert_eq!(after, "#5 = #4 after #1 #3");
+    assert!(graph.contains("#6 = exec on #5 [\"/bin/sh\", \"-c\", \"three\"]"), "{graph}");
+    let expected = [
+        "[one 1/2] FROM a AS one",
+        "[one 2/2] RUN one",
+        "[two 1/1] COPY x /",
+        "[3 1/2] FROM --after=ONE --after=1 b",
+        "[3 2/2] RUN three",
+    ];
+    assert_eq!(titles(&plan), expected);
+    assert_eq!(history(&plan), ["RUN /bin/sh -c three # buildkit"]);
+    assert_eq!(plan.base.as_ref().map(|base| base.reference.as_str()), Some("b"));
+    // What a context stands for is there already.
+    let mut options = super::options();
+    options.contexts.insert("four".to_owned(), crate::plan::NamedContext::Image("d".to_owned()));
+    let replaced = ready_with("FROM a AS one\nRUN one\nFROM --after=one b AS four\nRUN x\n", &options, &image);
+    assert_eq!(replaced.graph.to_string(), "#0 = image of 1 layers\n");
 }
