@@ -30,6 +30,12 @@ pub const XATTR_LIST_BYTES_MAX: usize = 64 * 1024;
 /// Largest ignore file or similar text read from a context, in bytes.
 pub const TEXT_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
+/// Largest description of devices (CDI), in bytes. Those of a machine with many graphics cards have some 100 KiB.
+pub const DEVICE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Most descriptions of devices that are read from one directory.
+pub const DEVICE_FILES_MAX: usize = 1024;
+
 /// Largest window that a zstd stream may ask for, as a power of two (128 MiB, what the `zstd` command accepts without
 /// being told).
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;

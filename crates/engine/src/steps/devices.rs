@@ -3,16 +3,15 @@
 //! Reference: CNCF Container Device Interface 0.8.0, `SPEC.md`; BuildKit, `docs/cdi.md`.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use stave_graph::Device;
 use stave_sandbox::{MountSource, StepMount};
+use stave_tree::limits::{DEVICE_FILE_BYTES_MAX, DEVICE_FILES_MAX};
 
 use crate::error::EngineError;
-
-/// Bytes of one description at most.
-const SPEC_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What devices bring along.
 #[derive(Debug, Default)]
@@ -129,14 +128,27 @@ fn read(directories: &[PathBuf]) -> Result<Vec<Spec>, EngineError> {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        for path in &paths {
-            let Some(format) = Format::of(path) else { continue };
+        let paths: Vec<_> = paths.iter().filter_map(|path| Some((path, Format::of(path)?))).collect();
+        if paths.len() > DEVICE_FILES_MAX {
+            let message = format!(
+                "`{}` has {} descriptions of devices, and {DEVICE_FILES_MAX} are the most",
+                directory.display(),
+                paths.len()
+            );
+            return Err(EngineError::request(message, None));
+        }
+        for (path, format) in paths {
             let failed = |source| EngineError::io("read the devices in", path, source);
-            let length = path.metadata().map_err(failed)?.len();
-            if length > SPEC_BYTES_MAX {
-                return Err(failed(std::io::Error::other(format!("it is longer than {SPEC_BYTES_MAX} bytes"))));
+            // A pipe would be waited for.
+            if !path.metadata().map_err(failed)?.is_file() {
+                return Err(failed(std::io::Error::other("it is no file")));
             }
-            let text = std::fs::read(path).map_err(failed)?;
+            let mut text = Vec::new();
+            let file = std::fs::File::open(path).map_err(failed)?;
+            file.take(DEVICE_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+            if text.len() as u64 > DEVICE_FILE_BYTES_MAX {
+                return Err(failed(std::io::Error::other(format!("it is longer than {DEVICE_FILE_BYTES_MAX} bytes"))));
+            }
             let spec = match format {
                 Format::Json => serde_json::from_slice(&text).map_err(std::io::Error::from),
                 Format::Yaml => serde_saphyr::from_slice(&text).map_err(std::io::Error::other),
@@ -214,5 +226,35 @@ mod tests {
         std::fs::write(directory.path().join("wrong.yml"), "kind: [").expect("it can be written");
         let error = find(&directories, &[device("vendor2.com/gpu=0", true)], &|_| {}).expect_err("one is wrong");
         assert!(error.to_string().contains("wrong.yml"), "{error}");
+    }
+
+    /// A102: what somebody wrote to do harm is an error in a moment, whatever it would become.
+    #[test]
+    fn a_hostile_description_is_an_error() {
+        let mut laughs = "kind: v.com/c\na: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for letter in b'b'..=b'z' {
+            let below = format!("*{},", char::from(letter - 1)).repeat(9);
+            let this = char::from(letter);
+            laughs.extend([format!("{this}: &{this} [{below}]\n")]);
+        }
+        laughs.push_str("devices: *z\n");
+        let hostile: Vec<(&str, Vec<u8>)> = vec![
+            ("laughs.yaml", laughs.into_bytes()),
+            ("deep.yaml", format!("kind: v.com/c\ndevices: {}", "[".repeat(500_000)).into_bytes()),
+            ("deep.json", format!("{{\"kind\": \"v.com/c\", \"devices\": {}", "[".repeat(500_000)).into_bytes()),
+            ("long.yaml", vec![b'a'; usize::try_from(DEVICE_FILE_BYTES_MAX).expect("small") + 1]),
+            ("bytes.yaml", b"kind: \xff\xfe\x00".to_vec()),
+            ("kind.yaml", b"kind: [v.com/c]\n".to_vec()),
+            ("circle.yaml", b"kind: v.com/c\ndevices: &a [*a]\n".to_vec()),
+            ("tag.yaml", b"kind: v.com/c\ndevices: !!python/object:os.system [x]\n".to_vec()),
+            ("empty.yaml", Vec::new()),
+        ];
+        for (name, text) in hostile {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            std::fs::write(directory.path().join(name), text).expect("it can be written");
+            let found = find(&[directory.path().to_owned()], &[device("v.com/c=x", true)], &|_| {});
+            let error = found.expect_err(name).to_string();
+            assert!(error.contains(name) || error.contains("there is no device"), "{name}: {error}");
+        }
     }
 }
