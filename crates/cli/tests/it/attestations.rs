@@ -121,7 +121,7 @@ fn an_archive_with_statements_is_loaded_and_used_as_one_without() {
     }
 }
 
-/// T210, E010: BuildKit's form, on request.
+/// T210, E010: BuildKit's form, on request. B026.
 #[test]
 fn on_request_the_image_and_what_is_said_about_it_are_in_one_index() {
     let (bench, _registry) = debian();
@@ -185,7 +185,7 @@ fn files_have_what_is_said_about_them_beside_them() {
     assert!(Layout::read(&bench.work().join("out.tar")).0.contains_key("sbom.spdx.json"));
 }
 
-/// E006, E007, E009
+/// E006, E007, E009, B028
 #[test]
 fn provenance_says_what_was_used_and_in_its_small_form_no_values() {
     let (bench, registry) = debian();

@@ -320,7 +320,7 @@ fn limits_sizes_and_names_reach_every_step() {
     build(&bench, &["--ulimit", "nofile=-1"], dockerfile).complains("cannot set limit `nofile` to unlimited:unlimited");
 }
 
-/// T162: a step runs in a group below the one that is named, which is gone after it.
+/// T162: a step runs in a group below the one that is named, which is gone after it. B040.
 #[test]
 fn a_step_runs_in_its_cgroup() {
     if needs::root().is_none() {

@@ -397,7 +397,7 @@ fn a_missing_secret_is_an_error_only_if_it_is_required() {
     });
 }
 
-/// T160, T161, A12 and CVE-2024-23653: rights come from the command line, never from the Dockerfile.
+/// T160, T161, A12 and CVE-2024-23653: rights come from the command line, never from the Dockerfile. B025.
 #[test]
 fn more_rights_than_a_sandbox_has_are_refused_unless_they_are_allowed() {
     each_caller(|caller| {

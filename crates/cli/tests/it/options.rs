@@ -205,6 +205,7 @@ fn what_cannot_be_read_or_goes_with_nothing_else_is_said_by_its_name() {
     assert!(!bench.store().exists(), "a mistake makes no store");
 }
 
+/// B006, B007
 #[test]
 fn values_of_arguments_come_from_options_files_and_the_environment() {
     let Some((mut bench, _registry)) = with_busybox() else { return };
@@ -250,7 +251,7 @@ fn proxies_of_dockers_configuration_reach_steps_and_nothing_else() {
     bench.run(["build", "."]).exit(3).complains("docker/config.json");
 }
 
-/// T203
+/// T203, B011
 #[test]
 fn a_stage_that_is_filtered_runs_again_and_others_do_not() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -279,6 +280,7 @@ fn a_stage_that_is_filtered_runs_again_and_others_do_not() {
     assert!(both.0 != one && both.1 != two);
 }
 
+/// B005, B016
 #[test]
 fn a_built_image_is_pushed_under_all_its_names() {
     let registry = LoopbackRegistry::start();
@@ -360,6 +362,7 @@ fn outputs_and_the_store_go_together_or_not_as_asked() {
     bench.run(["build", "-o", "-", "-q", "."]).exit(2).complains(error);
 }
 
+/// B012
 #[test]
 fn bases_are_asked_for_when_pull_says_so() {
     let Some((bench, registry)) = with_busybox() else { return };
@@ -378,6 +381,7 @@ fn bases_are_asked_for_when_pull_says_so() {
     bench.run(["build", "--pull=newer", "."]).exit(2).complains("`always` asks the registry");
 }
 
+/// B052
 #[test]
 fn variables_stand_for_options_that_are_not_given() {
     let mut bench = small();
@@ -399,7 +403,7 @@ fn variables_stand_for_options_that_are_not_given() {
     bench.run(["build", "."]).exit(2).complains("the variable DOCKER_DEFAULT_PLATFORM is `no such thing`");
 }
 
-/// A088
+/// A088, B062
 #[test]
 fn the_time_of_an_image_is_an_option_an_argument_or_a_variable() {
     let Some((mut bench, _registry)) = with_busybox() else { return };
@@ -465,7 +469,7 @@ fn agents_are_those_of_the_environment_of_a_path_or_of_keys() {
     }
 }
 
-/// T160: the network of the machine for all steps is also allowed to one.
+/// T160: the network of the machine for all steps is also allowed to one. B023.
 #[test]
 fn the_network_of_all_steps_is_allowed_to_each() {
     let Some((bench, _registry)) = with_busybox() else { return };

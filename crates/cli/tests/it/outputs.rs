@@ -114,7 +114,7 @@ fn layers_of_estargz_are_read_by_those_who_know_only_gzip() {
     }
 }
 
-/// T209
+/// T209, B018
 #[test]
 fn annotations_are_on_every_level_that_the_image_has() {
     let bench = small();
@@ -210,6 +210,7 @@ fn an_output_that_fails_leaves_no_name_and_no_partial_file() {
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
 }
 
+/// B014
 #[test]
 fn several_outputs_come_from_one_build() {
     let registry = LoopbackRegistry::start();
@@ -241,6 +242,7 @@ fn an_image_is_pushed_by_its_digest_alone_and_named_by_it_in_the_store() {
     bench.run(["pull", &format!("{name}@{digest}")]).success();
 }
 
+/// B045
 #[test]
 fn joined_layers_hold_the_same_files_and_leave_the_cache_alone() {
     let Some((bench, _registry)) = with_busybox() else { return };
@@ -300,6 +302,7 @@ fn a_layer_that_is_larger_than_the_size_is_divided() {
     bench.run(["store", "check"]).success();
 }
 
+/// B015
 #[test]
 fn a_daemon_is_sent_only_what_it_lacks() {
     let Some((mut bench, _registry)) = with_busybox() else { return };

@@ -110,7 +110,7 @@ fn platforms_are_given_as_a_list_or_one_by_one_and_count_once() {
     assert!(!one.stderr.contains("index"), "one platform is one plain image: {}", one.stderr);
 }
 
-/// K019, G009: the id of several images is that of their index.
+/// K019, G009: the id of several images is that of their index. B033, B034, B035.
 #[test]
 fn what_is_printed_and_written_names_the_index() {
     let Some((bench, registry)) = with_platforms() else { return };

@@ -103,7 +103,7 @@ fn a_step_is_not_held_up_by_a_reader_that_has_stopped_and_memory_is_bounded() {
     }
 }
 
-/// G004, G005
+/// G004, G005, B032
 #[test]
 fn plain_lines_have_the_shape_that_people_look_for() {
     let Some((bench, _registry)) = with_busybox() else { return };

@@ -57,7 +57,7 @@ fn documents(registry: &LoopbackRegistry, repository: &str, tag: &str) -> (Value
     (manifest, config)
 }
 
-/// T201
+/// T201, B021, B022
 #[test]
 fn everything_that_max_exports_is_cached_on_another_machine() {
     let Some((one, registry)) = with_busybox() else { return };

@@ -136,7 +136,7 @@ fn the_same_inputs_give_the_same_image_whenever_and_wherever() {
     }
 }
 
-/// What an earlier build left in the store, made for another epoch, changes nothing.
+/// What an earlier build left in the store, made for another epoch, changes nothing. B010.
 #[test]
 fn the_image_is_the_same_from_the_cache_and_from_nothing() {
     let Some((bench, registry)) = with_busybox() else { return };
