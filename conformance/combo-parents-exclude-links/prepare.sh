@@ -1,0 +1,1 @@
+ln -s f.c src/lib/a/l
