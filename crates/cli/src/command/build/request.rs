@@ -56,13 +56,8 @@ pub(super) fn request(
     };
     let epoch = EpochRequest { source, rewrite_files: *rewrite.unwrap_or(&args.rewrite_timestamp) };
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
-    let inline = build_args.get("BUILDKIT_INLINE_CACHE").and_then(|text| truth(text)).unwrap_or(false);
+    let inline = told_to_builder(&build_args, notes);
     let caches = caches((&args.cache_from, &args.cache_to, inline), args.cache_ttl, surroundings)?;
-    if build_args.get("BUILDKIT_MULTI_PLATFORM").and_then(|text| truth(text)).is_some() {
-        let message =
-            "`BUILDKIT_MULTI_PLATFORM` changes nothing: one platform makes one image, several an index of images";
-        notes.push(message.to_owned());
-    }
     let request = BuildRequest {
         context,
         contexts: contexts(args.contexts)?,
@@ -100,6 +95,18 @@ pub(super) fn request(
         caches,
     };
     Ok((request, agents))
+}
+
+/// Reads the build arguments that are for the builder: whether the image carries its own cache. Adds to `notes` what of them
+/// changes nothing.
+fn told_to_builder(build_args: &BTreeMap<String, String>, notes: &mut Vec<String>) -> bool {
+    let said = |name: &str| build_args.get(name).and_then(|text| truth(text));
+    if said("BUILDKIT_MULTI_PLATFORM").is_some() {
+        let message =
+            "`BUILDKIT_MULTI_PLATFORM` changes nothing: one platform makes one image, several an index of images";
+        notes.push(message.to_owned());
+    }
+    said("BUILDKIT_INLINE_CACHE").unwrap_or(false)
 }
 
 /// Joins what the options say of limits; `--resource` counts more.
