@@ -66,3 +66,66 @@ impl<'a> Patience<'a> {
         if self.cancel.is_cancelled() { Wait::Cancelled } else { Wait::Again }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A clock on which waits take no time, and which has one chance for all of them.
+    struct Recorded {
+        chance: u32,
+        slept: Mutex<Vec<Duration>>,
+    }
+
+    impl Clock for Recorded {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn sleep(&self, duration: Duration, _: &Cancel) {
+            self.slept.lock().expect("no test fails here").push(duration);
+        }
+
+        fn chance(&self) -> u32 {
+            self.chance
+        }
+    }
+
+    /// Returns the waits of an undertaking that fails until it is given up.
+    fn waits(chance: u32, retry: Retry) -> Vec<Duration> {
+        let recorded = Arc::new(Recorded { chance, slept: Mutex::default() });
+        let clock: Arc<dyn Clock> = Arc::<Recorded>::clone(&recorded);
+        let (limits, cancel) = (Limits::default(), Cancel::new());
+        let mut patience = Patience::new(&limits, &cancel, &clock);
+        while patience.wait(retry) == Wait::Again {}
+        let slept = recorded.slept.lock().expect("no test fails here");
+        slept.clone()
+    }
+
+    /// F5: clients that failed together do not come back together, and none waits for longer than a quarter more.
+    #[test]
+    fn waits_double_to_a_limit_and_are_spread_by_chance() {
+        let limits = Limits::default();
+        let (even, late) = (waits(0, Retry::Later), waits(99, Retry::Later));
+        assert_eq!(u32::try_from(even.len()).expect("a few"), limits.retries_max);
+        assert_eq!(even[0], limits.backoff_first);
+        for (place, (even, late)) in even.iter().zip(&late).enumerate() {
+            let doubled = limits.backoff_first.saturating_mul(1 << place);
+            assert_eq!(*even, doubled.min(limits.backoff_max));
+            assert_eq!(*late, *even + *even * 99 / 400, "a quarter more at most");
+        }
+    }
+
+    /// F5: what the server asks for counts within reason, and is not spread: it knows when it is ready.
+    #[test]
+    fn the_servers_own_wait_is_kept_to_a_limit() {
+        let limits = Limits::default();
+        let second = Duration::from_secs(1);
+        assert!(waits(99, Retry::After(second)).iter().all(|wait| *wait == second));
+        let hour = Duration::from_hours(1);
+        assert!(waits(0, Retry::After(hour)).iter().all(|wait| *wait == limits.retry_after_max));
+    }
+}
