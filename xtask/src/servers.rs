@@ -35,7 +35,7 @@ pub(crate) fn install(place: &Place) -> Result<PathBuf> {
             run::quiet(packages::apt_get().args(["install", "--yes", "--no-install-recommends", "python3-venv"]))?;
             run::quiet(Command::new("python3").args(["-m", "venv"]).arg(into))?;
         }
-        run::quiet(Command::new(into.join("bin/pip")).args(["install", "--quiet", MOTO]))
+        run::quiet(Command::new(into.join("bin/pip")).args(["install", "--quiet", "--no-compile", MOTO]))
     })?;
     once(&dir, AZURITE, "azurite", &|into| {
         fs::create_dir_all(into).at("create", into)?;

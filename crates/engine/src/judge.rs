@@ -365,7 +365,8 @@ mod tests {
     fn a_source_is_read_as_people_name_it() {
         let identifier = |text: &str| PolicySource::parse(text).expect("a source").identifier();
         assert_eq!(identifier("alpine"), "docker-image://docker.io/library/alpine:latest");
-        assert_eq!(identifier("docker-image://h/a:1"), "docker-image://h/a:1");
+        assert_eq!(identifier("docker-image://me/a:1"), "docker-image://docker.io/me/a:1");
+        assert_eq!(identifier("docker-image://h.io/a:1"), "docker-image://h.io/a:1");
         assert_eq!(identifier("https://me:pw@h/x.tar"), "https://h/x.tar");
         assert_eq!(identifier("https://h/a.git#v1"), "git://h/a.git#v1");
         assert_eq!(identifier("."), "local://context");

@@ -13,6 +13,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The step reads the lines from another stage: one that came with the context would be copied for it, which is another row.
+const DOCKERFILE: &str = "\
+FROM busybox:latest AS lines
+COPY lines /lines
+FROM busybox:latest
+ARG RUN
+RUN --mount=type=bind,from=lines,source=/lines,target=/lines : $RUN; cat /lines
+";
 /// Bytes that the step writes, in lines of this many.
 const OUTPUT_BYTES: u64 = 1_000_000_000;
 const LINE: &[u8] = b"a line of output as a compiler or a test writes it, with its end\n";
@@ -21,24 +29,23 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Measures it for stave; what the peers do with so much they clip, so there is nothing to compare.
 pub(super) fn line(bench: &Bench, runs: usize) -> Result<Line> {
-    let dockerfile = "FROM busybox:latest\nRUN --mount=type=bind,source=lines,target=/lines cat /lines\n";
-    let context = scene::dockerfile(&bench.home.join("context-output"), dockerfile)?;
+    let context = scene::dockerfile(&bench.home.join("context-output"), DOCKERFILE)?;
     let (lines, copy) = (context.join("lines"), bench.home.join("output.log"));
     write_lines(&lines).at("write", &lines)?;
     let Some(builder @ Builder::Stave(stave)) = bench.builders.first() else {
         return Err(Failure::new("stave is the first builder"));
     };
-    // The digest of the file is known afterwards, and the bases are here.
-    build(builder, &context)?;
+    // The stage with the lines is known afterwards.
+    build(builder, &context, "first")?;
     let (mut built, mut shown, mut copied, mut most) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for _ in 0..runs {
+    for number in 0..runs {
         run::quiet(&mut stave.command(&context, ["builds", "rm", "--all"]))?;
         rustix::fs::sync();
-        let (taken, kib) = build(builder, &context)?;
+        let (taken, kib) = build(builder, &context, &number.to_string())?;
         built.push(taken);
         most = most.max(kib);
         rustix::fs::sync();
-        shown.push(into_file(&mut stave.command(&context, ["builds", "logs", "--raw", "^0", "2"]), &copy)?);
+        shown.push(into_file(&mut stave.command(&context, ["builds", "logs", "--raw", "^0", "4"]), &copy)?);
         is_whole(&copy)?;
         rustix::fs::sync();
         copied.push(into_file(Command::new("cat").arg(&lines), &copy)?);
@@ -90,11 +97,12 @@ fn into_file(command: &mut Command, path: &Path) -> Result<Duration> {
     }
 }
 
-/// Builds once. Returns the time, and the most memory that stave's processes and the step had.
-fn build(builder: &Builder, context: &Path) -> Result<(Duration, u64)> {
-    let job = Job { context, no_cache: true, archive: None };
+/// Runs the step once more, for a run of this name. Returns the time, and the most memory that stave's processes and the step had.
+fn build(builder: &Builder, context: &Path, name: &str) -> Result<(Duration, u64)> {
+    let job = Job { context, no_cache: false, archive: None };
     let mut command = builder.command(job).ok_or_else(|| Failure::new("stave builds"))?;
-    command.arg("--progress=quiet").stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["--progress=quiet", "--build-arg", &format!("RUN={name}")]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let mut child = command.spawn().map_err(|error| Failure::new(format!("stave does not start: {error}")))?;
     let mut peak = 0;

@@ -30,19 +30,13 @@ const STEPS: [&str; 7] = ["format", "tidy", "clippy", "documentation", "book", T
 /// The step that needs real things.
 const TESTS: &str = "tests";
 
-/// What tests need and no compiler makes.
-struct RealThings {
-    served: StandIns,
-    servers: PathBuf,
-}
+/// The servers that tests need, while they and the stand-ins are made.
+type Making<'scope> = ScopedJoinHandle<'scope, Result<PathBuf>>;
 
-/// Real things that are being made.
-type Making<'scope> = ScopedJoinHandle<'scope, Result<RealThings>>;
-
-impl RealThings {
-    fn make(place: &Place) -> Result<Self> {
-        Ok(Self { served: standins::serve(place)?, servers: servers::install(place)? })
-    }
+/// Makes what tests need and no compiler makes. It serves nothing: a server would end with the thread that started it.
+fn make_real_things(place: &Place) -> Result<PathBuf> {
+    drop(standins::serve(place)?);
+    servers::install(place)
 }
 
 /// Runs all steps, or the named ones, the later ones even if an earlier one fails, and shows a table.
@@ -55,7 +49,7 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|wanted| wanted == name);
     // Made while the compiler runs: it waits for package registries most of the time.
     thread::scope(|scope| {
-        let real_things = is_chosen(TESTS).then(|| scope.spawn(|| RealThings::make(place)));
+        let real_things = is_chosen(TESTS).then(|| scope.spawn(|| make_real_things(place)));
         steps(place, &is_chosen, real_things)
     })
 }
@@ -110,21 +104,23 @@ fn cargo_in(place: &Place) -> Command {
 /// Builds the program, waits for the real things that the tests need, runs them, and looks at what was skipped.
 fn tests(place: &Place, real_things: Option<Making<'_>>) -> Result {
     let built = binary::build(place, binary::Profile::Tested)?;
-    let made = real_things.map_or_else(|| Ok(RealThings::make(place)), ScopedJoinHandle::join);
-    let RealThings { served, servers } = made.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let made = real_things.map_or_else(|| Ok(make_real_things(place)), ScopedJoinHandle::join);
+    let servers = made.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let served = standins::serve(place)?;
     let users = Users::create()?;
     // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
     let open = tempfile::Builder::new().prefix("stave-test-").tempdir().at("create", Path::new("a directory"))?;
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).at("open", open.path())?;
     let binary = open.path().join("stave");
     fs::copy(&built, &binary).at("copy", &built)?;
-    let temporary = open.path().join("t");
-    fs::create_dir(&temporary).at("create", &temporary)?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).at("open", &temporary)?;
+    // A short name: sockets lie below, and Podman's files, whose paths have a limit of 50 bytes.
+    let temporary = tempfile::Builder::new().prefix("st-").tempdir().at("create", Path::new("a directory"))?;
+    fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o1777)).at("open", temporary.path())?;
     // An ext4 without a journal steps over every inode that was deleted nearby in the last minutes, and tests delete a great
     // deal: each test gets a place of its own on the disk. Other file systems have no such attribute, and need none.
-    drop(run::quiet(Command::new("chattr").arg("+T").arg(&temporary)));
-    let found = Equipment { served: &served, servers: &servers, binary: &binary, users: &users, temporary: &temporary };
+    drop(run::quiet(Command::new("chattr").arg("+T").arg(temporary.path())));
+    let found =
+        Equipment { served: &served, servers: &servers, binary: &binary, users: &users, temporary: temporary.path() };
     let log = match run::find("cargo-nextest") {
         Some(_) => nextest(place, &found),
         None => cargo_test(place, &found),

@@ -90,7 +90,7 @@ fn steady(text: &str) -> String {
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "ID"),
         (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "DATE"),
-        (r"\b\d+(\.\d+)? ?(ms|s|seconds?|minutes?|hours?|days?)( ago)?\b", "TIME"),
+        (r"\b(Less than a second|About a minute|\d+(\.\d+)? ?(ms|s|seconds?|minutes?|hours?|days?))( ago)?\b", "TIME"),
         (r"\b\d+(\.\d+)? ?([kKMGT]i?)?B\b(/s)?", "SIZE"),
         (r" {2,}", "  "),
     ];
@@ -124,6 +124,7 @@ mod tests {
 
     #[test]
     fn what_varies_is_equal_and_what_is_left_out_is_anything() {
+        assert!(line_matches("ID   CREATED\n1   3 seconds ago   x", "ID   CREATED\n1   Less than a second ago   x"));
         let said = lines("built sha256:0123456789ab in 1.2s\nsecond\nthird\n12 MB of 3");
         assert!(matches(&lines("built sha256:ba9876543210 in 300ms\n...\n4.1 MB of 3"), &said));
         assert!(matches(&lines("built ...\nsecond\nth...d\n9 kB of 3"), &said));
