@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stave_cache::backend::{Commit, Version};
 use stave_cache::{Backend, Blob, CacheError, Catalog, Layer};
 use stave_oci::{Descriptor, Reference};
-use stave_registry::{BlobSink, Client, Config, Limits, Resolved};
+use stave_registry::{BlobSink, Client, Resolved};
 
 use crate::base::{Remote, seconds};
 use crate::engine::Engine;
@@ -79,8 +79,7 @@ impl Engine {
     /// Returns where the layers of a base can be fetched from later.
     pub(crate) fn base_registry(&self, remote: &Remote) -> Result<Arc<dyn Backend>, EngineError> {
         // Transfers outlive what they were begun by, and the engine's own client does not.
-        let config = Config::load(&self.settings.registries)?;
-        let client = Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers());
+        let client = self.new_client()?;
         let name = remote.reference.to_string();
         Ok(Arc::new(BaseRegistry {
             name,

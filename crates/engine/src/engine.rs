@@ -120,9 +120,14 @@ impl Engine {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let config = Config::load(&self.settings.registries)?;
-        let client = Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers());
+        let client = self.new_client()?;
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns a registry client of one's own, for what outlives a borrow of the engine.
+    pub(crate) fn new_client(&self) -> Result<Client, EngineError> {
+        let config = Config::load(&self.settings.registries)?;
+        Ok(Client::new(config, Limits::default()).with_cancel(self.settings.cancel.transfers()))
     }
 
     /// Returns a client that does not mind what the registry of `name` shows to prove who it is.
