@@ -7,7 +7,7 @@ use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
 use stave_oci::DiffId;
 use stave_registry::RegistryError;
-use stave_store::{BuildError, ContainerError, ImageError, StoreError};
+use stave_store::{BlobError, BuildError, ContainerError, ImageError, StoreError, VolumeError};
 
 /// An operation that failed. The text is a fragment; causes follow by `source`.
 #[derive(Debug, thiserror::Error)]
@@ -160,11 +160,6 @@ impl EngineError {
             Self::Build(BuildError::NotFound(_) | BuildError::Ambiguous { .. }) => {
                 Some("See `stave builds ls` for the builds that there are.".to_owned())
             }
-            Self::Store(StoreError::Limit { .. }) => Some(
-                "`stave store limit` raises it, `stave store usage` shows what takes space, and `stave rmi` and `stave rm` \
-                 free it."
-                    .to_owned(),
-            ),
             Self::Git(error) => error.hint().map(str::to_owned),
             Self::Fetch(FetchError::Http(HttpError::Status { status: 401 | 403, url, .. })) => {
                 let host = url.origin().authority();
@@ -184,7 +179,50 @@ impl EngineError {
                     format!("If it is private, log in with `{login}`.")
                 })
             }
+            _ => matches!(self.store_error(), Some(StoreError::Limit { .. })).then(|| {
+                "`stave store limit` raises it, `stave store usage` shows what takes space, and `stave rmi` and `stave rm` \
+                 free it."
+                    .to_owned()
+            }),
+        }
+    }
+
+    /// Returns the store's own failure, where that is what stopped an operation on one of its things.
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error)
+            | Self::Image(ImageError::Store(error) | ImageError::Config { source: BlobError::Store(error), .. })
+            | Self::Container(ContainerError::Store(error))
+            | Self::Blob(BlobError::Store(error))
+            | Self::Volume(VolumeError::Store(error))
+            | Self::Build(BuildError::Store(error)) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stave_oci::{BlobDigest, ImageId};
+
+    use super::*;
+
+    #[test]
+    fn a_full_store_has_its_advice_whatever_did_not_fit() {
+        let full = || StoreError::Limit { limit: 5, used: 4, needed: 2 };
+        let advice = EngineError::from(full()).hint().expect("there is advice");
+        assert!(advice.starts_with("`stave store limit` raises it"), "{advice}");
+        let id = ImageId::from(BlobDigest::of(b"{}"));
+        let wrapped: [EngineError; 5] = [
+            ImageError::Config { id, source: BlobError::Store(full()) }.into(),
+            ImageError::Store(full()).into(),
+            BlobError::Store(full()).into(),
+            ContainerError::Store(full()).into(),
+            VolumeError::Store(full()).into(),
+        ];
+        for error in wrapped {
+            assert_eq!(error.hint().as_ref(), Some(&advice), "{error}");
+        }
+        assert_eq!(EngineError::from(ImageError::Config { id, source: BlobError::TooLong { limit: 1 } }).hint(), None);
     }
 }

@@ -18,9 +18,7 @@ impl Lease {
     /// published the same in the meantime, that layer is returned and this directory deleted.
     pub fn publish_layer(&self, mut work: WorkDir, unpacked_from: Option<DiffId>) -> Result<LayerId, StoreError> {
         let store = self.store();
-        if let Some(error) = store.over_limit() {
-            return Err(error);
-        }
+        store.hold_limit()?;
         let id = self.next_layer();
         let existing = store.database().write(Durability::Lazy, |rows| {
             let existing = self.pin_unpacked(rows, unpacked_from)?;

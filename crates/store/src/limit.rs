@@ -2,8 +2,8 @@
 //!
 //! What is to be written is first made room for: results that no living process uses are given up, those unused for longest
 //! first. A blob whose size is known has its blocks before its first byte, so that two processes never count on the same
-//! space. What a step or an archive will write nobody knows; it begins only if there is [headroom](headroom), and is watched
-//! while it grows.
+//! space. What a step or an archive will write nobody knows; it begins only if there is [headroom](headroom), is watched
+//! while it grows, and is measured once more before it becomes a layer.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
@@ -29,9 +29,9 @@ use crate::usage::Seen;
 const HEADROOM_BYTES_MAX: u64 = 256 << 20;
 /// The part of the limit that is, for a small one.
 const HEADROOM_PART: u64 = 16;
-/// Time between two looks at what grows. A look that takes long makes the next one wait for longer.
+/// Time between two looks at the space that is free, and the least between two at what grows.
 const LOOK: Duration = Duration::from_millis(20);
-/// How much longer.
+/// A look at what grows takes at most one part in so many of the time, as long as the free space says that there is room.
 const LOOK_SHARE: u32 = 10;
 
 /// Where a process has the store's limit from.
@@ -207,20 +207,58 @@ impl Store {
         })
     }
 
-    /// Looks at what grows. Returns whether it may go on.
-    fn look(&self, limit: u64) -> Result<bool, StoreError> {
+    /// Looks at what grows. Returns the bytes that the store takes if it may go on, and nothing if it may not.
+    fn look(&self, limit: u64) -> Result<Option<u64>, StoreError> {
         let room = headroom(limit);
         let used = self.measured()?;
         if used.saturating_add(room / 2) <= limit {
-            return Ok(true);
+            return Ok(Some(used));
         }
         self.make_way(&|| Ok(self.measured()?.saturating_add(room) <= limit))?;
         let used = self.measured()?;
         if used.saturating_add(room / 2) <= limit {
-            return Ok(true);
+            return Ok(Some(used));
         }
         let _first = self.ledger().full.set((limit, used));
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Fails if what has grown has passed the limit, after as much as necessary was given up. What grows faster than it is
+    /// looked at ends here at the latest: nothing that does not fit is kept.
+    pub(crate) fn hold_limit(&self) -> Result<(), StoreError> {
+        if let Some(error) = self.over_limit() {
+            return Err(error);
+        }
+        self.make_room(0).map_err(|error| match error {
+            StoreError::Limit { limit, used, .. } => StoreError::Limit { limit, used, needed: headroom(limit) },
+            error => error,
+        })
+    }
+
+    /// Returns the bytes that are free on the store's file system, if it says so.
+    fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(self.root()).ok()?;
+        Some(space.f_bfree.saturating_mul(space.f_frsize))
+    }
+}
+
+/// What the last look at what grows has found.
+#[derive(Clone, Copy)]
+struct Looked {
+    /// Bytes that the store took, and that its file system had free before.
+    used: u64,
+    free: Option<u64>,
+    /// How long it took.
+    took: Duration,
+}
+
+impl Looked {
+    /// Returns whether what grows has to be looked at again: in its turn, or as soon as so much free space is gone that the
+    /// store may be at its limit. In no case does looking take more than half of the time.
+    fn is_old(&self, limit: u64, free: Option<u64>, since: Duration) -> bool {
+        let gone = self.free.zip(free).map_or(0, |(before, now)| before.saturating_sub(now));
+        let may_be_full = self.used.saturating_add(gone).saturating_add(headroom(limit) / 2) > limit;
+        since >= if may_be_full { self.took } else { self.took.saturating_mul(LOOK_SHARE) }
     }
 }
 
@@ -237,15 +275,23 @@ impl Gauge {
         let (stop, stopped) = channel::<()>();
         let watched = store.clone();
         let watch = move || {
-            let mut pause = LOOK;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                let start = Instant::now();
-                // What cannot be measured now is measured the next time.
-                if let Ok(false) = watched.look(limit) {
-                    watched.tell_full();
-                    return;
+            let (mut last, mut end) = (None::<Looked>, Instant::now());
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK) {
+                let (free, start) = (watched.free_bytes(), Instant::now());
+                if last.is_some_and(|last| !last.is_old(limit, free, start - end)) {
+                    continue;
                 }
-                pause = LOOK.max(start.elapsed() * LOOK_SHARE);
+                let used = watched.look(limit);
+                end = Instant::now();
+                match used {
+                    Ok(Some(used)) => last = Some(Looked { used, free, took: end - start }),
+                    Ok(None) => {
+                        watched.tell_full();
+                        return;
+                    }
+                    // What cannot be measured now is measured the next time.
+                    Err(_) => last = None,
+                }
             }
         };
         let thread = std::thread::Builder::new().name("gauge".to_owned()).spawn(watch);
@@ -265,5 +311,29 @@ impl Lease {
     /// Has everything in the store that grows while this lease lasts watched, if there is a limit.
     pub fn watch_growth(&self) -> Result<(), StoreError> {
         self.start_gauge()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEGA: u64 = 1 << 20;
+
+    #[test]
+    fn what_grows_is_looked_at_in_its_turn_or_when_free_space_is_gone() {
+        let took = Duration::from_millis(300);
+        let last = Looked { used: 40 * MEGA, free: Some(900 * MEGA), took };
+        let limit = 64 * MEGA;
+        let old = |free: Option<u64>, since: u32| last.is_old(limit, free, took * since);
+        assert!(!old(Some(900 * MEGA), 9), "nothing has grown, and it takes long to look");
+        assert!(old(Some(900 * MEGA), 10));
+        assert!(!old(Some(879 * MEGA), 9), "21 MB more are below the limit and half of the room before it");
+        assert!(old(Some(877 * MEGA), 1), "23 MB are not");
+        assert!(!last.is_old(limit, Some(0), took / 2), "but looking is not all that is done");
+        assert!(!old(Some(950 * MEGA), 9), "somebody deletes");
+        assert!(!old(None, 9) && old(None, 10), "a file system that says nothing");
+        let near = Looked { used: 63 * MEGA, ..last };
+        assert!(near.is_old(limit, Some(900 * MEGA), took));
     }
 }
