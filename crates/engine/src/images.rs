@@ -1,5 +1,7 @@
 //! What can be done with images that are there: list, name, remove, describe, pull, push.
 
+use std::path::Path;
+
 use serde_json::Value;
 use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference};
 use stave_registry::{OpenBlob, PushImage};
@@ -12,11 +14,15 @@ use crate::compose::Composed;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::export::{Prepared, Said, Sending, joined, send};
+use crate::export::{
+    Prepared, Pushed, Said, Sending, joined, put_dir, put_in_daemon, put_in_docker_archive, put_in_layout,
+    put_in_oci_archive, send,
+};
 use crate::finish::ReadyImage;
 use crate::form::ImageForm;
 use crate::forms::{BuiltLayer, PackedLayer};
 use crate::inspect;
+use crate::place::{ImagePlace, WhichImage, no_daemon};
 use crate::platforms::platforms;
 
 /// An image as a list shows it.
@@ -82,6 +88,21 @@ pub struct Pulled {
     pub digest: BlobDigest,
     /// Whether it was not here before.
     pub fresh: bool,
+}
+
+/// Which types of manifests a place takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kinds {
+    /// Docker's and OCI's.
+    Any,
+    /// OCI's alone.
+    Oci,
+}
+
+impl Kinds {
+    fn allows(self, media_type: &str) -> bool {
+        self == Self::Any || media_type == stave_oci::media_type::OCI_MANIFEST
+    }
 }
 
 impl Engine {
@@ -226,50 +247,137 @@ impl Engine {
         Ok(tags.into_iter().map(|tag| Reference { tag: Some(tag), digest: None, ..name.clone() }).collect())
     }
 
-    /// Sends what a name stands for to the registry that it says: an image, or the images for several platforms with an
-    /// index of them; with a platform, the one image for it. Returns the manifest or the index.
+    /// Sends an image, given by name or id, to the registry that `name` says: an image, or the images for several platforms
+    /// with an index of them; with a platform, the one image for it. Returns the manifest or the index.
+    ///
+    /// # Errors
+    /// If there is no such image, or the registry does not take it.
     pub fn push(
         &self,
-        reference: &Reference,
+        (source, name): (&str, &Reference),
         platform: Option<&Platform>,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Descriptor, EngineError> {
         let lease = self.lease()?;
-        let text = reference.to_string();
-        let index = if platform.is_none() { self.store.find_index(&text)? } else { None };
+        let (pushed, said) = self.gather(&lease, source, (platform, Some(name), Kinds::Any), events)?;
+        let sending = Sending { pushed: &pushed, said: &said, elsewhere: &[], insecure: false };
+        send(self, &lease, name, &sending, events)?;
+        let descriptor = pushed.descriptor();
+        if platform.is_none() && self.is_name_of(name, source) {
+            self.store.set_repo_digest(&Tag::new(name, Some(descriptor.digest)))?;
+        }
+        self.store.settle()?;
+        Ok(descriptor)
+    }
+
+    /// Whether the store has the image `source` under the name `name`.
+    fn is_name_of(&self, name: &Reference, source: &str) -> bool {
+        let named = self.store.find_image(&name.to_string());
+        let image = self.store.find_image(source);
+        named.is_ok_and(|named| image.is_ok_and(|image| image.id == named.id))
+    }
+
+    /// Writes an image, given by name or id, to a place on this machine: of several platforms the one asked for; without
+    /// one, all where the place holds several, else this machine's. `socket` is where a daemon listens, if one does.
+    /// Returns the manifest or the index.
+    ///
+    /// # Errors
+    /// If there is no such image, or it cannot be written there; a file that was there stays as it was.
+    pub fn push_to_place(
+        &self,
+        source: &str,
+        place: &ImagePlace,
+        (platform, socket): (Option<&Platform>, Option<&Path>),
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Descriptor, EngineError> {
+        let lease = self.lease()?;
+        let gather = |kinds| self.gather(&lease, source, (platform, None, kinds), events);
+        let prepare = || {
+            let record = self.image_for_platform(&lease, source, platform)?;
+            let ready = self.ready_image(&lease, &record, events)?;
+            Prepared::new(self, &lease, &ready, &ImageForm::plain(), events)
+        };
+        let descriptor = match place {
+            ImagePlace::Layout { path, name } => {
+                let (pushed, said) = gather(Kinds::Oci)?;
+                put_in_layout(self, (&pushed, &said), (path, name.as_deref()), events)?;
+                pushed.descriptor()
+            }
+            ImagePlace::OciArchive { path, name } => {
+                let (pushed, said) = gather(Kinds::Oci)?;
+                put_in_oci_archive(self, (&pushed, &said), (path, name.as_deref()), events)?;
+                pushed.descriptor()
+            }
+            ImagePlace::Dir(path) => {
+                let (pushed, _) = gather(Kinds::Any)?;
+                put_dir(self, &pushed, path, events)?;
+                pushed.descriptor()
+            }
+            ImagePlace::DockerArchive { path, which } => {
+                let names = match which {
+                    None => Vec::new(),
+                    Some(WhichImage::Named(name)) => vec![name.clone()],
+                    Some(WhichImage::Numbered(_)) => {
+                        let hint = "Write `docker-archive:FILE[:NAME[:TAG]]`.";
+                        return Err(EngineError::request("a new archive has no numbered images", Some(hint)));
+                    }
+                };
+                put_in_docker_archive(self, &prepare()?, (path, &names), events)?
+            }
+            ImagePlace::Daemon(image) => {
+                let socket = socket.ok_or_else(|| no_daemon(image))?;
+                let name = image.parse::<Reference>().map_err(|error| {
+                    EngineError::tree(format!("cannot use `docker-daemon:{image}` as the image's name"), error)
+                })?;
+                put_in_daemon(self, prepare()?, (socket, &name), events)?
+            }
+        };
+        self.store.settle()?;
+        Ok(descriptor)
+    }
+
+    /// Makes of an image what goes to a registry or a layout, and finds what is said about it. `name` is what it is called
+    /// there, if that is an image's name.
+    fn gather(
+        &self,
+        lease: &Lease,
+        source: &str,
+        (platform, name, kinds): (Option<&Platform>, Option<&Reference>, Kinds),
+        events: Report<'_>,
+    ) -> Result<(Pushed, Said), EngineError> {
+        let index = if platform.is_none() { self.store.find_index(source)? } else { None };
         let mut records = Vec::new();
         if let Some(index) = &index {
             for (platform, id) in platforms(index) {
                 records.push((platform, lease.resolve_image(&id.to_string())?));
             }
         } else {
-            let record = self.image_for_platform(&lease, &text, platform)?;
+            let record = self.image_for_platform(lease, source, platform)?;
             records.push((self.image_config(&record.id)?.platform(), record));
         }
         let (mut images, mut about) = (Vec::new(), Vec::new());
         for (platform, record) in records {
-            let image = self.push_image(&lease, &record, events)?;
+            let image = self.push_image(lease, &record, kinds, events)?;
             let bytes = &image.manifest_bytes;
             let manifest = Descriptor::new(&image.media_type, BlobDigest::of(bytes), bytes.len() as u64);
             about.push((platform.clone(), manifest, self.kept_statements(&record.id)?));
             images.push((platform, image));
         }
         let about = about.iter().map(|(platform, manifest, statements)| (platform, manifest, statements.as_slice()));
-        let said = Said::about(about, std::slice::from_ref(reference));
-        let pushed = joined(images, &said);
-        let sending = Sending { pushed: &pushed, said: &said, elsewhere: &[], insecure: false };
-        send(self, &lease, reference, &sending, events)?;
-        let descriptor = pushed.descriptor();
-        if platform.is_none() {
-            self.store.set_repo_digest(&Tag::new(reference, Some(descriptor.digest)))?;
-        }
-        self.store.settle()?;
-        Ok(descriptor)
+        let own = source.parse::<Reference>().ok();
+        let said = Said::about(about, name.or(own.as_ref()).map(std::slice::from_ref).unwrap_or_default());
+        Ok((joined(images, &said), said))
     }
 
     /// Returns an image with the manifest that it was pulled with, or a new one.
-    fn push_image(&self, lease: &Lease, record: &ImageRecord, events: Report<'_>) -> Result<PushImage, EngineError> {
-        if let Some(manifest) = &record.manifest {
+    fn push_image(
+        &self,
+        lease: &Lease,
+        record: &ImageRecord,
+        kinds: Kinds,
+        events: Report<'_>,
+    ) -> Result<PushImage, EngineError> {
+        if let Some(manifest) = record.manifest.as_ref().filter(|manifest| kinds.allows(&manifest.media_type)) {
             let manifest_bytes = self.store.read_blob(&manifest.digest, stave_registry::limits::MANIFEST_BYTES_MAX)?;
             if let Ok(stave_oci::Document::Manifest(parsed)) =
                 stave_oci::Document::parse(&manifest_bytes, &manifest.media_type)

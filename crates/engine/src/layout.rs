@@ -46,7 +46,7 @@ impl Engine {
 }
 
 /// Returns what leads to the image: what has the tag (`latest` if none is given, or the only one) and the digest.
-fn choose(root: &Dir, layout: &LayoutSource) -> Result<Descriptor, EngineError> {
+pub(crate) fn choose(root: &Dir, layout: &LayoutSource) -> Result<Descriptor, EngineError> {
     let bytes = read(root, b"index.json")?;
     let mut index: Index = serde_json::from_slice(&bytes)
         .map_err(|source| EngineError::tree(format!("cannot use `index.json` of `{layout}`"), source))?;

@@ -54,6 +54,7 @@ mod named_epoch;
 mod net;
 mod outcome;
 mod outside;
+mod place;
 mod platforms;
 mod preprocess;
 mod push;
@@ -100,6 +101,7 @@ pub use limits::SharedLimits;
 pub use manifests::{ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure, Tally};
+pub use place::{ImagePlace, WhichImage};
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,

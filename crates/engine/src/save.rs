@@ -2,7 +2,7 @@
 //!
 //! What is read may be an OCI layout or what Docker's `save` wrote at any time. Nothing in it is believed: every blob is
 //! stored under the digest of its own bytes, and an image only if its layers have the digests that its configuration
-//! says.
+//! says. `place` reads from the other places that images have on a machine.
 
 use std::io::{Read, Write};
 
@@ -24,6 +24,8 @@ use crate::event::Event;
 use crate::export::{Prepared, unwritable};
 use crate::form::ImageForm;
 use crate::images::names as names_of;
+
+mod place;
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,27 +129,31 @@ impl Engine {
         confined::extract(self, &root, &mut input, "the archive")?;
         let mut loaded = Vec::new();
         for found in find(&root)? {
-            self.go_on()?;
-            loaded.push(match found {
-                Entry::Image(found) => self.load_one(&lease, &root, found, events)?,
-                Entry::Index { digest, images, names } => {
-                    let mut ids = Vec::new();
-                    for (platform, found) in images {
-                        // That some are for other platforms is what an index is for.
-                        ids.push((platform, self.load_one(&lease, &root, found, &|_| ())?.id));
-                    }
-                    let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();
-                    self.name_index(&lease, digest, &ids, &tags)?;
-                    let id = lease.resolve_image(&names.first().map_or(digest.to_string(), Reference::to_string))?.id;
-                    Loaded { id, names }
-                }
-            });
+            loaded.push(self.load_entry(&lease, &root, found, events)?);
         }
         if loaded.is_empty() {
             return Err(EngineError::request("the archive has no image", None));
         }
         self.store.settle()?;
         Ok(loaded)
+    }
+
+    /// Reads what one entry of an archive stands for into the store, with its names.
+    fn load_entry(&self, lease: &Lease, root: &Dir, entry: Entry, events: Report<'_>) -> Result<Loaded, EngineError> {
+        self.go_on()?;
+        let (digest, images, names) = match entry {
+            Entry::Image(found) => return self.load_one(lease, root, found, events),
+            Entry::Index { digest, images, names } => (digest, images, names),
+        };
+        let mut ids = Vec::new();
+        for (platform, found) in images {
+            // That some are for other platforms is what an index is for.
+            ids.push((platform, self.load_one(lease, root, found, &|_| ())?.id));
+        }
+        let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();
+        self.name_index(lease, digest, &ids, &tags)?;
+        let id = lease.resolve_image(&names.first().map_or(digest.to_string(), Reference::to_string))?.id;
+        Ok(Loaded { id, names })
     }
 
     /// Reads the one image of an unpacked archive or of a layout into the store, without its names; of an index, the image
@@ -277,10 +283,7 @@ fn oci_images(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     let mut found: Vec<(Descriptor, Entry)> = Vec::new();
     // What refers to an image is none.
     for descriptor in index.manifests.into_iter().filter(|entry| entry.artifact_type.is_empty()) {
-        let name = match descriptor.annotations.get("io.containerd.image.name") {
-            Some(name) => Some(reference(name)?),
-            None => None,
-        };
+        let name = image_name(&descriptor)?;
         if let Some((_, entry)) = found.iter_mut().find(|(earlier, _)| earlier.digest == descriptor.digest) {
             entry.names().extend(name);
             continue;
@@ -290,6 +293,11 @@ fn oci_images(root: &Dir) -> Result<Vec<Entry>, EngineError> {
         found.push((descriptor, entry));
     }
     Ok(found.into_iter().map(|(_, image)| image).collect())
+}
+
+/// Returns the image's name that an entry of a layout says.
+fn image_name(entry: &Descriptor) -> Result<Option<Reference>, EngineError> {
+    entry.annotations.get("io.containerd.image.name").map(|name| reference(name)).transpose()
 }
 
 /// Returns what a descriptor leads to: of an index all images that the archive has, where they are several, else the one

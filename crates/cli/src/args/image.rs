@@ -144,8 +144,16 @@ pub(crate) struct HistoryArgs {
     pub(crate) image: String,
 }
 
-/// Fetch an image from a registry
+/// Fetch an image from a registry, or take one from an archive, a directory or a daemon
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave pull alpine
+  stave pull oci-archive:app.tar            What `stave push` or another program wrote
+  stave pull docker-daemon:me/app:1         From the store of Docker or Podman
+
+Beside names of registries, also `docker://NAME`: oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME],
+docker-archive:FILE[:NAME[:TAG]|:@NUMBER], dir:DIRECTORY, docker-daemon:NAME[:TAG]. The image gets the name that it has there.")]
 pub(crate) struct PullArgs {
     /// Fetch all images of the repository, whatever their tags
     #[arg(short, long)]
@@ -158,24 +166,39 @@ pub(crate) struct PullArgs {
     pub(crate) platform: Option<Platform>,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
-    pub(crate) image: Reference,
+    pub(crate) image: String,
 }
 
-/// Send an image to a registry
+/// Send an image to a registry, or write it to an archive, a directory or a daemon
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave push registry.example/me/app:1
+  stave push me/app:1 registry.example/me/app:1       Under another name than it has here
+  stave push me/app:1 oci-archive:app.tar:1
+  stave push --digestfile digest registry.example/me/app:1
+
+Destinations beside names of registries, also `docker://NAME`: oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME],
+docker-archive:FILE[:NAME[:TAG]], dir:DIRECTORY, docker-daemon:NAME[:TAG].")]
 pub(crate) struct PushArgs {
     /// Send all images of the repository, whatever their tags
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["destination", "digest_file"])]
     pub(crate) all_tags: bool,
+    /// Write the digest of what was sent to this file
+    #[arg(long = "digestfile", visible_alias = "digest-file", value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Of an image for several platforms, send only the one for this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
-    /// Name of the image, which also says where it goes
-    #[arg(value_name = "NAME[:TAG]")]
-    pub(crate) image: Reference,
+    /// Name of the image, which also says where it goes; with a destination, its name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Where it goes [default: the registry of its name]
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: Option<String>,
 }
 
 /// Write images to an archive that `load` and docker read

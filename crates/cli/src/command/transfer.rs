@@ -4,27 +4,65 @@ use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use stave_oci::Reference;
+use stave_engine::ImagePlace;
+use stave_oci::reference::ReferenceError;
+use stave_oci::{Descriptor, Reference};
 
+use super::build::{Surroundings, daemon};
 use super::{Context, settled};
 use crate::args::{LoadArgs, PullArgs, PushArgs, SaveArgs};
 use crate::failure::{self, Failure};
-use crate::host::{Host, Processes};
+use crate::host::{Host, Processes, raw_variable};
 use crate::output;
 
+/// Where an image comes from or goes to.
+enum End {
+    /// The registry of a name.
+    Registry(Reference),
+    /// A place on this machine.
+    Here(ImagePlace),
+}
+
+impl End {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        match ImagePlace::parse(text)? {
+            Some(place) => Ok(Self::Here(place)),
+            None => registry_name(text).map(Self::Registry),
+        }
+    }
+}
+
+/// Reads an image's name, which may say that it is one of a registry.
+fn registry_name(text: &str) -> Result<Reference, Failure> {
+    let name = text.strip_prefix("docker://").unwrap_or(text);
+    name.parse().map_err(|error: ReferenceError| Failure::usage(error.to_string()))
+}
+
+/// Returns where the daemon listens that `place` is about, if it is about one that there is.
+fn daemon_of(place: &ImagePlace) -> Result<Option<PathBuf>, Failure> {
+    match place {
+        ImagePlace::Daemon(_) => daemon::socket(None, &Surroundings::new(&raw_variable)),
+        _ => Ok(None),
+    }
+}
+
 pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    refuse_one_of_all(args.all_tags, &args.image)?;
+    let image = match End::parse(&args.image)? {
+        End::Registry(name) => name,
+        End::Here(place) => return pull_from_place(&place, args, context),
+    };
+    refuse_one_of_all(args.all_tags, &image)?;
     let host = context.host(Processes::Some)?;
     let names = if args.all_tags {
-        settled(&host, host.engine.tags_there(&args.image).map_err(Failure::from))?
+        settled(&host, host.engine.tags_there(&image).map_err(Failure::from))?
     } else {
-        vec![args.image.clone()]
+        vec![image.clone()]
     };
     for name in &names {
         pull_one(&host, name, args, context)?;
     }
     if names.is_empty() {
-        return Err(Failure::failed(format!("the registry has no tag of `{}`", args.image.familiar_name())));
+        return Err(Failure::failed(format!("the registry has no tag of `{}`", image.familiar_name())));
     }
     Ok(0)
 }
@@ -42,6 +80,27 @@ fn pull_one(host: &Host, name: &Reference, args: &PullArgs, context: &Context<'_
     }
     lines.push(name.to_string());
     output::lines(&lines)
+}
+
+/// Prints the names that the images have from there, or their ids.
+fn pull_from_place(place: &ImagePlace, args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    if args.all_tags {
+        return Err(Failure::usage(format!("`--all-tags` is for registries, and `{}` is none", args.image)));
+    }
+    let socket = daemon_of(place)?;
+    let host = context.host(Processes::Some)?;
+    let display = context.display(args.quiet);
+    let from = (args.platform.as_ref(), socket.as_deref());
+    let pulled = host.engine.pull_from_place(place, from, &|event| display.report(event));
+    display.finish();
+    let mut lines = Vec::new();
+    for image in settled(&host, pulled.map_err(Failure::from))? {
+        lines.extend(image.names.iter().map(ToString::to_string));
+        if image.names.is_empty() {
+            lines.push(image.id.to_string());
+        }
+    }
+    output::lines(&lines).map(|()| 0)
 }
 
 /// All images of a repository are not one of them.
@@ -62,25 +121,70 @@ fn familiar(name: &Reference) -> String {
 }
 
 pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    refuse_one_of_all(args.all_tags, &args.image)?;
+    if let Some(destination) = &args.destination {
+        return push_elsewhere(args, destination, context);
+    }
+    let image = registry_name(&args.image)?;
+    refuse_one_of_all(args.all_tags, &image)?;
     let host = context.host(Processes::Some)?;
-    let names = if args.all_tags { host.engine.tags_here(&args.image)? } else { vec![args.image.clone()] };
+    let names = if args.all_tags { host.engine.tags_here(&image)? } else { vec![image.clone()] };
     for name in &names {
-        let display = context.display(args.quiet);
-        let pushed = host.engine.push(name, args.platform.as_ref(), &|event| display.report(event));
-        display.finish();
-        let digest = settled(&host, pushed.map_err(Failure::from))?.digest;
-        if args.quiet {
-            output::text(&format!("{name}\n"))?;
-        } else {
-            output::text(&format!("{}: digest: {digest}\n", name.effective_tag().unwrap_or_default()))?;
-        }
+        let pushed = push_one(&host, (&name.to_string(), name), args, context)?;
+        let tag = name.effective_tag().unwrap_or_default();
+        told(args, &name.to_string(), tag, &pushed)?;
     }
     if names.is_empty() {
-        return Err(Failure::failed(format!("no image here has a tag of `{}`", args.image.familiar_name()))
+        return Err(Failure::failed(format!("no image here has a tag of `{}`", image.familiar_name()))
             .with_hint("See `stave images` for those that there are."));
     }
     Ok(0)
+}
+
+fn push_one(
+    host: &Host,
+    what: (&str, &Reference),
+    args: &PushArgs,
+    context: &Context<'_>,
+) -> Result<Descriptor, Failure> {
+    let display = context.display(args.quiet);
+    let pushed = host.engine.push(what, args.platform.as_ref(), &|event| display.report(event));
+    display.finish();
+    settled(host, pushed.map_err(Failure::from))
+}
+
+/// Sends an image to where a destination says, which is not its own name.
+fn push_elsewhere(args: &PushArgs, destination: &str, context: &Context<'_>) -> Result<u8, Failure> {
+    let end = End::parse(destination)?;
+    let socket = match &end {
+        End::Registry(_) => None,
+        End::Here(place) => daemon_of(place)?,
+    };
+    let host = context.host(Processes::Some)?;
+    let pushed = match &end {
+        End::Registry(name) => push_one(&host, (&args.image, name), args, context)?,
+        End::Here(place) => {
+            let display = context.display(args.quiet);
+            let how = (args.platform.as_ref(), socket.as_deref());
+            let pushed = host.engine.push_to_place(&args.image, place, how, &|event| display.report(event));
+            display.finish();
+            settled(&host, pushed.map_err(Failure::from))?
+        }
+    };
+    told(args, destination, destination, &pushed).map(|()| 0)
+}
+
+/// Says what was pushed: `full` alone with `--quiet`, else `short` and the digest.
+fn told(args: &PushArgs, full: &str, short: &str, pushed: &Descriptor) -> Result<(), Failure> {
+    if let Some(path) = &args.digest_file {
+        let mut file = NewFile::create(path)?;
+        write!(file.file, "{}", pushed.digest)
+            .map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))?;
+        file.keep()?;
+    }
+    if args.quiet {
+        return output::text(&format!("{full}\n"));
+    }
+    output::text(&format!("{short}: digest: {}\n", pushed.digest))
 }
 
 pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure> {

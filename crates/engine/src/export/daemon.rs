@@ -8,7 +8,7 @@
 //! Reference: Docker Engine API 1.24, "Image Inspect", "List Images", "Import images" and "Tag an image".
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::inspect::familiar;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest line of a head or of a chunk, in bytes.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// Images that are asked for their layers, the latest first.
 const IMAGES_ASKED_MAX: usize = 50;
 /// How long a daemon may say nothing. It unpacks large layers meanwhile.
@@ -76,6 +78,24 @@ pub(super) fn load(
         daemon.ask("POST", &path, &[200, 201])?;
     }
     Ok(())
+}
+
+/// Returns the archive of an image of the daemon that listens on `socket`, as it comes.
+///
+/// Errors: the daemon cannot be reached, or does not have the image.
+pub(crate) fn fetch(socket: &Path, image: &str) -> Result<impl Read + Send + use<>, EngineError> {
+    let daemon = Daemon { socket: socket.to_owned() };
+    let stream = daemon.connect()?;
+    let path = format!("/images/{}/get", escaped(image));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n");
+    (&stream).write_all(request.as_bytes()).map_err(|source| daemon.failed(source))?;
+    let (status, body) = open_answer(stream).map_err(|source| daemon.failed(source))?;
+    if status == 200 {
+        return Ok(body);
+    }
+    let mut answer = Vec::new();
+    body.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(|source| daemon.failed(source))?;
+    Err(daemon.refused(status, &answer))
 }
 
 /// Returns the names of an image, as the daemon writes them.
@@ -274,47 +294,89 @@ impl Write for Chunks<'_> {
     }
 }
 
-/// Reads a status and a body, which ends with the stream, its length or its chunks.
+/// Reads a status and a body.
 fn read_answer(stream: impl Read) -> io::Result<(u16, Vec<u8>)> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its answer is no HTTP");
-    let mut input = BufReader::new(stream.take(ANSWER_BYTES_MAX));
-    let mut line = String::new();
-    input.read_line(&mut line)?;
+    let (status, body) = open_answer(stream)?;
+    let mut bytes = Vec::new();
+    body.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok((status, bytes))
+}
+
+/// Reads a status and what is before the body.
+fn open_answer<R: Read>(stream: R) -> io::Result<(u16, Body<R>)> {
+    let mut input = BufReader::new(stream);
+    let line = read_line(&mut input)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
-    let (mut length, mut is_chunked) = (None, false);
+    let mut end = End::Stream;
     loop {
-        line.clear();
-        if input.read_line(&mut line)? == 0 {
-            return Err(malformed());
-        }
+        let line = read_line(&mut input)?;
         let header = line.trim_end().to_ascii_lowercase();
         match header.split_once(':') {
-            None => break,
-            Some(("content-length", value)) => length = value.trim().parse::<u64>().ok(),
-            Some(("transfer-encoding", value)) => is_chunked = value.trim() == "chunked",
+            None if line.is_empty() => return Err(malformed()),
+            None => return Ok((status, Body { input, end })),
+            Some(("transfer-encoding", value)) if value.trim() == "chunked" => {
+                end = End::Chunk { left: 0, first: true }
+            }
+            Some(("content-length", value)) if !matches!(end, End::Chunk { .. }) => {
+                end = End::Length(value.trim().parse().map_err(|_| malformed())?);
+            }
             Some(_) => {}
         }
     }
-    let mut body = Vec::new();
-    if !is_chunked {
-        input.take(length.unwrap_or(u64::MAX)).read_to_end(&mut body)?;
-        return Ok((status, body));
-    }
-    loop {
-        line.clear();
-        input.read_line(&mut line)?;
-        let size = line.trim().split(';').next().unwrap_or_default();
-        let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
-        if size == 0 {
-            return Ok((status, body));
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its answer is no HTTP")
+}
+
+/// Reads a line, which is as short as those of headers and chunks are.
+fn read_line(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    input.take(LINE_BYTES_MAX).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// A body as it comes.
+struct Body<R> {
+    input: BufReader<R>,
+    end: End,
+}
+
+/// What ends a body.
+enum End {
+    /// The stream's end.
+    Stream,
+    /// So many more bytes.
+    Length(u64),
+    /// A chunk without bytes; of the present one, so many are left.
+    Chunk { left: u64, first: bool },
+}
+
+impl<R: Read> Read for Body<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let End::Chunk { left: left @ 0, first } = &mut self.end {
+            if !std::mem::take(first) {
+                // The line of a chunk ends with its bytes.
+                read_line(&mut self.input)?;
+            }
+            let line = read_line(&mut self.input)?;
+            let size = line.trim().split(';').next().unwrap_or_default();
+            *left = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
+            if *left == 0 {
+                self.end = End::Length(0);
+            }
         }
-        let before = body.len() as u64;
-        input.by_ref().take(size).read_to_end(&mut body)?;
-        if body.len() as u64 != before + size {
-            return Err(malformed());
+        let left = match &mut self.end {
+            End::Stream => return self.input.read(buffer),
+            End::Length(left) | End::Chunk { left, .. } => left,
+        };
+        let room = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.input.read(&mut buffer[..room])?;
+        if count == 0 && room > 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its answer ends too early"));
         }
-        line.clear();
-        input.read_line(&mut line)?;
+        *left -= count as u64;
+        Ok(count)
     }
 }
 

@@ -11,48 +11,38 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
-use stave_oci::{Descriptor, Reference, media_type};
+use stave_oci::{Descriptor, media_type};
 
-use super::prepared::PreparedBuild;
+use super::BlobSink;
 use crate::archive::blob_path;
-use crate::attest::Attached;
-use crate::engine::Engine;
 use crate::error::EngineError;
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Annotations that name an image in a layout. An entry with the same names is replaced.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
-/// Adds the images to the layout at `path`, which is made if it is missing.
+/// Adds what `entries` list to the layout at `path`, which is made if it is missing. `blobs` calls what it is given with
+/// every blob, a manifest after what it names.
 ///
 /// Errors: a file cannot be written; what is there is no layout.
 pub(super) fn write(
-    engine: &Engine,
-    build: &PreparedBuild,
-    names: &[Reference],
     path: &Path,
+    entries: Vec<Descriptor>,
+    blobs: impl FnOnce(BlobSink<'_>) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let fail = |path: &Path, source| EngineError::io("write", path, source);
-    let blobs = path.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(|source| EngineError::io("create", &blobs, source))?;
+    let folder = path.join("blobs/sha256");
+    fs::create_dir_all(&folder).map_err(|source| EngineError::io("create", &folder, source))?;
     // Two builds that write to one layout add to its list one after the other.
     let lock = File::open(path).map_err(|source| fail(path, source))?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|source| fail(path, source.into()))?;
     let mut list = read_list(path)?;
-    for image in &build.images {
-        image.each_blob(engine, |descriptor, bytes| put_blob(path, descriptor, bytes))?;
-    }
-    for (descriptor, bytes) in build.said.all().flat_map(Attached::parts) {
-        put_blob(path, descriptor, &mut &*bytes).map_err(|source| fail(&blobs, source))?;
-    }
-    if let Some(index) = &build.index {
-        put_blob(path, &build.descriptor, &mut index.as_slice()).map_err(|source| fail(&blobs, source))?;
-    }
+    blobs(&mut |descriptor, bytes| put_blob(path, descriptor, bytes))?;
     put(&path.join("oci-layout"), &mut &LAYOUT[..]).map_err(|source| fail(path, source))?;
-    let entries = list["manifests"].as_array_mut().expect("it was read as a list");
-    for entry in build.entries(names) {
-        entries.retain(|old| !is_same(old, &entry));
-        entries.push(serde_json::to_value(&entry).expect("a descriptor has only text keys"));
+    let listed = list["manifests"].as_array_mut().expect("it was read as a list");
+    for entry in entries {
+        listed.retain(|old| !is_same(old, &entry));
+        listed.push(serde_json::to_value(&entry).expect("a descriptor has only text keys"));
     }
     let bytes = serde_json::to_vec(&list).expect("the keys are texts");
     let list = path.join("index.json");
@@ -94,7 +84,7 @@ fn put_blob(path: &Path, descriptor: &Descriptor, bytes: &mut dyn Read) -> io::R
 }
 
 /// Writes a file that appears under its name when it is complete.
-fn put(path: &Path, bytes: &mut dyn Read) -> io::Result<()> {
+pub(super) fn put(path: &Path, bytes: &mut dyn Read) -> io::Result<()> {
     let mut partial = path.to_path_buf().into_os_string();
     partial.push(format!(".{}.partial", std::process::id()));
     let partial = PathBuf::from(partial);

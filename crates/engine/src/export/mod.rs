@@ -6,17 +6,20 @@ mod daemon;
 mod files;
 mod index;
 mod layout;
+mod place;
 mod prepared;
 mod registry;
 mod said;
 mod sink;
 
+pub(crate) use daemon::fetch as fetch_from_daemon;
 pub(crate) use index::{index_descriptor, unpacked_index};
+pub(crate) use place::{put_dir, put_in_daemon, put_in_docker_archive, put_in_layout, put_in_oci_archive};
 pub(crate) use prepared::{Prepared, unwritable};
-pub(crate) use registry::{Sending, send};
+pub(crate) use registry::{Pushed, Sending, send};
 pub(crate) use said::{Said, joined};
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use stave_oci::{BlobDigest, Descriptor, Reference};
 use stave_store::{ImageManifest, Lease, NewImage, Tag};
@@ -33,6 +36,9 @@ use crate::task::Task;
 use files::Plan;
 use prepared::PreparedBuild;
 use sink::Sink;
+
+/// What takes the blobs of an output, one after the other.
+pub(crate) type BlobSink<'a> = &'a mut dyn FnMut(&Descriptor, &mut dyn Read) -> io::Result<()>;
 
 /// An output that is complete.
 pub(crate) enum Written {
@@ -96,7 +102,7 @@ pub(crate) fn write(
         Output::Layout { form, names, path } => {
             let prepared = prepare(&form)?.with_statements(built, &form)?;
             let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
-            layout::write(engine, &prepared, &given(names, built), &path)?;
+            layout::write(&path, prepared.entries(&given(names, built)), |sink| prepared.each_blob(engine, sink))?;
             Ok(Written::Image(prepared.descriptor))
         }
         Output::Registry { names, by_digest, insecure, form } => {

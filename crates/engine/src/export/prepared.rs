@@ -7,8 +7,10 @@ use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference, media_typ
 use stave_registry::{PushImage, PushIndex};
 use stave_store::Lease;
 
+use super::BlobSink;
 use super::said::Said;
 use crate::archive::{ArchiveWriter, ArchivedImage};
+use crate::attest::Attached;
 use crate::build::Report;
 use crate::compose::Composed;
 use crate::engine::Engine;
@@ -125,11 +127,7 @@ impl Prepared {
     /// Calls `write` with every blob, the manifest last. Each is a file of the store.
     ///
     /// Errors: a blob cannot be read.
-    pub(crate) fn each_blob(
-        &self,
-        engine: &Engine,
-        mut write: impl FnMut(&Descriptor, &mut dyn io::Read) -> io::Result<()>,
-    ) -> Result<(), EngineError> {
+    pub(crate) fn each_blob(&self, engine: &Engine, write: BlobSink<'_>) -> Result<(), EngineError> {
         for layer in &self.layers {
             engine.go_on()?;
             engine.with_blob(layer, |bytes| write(&layer.descriptor, bytes))?;
@@ -203,11 +201,17 @@ impl PreparedBuild {
         Ok(Self::of(images, &platforms, form))
     }
 
+    /// Returns one image as a build.
+    pub(super) fn of_one(image: Prepared) -> Self {
+        let descriptor = image.descriptor.clone();
+        Self { images: vec![image], index: None, descriptor, said: Said::default() }
+    }
+
     fn of(images: Vec<Prepared>, platforms: &[Platform], form: &ImageForm) -> Self {
-        if let [image] = images.as_slice() {
-            let descriptor = image.descriptor.clone();
-            return Self { images, index: None, descriptor, said: Said::default() };
-        }
+        let images = match <[_; 1]>::try_from(images) {
+            Ok([image]) => return Self::of_one(image),
+            Err(images) => images,
+        };
         let manifests: Vec<_> =
             platforms.iter().zip(&images).map(|(platform, image)| (platform, image.descriptor.clone())).collect();
         let (index, descriptor) = index_of(&manifests, form);
@@ -251,6 +255,21 @@ impl PreparedBuild {
         let mut entries = crate::archive::named(&descriptor, names);
         entries.extend(self.said.referring.iter().map(|attached| attached.descriptor.clone()));
         entries
+    }
+
+    /// Calls `write` with every blob of the images and of what is said about them, a manifest after what it names.
+    ///
+    /// Errors: a blob cannot be read or written.
+    pub(super) fn each_blob(&self, engine: &Engine, write: BlobSink<'_>) -> Result<(), EngineError> {
+        for image in &self.images {
+            image.each_blob(engine, &mut *write)?;
+        }
+        let index = self.index.iter().map(|index| (&self.descriptor, index.as_slice()));
+        for (descriptor, mut bytes) in self.said.all().flat_map(Attached::parts).chain(index) {
+            write(descriptor, &mut bytes)
+                .map_err(|source| EngineError::io("write", descriptor.digest.to_string(), source))?;
+        }
+        Ok(())
     }
 
     /// Returns the index as a registry takes it, with its images; nothing if there is none.

@@ -4,6 +4,7 @@ use stave_oci::{BlobDigest, Descriptor, Reference};
 use stave_registry::{PushImage, PushIndex};
 use stave_store::{Lease, Tag};
 
+use super::BlobSink;
 use super::prepared::{Prepared, PreparedBuild};
 use super::said::Said;
 use crate::build::Report;
@@ -59,6 +60,33 @@ impl Pushed {
             }
             Self::Index(index) => descriptor(index),
         }
+    }
+
+    /// Calls `write` with every blob, a manifest after what it names, and the whole last.
+    ///
+    /// Errors: a blob cannot be read or written.
+    pub(super) fn each_blob(&self, engine: &Engine, write: BlobSink<'_>) -> Result<(), EngineError> {
+        let images = match self {
+            Self::Image(image) => std::slice::from_ref(image),
+            Self::Index(index) => &index.images,
+        };
+        let fail = |descriptor: &Descriptor, source| EngineError::io("write", descriptor.digest.to_string(), source);
+        let own = |bytes: &[u8], kind: &str| Descriptor::new(kind, BlobDigest::of(bytes), bytes.len() as u64);
+        for image in images {
+            for (descriptor, open) in &image.blobs {
+                engine.go_on()?;
+                open()
+                    .and_then(|mut bytes| write(descriptor, &mut bytes))
+                    .map_err(|source| fail(descriptor, source))?;
+            }
+            let manifest = own(&image.manifest_bytes, &image.media_type);
+            write(&manifest, &mut image.manifest_bytes.as_slice()).map_err(|source| fail(&manifest, source))?;
+        }
+        if let Self::Index(index) = self {
+            let whole = descriptor(index);
+            write(&whole, &mut index.index_bytes.as_slice()).map_err(|source| fail(&whole, source))?;
+        }
+        Ok(())
     }
 }
 

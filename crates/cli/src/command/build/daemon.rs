@@ -18,7 +18,10 @@ const STAVE_LOAD: &str = "STAVE_LOAD";
 /// daemons of Docker and Podman do; nothing if there is none, and the image stays in the store.
 ///
 /// Errors: what was named is no daemon on this machine.
-pub(super) fn socket(context: Option<&str>, surroundings: &Surroundings<'_>) -> Result<Option<PathBuf>, Failure> {
+pub(in crate::command) fn socket(
+    context: Option<&str>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<PathBuf>, Failure> {
     if let Some(context) = context {
         return of_context(context, "`context=`", surroundings);
     }

@@ -4,7 +4,7 @@
 
 mod agent;
 mod caches;
-mod daemon;
+pub(super) mod daemon;
 mod grants;
 mod lock;
 mod outputs;

@@ -1,0 +1,217 @@
+//! Places of images that are no registry, as Buildah, Podman and skopeo name them: `push IMAGE PLACE`, `pull PLACE`. C034.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use stave_testkit::dockerd::Dockerd;
+use stave_testkit::{Bench, LoopbackRegistry, needs};
+
+/// A bench with an image of two small layers, `app:1`.
+fn with_image() -> Bench {
+    let bench = Bench::new();
+    bench.file("a", "one\n").file("b", "two\n").file("Dockerfile", "FROM scratch\nCOPY a /a\nCOPY b /dir/b\n");
+    bench.run(["build", "-q", "-t", "app:1", "."]).success();
+    bench
+}
+
+fn id(bench: &Bench, name: &str) -> String {
+    bench.run(["inspect", "-f", "{{.Id}}", name]).success().line()
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
+}
+
+/// C034: each place is written, read by skopeo where that is, and taken into another store as the same image.
+#[test]
+fn an_image_goes_to_every_place_and_comes_back_as_the_same_image() {
+    let bench = with_image();
+    let wanted = id(&bench, "app:1");
+    for (place, name) in [
+        ("oci:layout", None),
+        ("oci:named:app:1", None),
+        ("oci-archive:oci.tar", None),
+        ("oci-archive:named.tar:v1", None),
+        ("docker-archive:docker.tar:h.example/app:2", Some("h.example/app:2")),
+        ("docker-archive:plain.tar", None),
+        ("dir:flat", None),
+    ] {
+        let said = bench.run(["push", "app:1", place]).success().out();
+        assert!(said.starts_with(&format!("{place}: digest: sha256:")), "{said}");
+        if let Some(skopeo) = needs::program("skopeo") {
+            let mut command = bench.other(&skopeo);
+            command.args(["inspect", "--config", place]);
+            let config: Value = serde_json::from_str(&bench.finish(command).success().out()).expect("JSON");
+            assert_eq!(config["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(2), "{place}: {config}");
+            let mut command = bench.other(&skopeo);
+            command.args(["copy", "--insecure-policy", place, "dir:copied"]);
+            bench.finish(command).success();
+        }
+        let other = Bench::within(&bench.work());
+        let absolute = absolute(&bench, place);
+        let out = other.run(["pull", "-q", &absolute]).success().out();
+        assert_eq!(out, format!("{}\n", name.unwrap_or(&wanted)), "{place}");
+        assert_eq!(id(&other, &wanted), wanted, "{place}");
+        other.run(["store", "check"]).success();
+    }
+}
+
+/// A place whose path holds wherever it is read.
+fn absolute(bench: &Bench, place: &str) -> String {
+    let (transport, path) = place.split_once(':').expect("a transport");
+    format!("{transport}:{}/{path}", bench.work().display())
+}
+
+/// C034: what skopeo writes is read.
+#[test]
+fn what_skopeo_writes_to_a_place_is_pulled() {
+    let Some(skopeo) = needs::program("skopeo") else { return };
+    let bench = with_image();
+    let wanted = id(&bench, "app:1");
+    bench.run(["push", "-q", "app:1", "oci:from"]).success();
+    for place in ["oci:there:x/y:z", "oci-archive:there.tar", "docker-archive:docker.tar:app:3", "dir:files"] {
+        let mut command = bench.other(&skopeo);
+        command.args(["copy", "--insecure-policy", "oci:from", place]);
+        bench.finish(command).success();
+        let other = Bench::within(&bench.work());
+        other.run(["pull", &absolute(&bench, place)]).success();
+        assert_eq!(id(&other, &wanted), wanted, "{place}");
+    }
+}
+
+/// C034, H001: an index goes with all its images where the place has indexes, and a platform is chosen from it.
+#[test]
+fn images_for_several_platforms_go_together_where_there_is_an_index() {
+    let bench = with_image();
+    bench.run(["build", "-q", "--platform", "linux/amd64,linux/arm64", "-t", "both:1", "."]).success();
+    for (place, file) in [("oci:layout:1", "layout/index.json"), ("dir:flat", "flat/manifest.json")] {
+        bench.run(["push", "-q", "both:1", place]).success();
+        let list = read_json(&bench.work().join(file));
+        let kind = if place.starts_with("oci") { &list["manifests"][0]["mediaType"] } else { &list["mediaType"] };
+        assert_eq!(kind, "application/vnd.oci.image.index.v1+json", "{place}");
+        let other = Bench::within(&bench.work());
+        let pulled = other.run(["pull", "-q", "--platform", "linux/arm64", &absolute(&bench, place)]).success().line();
+        assert_eq!(other.run(["inspect", "-f", "{{.Architecture}}", &pulled]).success().line(), "arm64");
+        other.run(["pull", "-q", "--platform", "linux/s390x", &absolute(&bench, place)]).exit(2).complains("s390x");
+        let whole = other.run(["pull", "-q", &absolute(&bench, place)]).success().line();
+        other.run(["tag", &whole, "whole"]).success();
+        other.run(["inspect", "--platform", "linux/amd64", "whole"]).success();
+    }
+    // One of them alone is a plain image; an archive of Docker's holds one anyway.
+    bench.run(["push", "-q", "--platform", "linux/arm64", "both:1", "dir:one"]).success();
+    assert!(read_json(&bench.work().join("one/manifest.json"))["config"].is_object());
+    bench.run(["push", "-q", "--platform", "linux/arm64", "both:1", "docker-archive:arm.tar:arm"]).success();
+    let other = Bench::within(&bench.work());
+    other.run(["pull", &absolute(&bench, "docker-archive:arm.tar")]).success();
+    assert_eq!(other.run(["inspect", "-f", "{{.Architecture}}", "arm"]).success().line(), "arm64");
+}
+
+/// C034: an archive of Docker's with several images, of which one is asked for by its name or its number.
+#[test]
+fn one_image_of_an_archive_is_asked_for_by_name_or_number() {
+    let bench = with_image();
+    bench.file("a", "other\n").run(["build", "-q", "-t", "app:2", "."]).success();
+    bench.run(["save", "-o", "both.tar", "app:1", "app:2"]).success();
+    let archive = format!("docker-archive:{}", bench.work().join("both.tar").display());
+    let pull = |which: &str| {
+        let other = Bench::within(&bench.work());
+        let out = other.run(["pull", "-q", &format!("{archive}{which}")]);
+        (out, other.run(["images", "--format", "{{.Tag}}"]).success().out())
+    };
+    assert_eq!(pull(":app:2").1, "2\n");
+    assert_eq!(pull(":@0").1, "1\n");
+    assert_eq!(pull("").1.lines().count(), 2);
+    pull(":app:3")
+        .0
+        .exit(2)
+        .complains("has no such image")
+        .complains("hint: It has 2 images: docker.io/library/app:1, docker.io/library/app:2.");
+    pull(":@2").0.exit(2).complains("has no such image");
+}
+
+/// C034: a daemon's store, both ways.
+#[test]
+fn an_image_goes_into_a_daemon_and_comes_from_it() {
+    let mut bench = with_image();
+    bench.set("DOCKER_HOST", format!("unix://{}", bench.path("nobody.sock").display()));
+    bench.run(["push", "app:1", "docker-daemon:there:1"]).exit(2).complains("cannot talk to the daemon");
+    let Some(dockerd) = Dockerd::start(&bench, None) else { return };
+    bench.set("DOCKER_HOST", dockerd.address());
+    let wanted = id(&bench, "app:1");
+    bench.run(["push", "app:1", "docker-daemon:there:1"]).success();
+    let there = dockerd.docker(&bench, &["image", "inspect", "--format", "{{.Id}}", "there:1"]).success().line();
+    assert_eq!(there, wanted);
+    bench.run(["rmi", "-f", "app:1"]).success();
+    let out = bench.run(["pull", "-q", "docker-daemon:there:1"]).success().line();
+    assert_eq!(out, "docker.io/library/there:1");
+    assert_eq!(id(&bench, "there:1"), wanted);
+    bench.run(["pull", "docker-daemon:none:1"]).exit(2).complains("answers with 404");
+}
+
+/// C034: a registry under another name than the image has here, and what was pushed says its digest in a file. C036.
+#[test]
+fn a_destination_in_a_registry_is_another_name_and_the_digest_goes_to_a_file() {
+    let registry = LoopbackRegistry::start();
+    let bench = with_image();
+    let host = registry.host();
+    for (destination, tag) in [(format!("{host}/team/app:2"), "2"), (format!("docker://{host}/team/app:3"), "3")] {
+        let out = bench.run(["push", "--digestfile", "digest", "app:1", &destination]).success().line();
+        let manifest = registry.manifest("team/app", tag).expect("it was pushed");
+        let digest = stave_oci::BlobDigest::of(&manifest).to_string();
+        assert_eq!(fs::read_to_string(bench.work().join("digest")).expect("it was written"), digest);
+        assert_eq!(out, format!("{destination}: digest: {digest}"));
+    }
+    // By its id, and quietly.
+    let image = id(&bench, "app:1");
+    assert_eq!(bench.run(["push", "-q", &image, &format!("{host}/x")]).success().out(), format!("{host}/x\n"));
+    // The name stays unknown here, and a name of another image keeps what is known of that.
+    bench.run(["inspect", &format!("{host}/team/app:2")]).exit(1);
+    let named = format!("docker://{host}/team/app:2");
+    bench.run(["pull", "-q", &named]).success();
+    assert_eq!(id(&bench, &format!("{host}/team/app:2")), image);
+    // kaniko's spelling, and the digest of what goes elsewhere.
+    bench.run(["push", "-q", "--digest-file", "digest", "app:1", "dir:flat"]).success();
+    let flat = fs::read(bench.work().join("flat/manifest.json")).expect("it was written");
+    let digest = fs::read_to_string(bench.work().join("digest")).expect("it was written");
+    assert_eq!(digest, stave_oci::BlobDigest::of(&flat).to_string());
+    bench
+        .run(["push", "-a", "--digestfile", "x", &format!("{host}/x")])
+        .exit(2)
+        .complains("`--all-tags` and `--digestfile` cannot be used together");
+}
+
+/// C034
+#[test]
+fn mistakes_about_places_are_said_with_what_can_be_done() {
+    let bench = with_image();
+    let complains = |args: &[&str], code: i32, text: &str| {
+        bench.run(args).exit(code).complains(text);
+    };
+    complains(&["push", "app:1", "containers-storage:app"], 2, "is in the storage of Buildah and Podman");
+    complains(&["push", "app:1", "containers-storage:app"], 2, "hint: Go by an archive: `podman save");
+    complains(
+        &["pull", "ostree:app"],
+        2,
+        "`ostree:` is no place that stave knows\nhint: Known are `docker://`, `oci:`",
+    );
+    complains(&["pull", "oci:"], 2, "`oci:` names nothing\nhint: Write `oci:DIRECTORY[:NAME]`.");
+    complains(&["pull", "-a", "dir:x"], 2, "`--all-tags` is for registries, and `dir:x` is none");
+    complains(&["push", "none:1", "dir:x"], 1, "none:1");
+    assert!(!bench.work().join("x").exists(), "nothing is made for an image that is not there");
+    bench.file("mine/notes", "keep me\n");
+    complains(&["push", "app:1", "dir:mine"], 2, "`mine` has `notes`, which is no part of an image");
+    complains(&["pull", "dir:mine"], 2, "`mine` has no image: `version` or `manifest.json` is missing in it");
+    complains(&["push", "app:1", "docker-archive:x.tar:@1"], 2, "a new archive has no numbered images");
+    bench.run(["push", "-q", "app:1", "oci:layout:1"]).success();
+    complains(&["pull", "oci:layout:2"], 2, "the layout `layout` has no image with the tag `2`\nhint: It has: 1.");
+    // What a blob holds must be what its name says.
+    bench.run(["push", "-q", "app:1", "dir:flat"]).success();
+    let manifest = read_json(&bench.work().join("flat/manifest.json"));
+    let layer = manifest["layers"][0]["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let path = bench.work().join("flat").join(layer);
+    let size = fs::metadata(&path).expect("a blob").len();
+    fs::write(&path, vec![0; usize::try_from(size).expect("it is small")]).expect("a writable bench");
+    let other = Bench::within(&bench.work());
+    other.run(["pull", &absolute(&bench, "dir:flat")]).exit(3).complains("digest");
+}
