@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use stave_oci::{BlobDigest, Descriptor, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
-use stave_registry::{FoundManifest, PushProgress};
+use stave_registry::{FoundManifest, PushImage, PushProgress};
 
+use crate::artifact::Artifact;
 use crate::build::Report;
 use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
@@ -17,7 +18,7 @@ use crate::registries::Registries;
 use crate::task::Task;
 
 /// What attestations of images are called in an index, and what they say whose they are.
-const SUBJECT_KEY: &str = "vnd.docker.reference.digest";
+pub(crate) const SUBJECT_KEY: &str = "vnd.docker.reference.digest";
 /// What the layer of an attestation says that it is about.
 const PREDICATE_KEY: &str = "in-toto.io/predicate-type";
 /// The type of such a layer.
@@ -72,6 +73,8 @@ pub struct Merged {
     pub descriptor: Descriptor,
     /// Where its parts are: repositories and digests.
     pub(crate) parts: Vec<(Reference, BlobDigest)>,
+    /// Parts that are files here.
+    pub(crate) artifacts: Vec<Artifact>,
 }
 
 /// An image or index in a registry.
@@ -111,7 +114,12 @@ impl Registries {
         let as_it_is = sources.len() == 1 && request.remarks.is_empty() && request.platforms.is_empty();
         if as_it_is && (matches!(found.document, Document::Index(_)) || !request.prefer_index) {
             let descriptor = Descriptor::new(&found.media_type, found.digest, found.bytes.len() as u64);
-            return Ok(Merged { bytes: found.bytes, descriptor, parts: vec![(name, found.digest)] });
+            return Ok(Merged {
+                bytes: found.bytes,
+                descriptor,
+                parts: vec![(name, found.digest)],
+                artifacts: Vec::new(),
+            });
         }
         entries.keep_platforms(&request.platforms)?;
         entries.remark(&request.remarks)?;
@@ -155,6 +163,19 @@ impl Registries {
         let progress = |blob: &Descriptor, progress: PushProgress| sent.tell(&task, blob, progress);
         for (from, digest) in &merged.parts {
             self.client.copy(from, *digest, target, &progress)?;
+        }
+        for artifact in &merged.artifacts {
+            let image = artifact.push_image()?;
+            if artifact.has_subject() {
+                self.client.push_referrer(target, &image)?;
+            } else {
+                self.client.push(&by_digest(target, artifact.digest), &image, &progress)?;
+            }
+        }
+        if serde_json::from_slice::<Value>(&merged.bytes).is_ok_and(|index| index.get("subject").is_some()) {
+            // Without its tag first, so that it is among the referrers of its subject.
+            let (manifest_bytes, media_type) = (merged.bytes.clone(), merged.descriptor.media_type.clone());
+            self.client.push_referrer(target, &PushImage { manifest_bytes, media_type, blobs: Vec::new() })?;
         }
         self.client.put_manifest(target, &merged.bytes, &merged.descriptor.media_type)?;
         Ok(())
@@ -404,7 +425,7 @@ impl Entries {
         let index = Index { schema_version: 2, media_type: kind.to_owned(), manifests: self.all, annotations };
         let bytes = serde_json::to_vec_pretty(&index).expect("an index has only text keys");
         let descriptor = Descriptor::new(kind, BlobDigest::of(&bytes), bytes.len() as u64);
-        Merged { bytes, descriptor, parts }
+        Merged { bytes, descriptor, parts, artifacts: Vec::new() }
     }
 }
 

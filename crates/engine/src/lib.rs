@@ -14,6 +14,7 @@
 mod ahead;
 mod anatomy;
 mod archive;
+mod artifact;
 mod attest;
 mod away;
 mod base;
@@ -76,6 +77,7 @@ mod upkeep;
 mod veil;
 mod workbench;
 
+pub use artifact::{Artifact, ArtifactRequest};
 pub use attest::{Attestations, ProvenanceOptions, SbomForm, SbomOptions};
 pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, parse_import};
 pub use cancel::Cancel;
@@ -98,7 +100,7 @@ pub use images::{HistoryLine, ImagePlatform, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
 pub use judge::{PolicySource, policy_files};
 pub use limits::SharedLimits;
-pub use manifests::{ManifestLists, PlatformRemark};
+pub use manifests::{EntryName, EntryRemark, ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure, Tally};
 pub use place::{ImagePlace, WhichImage};

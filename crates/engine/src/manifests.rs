@@ -3,17 +3,21 @@
 //! One file for each, named as the index will be, with the index itself and where its images are. A reader sees the old
 //! file or the new one.
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stave_oci::{BlobDigest, Descriptor, Document, Index, Reference};
+use stave_oci::reference::ReferenceError;
+use stave_oci::{BlobDigest, Descriptor, Document, Reference, media_type};
 
+use crate::artifact::Artifact;
 use crate::error::EngineError;
-use crate::imagetools::Merged;
+use crate::imagetools::{Merged, SUBJECT_KEY};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -38,10 +42,76 @@ pub struct PlatformRemark {
     pub variant: Option<String>,
 }
 
+/// What is said of an entry of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryRemark {
+    /// Its platform.
+    pub platform: PlatformRemark,
+    /// Free remarks.
+    pub annotations: Vec<(String, String)>,
+}
+
+/// How an entry of a list is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryName {
+    /// By its digest.
+    Digest(BlobDigest),
+    /// As it was named when it was added, or by its repository and digest.
+    Image(Reference),
+}
+
+impl FromStr for EntryName {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        match text.parse() {
+            Ok(digest) => Ok(Self::Digest(digest)),
+            Err(_) => text.parse().map(Self::Image),
+        }
+    }
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest(digest) => digest.fmt(formatter),
+            Self::Image(name) => name.fmt(formatter),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     index: Value,
     images: Vec<Home>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    artifacts: Vec<Artifact>,
+}
+
+impl Stored {
+    fn digest_of(&self, list: &Reference, name: &EntryName) -> Result<BlobDigest, EngineError> {
+        let entries = self.index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_listed = |digest: &BlobDigest| entries.iter().any(|entry| entry["digest"] == digest.to_string());
+        let found = match name {
+            EntryName::Digest(digest) => Some(*digest),
+            EntryName::Image(image) => {
+                let is_it = |home: &&Home| {
+                    home.name == image.to_string()
+                        || image.digest == Some(home.digest) && home.name.starts_with(&image.name())
+                };
+                self.images.iter().find(is_it).map(|home| home.digest)
+            }
+        };
+        found
+            .filter(is_listed)
+            .ok_or_else(|| EngineError::request(format!("the manifest list `{list}` does not have `{name}`"), None))
+    }
+
+    fn entry(&mut self, list: &Reference, name: &EntryName) -> Result<&mut Value, EngineError> {
+        let digest = self.digest_of(list, name)?.to_string();
+        let entries = self.index["manifests"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        Ok(entries.iter_mut().find(|entry| entry["digest"] == digest).expect("it is listed"))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,7 +131,7 @@ impl ManifestLists {
     pub fn keep(&self, name: &Reference, merged: &Merged) -> Result<(), EngineError> {
         let index = serde_json::from_slice(&merged.bytes).expect("it was made as JSON");
         let homes = merged.parts.iter().map(|(name, digest)| Home { name: name.to_string(), digest: *digest });
-        self.write(name, &Stored { index, images: homes.collect() })
+        self.write(name, &Stored { index, images: homes.collect(), artifacts: merged.artifacts.clone() })
     }
 
     /// Returns a list, if there is one of this name.
@@ -76,34 +146,71 @@ impl ManifestLists {
             Ok((from, home.digest))
         });
         let descriptor = Descriptor::new(kind, BlobDigest::of(&bytes), bytes.len() as u64);
-        Ok(Some(Merged { parts: parts.collect::<Result<_, EngineError>>()?, bytes, descriptor }))
+        let parts = parts.collect::<Result<_, EngineError>>()?;
+        Ok(Some(Merged { parts, bytes, descriptor, artifacts: stored.artifacts }))
     }
 
-    /// Says something about the platform of one image of a list, which `image` names by its name or its digest.
-    pub fn annotate(&self, name: &Reference, image: &Reference, remark: &PlatformRemark) -> Result<(), EngineError> {
+    /// Says something about one entry of a list.
+    ///
+    /// # Errors
+    /// If there is no such list or entry.
+    pub fn annotate(&self, name: &Reference, entry: &EntryName, remark: &EntryRemark) -> Result<(), EngineError> {
         let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
-        let home = stored.images.iter().find(|home| {
-            home.name == image.to_string() || image.digest == Some(home.digest) && home.name.starts_with(&image.name())
-        });
-        let absent = || EngineError::request(format!("the manifest list `{name}` does not have `{image}`"), None);
-        let digest = home.ok_or_else(absent)?.digest.to_string();
-        let entries = stored.index["manifests"].as_array_mut().ok_or_else(absent)?;
-        let entry = entries.iter_mut().find(|entry| entry["digest"] == digest).ok_or_else(absent)?;
-        let texts = [
-            ("architecture", &remark.architecture),
-            ("os", &remark.os),
-            ("os.version", &remark.os_version),
-            ("variant", &remark.variant),
-        ];
+        let entry = stored.entry(name, entry)?;
+        let PlatformRemark { architecture, os, os_features, os_version, variant } = &remark.platform;
+        let texts = [("architecture", architecture), ("os", os), ("os.version", os_version), ("variant", variant)];
         for (key, text) in texts {
             if let Some(text) = text {
                 entry["platform"][key] = json!(text);
             }
         }
-        if !remark.os_features.is_empty() {
-            entry["platform"]["os.features"] = json!(remark.os_features);
+        if !os_features.is_empty() {
+            entry["platform"]["os.features"] = json!(os_features);
         }
+        for (key, value) in &remark.annotations {
+            entry["annotations"][key] = json!(value);
+        }
+        settle_type(&mut stored.index);
         self.write(name, &stored)
+    }
+
+    /// Says something about a list itself, and to which manifest of its repository it refers.
+    ///
+    /// # Errors
+    /// If there is no such list.
+    pub fn annotate_list(
+        &self,
+        name: &Reference,
+        annotations: &[(String, String)],
+        subject: Option<&Descriptor>,
+    ) -> Result<(), EngineError> {
+        let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
+        for (key, value) in annotations {
+            stored.index["annotations"][key] = json!(value);
+        }
+        if let Some(subject) = subject {
+            stored.index["subject"] = json!(subject);
+        }
+        settle_type(&mut stored.index);
+        self.write(name, &stored)
+    }
+
+    /// Takes one entry out of a list. Returns its digest.
+    ///
+    /// # Errors
+    /// If there is no such list or entry.
+    pub fn remove_entry(&self, name: &Reference, entry: &EntryName) -> Result<BlobDigest, EngineError> {
+        let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
+        let digest = stored.digest_of(name, entry)?;
+        let text = digest.to_string();
+        if let Some(entries) = stored.index["manifests"].as_array_mut() {
+            entries.retain(|entry| entry["digest"] != text);
+        }
+        stored.images.retain(|home| home.digest != digest);
+        stored.artifacts.retain(|artifact| artifact.digest != digest);
+        settle_type(&mut stored.index);
+        self.write(name, &stored)?;
+        Ok(digest)
     }
 
     /// Forgets a list. Returns whether there was one.
@@ -152,6 +259,19 @@ impl ManifestLists {
     }
 }
 
+/// Gives an index the type that it needs, and returns it: Docker's has no place for remarks, subjects and artifacts.
+fn settle_type(index: &mut Value) -> &'static str {
+    let entries = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_dockers = |entry: &Value| {
+        entry["mediaType"] == media_type::DOCKER_MANIFEST && entry.get("annotations").is_none_or(Value::is_null)
+    };
+    let plain = ["annotations", "subject"].iter().all(|key| index.get(*key).is_none_or(Value::is_null));
+    let docker = plain && !entries.is_empty() && entries.iter().all(is_dockers);
+    let kind = if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
+    index["mediaType"] = json!(kind);
+    kind
+}
+
 /// What is said where there is no such list.
 fn no_list(name: &Reference) -> EngineError {
     EngineError::request(
@@ -168,6 +288,43 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Merged {
+    /// An index that lists nothing yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] });
+        Self::of(&index, Vec::new(), Vec::new())
+    }
+
+    /// An index that lists one artifact.
+    #[must_use]
+    pub fn of_artifact(artifact: Artifact) -> Self {
+        let mut entry = json!(artifact.descriptor());
+        entry["artifactType"] = json!(artifact.kind);
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
+        Self::of(&index, Vec::new(), vec![artifact])
+    }
+
+    fn of(index: &Value, parts: Vec<(Reference, BlobDigest)>, artifacts: Vec<Artifact>) -> Self {
+        let bytes = serde_json::to_vec_pretty(index).expect("a value is text");
+        let descriptor = Descriptor::new(media_type::OCI_INDEX, BlobDigest::of(&bytes), bytes.len() as u64);
+        Self { bytes, descriptor, parts, artifacts }
+    }
+
+    /// Returns the digests of what it lists, without what is attested of its images.
+    #[must_use]
+    pub fn images(&self) -> Vec<BlobDigest> {
+        let index: Option<stave_oci::Index> = serde_json::from_slice(&self.bytes).ok();
+        let entries = index.map(|index| index.manifests).unwrap_or_default();
+        let is_own = |entry: &Descriptor| !entry.annotations.contains_key(SUBJECT_KEY);
+        entries.into_iter().filter(is_own).map(|entry| entry.digest).collect()
+    }
+
+    /// Returns the manifest of one of its artifacts that are files here.
+    #[must_use]
+    pub fn artifact(&self, digest: &BlobDigest) -> Option<&str> {
+        self.artifacts.iter().find(|artifact| artifact.digest == *digest).map(|artifact| artifact.manifest.as_str())
+    }
+
     /// Adds what another one has, each image once; the other's word on an image counts.
     pub fn absorb(&mut self, other: Self) -> Result<(), EngineError> {
         let parsed = |bytes: &[u8]| {
@@ -184,12 +341,14 @@ impl Merged {
             }
         }
         ours["manifests"] = json!(all);
-        let kinds = |index: &Index| index.manifests.iter().all(|entry| entry.media_type.contains("vnd.docker."));
-        let docker = serde_json::from_value::<Index>(ours.clone()).is_ok_and(|index| kinds(&index));
-        let kind = if docker { stave_oci::media_type::DOCKER_LIST } else { stave_oci::media_type::OCI_INDEX };
-        ours["mediaType"] = json!(kind);
+        let kind = settle_type(&mut ours);
         self.bytes = serde_json::to_vec_pretty(&ours).expect("a value is text");
         self.descriptor = Descriptor::new(kind, BlobDigest::of(&self.bytes), self.bytes.len() as u64);
+        for artifact in other.artifacts {
+            if !self.artifacts.iter().any(|known| known.digest == artifact.digest) {
+                self.artifacts.push(artifact);
+            }
+        }
         for part in other.parts {
             if !self.parts.iter().any(|(_, digest)| *digest == part.1) {
                 self.parts.push(part);

@@ -59,7 +59,10 @@ pub(crate) use lifecycle::{
     RestartArgs, StopArgs, SuperviseArgs, TopArgs, UnpauseArgs, WaitArgs,
 };
 pub(crate) use lock::LockArgs;
-pub(crate) use manifest::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
+pub(crate) use manifest::{
+    AnnotateArgs, ArtifactArgs, ListAddArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRemoveArgs, ListRmArgs,
+    ManifestCommand, PlatformArgs,
+};
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use picture::{GraphArgs, GraphFormat, ReportArgs};
 pub(crate) use policy::{PolicyCommand, PolicyEvalArgs, PolicyTestArgs};

@@ -1,13 +1,19 @@
-//! `manifest create`, `annotate`, `inspect`, `push` and `rm`, in Docker's words.
+//! `manifest`: `create`, `annotate`, `inspect`, `push` and `rm` in Docker's words, and what Buildah has beside them.
 
 use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
-use stave_engine::{Examined, ImageSource, ManifestLists, MergeRequest, PlatformRemark};
-use stave_oci::{Descriptor, Reference};
+use stave_engine::{
+    Artifact, ArtifactRequest, EntryName, EntryRemark, Examined, ImagePlace, ImageSource, ManifestLists, MergeRequest,
+    Merged, PlatformRemark,
+};
+use stave_oci::{BlobDigest, Descriptor, Platform, Reference};
 
 use super::Context;
-use crate::args::{AnnotateArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRmArgs, ManifestCommand};
+use crate::args::{
+    AnnotateArgs, ArtifactArgs, ListAddArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRemoveArgs, ListRmArgs,
+    ManifestCommand, PlatformArgs,
+};
 use crate::failure::Failure;
 use crate::host::{self, Remote};
 use crate::output;
@@ -16,9 +22,12 @@ pub(super) fn manifest(command: ManifestCommand, context: &Context<'_>) -> Resul
     let lists = lists()?;
     match command {
         ManifestCommand::Create(args) => create(&lists, args, context),
-        ManifestCommand::Annotate(args) => annotate(&lists, args),
+        ManifestCommand::Add(args) => add(&lists, *args, context),
+        ManifestCommand::Annotate(args) => annotate(&lists, *args),
+        ManifestCommand::Exists(args) => Ok(u8::from(lists.find(&args.list)?.is_none())),
         ManifestCommand::Inspect(args) => inspect(&lists, &args),
         ManifestCommand::Push(args) => push(&lists, &args, context),
+        ManifestCommand::Remove(args) => remove_entries(&lists, &args),
         ManifestCommand::Rm(args) => remove(&lists, &args, context),
     }
 }
@@ -37,36 +46,149 @@ fn remote<'n>(insecure: bool, names: impl IntoIterator<Item = &'n Reference>) ->
 }
 
 fn create(lists: &ManifestLists, args: ListCreateArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let ListCreateArgs { amend, insecure, list, images } = args;
+    let ListCreateArgs { amend, insecure, list, images, _all: _ } = args;
     let known = lists.find(&list)?;
     if known.is_some() && !amend {
         return Err(Failure::failed(format!("there is a manifest list `{list}` already"))
             .with_hint("Add to it with `--amend`, or take it away with `stave manifest rm`."));
     }
-    let remote = remote(insecure, images.iter().chain([&list]))?;
+    let merged = if images.is_empty() {
+        Merged::empty()
+    } else {
+        let remote = remote(insecure, images.iter().chain([&list]))?;
+        merge(&remote, images, Vec::new(), context)?
+    };
+    keep(lists, &list, known, merged)?;
+    output::text(&format!("Created manifest list {list}\n"))?;
+    Ok(0)
+}
+
+/// Makes an index of images; of an index among them, of what is for `platforms`, or of all.
+fn merge(
+    remote: &Remote,
+    images: Vec<Reference>,
+    platforms: Vec<Platform>,
+    context: &Context<'_>,
+) -> Result<Merged, Failure> {
     let request = MergeRequest {
         sources: images.into_iter().map(ImageSource::Name).collect(),
+        platforms,
         prefer_index: true,
         ..MergeRequest::default()
     };
     let display = context.display(false);
     let merged = remote.registries.merge(&request, &|event| display.report(event));
     display.finish();
-    let mut merged = remote.settled(merged.map_err(Failure::from))?;
-    if let Some(mut known) = known {
-        known.absorb(merged)?;
-        merged = known;
+    remote.settled(merged.map_err(Failure::from))
+}
+
+/// Keeps a list with what it has got.
+fn keep(lists: &ManifestLists, list: &Reference, known: Option<Merged>, new: Merged) -> Result<(), Failure> {
+    let whole = match known {
+        None => new,
+        Some(mut known) => {
+            known.absorb(new)?;
+            known
+        }
+    };
+    Ok(lists.keep(list, &whole)?)
+}
+
+fn no_list(list: &Reference) -> Failure {
+    Failure::failed(format!("there is no manifest list `{list}` here"))
+        .with_hint("Make one with `stave manifest create`.")
+}
+
+/// Adds images or an artifact, and prints the digests of what was added.
+fn add(lists: &ManifestLists, args: ListAddArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let ListAddArgs { all, annotation, artifact, about, insecure, platform, list, what } = args;
+    let mut known = Some(lists.find(&list)?.ok_or_else(|| no_list(&list))?);
+    if artifact {
+        let new = Merged::of_artifact(self::artifact(about, annotation, what, insecure)?);
+        let added = new.images();
+        keep(lists, &list, known, new)?;
+        return print(&added).map(|()| 0);
     }
-    lists.keep(&list, &merged)?;
-    output::text(&format!("Created manifest list {list}\n"))?;
+    let images = what.iter().map(|text| super::transfer::registry_name(text)).collect::<Result<Vec<_>, _>>()?;
+    let remote = remote(insecure, images.iter().chain([&list]))?;
+    let remark = EntryRemark { platform: said(platform), annotations: annotation };
+    for image in images {
+        let examined = remote.settled(remote.registries.examine(&image).map_err(Failure::from))?;
+        let platforms = if !all && examined.listed.is_some() { vec![wanted(&remark.platform)?] } else { Vec::new() };
+        let new = merge(&remote, vec![image], platforms, context)?;
+        let added = new.images();
+        keep(lists, &list, known.take(), new)?;
+        for digest in &added {
+            lists.annotate(&list, &EntryName::Digest(*digest), &remark)?;
+        }
+        known = lists.find(&list)?;
+        print(&added)?;
+    }
     Ok(0)
 }
 
+fn print(digests: &[BlobDigest]) -> Result<(), Failure> {
+    output::lines(&digests.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// Returns the platform that is taken from an index.
+fn wanted(remark: &PlatformRemark) -> Result<Platform, Failure> {
+    let Some(architecture) = &remark.architecture else { return Ok(Platform::host()) };
+    let os = remark.os.as_deref().unwrap_or("linux");
+    let parts = [Some(os), Some(architecture), remark.variant.as_deref()];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join("/");
+    text.parse().map_err(|error: stave_oci::platform::PlatformError| Failure::usage(error.to_string()))
+}
+
+fn said(args: PlatformArgs) -> PlatformRemark {
+    let PlatformArgs { arch, os, os_features, os_version, variant } = args;
+    PlatformRemark { architecture: arch, os, os_features, os_version, variant }
+}
+
+fn artifact(
+    about: ArtifactArgs,
+    annotations: Vec<(String, String)>,
+    files: Vec<String>,
+    insecure: bool,
+) -> Result<Artifact, Failure> {
+    let subject = about.subject.map(|name| subject(&name, insecure)).transpose()?;
+    let request = ArtifactRequest {
+        files: files.into_iter().map(Into::into).collect(),
+        kind: about.kind,
+        file_type: about.file_type,
+        config: about.config,
+        config_type: about.config_type,
+        without_titles: about.without_titles,
+        subject,
+        annotations,
+    };
+    Ok(Artifact::new(&request)?)
+}
+
+/// Returns what names an image, as a registry has it.
+fn subject(name: &Reference, insecure: bool) -> Result<Descriptor, Failure> {
+    let remote = remote(insecure, [name])?;
+    Ok(remote.settled(remote.registries.examine(name).map_err(Failure::from))?.descriptor)
+}
+
 fn annotate(lists: &ManifestLists, args: AnnotateArgs) -> Result<u8, Failure> {
-    let AnnotateArgs { arch, os, os_features, os_version, variant, list, image } = args;
-    let remark = PlatformRemark { architecture: arch, os, os_features, os_version, variant };
-    lists.annotate(&list, &image, &remark)?;
+    let AnnotateArgs { annotation, index: _, subject, insecure, platform, list, image } = args;
+    if let Some(image) = image {
+        let remark = EntryRemark { platform: said(platform), annotations: annotation };
+        lists.annotate(&list, &image, &remark)?;
+    } else {
+        let subject = subject.map(|name| self::subject(&name, insecure)).transpose()?;
+        lists.annotate_list(&list, &annotation, subject.as_ref())?;
+    }
     Ok(0)
+}
+
+fn remove_entries(lists: &ManifestLists, args: &ListRemoveArgs) -> Result<u8, Failure> {
+    let mut removed = Vec::new();
+    for image in &args.images {
+        removed.push(lists.remove_entry(&args.list, image)?);
+    }
+    print(&removed).map(|()| 0)
 }
 
 fn inspect(lists: &ManifestLists, args: &ListInspectArgs) -> Result<u8, Failure> {
@@ -84,14 +206,14 @@ fn inspect(lists: &ManifestLists, args: &ListInspectArgs) -> Result<u8, Failure>
     }
     let remote = remote(args.insecure, &args.names)?;
     let value = if let (Some(merged), None) = (&local, list) {
-        Value::Array(verbose_list(&remote, image, &merged.bytes)?)
+        Value::Array(verbose_list(&remote, image, (&merged.bytes, Some(merged)))?)
     } else {
         let examined = remote.settled(remote.registries.examine(image).map_err(Failure::from))?;
         if !args.verbose {
             return output::bytes(&indented(&examined.bytes)).map(|()| 0);
         }
         match examined.listed {
-            Some(_) => Value::Array(verbose_list(&remote, image, &examined.bytes)?),
+            Some(_) => Value::Array(verbose_list(&remote, image, (&examined.bytes, None))?),
             None => verbose(&examined, &examined.descriptor),
         }
     };
@@ -100,11 +222,20 @@ fn inspect(lists: &ManifestLists, args: &ListInspectArgs) -> Result<u8, Failure>
 }
 
 /// Returns what `-v` shows of an index: one object for each of its images.
-fn verbose_list(remote: &Remote, name: &Reference, index: &[u8]) -> Result<Vec<Value>, Failure> {
+fn verbose_list(
+    remote: &Remote,
+    name: &Reference,
+    (index, here): (&[u8], Option<&Merged>),
+) -> Result<Vec<Value>, Failure> {
     let index: stave_oci::Index = serde_json::from_slice(index).map_err(|error| Failure::environment(&error))?;
     let mut all = Vec::new();
     for entry in &index.manifests {
         let of = Reference { tag: None, digest: Some(entry.digest), ..name.clone() };
+        if let Some(manifest) = here.and_then(|here| here.artifact(&entry.digest)) {
+            let document: Value = serde_json::from_str(manifest).unwrap_or_default();
+            all.push(json!({ "Ref": of.to_string(), "Descriptor": entry, "OCIManifest": document }));
+            continue;
+        }
         let examined = remote.settled(remote.registries.examine(&of).map_err(Failure::from))?;
         all.push(verbose(&examined, entry));
     }
@@ -128,15 +259,24 @@ fn indented(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn push(lists: &ManifestLists, args: &ListPushArgs, context: &Context<'_>) -> Result<u8, Failure> {
-    let merged = lists.find(&args.list)?.ok_or_else(|| {
-        Failure::failed(format!("there is no manifest list `{}` here", args.list))
-            .with_hint("Make one with `stave manifest create`.")
-    })?;
-    let remote = remote(args.insecure, [&args.list])?;
-    let display = context.display(false);
-    let pushed = remote.registries.publish(&merged, &args.list, &|event| display.report(event));
+    let merged = lists.find(&args.list)?.ok_or_else(|| no_list(&args.list))?;
+    let target = match &args.destination {
+        None => args.list.clone(),
+        Some(text) if ImagePlace::parse(text)?.is_some() => {
+            let hint = "Push it to a registry, and take it from there: `stave pull` and `stave push NAME PLACE`.";
+            let message = format!("`{text}` is no registry, and a manifest list goes from registries to a registry");
+            return Err(Failure::usage(message).with_hint(hint));
+        }
+        Some(text) => super::transfer::registry_name(text)?,
+    };
+    let remote = remote(args.insecure, [&args.list, &target])?;
+    let display = context.display(args.quiet);
+    let pushed = remote.registries.publish(&merged, &target, &|event| display.report(event));
     display.finish();
     remote.settled(pushed.map_err(Failure::from))?;
+    if let Some(path) = &args.digest_file {
+        super::transfer::write_digest(path, &merged.descriptor)?;
+    }
     if args.purge {
         lists.remove(&args.list)?;
     }

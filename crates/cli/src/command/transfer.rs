@@ -33,7 +33,7 @@ impl End {
 }
 
 /// Reads an image's name, which may say that it is one of a registry.
-fn registry_name(text: &str) -> Result<Reference, Failure> {
+pub(super) fn registry_name(text: &str) -> Result<Reference, Failure> {
     let name = text.strip_prefix("docker://").unwrap_or(text);
     name.parse().map_err(|error: ReferenceError| Failure::usage(error.to_string()))
 }
@@ -176,15 +176,20 @@ fn push_elsewhere(args: &PushArgs, destination: &str, context: &Context<'_>) -> 
 /// Says what was pushed: `full` alone with `--quiet`, else `short` and the digest.
 fn told(args: &PushArgs, full: &str, short: &str, pushed: &Descriptor) -> Result<(), Failure> {
     if let Some(path) = &args.digest_file {
-        let mut file = NewFile::create(path)?;
-        write!(file.file, "{}", pushed.digest)
-            .map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))?;
-        file.keep()?;
+        write_digest(path, pushed)?;
     }
     if args.quiet {
         return output::text(&format!("{full}\n"));
     }
     output::text(&format!("{short}: digest: {}\n", pushed.digest))
+}
+
+/// Writes the digest of what was pushed into a file.
+pub(super) fn write_digest(path: &Path, pushed: &Descriptor) -> Result<(), Failure> {
+    let mut file = NewFile::create(path)?;
+    write!(file.file, "{}", pushed.digest)
+        .map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))?;
+    file.keep()
 }
 
 pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure> {

@@ -262,6 +262,144 @@ fn a_manifest_list_is_made_here_annotated_and_pushed() {
     bench.run(["manifest", "create", &list, &name("none")]).exit(3).complains("does not exist at");
 }
 
+/// H044: what Buildah has beside Docker's commands.
+#[test]
+fn entries_are_added_remarked_on_and_removed_and_the_list_goes_under_another_name() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "team/app", &["linux/amd64", "linux/arm64", "linux/riscv64"]);
+    let name = |tag: &str| format!("{host}/team/app:{tag}");
+    let both = name("both");
+    bench.run(["imagetools", "create", "--progress=quiet", "-t", &both, &name("amd64"), &name("arm64")]).success();
+    let list = format!("{host}/release/app:1");
+    let run = |args: &[&str]| bench.run(["manifest"].iter().chain(args));
+    let here = || json_of(run(&["inspect", &list]).success().out().as_bytes());
+    run(&["exists", &list]).exit(1);
+    run(&["add", &list, &both]).exit(1).complains("there is no manifest list").complains("`stave manifest create`");
+    run(&["create", &list]).success();
+    run(&["exists", &list]).success();
+    assert_eq!(here()["manifests"], json!([]));
+
+    // Of an index, what is for this machine, or for the platform that is given, or all.
+    let own = stave_oci::Platform::host().architecture;
+    let added = run(&["add", &list, &both]).success().line();
+    assert_eq!(platforms(&here()), [format!("linux/{own}")]);
+    run(&["remove", &list, &added]).success();
+    run(&["add", "--arch", "arm64", "--annotation", "note=arm", &list, &format!("docker://{both}")]).success();
+    assert_eq!(
+        (platforms(&here()), &here()["manifests"][0]["annotations"]["note"]),
+        (vec!["linux/arm64".to_owned()], &json!("arm"))
+    );
+    run(&["add", "--arch", "s390x", &list, &both]).exit(2).complains("none of the images is for linux/s390x");
+    run(&["add", "--all", &list, &both]).success();
+    assert_eq!(platforms(&here()).len(), 2);
+    run(&["add", "--variant", "v9", &list, &name("riscv64")]).success();
+    assert_eq!(here()["manifests"][2]["platform"]["variant"], "v9");
+
+    // Remarks on one, on the list, and an image that it refers to.
+    run(&["annotate", &list, &added, "--annotation", "a=b"]).success();
+    run(&["annotate", "--index", &list, "--annotation", "whole=yes", "--subject", &name("riscv64")]).success();
+    run(&["annotate", &list, "--annotation", "a=b"]).exit(2).complains("IMAGE|DIGEST");
+    run(&["annotate", "--index", &list, "--annotation", "x"]).exit(2).complains("expected NAME=VALUE");
+    assert_eq!(
+        (&here()["annotations"], &here()["mediaType"]),
+        (&json!({ "whole": "yes" }), &json!("application/vnd.oci.image.index.v1+json"))
+    );
+
+    let removed = run(&["remove", &list, &name("riscv64")]).success().line();
+    run(&["remove", &list, &removed]).exit(2).complains("does not have `sha256:");
+    assert_eq!(platforms(&here()).len(), 2);
+
+    let other = format!("docker://{host}/team/app:2");
+    let pushed = run(&["push", "--all", "--rm", "--digestfile", "digest", &list, &other]).success().line();
+    let sent = registry.manifest("team/app", "2").expect("it was sent");
+    assert_eq!((stave_oci::BlobDigest::of(&sent).to_string(), pushed.clone()), (pushed.clone(), pushed.clone()));
+    assert_eq!(fs::read_to_string(bench.work().join("digest")).expect("it was written"), pushed);
+    assert_eq!(
+        json_of(&sent)["subject"]["digest"],
+        json!(stave_oci::BlobDigest::of(&registry.manifest("team/app", "riscv64").expect("it is there")))
+    );
+    run(&["exists", &list]).exit(1);
+
+    run(&["create", &list]).success();
+    run(&["push", &list, "dir:x"])
+        .exit(2)
+        .complains("`dir:x` is no registry, and a manifest list goes from registries to a registry");
+    run(&["push", "--add-compression", "zstd", &list]).exit(2).complains("images are sent as they are; build with");
+}
+
+/// H044: files become an artifact in a list, which is sent with it and refers to an image if it is told so.
+#[test]
+fn files_are_added_to_a_list_as_an_artifact() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64"]);
+    let image = format!("{host}/app:amd64");
+    let list = format!("{host}/app:1");
+    let run = |args: &[&str]| bench.run(["manifest"].iter().chain(args));
+    run(&["create", &list, &image]).success();
+    bench.file("notes/sbom.spdx", "packages\n").file("config.json", "{\"a\":1}");
+    let added = run(&[
+        "add",
+        "--artifact",
+        "--artifact-type",
+        "text/spdx",
+        "--artifact-layer-type",
+        "text/plain",
+        "--artifact-subject",
+        &image,
+        "--annotation",
+        "note=x",
+        &list,
+        "notes/sbom.spdx",
+    ]);
+    let digest = added.success().line();
+    let plain = run(&[
+        "add",
+        "--artifact",
+        "--artifact-config",
+        "config.json",
+        "--artifact-config-type",
+        "text/json",
+        "--artifact-exclude-titles",
+        &list,
+        "notes/sbom.spdx",
+    ]);
+    let plain = plain.success().line();
+    let verbose = json_of(run(&["inspect", "-v", &list]).success().out().as_bytes());
+    assert_eq!(verbose[1]["OCIManifest"]["artifactType"], "text/spdx");
+
+    bench.file("notes/sbom.spdx", "others\n");
+    run(&["push", &list]).exit(2).complains("sbom.spdx` has changed since it was added to the manifest list");
+    assert!(registry.manifest("app", "1").is_none());
+    bench.file("notes/sbom.spdx", "packages\n");
+    run(&["push", &list]).success();
+    let sent = index(&registry, "app", "1");
+    assert_eq!(
+        (&sent["manifests"][1]["digest"], &sent["manifests"][1]["artifactType"]),
+        (&json!(digest), &json!("text/spdx"))
+    );
+    let artifact = index(&registry, "app", &digest);
+    assert_eq!(artifact["layers"][0]["annotations"], json!({ "org.opencontainers.image.title": "sbom.spdx" }));
+    assert_eq!(
+        (&artifact["layers"][0]["mediaType"], &artifact["annotations"]),
+        (&json!("text/plain"), &json!({ "note": "x" }))
+    );
+    assert_eq!(
+        artifact["subject"]["digest"],
+        json!(stave_oci::BlobDigest::of(&registry.manifest("app", "amd64").expect("it is there")))
+    );
+    assert_eq!(artifact["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+    let plain = index(&registry, "app", &plain);
+    assert_eq!((&plain["config"]["mediaType"], plain["layers"][0].get("annotations")), (&json!("text/json"), None));
+    // Who pulls the list gets the image.
+    let other = Bench::new();
+    other.run(["pull", "-q", &list]).success();
+
+    run(&["add", "--artifact-type", "x", &list, &image]).exit(2).complains("--artifact");
+    run(&["add", "--artifact", &list, "none"]).exit(2).complains("none`: No such file or directory");
+}
+
 /// What is attested is found in an index, as BuildKit puts it there, and attached to an image.
 #[test]
 fn inspect_shows_provenance_and_sbom() {
