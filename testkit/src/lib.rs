@@ -23,6 +23,7 @@ pub mod needs;
 pub mod output;
 pub mod page;
 pub mod podman;
+pub mod proxy;
 pub mod registry;
 pub mod rootfs;
 pub mod sentinel;

@@ -1,10 +1,15 @@
-//! A pseudo-terminal: its two ends, and a command whose standard error is one.
+//! A pseudo-terminal: its two ends, a command whose standard error is one, and a person who types on one.
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How long a dialogue waits for what it expects, and for the end of a terminal that nobody writes to any more.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Returns the two ends of a terminal of this size: who holds the first is the person, the second is for a program.
 #[must_use]
@@ -40,4 +45,57 @@ pub fn on_terminal(mut command: Command, columns: u16, rows: u16) -> (ExitStatus
     });
     let status = child.wait().expect("waited for");
     (status, reader.join().expect("the reader does not panic"))
+}
+
+/// Runs a command on a terminal of its own. Types the second text of each pair when the first was seen after what was seen
+/// for the pair before; returns how the command ended and all that the terminal got.
+///
+/// # Panics
+/// If something that is expected is not seen in two minutes, or before the terminal ends.
+#[must_use]
+pub fn typed(
+    mut command: Command,
+    columns: u16,
+    rows: u16,
+    dialogue: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> (ExitStatus, String) {
+    let (ours, theirs) = terminal(columns, rows);
+    let copy = || theirs.try_clone().expect("a descriptor");
+    let mut child = command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().expect("the program starts");
+    drop((command, theirs));
+    let mut writer = ours.try_clone().expect("a descriptor");
+    let receiver = read(ours);
+    let (mut bytes, mut seen) = (Vec::new(), 0);
+    for (expected, answer) in dialogue {
+        let expected = expected.as_ref();
+        while !bytes[seen..].windows(expected.len()).any(|part| part == expected.as_bytes()) {
+            let more = receiver.recv_timeout(PATIENCE);
+            let text = || String::from_utf8_lossy(&bytes[seen..]).into_owned();
+            let more = more.unwrap_or_else(|_| panic!("no `{expected}` in {:?}", text()));
+            bytes.extend(more);
+        }
+        let parts = bytes[seen..].windows(expected.len());
+        seen += parts.take_while(|part| *part != expected.as_bytes()).count() + expected.len();
+        writer.write_all(answer.as_ref().as_bytes()).expect("it can be typed");
+    }
+    let status = child.wait().expect("waited for");
+    while let Ok(more) = receiver.recv_timeout(PATIENCE) {
+        bytes.extend(more);
+    }
+    (status, String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What a terminal gets, as it gets it.
+fn read(mut ours: File) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // The end of a terminal is an error.
+        while let Ok(count @ 1..) = ours.read(&mut buffer) {
+            if sender.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }

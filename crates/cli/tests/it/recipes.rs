@@ -193,6 +193,21 @@ fn in_container(job: &Job, dockerd: &Dockerd, options: &[&str], command: &[&str]
     dockerd.docker(&job.bench, &args)
 }
 
+/// The options of `docker run` that the page on life without root lists.
+fn options_of_the_book() -> Vec<String> {
+    let page = fs::read_to_string(folder().join("../../docs/rootless.md")).expect("a page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `--")?.split_once('`'));
+    rows.flat_map(|(option, _)| format!("--{option}").split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn what_the_book_says_of_docker_is_what_the_pod_is_run_with() {
+    let security = ["no-new-privileges", "seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"];
+    let mut options = vec!["--user=1000:1000", "--cap-drop=ALL"];
+    options.extend(security.iter().flat_map(|option| ["--security-opt", option]));
+    assert_eq!(options_of_the_book(), options);
+}
+
 #[test]
 fn the_pod_builds_and_pushes_with_the_rights_that_it_asks_for() {
     let Some(job) = Job::new() else { return };
@@ -206,9 +221,9 @@ fn the_pod_builds_and_pushes_with_the_rights_that_it_asks_for() {
     let user = format!("--user={}:{}", spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]);
     let drop = format!("--cap-drop={}", wanted["capabilities"]["drop"][0].as_str().expect("a list"));
     // The same words for Docker.
-    let security = ["no-new-privileges", "seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"];
-    let mut options = vec![user.as_str(), drop.as_str()];
-    options.extend(security.iter().flat_map(|option| ["--security-opt", option]));
+    let options = options_of_the_book();
+    assert_eq!(options[..2], [user, drop]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let command: Vec<&str> =
         container["command"].as_array().expect("a list").iter().map(|word| word.as_str().expect("a word")).collect();
     in_container(&job, &dockerd, &options, &command).success();

@@ -1,13 +1,9 @@
 //! A failed build as a workbench: `stave debug`, `--on-failure shell`, `--output-on-failure`, bundles.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::output::Output;
@@ -472,50 +468,9 @@ fn of_steps_that_run_at_once_the_first_that_fails_is_kept() {
 
 /// Runs a command on a terminal of its own. Types each text when the one before it was seen; returns the code and all
 /// that the terminal showed.
-fn typed(mut command: Command, dialogue: &[(&str, &str)]) -> (Option<i32>, String) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
-    grantpt(&ours).expect("a pseudo-terminal");
-    unlockpt(&ours).expect("a pseudo-terminal");
-    let size = Winsize { ws_row: 40, ws_col: 130, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&ours, size).expect("a pseudo-terminal");
-    let name = ptsname(&ours, Vec::new()).expect("a pseudo-terminal").into_string().expect("a path");
-    let theirs = fs::File::options().read(true).write(true).open(name).expect("a pseudo-terminal");
-    let copy = || theirs.try_clone().expect("a descriptor");
-    let mut child = command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().expect("stave starts");
-    drop((command, theirs));
-    let mut ours = fs::File::from(ours);
-    let mut writer = ours.try_clone().expect("a descriptor");
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        // The end of a terminal is an error.
-        while let Ok(count @ 1..) = ours.read(&mut buffer) {
-            if sender.send(buffer[..count].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    let (mut bytes, mut seen) = (Vec::new(), 0);
-    for (expected, answer) in dialogue {
-        let began = Instant::now();
-        loop {
-            let text = String::from_utf8_lossy(&bytes[seen..]).into_owned();
-            if let Some(at) = text.find(expected) {
-                seen += at + expected.len();
-                break;
-            }
-            assert!(began.elapsed() < Duration::from_mins(1), "no `{expected}` in {text:?}");
-            if let Ok(more) = receiver.recv_timeout(Duration::from_millis(50)) {
-                bytes.extend(more);
-            }
-        }
-        writer.write_all(answer.as_bytes()).expect("it can be typed");
-    }
-    let code = child.wait().expect("waited for").code();
-    while let Ok(more) = receiver.recv_timeout(Duration::from_millis(200)) {
-        bytes.extend(more);
-    }
-    (code, String::from_utf8_lossy(&bytes).into_owned())
+fn typed(command: Command, dialogue: &[(&str, &str)]) -> (Option<i32>, String) {
+    let (status, text) = stave_testkit::terminal::typed(command, 130, 40, dialogue);
+    (status.code(), text)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The book: every example in it is run, read, or says why it is neither.
+//! The book: every example in it is run or read.
 //!
 //! A page is a scene of its own: its files are written and its commands are run in the order in which they stand there, and
 //! what a command shows is compared with what is printed below it. `...` stands for anything; digests, times and sizes
@@ -11,7 +11,7 @@
 //! | `<!-- hidden file: PATH`, lines, `-->` | a file of the scene that readers need not see |
 //! | `<!-- hidden: COMMAND -->` | a command that readers need not see |
 //! | `<!-- exit: CODE -->` | the last command of the next example ends so; all others end with 0 |
-//! | `<!-- not run: REASON -->` | the next example is neither run nor read |
+//! | `<!-- terminal -->` | the only command of the next example has a terminal; what follows a prompt `[...] DIR # ` is typed there |
 //! | `<!-- new scene -->` | what follows begins with nothing |
 
 mod page;
@@ -21,7 +21,7 @@ mod shown;
 use page::{Block, Part, page};
 use regex::Regex;
 use scene::Scene;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,9 +96,6 @@ fn run(path: &str) {
 
 /// Runs or reads one example. Returns its new lines where it has to be blessed.
 fn play(scene: &mut Scene, block: &Block) -> Result<Option<Vec<String>>, String> {
-    if block.not_run.is_some() {
-        return Ok(None);
-    }
     if let Some(path) = &block.is {
         let file = docs().join("..").join(path);
         let known = fs::read_to_string(&file).map_err(|error| format!("{path}: {error}"))?;
@@ -148,25 +145,20 @@ fn all() -> BTreeMap<String, String> {
 
 /// What becomes of each example is counted and told.
 #[test]
-fn every_example_of_the_book_is_run_or_says_why_it_is_not() {
+fn every_example_of_the_book_is_run_or_read() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut reasons = Vec::new();
     let mut wrong = Vec::new();
     for (path, text) in all() {
         let parts = page(&text).unwrap_or_else(|why| panic!("docs/{path}: {why}"));
         let is_made = MADE.iter().any(|dir| path.starts_with(&format!("{dir}/")));
         for block in parts.iter().filter_map(Part::block) {
-            let what = match (block.language.as_str(), &block.not_run) {
+            let what = match block.language.as_str() {
                 _ if is_made => "made by the tests of its folder",
-                (_, Some(reason)) => {
-                    reasons.push(format!("docs/{path}:{}: {reason}", block.line));
-                    "not run"
-                }
-                ("console", _) => "run",
-                ("text", _) => "a picture or a form, nothing to run",
-                (_, _) if block.file.is_some() || block.is.is_some() => "a file of what is run",
-                ("dockerfile" | "yaml" | "json" | "toml", _) => "read by stave or its parser",
-                (other, _) => {
+                "console" => "run",
+                "text" => "a picture or a form, nothing to run",
+                _ if block.file.is_some() || block.is.is_some() => "a file of what is run",
+                "dockerfile" | "yaml" | "json" | "toml" => "read by stave or its parser",
+                other => {
                     wrong.push(format!("docs/{path}:{}: nothing runs an example in `{other}`", block.line));
                     "unknown"
                 }
@@ -180,7 +172,6 @@ fn every_example_of_the_book_is_run_or_says_why_it_is_not() {
     for (what, count) in counts {
         println!("{count} examples: {what}");
     }
-    println!("{}", reasons.join("\n"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -195,6 +186,17 @@ fn readme() -> String {
 }
 
 /// What stands within a line is not run; that its commands and options exist is checked.
+#[test]
+fn the_commands_of_the_repository_that_the_book_names_exist() {
+    let main = fs::read_to_string(docs().join("../xtask/src/main.rs")).expect("it is there");
+    let pattern = Regex::new(r"`cargo xtask ([a-z-]+)").expect("a pattern");
+    let texts = all();
+    let names: BTreeSet<&str> =
+        texts.values().flat_map(|text| pattern.captures_iter(text)).map(|found| found.extract::<1>().1[0]).collect();
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !main.contains(&format!("\"{name}\""))).collect();
+    assert!(names.contains("build") && missing.is_empty(), "no such commands: {missing:?}");
+}
+
 #[test]
 fn the_commands_and_options_that_the_book_names_exist() {
     let Some(scene) = Scene::new() else { return };

@@ -28,7 +28,8 @@ pub(super) struct Block {
     pub(super) file: Option<String>,
     pub(super) is: Option<String>,
     pub(super) exit: i32,
-    pub(super) not_run: Option<String>,
+    /// Whether its command has a terminal.
+    pub(super) on_terminal: bool,
 }
 
 impl Block {
@@ -61,11 +62,12 @@ pub(super) fn page(text: &str) -> Result<Vec<Part>, String> {
                 Some(("file", path)) => next.file = Some(path.to_owned()),
                 Some(("is", path)) => next.is = Some(path.to_owned()),
                 Some(("exit", code)) => next.exit = code.parse().map_err(|_| format!("{}: no code", number + 1))?,
-                Some(("not run", reason)) => next.not_run = Some(reason.to_owned()),
+                Some(("not run", _)) => return Err(format!("{}: every example is run", number + 1)),
                 Some(("hidden", command)) => {
                     parts.push(Part::Hidden { command: command.to_owned(), line: number + 1 });
                 }
                 _ if said == "new scene" => parts.push(Part::NewScene),
+                _ if said == "terminal" => next.on_terminal = true,
                 _ if ["Made from", "generated", "table", "end"].iter().any(|other| said.starts_with(other)) => {}
                 _ => return Err(format!("{}: nobody understands `{said}`", number + 1)),
             }
@@ -84,4 +86,20 @@ fn until<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>, end: &str) -> O
         found.push(line.to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> String {
+        page(text).err().expect("a mistake")
+    }
+
+    #[test]
+    fn no_example_is_left_out() {
+        assert_eq!(mistake("a\n<!-- not run: it is long -->\n```console\n$ x\n```\n"), "2: every example is run");
+        assert_eq!(mistake("<!-- nut run: it is long -->\n"), "1: nobody understands `nut run: it is long`");
+        assert_eq!(mistake("```console\n$ x\n"), "1: an open fence");
+    }
 }

@@ -1,10 +1,14 @@
-//! Where a page is played: an empty directory, a store, a registry that has the images that the book uses.
+//! Where a page is played: an empty directory, a store, a registry that has the images that the book uses, and one that
+//! wants a password.
 
 use stave_testkit::bench::stave_binary;
 use stave_testkit::fixtures::with_busybox;
+use stave_testkit::proxy::Proxy;
+use stave_testkit::terminal::typed;
 use stave_testkit::{Bench, Image, LoopbackRegistry};
 use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +26,12 @@ const IMAGES: [(&str, &str); 6] = [
 /// What the examples name registries.
 const REGISTRIES: [&str; 3] = ["registry.example", "registry.example.com", "example.com"];
 
+/// A registry for `me` with the password `correct horse`, behind the proxy `$PROXY`.
+const PRIVATE: &str = "private.example.com";
+
+/// Of the terminal that an example gets, in columns and rows: wide and long enough for what it shows.
+const TERMINAL: (u16, u16) = (200, 60);
+
 /// Runs a command in the state that the one before left, and keeps the state that it leaves.
 const SHELL: &str = r#"
 cd "$(cat "$STATE/pwd")"
@@ -36,6 +46,8 @@ exit $code
 pub(super) struct Scene {
     bench: Bench,
     _registry: LoopbackRegistry,
+    _private: LoopbackRegistry,
+    _proxy: Proxy,
 }
 
 impl Scene {
@@ -53,12 +65,15 @@ impl Scene {
             writeln!(text, "\n[[registry]]\nprefix = \"{name}\"\nlocation = \"{host}\"\ninsecure = true")
                 .expect("memory");
         }
+        writeln!(text, "\n[[registry]]\nlocation = \"{PRIVATE}\"\ninsecure = true").expect("memory");
         fs::write(&conf, text).expect("a writable bench");
+        let private = LoopbackRegistry::start();
+        private.require_password("me", "correct horse");
+        let proxy = Proxy::start(&format!("{PRIVATE}:80"), &private.host());
+        bench.set("PROXY", proxy.url());
         let programs = bench.path("bin");
         fs::create_dir(&programs).expect("a writable bench");
-        for name in ["stave", "docker"] {
-            symlink(stave_binary(), programs.join(name)).expect("a writable bench");
-        }
+        symlink(stave_binary(), programs.join("stave")).expect("a writable bench");
         let state = bench.path("state");
         fs::create_dir(&state).expect("a writable bench");
         let work = bench.path("home").join("app");
@@ -68,9 +83,13 @@ impl Scene {
         bench.set("STATE", state);
         bench.set(
             "PATH",
-            format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", programs.display()),
+            format!(
+                "{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                bench.path("home/bin").display(),
+                programs.display()
+            ),
         );
-        Some(Self { bench, _registry: registry })
+        Some(Self { bench, _registry: registry, _private: private, _proxy: proxy })
     }
 
     /// Writes a file where the last command left the shell; one whose text begins with `#!` is a program.
@@ -90,11 +109,27 @@ impl Scene {
         // One pipe for both streams, so that they keep their order.
         command.args(["-c", &format!("exec 2>&1\n{SHELL}"), "sh", line]);
         let output = self.bench.finish(command);
-        let text = output.out() + &output.stderr;
+        (output.code, self.named(&(output.out() + &output.stderr)))
+    }
+
+    /// Runs a line in a shell on a terminal, where somebody answers each prompt. Returns its code and what the terminal
+    /// shows at the end.
+    pub(super) fn terminal(&self, line: &str, dialogue: &[(String, String)]) -> (i32, String) {
+        let mut command: Command = self.bench.other(Path::new("/bin/sh"));
+        command.args(["-c", SHELL, "sh", line]);
+        let (columns, rows) = TERMINAL;
+        let (status, bytes) = typed(command, columns, rows, dialogue);
+        let size = |number| NonZero::new(number).expect("not 0");
+        let mut terminal = vt100::Parser::new(size(rows), size(columns), 0);
+        terminal.process(bytes.as_bytes());
+        (status.code().unwrap_or(-1), self.named(terminal.screen().contents().trim_end()))
+    }
+
+    /// A text with names that a reader's machine has in the place of the bench's.
+    fn named(&self, text: &str) -> String {
         let dirs = [("home", "/home/me"), ("store", "/var/lib/stave"), ("tmp", "/tmp")];
-        let text =
-            dirs.iter().fold(text, |text, (dir, name)| text.replace(&self.bench.path(dir).display().to_string(), name));
-        (output.code, text)
+        dirs.iter()
+            .fold(text.to_owned(), |text, (dir, name)| text.replace(&self.bench.path(dir).display().to_string(), name))
     }
 
     /// Has stave read a Dockerfile, or a part of one, that no command builds.

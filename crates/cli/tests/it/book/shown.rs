@@ -29,7 +29,8 @@ pub(super) fn session(scene: &Scene, block: &Block) -> Result<Option<Vec<String>
     let mut changed = false;
     for (number, one) in typed.iter().enumerate() {
         let command = one.command();
-        let (code, said) = scene.command(&command);
+        let (code, said) =
+            if block.on_terminal { scene.terminal(&command, &dialogue(&one.shown)) } else { scene.command(&command) };
         let expected = if number == last { block.exit } else { 0 };
         if code != expected {
             return Err(format!("`{}` ended with {code}, not {expected}:\n{said}", command.trim_end()));
@@ -48,6 +49,13 @@ pub(super) fn session(scene: &Scene, block: &Block) -> Result<Option<Vec<String>
         }
     }
     Ok(changed.then_some(lines))
+}
+
+/// The prompts of a shell that are shown, and what is typed after each.
+fn dialogue(shown: &[String]) -> Vec<(String, String)> {
+    let prompt = Regex::new(r"^(\[[^\]]+\] \S+ # )(.*)$").expect("a rule of this file");
+    let typed = shown.iter().filter_map(|line| prompt.captures(line));
+    typed.map(|found| (found[1].to_owned(), format!("{}\n", &found[2]))).collect()
 }
 
 fn typed(lines: &[String]) -> Result<Vec<Typed>, String> {
@@ -88,7 +96,7 @@ fn steady(text: &str) -> String {
     let rules = [
         (r"^#\d+ ", "#N "),
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
-        (r"\b[0-9a-f]{12}\b", "ID"),
+        (r"\b[0-9a-f]{12}\b|\b[0-9a-f]{16}\b", "ID"),
         (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "DATE"),
         (r"\b(Less than a second|About a minute|\d+(\.\d+)? ?(ms|s|seconds?|minutes?|hours?|days?))( ago)?\b", "TIME"),
         (r"\b\d+(\.\d+)? ?([kKMGT]i?)?B\b(/s)?", "SIZE"),
