@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use stave_testkit::{Bench, Image, LoopbackRegistry};
 
-/// Codes that no file brings about, and why.
-const WITHOUT_EXAMPLE: [(&str, &str); 1] = [("D119", "The parser says so first, as D016.")];
-
 /// Codes whose examples would not fit on a page: what it takes, and a command that makes the file.
 const MADE: [(&str, &str, &str); 3] = [
     (
@@ -101,35 +98,31 @@ fn each_code_has_a_page_with_the_message_that_a_user_gets() {
     let mut wrong = Vec::new();
     for (code, meaning) in codes() {
         let mut page = format!("# {code}\n\n{meaning}\n");
-        if let Some((_, why)) = WITHOUT_EXAMPLE.iter().find(|(known, _)| *known == code) {
-            page = page + "\n" + why + "\n";
-        } else {
-            let shown = example(&bench, &code);
-            let name = format!("{code}.Dockerfile");
-            let beside = beside(&code).map(|(file, language, text)| {
-                bench.file(file, text);
-                format!("\nBeside it, in `{file}`:\n\n```{language}\n{text}```\n")
-            });
-            let mut args = vec!["build", "-f", &name];
-            args.extend(options(&code));
-            args.push(".");
-            let output = bench.run(&args);
-            assert!(output.stderr.contains(&format!("[{code}]")), "the example of {code} says:\n{}", output.stderr);
-            let lines = output.stderr.lines().map(str::trim_end);
-            let message: Vec<&str> = lines
-                .skip_while(|line| !line.starts_with("error[") && !line.starts_with("warning["))
-                .take_while(|line| !line.starts_with('#') && !line.starts_with("built "))
-                .collect();
-            let command = args.join(" ");
-            let message =
-                message.join("\n").replace(&format!("http://{}", registry.host()), "https://registry-1.docker.io");
-            let shown = format!(
-                "{shown}{}\n```console\n$ stave {command}\n{}\n```\n",
-                beside.unwrap_or_default(),
-                message.trim_end()
-            );
-            page.push_str(&shown);
-        }
+        let shown = example(&bench, &code);
+        let name = format!("{code}.Dockerfile");
+        let beside = beside(&code).map(|(file, language, text)| {
+            bench.file(file, text);
+            format!("\nBeside it, in `{file}`:\n\n```{language}\n{text}```\n")
+        });
+        let mut args = vec!["build", "-f", &name];
+        args.extend(options(&code));
+        args.push(".");
+        let output = bench.run(&args);
+        assert!(output.stderr.contains(&format!("[{code}]")), "the example of {code} says:\n{}", output.stderr);
+        let lines = output.stderr.lines().map(str::trim_end);
+        let message: Vec<&str> = lines
+            .skip_while(|line| !line.starts_with("error[") && !line.starts_with("warning["))
+            .take_while(|line| !line.starts_with('#') && !line.starts_with("built "))
+            .collect();
+        let command = args.join(" ");
+        let message =
+            message.join("\n").replace(&format!("http://{}", registry.host()), "https://registry-1.docker.io");
+        let shown = format!(
+            "{shown}{}\n```console\n$ stave {command}\n{}\n```\n",
+            beside.unwrap_or_default(),
+            message.trim_end()
+        );
+        page.push_str(&shown);
         let path = docs().join(format!("{code}.md"));
         if fs::read_to_string(&path).ok().as_deref() != Some(&page) {
             if std::env::var_os("BLESS").is_some() {

@@ -28,7 +28,6 @@ codes! {
     REMOTE_COPY = "D116": "`COPY` reads the build context, a stage or an image; only `ADD` reads what is on the network.";
     PATTERN = "D117": "A pattern with wildcards is malformed.";
     EMPTY = "D118": "A value that must say something is empty once its variables are expanded.";
-    NETWORK = "D119": "A network is none of `default`, `none` and `host`.";
     TOO_LARGE = "D121": "The stages are more, or their environments and history larger, than any real file makes them.";
     MOUNT = "D122": "A mount of `RUN` is not what its type needs, once its variables are expanded.";
     DEVICE = "D123": "A device is not written as `vendor.com/class=name`, with or without `,required`.";

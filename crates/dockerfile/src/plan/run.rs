@@ -18,7 +18,7 @@ impl Lowering<'_> {
         let network = self.network(head);
         let devices = self.devices(stage, head);
         let mounts = self.mounts(stage, at, run);
-        let (network, devices, mut mounts) = (network?, devices?, mounts?);
+        let (devices, mut mounts) = (devices?, mounts?);
         let insecure = head.flag(FlagName::Security).is_some_and(|flag| flag.value.as_str() == "insecure");
         let args = match &run.command {
             Command::Exec(args) => texts(args),
@@ -48,16 +48,12 @@ impl Lowering<'_> {
         Some(())
     }
 
-    fn network(&mut self, head: &Head) -> Option<Network> {
-        let Some(flag) = head.flag(FlagName::Network) else { return Some(self.options.network) };
-        match flag.value.as_str() {
-            "default" => Some(self.options.network),
-            "host" => Some(Network::Host),
-            "none" => Some(Network::None),
-            other => self.fail(
-                Diagnostic::error(codes::NETWORK, flag.value.span(), format!("there is no network `{other}`"))
-                    .label("expected `default`, `none` or `host`"),
-            ),
+    /// The network that an instruction asks for. The parser has refused what is neither `default`, `none` nor `host`.
+    fn network(&self, head: &Head) -> Network {
+        match head.flag(FlagName::Network).map(|flag| flag.value.as_str()) {
+            Some("host") => Network::Host,
+            Some("none") => Network::None,
+            _ => self.options.network,
         }
     }
 
