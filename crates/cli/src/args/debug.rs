@@ -22,16 +22,18 @@ Examples:
   stave debug --list                    The steps, to be named in the next two
   stave debug --before build/3          A shell before the third step of stage `build`
   stave debug --after :12               After the instruction in line 12 of the Dockerfile
+  stave debug --after build             After the last step of stage `build`
   stave debug --export failed.tar       The failed state as a file, to be sent to somebody
   stave debug --bundle failed.tar       A shell in such a file's state
 
 Exits with the code of the shell or the command."
 )]
 pub(crate) struct DebugArgs {
-    /// The state before this step: its number in the list, `STAGE/NUMBER`, or `:LINE` of the Dockerfile
+    /// The state before this step: its number in the list, `STAGE/NUMBER`, or `:LINE` of the Dockerfile; or before the
+    /// first of this `STAGE`
     #[arg(long, value_name = "STEP", conflicts_with = "after")]
     pub(crate) before: Option<StepName>,
-    /// The state after this step
+    /// The state after this step, or after the last of this `STAGE`
     #[arg(long, value_name = "STEP")]
     pub(crate) after: Option<StepName>,
     /// List the steps of the build

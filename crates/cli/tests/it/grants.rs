@@ -146,6 +146,49 @@ fn a_secret_is_nowhere_after_its_step() {
     });
 }
 
+/// What the commands about a build say of it afterwards: secrets that it mounted, arguments whose names say what they are, and
+/// passwords in addresses are in none of it.
+#[test]
+fn what_is_said_of_a_build_afterwards_has_no_secret() {
+    let Some((mut bench, _registry)) = with_busybox() else { return };
+    bench.set("TOKEN", SECRET);
+    let (token, proxy) = (format!("API_TOKEN={SECRET}"), format!("http_proxy=http://me:{SECRET}@127.0.0.1:9/"));
+    let mirror = format!("MIRROR=https://me:{SECRET}@mirror.example/");
+    let args = ["--build-arg", &token, "--build-arg", &proxy, "--build-arg", &mirror, "--secret", "id=s,env=TOKEN"];
+    let steps = "FROM busybox\nARG API_TOKEN\nARG MIRROR\n\
+                 RUN --mount=type=secret,id=s cat /run/secrets/s; test -n \"$API_TOKEN\" && test -n \"$MIRROR\"\n";
+    build(&bench, &args, steps).success();
+    let changed = steps.replace("cat ", "cat  ");
+    build(&bench, &args, format!("{changed}RUN false\n")).exit(1);
+    let commands: [&[&str]; 9] = [
+        &["explain", "--format", "json"],
+        &["builds", "show"],
+        &["builds", "show", "--format", "json"],
+        &["builds", "show", "--file"],
+        &["builds", "logs"],
+        &["builds", "trace"],
+        &["report", "-o", "report.html"],
+        &["graph", "-o", "graph.svg"],
+        &["debug", "--export", "state.tar"],
+    ];
+    for command in commands {
+        let output = bench.run(command);
+        assert!(!(output.success().out() + &output.stderr).contains(SECRET), "{command:?}: {output}");
+    }
+    assert!(bench.run(["builds", "logs"]).success().out().contains("****"), "the secret was printed");
+    bench.run(["advise", "^1"]).success();
+    assert_eq!(with_secret(&bench.work()), Vec::<PathBuf>::new());
+    let again = bench.run(["debug", "--export", "again.tar"]);
+    again
+        .success()
+        .complains("note: the value of `API_TOKEN` is not in the bundle: it may be a secret")
+        .complains("note: the address in `MIRROR` has no password in the bundle");
+    bench.file("Dockerfile", format!("FROM busybox\nRUN : https://me:{SECRET}@mirror.example/; false\n"));
+    bench.run(["build", "."]).exit(1);
+    bench.run(["debug", "--export", "command.tar"]).success().complains("an address in the command has no password");
+    assert_eq!(with_secret(&bench.work()), [bench.work().join("Dockerfile")]);
+}
+
 /// A20: neither what a build says about itself nor what it keeps for others has a secret; while its step runs nobody but
 /// the step has it, and only its user may read it.
 #[test]

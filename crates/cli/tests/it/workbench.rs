@@ -168,7 +168,16 @@ fn the_state_before_and_after_any_step_can_be_entered() {
     assert_eq!(bench.run(["debug", "--before", "3", "--", "again"]).success().out(), "");
     bench.run(["debug", "--after", ":6", "--", "again"]).exit(1).complains("is no command");
     bench.run(["debug", "--after", "9", "--", "true"]).exit(2).complains("has no step 9").complains("--list");
-    bench.run(["debug", "--after", "x", "--", "true"]).exit(2).complains("names no step");
+    assert_eq!(in_state(&bench, &["--before", "build"], look), in_state(&bench, &["--before", "build/1"], look));
+    assert_eq!(in_state(&bench, &["--after", "BUILD"], look), "/a\n/one\n/two\n2\n");
+    assert_eq!(in_state(&bench, &["--after", "stage-1"], "cat /two"), "2\n");
+    assert_eq!(
+        bench.run(["debug", "--after", "biuld", "--", "true"]).exit(2).stderr.split_once(" has no ").expect("said").1,
+        "stage `biuld`\nhint: Its stages are `build`, `stage-1`; `stave debug --list` has their steps.\n"
+    );
+    bench.run(["debug", "--after", "3x", "--", "true"]).exit(2).complains(
+        "`3x` names no step: expected a number of the list, `STAGE`, `STAGE/NUMBER`, or `:LINE` of the Dockerfile",
+    );
     bench.run(["debug", "--", "true"]).exit(2).complains("no build of the history has failed");
     bench.run(["debug", "zzzz", "--", "true"]).exit(1).complains("the history has no build `zzzz`");
     assert_eq!(

@@ -12,12 +12,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stave_dockerfile::check::is_secret_name;
+use stave_graph::remote::redacted_text;
 use stave_oci::DiffId;
 use stave_store::{LayerId, Lease};
 use stave_tree::pack::{LayerWriter, Method};
 use stave_tree::{Times, adopt_directories};
 
-use super::description::{DESCRIPTION_BYTES_MAX, Description, Failed, Files, Layer, VERSION};
+use super::description::{DESCRIPTION_BYTES_MAX, Description, Failed, Files, Layer, Operation, VERSION};
 use super::find::{Found, StateOf};
 use crate::confined;
 use crate::engine::Engine;
@@ -54,6 +55,29 @@ pub struct Exported {
     pub remarks: Vec<String>,
 }
 
+/// Takes from a command what its reader is not to have: values whose names say that they are secrets, and passwords in
+/// addresses.
+fn without_secrets(operation: &mut Operation, remarks: &mut Vec<String>) {
+    for entry in &mut operation.env {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        if is_secret_name(name) && !value.is_empty() {
+            remarks.push(format!("the value of `{name}` is not in the bundle: it may be a secret"));
+            *entry = format!("{name}=");
+            continue;
+        }
+        let redacted = redacted_text(value);
+        if redacted != value {
+            remarks.push(format!("the address in `{name}` has no password in the bundle"));
+            *entry = format!("{name}={redacted}");
+        }
+    }
+    let args: Vec<String> = operation.args.iter().map(|arg| redacted_text(arg)).collect();
+    if args != operation.args {
+        remarks.push("an address in the command has no password in the bundle".to_owned());
+        operation.args = args;
+    }
+}
+
 impl Engine {
     /// Writes the state in which a build failed (a beginning of its id, or the latest) to a file, which must not exist.
     pub fn export_state(&self, build: Option<&str>, path: &Path) -> Result<Exported, EngineError> {
@@ -80,13 +104,7 @@ impl Engine {
         if !failed.caches.is_empty() {
             remarks.push("what is in the caches of the step is not in the bundle".to_owned());
         }
-        for entry in &mut step.operation.env {
-            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            if is_secret_name(name) && !value.is_empty() {
-                remarks.push(format!("the value of `{name}` is not in the bundle: it may be a secret"));
-                *entry = format!("{name}=");
-            }
-        }
+        without_secrets(&mut step.operation, &mut remarks);
         failed.caches.clear();
         step.operation.proxies.clear();
         step.operation.cgroup_parent = None;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use stave_store::{BuildError, BuildRecord, BuildState, CacheLookup, LayerId, Lease};
 
+use self::End::{First, Last};
 use super::DESCRIPTION_FILE;
 use super::description::{DESCRIPTION_BYTES_MAX, Described, Description, Failed, Files, Layer};
 use crate::engine::Engine;
@@ -18,13 +19,15 @@ pub enum StepName {
     Listed(usize),
     /// By its stage (name or number from 0) and its number there, from 1: `build/3`.
     OfStage(String, usize),
+    /// A whole stage by its name: before its first step, after its last.
+    Stage(String),
     /// By a line of the Dockerfile, from 1: `:12`.
     Line(usize),
 }
 
 /// A text that names no step.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` names no step: expected a number of the list, `STAGE/NUMBER`, or `:LINE` of the Dockerfile")]
+#[error("`{0}` names no step: expected a number of the list, `STAGE`, `STAGE/NUMBER`, or `:LINE` of the Dockerfile")]
 pub struct StepNameError(String);
 
 impl FromStr for StepName {
@@ -36,6 +39,9 @@ impl FromStr for StepName {
             number(line).map(Self::Line)
         } else if let Some((stage, digits)) = text.rsplit_once('/') {
             number(digits).filter(|_| !stage.is_empty()).map(|number| Self::OfStage(stage.to_owned(), number))
+        } else if text.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            text.chars().all(is_name).then(|| Self::Stage(text.to_owned()))
         } else {
             number(text).map(Self::Listed)
         };
@@ -48,6 +54,7 @@ impl fmt::Display for StepName {
         match self {
             Self::Listed(number) => write!(formatter, "{number}"),
             Self::OfStage(stage, number) => write!(formatter, "{stage}/{number}"),
+            Self::Stage(stage) => formatter.write_str(stage),
             Self::Line(line) => write!(formatter, ":{line}"),
         }
     }
@@ -132,9 +139,18 @@ impl Engine {
         // Of one that ended before its steps, for a mistake in the Dockerfile, there is nothing to see.
         let has_states = |build: &BuildRecord| self.store.root().join(self.description_of(build)).exists();
         let is_meant = |build: &BuildRecord| !failed || build.state == BuildState::Failed;
-        builds.find(|build| is_meant(build) && has_states(build)).ok_or_else(|| {
-            let what = if failed { "no build of the history has failed" } else { "there is no build in the history" };
-            EngineError::request(what, Some("See `stave builds ls` for the builds that there are."))
+        if let Some(found) = builds.find(|build| is_meant(build) && has_states(build)) {
+            return Ok(found);
+        }
+        // Where there is no build at all, this says so.
+        self.store.find_build(None)?;
+        Err(if failed {
+            let hint =
+                "The state of any other step is opened with `--before STEP` or `--after STEP`; `--list` has the steps.";
+            EngineError::request("no build of the history has failed", Some(hint))
+        } else {
+            let hint = "One ends before its steps where its Dockerfile has a mistake. See `stave builds ls`.";
+            EngineError::request("no build of the history has come to its steps", Some(hint))
         })
     }
 
@@ -185,7 +201,8 @@ impl Engine {
                 return Err(EngineError::request(format!("build {id} failed in none of its steps"), Some(hint)));
             }
             (StateOf::Failed, Some(failed)) => (failed.step, None),
-            (StateOf::Before(name) | StateOf::After(name), _) => (index(&description.steps, name, &id)?, Some(name)),
+            (StateOf::Before(name), _) => (index(&description.steps, name, First, &id)?, Some(name)),
+            (StateOf::After(name), _) => (index(&description.steps, name, Last, &id)?, Some(name)),
         };
         let step = description.steps.swap_remove(index);
         let failed = failed.filter(|failed| failed.step == index);
@@ -302,13 +319,26 @@ fn bytes(digits: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+/// Which step of a stage is meant by the stage's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The first, before which it begins.
+    First,
+    /// The last, after which it has ended.
+    Last,
+}
+
 /// Returns the place of the step that a name means.
-fn index(steps: &[Described], name: &StepName, build: &str) -> Result<usize, EngineError> {
+fn index(steps: &[Described], name: &StepName, end: End, build: &str) -> Result<usize, EngineError> {
     let is_meant = |(index, step): &(usize, &Described)| match name {
         StepName::Listed(number) => index + 1 == *number,
         StepName::OfStage(stage, number) => {
             let is_stage = step.stage.eq_ignore_ascii_case(stage) || stage.parse() == Ok(step.stage_index);
             is_stage && step.number == *number
+        }
+        StepName::Stage(stage) => {
+            let number = if end == First { 1 } else { step.of };
+            step.stage.eq_ignore_ascii_case(stage) && step.number == number
         }
         StepName::Line(line) => (step.lines.0..=step.lines.1).contains(line),
     };
@@ -316,6 +346,12 @@ fn index(steps: &[Described], name: &StepName, build: &str) -> Result<usize, Eng
     let hint = "See `stave debug --list` for the steps and their numbers.";
     match found[..] {
         [one] => Ok(one),
+        [] if matches!(name, StepName::Stage(_)) => {
+            let mut stages: Vec<String> = steps.iter().map(|step| format!("`{}`", step.stage)).collect();
+            stages.dedup();
+            let hint = format!("Its stages are {}; `stave debug --list` has their steps.", stages.join(", "));
+            Err(EngineError::request(format!("build {build} has no stage `{name}`"), Some(&hint)))
+        }
         [] => Err(EngineError::request(format!("build {build} has no step {name}"), Some(hint))),
         _ => {
             let numbers: Vec<String> = found.iter().map(|index| (index + 1).to_string()).collect();
@@ -335,7 +371,8 @@ mod tests {
         assert_eq!(read("3"), Some(StepName::Listed(3)));
         assert_eq!(read("build/2"), Some(StepName::OfStage("build".into(), 2)));
         assert_eq!(read(":12"), Some(StepName::Line(12)));
-        for wrong in ["", "0", "x", ":", ":0", "/1", "build/", "build/x"] {
+        assert_eq!(read("stage-1"), Some(StepName::Stage("stage-1".into())));
+        for wrong in ["", "0", "3x", ":", ":0", "/1", "build/", "build/x", "a b", "-a"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn logs(args: &BuildsLogsArgs, context: &Context<'_>) -> Result<u8, F
     let host = context.host(Processes::None)?;
     let (build, record) = find(&host, args.build.as_deref()).map_err(|failure| match &args.build {
         // A step alone, as it is named in the build before one's eyes.
-        Some(word) if args.step.is_none() && word.parse::<StepName>().is_ok() => failure.with_hint(&format!(
+        Some(word) if args.step.is_none() && is_place(word) => failure.with_hint(&format!(
             "A step is named behind its build: `stave builds logs ^0 {word}` is one of the latest."
         )),
         _ => failure,
@@ -51,6 +51,11 @@ pub(super) fn logs(args: &BuildsLogsArgs, context: &Context<'_>) -> Result<u8, F
         crate::print_error(&format!("note: {}\n", silence(&host, &build, step)?));
     }
     Ok(0)
+}
+
+/// Whether a word can only be a step's, and not a build's.
+fn is_place(word: &str) -> bool {
+    word.parse().is_ok_and(|name| !matches!(name, StepName::Stage(_)))
 }
 
 /// Whether several of the steps have written something.
@@ -85,7 +90,7 @@ pub(super) fn chosen<'a>(record: &'a Record, wanted: Option<&str>) -> Option<Vec
             let (first, end) = (step.line.span.start, step.line.span.end);
             (position(&record.text, first).line..=position(&record.text, end).line).contains(&line)
         }),
-        Err(_) => {
+        Ok(StepName::Stage(_)) | Err(_) => {
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
             let looked_for = words(wanted);
             all(&|step| is_stage(step, wanted))
