@@ -309,9 +309,16 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns `text` with every control character shown instead of sent to the terminal. Tabs and newlines stay.
+/// Whether a character ends a line, or changes the direction of what follows on it, without being a control character.
+pub(crate) fn is_turn(character: char) -> bool {
+    matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns `text` with every control character, and what is as good as one, shown instead of sent to the terminal. Tabs and
+/// newlines stay.
 pub(crate) fn printable(text: &str) -> String {
-    let dangerous = |character: char| character.is_control() && character != '\t' && character != '\n';
+    let dangerous =
+        |character: char| character.is_control() && character != '\t' && character != '\n' || is_turn(character);
     if !text.chars().any(dangerous) {
         return text.to_owned();
     }
@@ -331,6 +338,14 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "FROM scratch AS build\nCOPY --from=builder /out/app /app\nRUN make \\\n  all\n";
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(
+            printable("a\tb\nc\u{1b}[2J\u{9b}\u{202e}d\u{2069}é"),
+            "a\tb\nc\\u{1b}[2J\\u{9b}\\u{202e}d\\u{2069}é"
+        );
+    }
 
     fn span(words: &str) -> Span {
         let start = TEXT.find(words).expect("the words are in the text");

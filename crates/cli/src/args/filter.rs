@@ -59,7 +59,7 @@ impl FromStr for FilterArg {
                 if let Some(key) = key.strip_suffix('!') {
                     (key, Comparison::IsNot(value.to_owned()))
                 } else if let Some(key) = key.strip_suffix('~') {
-                    let pattern = Regex::new(value).map_err(|error| format!("`{value}` is no pattern: {error}"))?;
+                    let pattern = Regex::new(value).map_err(|error| no_pattern(value, &error))?;
                     (key, Comparison::Matches(pattern))
                 } else {
                     (key, Comparison::Is(value.to_owned()))
@@ -144,6 +144,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What is wrong with a pattern, on one line: the picture of it that comes before has several.
+fn no_pattern(value: &str, error: &regex::Error) -> String {
+    let said = error.to_string();
+    let last = said.lines().last().unwrap_or_default();
+    format!("`{value}` is no pattern: {}", last.strip_prefix("error: ").unwrap_or(last))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +181,11 @@ mod tests {
         assert_eq!(seconds("1970-01-01T00:00:10Z"), Ok(10));
         assert_eq!(seconds("1970-01-01T01:00:10+01:00"), Ok(10));
         assert!(seconds("2024-02-30").is_err() && seconds("").is_err() && seconds("1x").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_one_line() {
+        let wrong = "name~=[".parse::<FilterArg>().expect_err("it is open");
+        assert_eq!(wrong, "`[` is no pattern: unclosed character class");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use stave_advice::{Advice, Hunk, StageLayers, Subject, advise as find_advice, hunks, is_static, program_of};
+use stave_advice::{Advice, Gain, Hunk, StageLayers, Subject, advise as find_advice, hunks, is_static, program_of};
 use stave_anatomy::{Anatomy, Made, Totals};
 use stave_dockerfile::parse;
 use stave_dockerfile::span::position;
@@ -188,7 +188,7 @@ fn text(record: &Record, seen: &Seen, shown: usize, style: Style) -> String {
 fn block(record: &Record, advice: &Advice, image_bytes: u64, style: Style) -> String {
     let line = |head: &str, text: &str| format!("{} {}\n", style.cyan(head), printable(text));
     let mut parts = vec![render::advice(&record.name, &record.text, advice, style)];
-    parts.push(line("gain:", &gain(advice, image_bytes)));
+    parts.push(line("gain:", &gain_line(&advice.gain, image_bytes)));
     parts.extend(advice.evidence.iter().map(|evidence| line("measured:", evidence)));
     parts.push(line("do:", &advice.proposal));
     parts.extend(advice.condition.iter().map(|condition| line("mind:", condition)));
@@ -201,8 +201,7 @@ fn block(record: &Record, advice: &Advice, image_bytes: u64, style: Style) -> St
 }
 
 /// Returns what is gained on one line.
-fn gain(advice: &Advice, image_bytes: u64) -> String {
-    let gain = &advice.gain;
+fn gain_line(gain: &Gain, image_bytes: u64) -> String {
     let mut parts = Vec::new();
     if gain.bytes > 0 {
         let percent = match (gain.bytes * 100).checked_div(image_bytes).unwrap_or_default() {
@@ -236,4 +235,34 @@ fn lines(hunk: &Hunk, style: Style) -> String {
     let mut text = format!("{}\n", style.cyan(&head));
     text.extend(hunk.lines.iter().map(|line| format!("  | {}\n", printable(line))));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use stave_history::event::StepId;
+
+    use super::*;
+
+    #[test]
+    fn a_gain_is_told_in_bytes_and_time_and_a_small_one_is_not_nothing() {
+        let bytes = |bytes| gain_line(&Gain { bytes, ..Gain::default() }, 1_000_000);
+        assert_eq!(bytes(9_900), "9.9kB of the image, under 1 % of it");
+        assert_eq!(bytes(10_000), "10kB of the image, 1 % of it");
+        assert_eq!(bytes(1_000_000), "1MB of the image, 100 % of it");
+        let whole = Gain {
+            bytes: 500_000,
+            copied: 2_000,
+            steps: vec![StepId(1), StepId(2)],
+            time: Duration::from_millis(1500),
+            when: "after a change of the source".to_owned(),
+        };
+        assert_eq!(
+            gain_line(&whole, 1_000_000),
+            "500kB of the image, 50 % of it; 2kB that need not be copied; 1.5s for 2 steps that need not run after a \
+             change of the source"
+        );
+        assert_eq!(gain_line(&Gain { bytes: 1, ..Gain::default() }, 0), "1B of the image, under 1 % of it");
+    }
 }

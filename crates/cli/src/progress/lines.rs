@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use crate::render::is_turn;
+
 /// Longest line that is kept together, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -113,9 +115,10 @@ fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
 
-/// Takes away the two-byte forms of the old eight-bit control characters.
+/// Takes away the two-byte forms of the old eight-bit control characters, and what turns the direction of a line.
 fn without_controls(line: &str) -> String {
-    line.chars().filter(|character| !character.is_control() || *character == '\t').collect()
+    let is_shown = |character: &char| *character == '\t' || !character.is_control() && !is_turn(*character);
+    line.chars().filter(is_shown).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +154,12 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(lines(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn nothing_turns_a_line_around_or_ends_it() {
+        let bytes = "a\u{202e}b\u{2066}c\u{2028}d \u{200f}שלום\n".as_bytes();
+        assert_eq!(lines(&[bytes]), ["abcd \u{200f}שלום"]);
     }
 
     #[test]

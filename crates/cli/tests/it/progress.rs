@@ -198,6 +198,56 @@ fn after_ctrl_c_the_terminal_is_as_it_was() {
     assert!(text.contains("CANCELED [stage-0 2/2] RUN") && text.ends_with('\n'), "{text:?}");
 }
 
+/// A window that is made smaller, narrower than a title, and larger again while a step runs: within a few frames, what is
+/// drawn has the new width and height, and nothing of the old drawing is left.
+#[test]
+fn a_build_is_drawn_anew_when_its_window_changes() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN echo begun; while :; do sleep 0.05; done # the end of the title\n");
+    let (mut ours, theirs) = terminal(80, 24);
+    let mut command = bench.command(["build", "--progress=tty", "."]);
+    let mut child = command.stdout(Stdio::null()).stderr(theirs).spawn().expect("stave starts");
+    drop(command);
+    let size = |number| std::num::NonZero::new(number).expect("not 0");
+    // Without what went up out of sight, which would come back when the window grows.
+    let mut screen = vt100::Parser::new(size(24), size(80), 0);
+    let mut sizes = [(24, 8), (12, 4), (100, 30)].into_iter();
+    let (mut columns, mut rows) = (80, 24);
+    let mut seen = Vec::new();
+    let mut piece = [0; 4096];
+    // The end of a terminal is an error. What is read may end in the middle of a frame.
+    while let Ok(count @ 1..) = ours.read(&mut piece) {
+        screen.process(&piece[..count]);
+        let shown: Vec<String> = screen.screen().rows(0, columns).map(|row| row.trim_end().to_owned()).collect();
+        if seen.len() < 4 && is_drawn_for(&shown, columns, rows) {
+            seen.push((columns, rows));
+            match sizes.next() {
+                Some(next) => {
+                    (columns, rows) = next;
+                    screen.screen_mut().set_size(size(rows), size(columns));
+                    resize(&ours, columns, rows);
+                }
+                None => kill_process(Pid::from_child(&child), Signal::INT).expect("it runs"),
+            }
+        }
+    }
+    assert_eq!(child.wait().expect("waited for").code(), Some(130));
+    assert_eq!(seen, [(80, 24), (24, 8), (12, 4), (100, 30)], "{}", screen.screen().contents());
+}
+
+/// Whether a screen has one drawing, as wide as it can be: its first line, below that the running step's, and what that
+/// wrote, where there is room for it. Above it there is what has ended.
+fn is_drawn_for(shown: &[String], columns: u16, rows: u16) -> bool {
+    let mut drawings = shown.iter().enumerate().filter(|(_, row)| row.starts_with("bu"));
+    let (Some((top, _)), None) = (drawings.next(), drawings.next()) else { return false };
+    let of = |begin: &str| shown[top..].iter().filter(|row| row.starts_with(begin)).collect::<Vec<_>>();
+    let steps = of(" => [");
+    let is_whole = |row: &str| columns < 100 || row.contains("# the end of the title");
+    // The time stands in the last columns.
+    let fills = |row: &str| row.chars().count() > usize::from(columns) - 4 && is_whole(row);
+    matches!(steps[..], [row] if fills(row)) && (rows < 8 || of("  | begun").len() == 1)
+}
+
 /// G001
 #[test]
 fn a_terminal_that_cannot_be_drawn_on_gets_lines() {
