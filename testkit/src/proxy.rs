@@ -1,4 +1,4 @@
-//! A proxy on the loopback interface that leads from a name that nobody has to a server of the test.
+//! A proxy on the loopback interface that leads from names that nobody has to servers of the test.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,23 +15,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy that leads `name`, a host and a port, to `server`, one of this machine, and refuses every other place.
+    /// Starts a proxy that leads each name, a host and a port, to a server of this machine, and refuses every other place.
     #[must_use]
-    pub fn start(name: &str, server: &str) -> Self {
+    pub fn start(places: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback interface");
         let address = listener.local_addr().expect("a listener has an address");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let (name, server) = (name.to_owned(), server.to_owned());
+        let owned = |(name, server): &(&str, &str)| (format!("CONNECT {name} HTTP/1.1"), (*server).to_owned());
+        let places: Arc<[(String, String)]> = places.iter().map(owned).collect();
         let accepting = std::thread::spawn(move || {
             for connection in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }
                 let Ok(connection) = connection else { continue };
-                let (name, server) = (name.clone(), server.clone());
+                let places = Arc::clone(&places);
                 // A client that goes away ends its own connection and nothing else.
-                std::thread::spawn(move || lead(connection, &name, &server).ok());
+                std::thread::spawn(move || lead(connection, &places).ok());
             }
         });
         Self { address, stop, accepting: Some(accepting) }
@@ -58,7 +59,7 @@ impl Drop for Proxy {
 /// Reads what the client wants, and lets it talk with the server.
 ///
 /// Reference: RFC 9110, section 9.3.6 (`CONNECT`).
-fn lead(client: TcpStream, name: &str, server: &str) -> io::Result<()> {
+fn lead(client: TcpStream, places: &[(String, String)]) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -66,9 +67,9 @@ fn lead(client: TcpStream, name: &str, server: &str) -> io::Result<()> {
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    if first.trim_end() != format!("CONNECT {name} HTTP/1.1") {
+    let Some((_, server)) = places.iter().find(|(wanted, _)| wanted == first.trim_end()) else {
         return (&client).write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
-    }
+    };
     let server = TcpStream::connect(server)?;
     (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     let (mut answers, mut to_client) = (server.try_clone()?, client);

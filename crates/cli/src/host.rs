@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
@@ -213,14 +213,19 @@ fn registries() -> Environment {
         registries_conf: path_variable("CONTAINERS_REGISTRIES_CONF"),
         registry_sources: text_variable("BUILD_REGISTRY_SOURCES"),
         path: variable("PATH"),
-        http: HttpEnvironment {
-            ssl_cert_file: path_variable("SSL_CERT_FILE"),
-            ssl_cert_dir: variable("SSL_CERT_DIR"),
-            https_proxy: first_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
-            http_proxy: first_of(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
-            no_proxy: first_of(&["NO_PROXY", "no_proxy"]),
-            etc: None,
-        },
+        http: http_environment(),
+    }
+}
+
+/// Returns how other machines are reached.
+pub(crate) fn http_environment() -> HttpEnvironment {
+    HttpEnvironment {
+        ssl_cert_file: path_variable("SSL_CERT_FILE"),
+        ssl_cert_dir: variable("SSL_CERT_DIR"),
+        https_proxy: first_of(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+        http_proxy: first_of(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+        no_proxy: first_of(&["NO_PROXY", "no_proxy"]),
+        etc: None,
     }
 }
 
@@ -240,6 +245,10 @@ pub(crate) fn in_user_namespace() -> bool {
 
 /// Returns the seconds since 1970.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Returns the time since 1970.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

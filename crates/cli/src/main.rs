@@ -27,6 +27,7 @@ mod record;
 mod render;
 mod signals;
 mod table;
+mod telemetry;
 mod template;
 
 use std::io::{IsTerminal as _, Write as _};

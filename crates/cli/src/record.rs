@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 use stave_engine::{Event, TaskId};
 use stave_history::Record;
 use stave_history::event::json;
+
+use crate::host::since_1970;
+use crate::telemetry::Recorded;
 
 /// Name of the file in a build's directory.
 const FILE: &str = "events.jsonl";
@@ -34,6 +38,10 @@ pub(crate) fn length(directory: &Path) -> u64 {
 /// Writes events until it is finished. What waits is written by a thread of its own, so that nothing waits for the disk.
 pub(crate) struct Recorder {
     start: Instant,
+    /// When that was, since 1970.
+    began: Duration,
+    /// Where the build's directory is, once it has begun.
+    directory: OnceLock<PathBuf>,
     events: Option<Sender<(Duration, Event)>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,7 +51,8 @@ impl Recorder {
     pub(crate) fn start() -> Self {
         let (events, inbox) = mpsc::channel();
         let thread = thread::spawn(move || write(&inbox));
-        Self { start: Instant::now(), events: Some(events), thread: Some(thread) }
+        let (start, began) = (Instant::now(), since_1970());
+        Self { start, began, directory: OnceLock::new(), events: Some(events), thread: Some(thread) }
     }
 
     /// Takes an event.
@@ -51,17 +60,21 @@ impl Recorder {
         if matches!(event, Event::StepOutput { .. }) {
             return;
         }
+        if let Event::Begun { directory, .. } = event {
+            self.directory.get_or_init(|| directory.clone());
+        }
         if let Some(events) = &self.events {
             // Fails only when the thread has ended.
             drop(events.send((self.start.elapsed(), event.clone())));
         }
     }
 
-    /// Writes what is left.
-    pub(crate) fn finish(mut self) {
+    /// Writes what is left, and returns what was written down, if the build has begun.
+    pub(crate) fn finish(mut self) -> Option<Recorded> {
         drop(self.events.take());
         // A panic there is a fault of this module, and the build is none the worse for it.
         drop(self.thread.take().map(JoinHandle::join));
+        self.directory.into_inner().map(|directory| Recorded { directory, began: self.began })
     }
 }
 

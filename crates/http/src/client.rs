@@ -84,6 +84,8 @@ pub struct Request<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// What proves who asks.
     pub authorization: Option<Authorization>,
+    /// Headers of the user's own, which may prove who asks: only the server of the address sees them.
+    pub secrets: Vec<(String, Secret<String>)>,
     /// The body.
     pub payload: Payload<'a>,
     /// Whether the user called the host insecure: its certificate may be wrong. Ends at the first redirect.
@@ -94,7 +96,15 @@ impl Request<'_> {
     /// Returns a request without anything that could be left out.
     #[must_use]
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), authorization: None, payload: Payload::None, insecure: false }
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            authorization: None,
+            secrets: Vec::new(),
+            payload: Payload::None,
+            insecure: false,
+        }
     }
 
     /// The verb for messages.
@@ -187,6 +197,7 @@ impl Http {
             // Once an address was left, nothing that belongs to it is sent again, not even after a way back.
             if url.origin() != request.url.origin() {
                 request.authorization = None;
+                request.secrets.clear();
                 request.insecure = (self.setup.insecure)(url.origin());
             }
             request.url = url;
@@ -224,9 +235,10 @@ impl Http {
         if let Some(authorization) = &request.authorization
             && authorization.origin == *request.url.origin()
         {
-            let mut value = http::HeaderValue::from_str(authorization.value.expose()).map_err(http::Error::from)?;
-            value.set_sensitive(true);
-            builder = builder.header("authorization", value);
+            builder = builder.header("authorization", sensitive(&authorization.value)?);
+        }
+        for (name, value) in &request.secrets {
+            builder = builder.header(name, sensitive(value)?);
         }
         match &mut request.payload {
             Payload::None => agent.run(builder.body(())?),
@@ -368,6 +380,13 @@ impl Http {
         }
         (self.setup.message)(&bytes).unwrap_or_else(|| message::plain(&bytes))
     }
+}
+
+/// A header's value that is in no debug output.
+fn sensitive(value: &Secret<String>) -> Result<http::HeaderValue, http::Error> {
+    let mut value = http::HeaderValue::from_str(value.expose())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Whether nobody listens at the other end, as far as anybody can say.

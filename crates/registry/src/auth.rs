@@ -107,6 +107,7 @@ impl<'c> Repository<'c> {
                 url: url.clone(),
                 headers: headers.clone(),
                 authorization: grant.clone().map(|grant| grant.authorization),
+                secrets: Vec::new(),
                 payload: reborrowed(&mut payload),
                 insecure,
             };

@@ -23,6 +23,7 @@ pub(crate) enum BuildsCommand {
     #[command(alias = "inspect")]
     Show(BuildsShowArgs),
     Logs(BuildsLogsArgs),
+    Trace(BuildsTraceArgs),
     #[command(alias = "remove")]
     Rm(BuildsRmArgs),
     Limit(BuildsLimitArgs),
@@ -111,6 +112,23 @@ pub(crate) struct BuildsLogsArgs {
     /// its instruction [default: all steps]
     #[arg(value_name = "STEP")]
     pub(crate) step: Option<String>,
+}
+
+/// Print a build as a trace of OpenTelemetry, or send it to a collector
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stave builds trace > trace.json     The latest build, in OTLP's JSON on one line
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 stave builds trace --send 3f2a
+
+A build sends its trace itself where the variables OTEL_* name a collector.")]
+pub(crate) struct BuildsTraceArgs {
+    /// Send it to the collector that the variables OTEL_* name
+    #[arg(long)]
+    pub(crate) send: bool,
+    /// The build, by its id or how that begins [default: the latest]
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: Option<String>,
 }
 
 /// Forget builds that have ended, with their logs and the states in which they failed

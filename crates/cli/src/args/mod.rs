@@ -31,6 +31,7 @@ mod volume;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use advise::{AdviceFormat, AdviseArgs};
@@ -40,7 +41,9 @@ pub(crate) use build::{
     OnFailure, OutputArg, OutputKind, PolicyArg, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg,
     Timestamp, VariableArg, truth,
 };
-pub(crate) use builds::{BuildsCommand, BuildsLimitArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs, BuildsShowArgs};
+pub(crate) use builds::{
+    BuildsCommand, BuildsLimitArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs, BuildsShowArgs, BuildsTraceArgs,
+};
 pub(crate) use call::{CallArg, Method};
 pub(crate) use container::{
     ContainerOptions, CpArgs, CpEnd, CreateArgs, LimitOptions, LogDriver, PsArgs, PullWhen, RmArgs, RunArgs,
@@ -201,12 +204,16 @@ pub(crate) enum Command {
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, UsageError> {
     let mut arguments = normalise::noun_forms(arguments)?;
     loop {
-        let error = match command().try_get_matches_from(&arguments) {
+        let error = match Cli::command().try_get_matches_from(&arguments) {
             Ok(matches) => return Cli::from_arg_matches(&matches).map_err(|error| usage::explain(&error, &arguments)),
             Err(error) => error,
         };
         match normalise::without_boolean_value(&arguments, &error) {
             Some(shorter) => arguments = shorter,
+            None if error.kind() == ErrorKind::DisplayHelp => {
+                let error = command().try_get_matches_from(&arguments).err().unwrap_or(error);
+                return Err(usage::explain(&error, &arguments));
+            }
             None => return Err(usage::explain(&error, &arguments)),
         }
     }
@@ -214,7 +221,34 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, UsageError> {
 
 /// Returns the description of the command line, for help and completions.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    with_paragraphs(Cli::command())
+}
+
+/// Makes one line of each paragraph of what follows the options, so that it is broken where the reader's terminal ends and
+/// not where the source's line does. Only help needs it, and it takes longer than to read a command line.
+fn with_paragraphs(command: clap::Command) -> clap::Command {
+    let command = command.mut_subcommands(with_paragraphs);
+    match command.get_after_help().map(ToString::to_string) {
+        Some(text) => command.after_help(paragraphs(&text)),
+        None => command,
+    }
+}
+
+/// Joins the lines of a paragraph. A line that is indented, one before such a line, and one that begins with a word and a
+/// colon, as lists of fields do, stand for themselves.
+fn paragraphs(text: &str) -> String {
+    let mut joined = String::new();
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+    let begins = |line: &str| line.split(' ').next().is_some_and(|word| word.ends_with(':'));
+    let mut before = "";
+    for line in text.lines() {
+        if !joined.is_empty() {
+            joined.push(if is_prose(before) && is_prose(line) && !begins(line) { ' ' } else { '\n' });
+        }
+        joined += line;
+        before = line;
+    }
+    joined
 }
 
 #[cfg(test)]

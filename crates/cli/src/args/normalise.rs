@@ -80,10 +80,6 @@ const FORMS_REFUSED: &[(&str, &str)] = &[
     ),
     ("buildx history import", "A failed state of another machine is opened with `stave debug --bundle FILE`."),
     ("buildx history open", "`stave report -o report.html` writes the page to be opened."),
-    (
-        "buildx history trace",
-        "`stave report` draws the timeline, and `stave builds show --format json` has each step's times.",
-    ),
 ];
 
 /// Returns where the command is among `arguments`: after the program's name and the global flags.

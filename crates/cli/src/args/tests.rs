@@ -89,7 +89,6 @@ fn commands_of_buildx_that_are_not_there_say_what_does_their_work() {
         ("docker buildx history export -o f abc", "buildx history export", "`stave debug --export FILE`"),
         ("docker buildx history import -f f", "buildx history import", "`stave debug --bundle FILE`"),
         ("stave buildx history open", "buildx history open", "`stave report -o report.html`"),
-        ("docker buildx history trace abc", "buildx history trace", "`stave builds show --format json`"),
         ("docker buildx debug --invoke sh build .", "buildx debug", "`stave build --on-failure shell`"),
         ("docker buildx dap build .", "buildx dap", "`stave debug --before STEP`"),
         ("docker buildx bake --print", "buildx bake", "`stave build -f FILE --target STAGE CONTEXT`"),
@@ -102,6 +101,7 @@ fn commands_of_buildx_that_are_not_there_say_what_does_their_work() {
         );
     }
     assert!(matches!(parsed("docker buildx history ls"), Command::Builds(BuildsCommand::Ls(_))));
+    assert!(matches!(parsed("docker buildx history trace abc"), Command::Builds(BuildsCommand::Trace(_))));
 }
 
 #[test]
@@ -168,4 +168,11 @@ fn the_ends_of_cp_follow_dockers_rule() {
     assert_eq!(end("dir/a:b"), Ok(CpEnd::Local("dir/a:b".into())));
     assert_eq!(end("-"), Ok(CpEnd::Stream));
     assert!(end(":/a").is_err() && end("a:").is_err() && end("").is_err());
+}
+
+#[test]
+fn paragraphs_of_help_are_broken_by_the_terminal_and_nothing_else_is() {
+    let text = "Examples:\n  stave x      One\n  stave y      Two\n\nA sentence that goes\non here.\nFilters: a, b,\nc.\nFields: .A\n";
+    let expected = "Examples:\n  stave x      One\n  stave y      Two\n\nA sentence that goes on here.\nFilters: a, b, c.\nFields: .A";
+    assert_eq!(super::paragraphs(text), expected);
 }

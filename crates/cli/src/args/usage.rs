@@ -1,7 +1,9 @@
 //! What is printed instead of running a command: help, and what is wrong with the command line.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -90,6 +92,12 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     ("start", &["--checkpoint", "--checkpoint-dir"], "stave makes no checkpoints."),
     ("rm", &["--link", "-l"], "There are no links between containers."),
+    (
+        "builds",
+        &["--addr", "--compare"],
+        "stave shows no traces itself: `stave builds trace` prints one for a program that does, and `stave report` draws \
+         the timeline.",
+    ),
     ("logs", &["--details"], "A log has no details."),
     ("rmi load", &["--platform"], "An image is removed and loaded with all its platforms."),
     ("pull push", &["--disable-content-trust"], "Images are told apart by digests, with or without this."),
@@ -136,16 +144,17 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         Some(ContextValue::String(argument)) => argument.as_str(),
         _ => "",
     };
-    let help = format!("See `stave {command} --help` for what there is.");
+    let help = format!("See `stave {} --help` for what there is.", path(command, arguments));
     let mut usage = match error.kind() {
         ErrorKind::DisplayHelp => return UsageError::for_stdout(error.render().to_string()),
-        ErrorKind::InvalidSubcommand => unknown_command(error),
+        ErrorKind::InvalidSubcommand => unknown_command(error, command),
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             UsageError::usage(format!("`{argument}` is one argument too many for `stave {command}`"), &help)
         }
         ErrorKind::UnknownArgument if refused(command, argument).is_some() => {
             let why = refused(command, argument).unwrap_or_default();
-            UsageError::usage(format!("`{argument}` of `docker {command}` is not supported"), why)
+            let theirs = if command == "builds" { "buildx history" } else { command };
+            UsageError::usage(format!("`{argument}` of `docker {theirs}` is not supported"), why)
         }
         ErrorKind::UnknownArgument => {
             let hint = match error.get(ContextKind::SuggestedArg) {
@@ -180,9 +189,17 @@ fn wrong_value(error: &clap::Error, argument: &str, help: &str) -> UsageError {
         Some(ContextValue::String(value)) => value.as_str(),
         _ => "",
     };
+    if value.is_empty() && error.source().is_none() {
+        return UsageError::usage(format!("`{flag}` needs a value"), help);
+    }
     let given = if value.is_empty() { format!("`{flag}` without a value") } else { format!("`{flag} {value}`") };
     let wrong = match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
+        (Some(source), _) => match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+            Some(IntErrorKind::PosOverflow) => "the number is too large".to_owned(),
+            Some(IntErrorKind::NegOverflow) => "the number is too small".to_owned(),
+            Some(_) => "expected a whole number".to_owned(),
+            None => source.to_string(),
+        },
         (None, Some(ContextValue::Strings(known))) if !known.is_empty() => {
             format!("expected one of {}", known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", "))
         }
@@ -228,7 +245,7 @@ fn refused(command: &str, flag: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(commands, flags, _)| has(commands) && flags.contains(&flag)).map(|(.., why)| *why)
 }
 
-fn unknown_command(error: &clap::Error) -> UsageError {
+fn unknown_command(error: &clap::Error, command: &str) -> UsageError {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
         return UsageError { text: error.render().to_string(), code: 2 };
     };
@@ -241,11 +258,23 @@ fn unknown_command(error: &clap::Error) -> UsageError {
         Some(ContextValue::String(similar)) => Some(similar),
         _ => None,
     };
+    // The first word is a command, of which the second is none.
+    let is_below = command != name;
+    let whose = if is_below { format!("`stave {command}`") } else { "stave".to_owned() };
+    let help = if is_below { format!("stave {command} --help") } else { "stave --help".to_owned() };
     let hint = match hint {
         Some(similar) => format!("A similar command is `{similar}`."),
-        None => "See `stave --help` for the commands that there are.".to_owned(),
+        None => format!("See `{help}` for the commands that there are."),
     };
-    UsageError::usage(format!("stave has no command `{name}`"), &hint)
+    UsageError::usage(format!("{whose} has no command `{name}`"), &hint)
+}
+
+/// Returns the words of a command: two, where the second is one of the first's own commands.
+fn path<'a>(command: &'a str, arguments: &'a [OsString]) -> Cow<'a, str> {
+    let second = arguments.get(command_position(arguments) + 1).and_then(|word| word.to_str());
+    let stave = super::command();
+    let below = |second: &&str| stave.find_subcommand(command).is_some_and(|it| it.find_subcommand(second).is_some());
+    second.filter(below).map_or(Cow::Borrowed(command), |second| format!("{command} {second}").into())
 }
 
 #[cfg(test)]

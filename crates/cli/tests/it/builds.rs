@@ -338,9 +338,10 @@ fn docker_buildx_history_is_the_same() {
     same(&["ls", "--no-trunc", "--format", "{{.ID}}"], &["ls", "--no-trunc", "--format", "{{.ID}}"]);
     same(&["inspect", "^0", "--format", "json"], &["show", "^0", "--format", "json"]);
     same(&["logs", "^0"], &["logs"]);
+    same(&["trace", "^0"], &["trace"]);
     let id = bench.run(["builds", "ls", "-q", "--no-trunc"]).success().line();
     assert_eq!(bench.run(["buildx", "history", "rm", &id]).success().line(), id);
-    bench.run(["buildx", "history", "trace"]).exit(2);
+    bench.run(["buildx", "history", "open"]).exit(2);
 }
 
 /// Demand 11: full logs, in bounded memory.

@@ -60,6 +60,7 @@ mod run;
 mod stages;
 mod story;
 mod terminal;
+mod traces;
 mod transports;
 mod usage;
 mod volumes;

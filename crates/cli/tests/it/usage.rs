@@ -18,6 +18,72 @@ fn a_mistake_on_the_command_line_exits_with_2_and_a_hint() {
     assert!(!bench.store().exists(), "a mistake makes no store");
 }
 
+/// What a person types who has read nothing: each message is whole, and leads on.
+#[test]
+fn the_first_mistakes_with_the_commands_about_builds_are_answered() {
+    let bench = Bench::new();
+    let table: &[(&[&str], i32, &str)] = &[
+        (
+            &["builds", "foo"],
+            2,
+            "error: `stave builds` has no command `foo`\nhint: See `stave builds --help` for the commands that there are.\n",
+        ),
+        (
+            &["builds", "limit", "--count", "x"],
+            2,
+            "error: `--count x`: expected a whole number\nhint: See `stave builds limit --help` for what there is.\n",
+        ),
+        (
+            &["builds", "limit", "--count", "5000000000"],
+            2,
+            "error: `--count 5000000000`: 5000000000 is not in 0..=4294967295\nhint: See `stave builds limit --help` for what there is.\n",
+        ),
+        (
+            &["debug", "--after"],
+            2,
+            "error: `--after` needs a value\nhint: See `stave debug --help` for what there is.\n",
+        ),
+        (
+            &["explain", "--format", "xml"],
+            2,
+            "error: `--format xml`: expected one of `text`, `json`\nhint: See `stave explain --help` for what there is.\n",
+        ),
+    ];
+    for (args, code, expected) in table {
+        assert_eq!(bench.run(*args).exit(*code).stderr, *expected, "{args:?}");
+    }
+    let empty = "error: the history has no build\nhint: It has one as soon as `stave build` has begun with one.\n";
+    let about_the_latest: [&[&str]; 10] = [
+        &["explain"],
+        &["report"],
+        &["graph"],
+        &["advise"],
+        &["builds", "show"],
+        &["builds", "logs"],
+        &["builds", "trace"],
+        &["debug"],
+        &["debug", "--list"],
+        &["debug", "--before", "1"],
+    ];
+    for args in about_the_latest {
+        assert_eq!(bench.run(args).exit(1).stderr, empty, "{args:?}");
+    }
+    let none =
+        "error: the history has no build `nothing`\nhint: See `stave builds ls` for the builds that there are.\n";
+    let about_one: [&[&str]; 7] = [
+        &["explain", "nothing"],
+        &["report", "nothing"],
+        &["graph", "nothing"],
+        &["builds", "show", "nothing"],
+        &["builds", "logs", "nothing"],
+        &["builds", "trace", "nothing"],
+        &["builds", "rm", "nothing"],
+    ];
+    for args in about_one {
+        assert_eq!(bench.run(args).exit(1).stderr, none, "{args:?}");
+    }
+}
+
 #[test]
 fn help_and_version_need_no_store_and_go_to_standard_output() {
     let bench = Bench::new();

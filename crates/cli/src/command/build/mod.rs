@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::progress::Display;
 use crate::record::Recorder;
+use crate::telemetry::Telemetry;
 use crate::{output, render};
 pub(super) use grants::grants;
 pub(super) use variables::Surroundings;
@@ -38,6 +39,13 @@ pub(super) use variables::Surroundings;
 pub(super) use lock::lock;
 
 pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let mut telemetry = Telemetry::new();
+    let result = built(args, context, &mut telemetry);
+    telemetry.finish();
+    result
+}
+
+fn built(args: BuildArgs, context: &Context<'_>, telemetry: &mut Telemetry) -> Result<u8, Failure> {
     let surroundings = Surroundings::new(&raw_variable);
     let mut notes = answers(&args)?;
     if let Some(call) = asked(&args)? {
@@ -47,6 +55,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
         return check::call(&call, request, context);
     }
     let report = Report::new(&args, &surroundings)?;
+    telemetry.speak(report.mode);
     debug::require_terminal(args.on_failure)?;
     let (on_failure, taken) = (args.on_failure, args.output_on_failure.clone());
     let is_locked = args.supply.locked.is_some();
@@ -56,7 +65,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     let grants = (on_failure == Some(OnFailure::Shell)).then(|| (request.grants.clone(), request.build_args.clone()));
     let host = context.host(Processes::Some)?;
     let display = Display::start(report.mode, context.style);
-    for message in notes {
+    for message in notes.into_iter().chain(telemetry.mistake()) {
         display.report(Event::Notice { message });
     }
     let findings: Mutex<Option<Remarks>> = Mutex::new(None);
@@ -78,7 +87,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
     };
     let result = result.map_err(|failure| supply::advised(failure, is_locked));
     display.finish();
-    recorder.finish();
+    telemetry.send(recorder.finish(), host.signals.first().is_some());
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(Remarks { name, text, diagnostics: found }) = &findings
         && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::None | ProgressMode::Rawjson)

@@ -1,9 +1,10 @@
-//! The history of builds: `builds ls`, `show`, `logs`, `rm`, `limit`, and the one place where a command finds a build of it.
+//! The history of builds: `builds ls`, `show`, `logs`, `trace`, `rm`, `limit`, and the one place where a command finds a build of it.
 
 mod follow;
 mod list;
 mod logs;
 mod show;
+mod trace;
 
 use serde_json::json;
 use stave_engine::store::{BuildRecord, BuildState, HistoryLimit, Store};
@@ -28,6 +29,7 @@ pub(super) fn builds(command: &BuildsCommand, context: &Context<'_>) -> Result<u
         BuildsCommand::Ls(args) => list::list(args, context),
         BuildsCommand::Show(args) => show::show(args, context),
         BuildsCommand::Logs(args) => logs::logs(args, context),
+        BuildsCommand::Trace(args) => trace::trace(args, context),
         BuildsCommand::Rm(args) => remove(args, context),
         BuildsCommand::Limit(args) => limit(args, context),
     }

@@ -59,6 +59,7 @@ pages! {
     the_examples_about_registries_are_true => "registries.md",
     the_examples_about_the_report_are_true => "report.md",
     the_examples_about_reproducible_builds_are_true => "reproducible.md",
+    a_build_has_a_trace_as_the_book_says => "traces.md",
     a_failed_build_can_be_entered_as_the_book_says => "workbench.md",
 }
 

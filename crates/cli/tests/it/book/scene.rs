@@ -1,8 +1,9 @@
-//! Where a page is played: an empty directory, a store, a registry that has the images that the book uses, and one that
-//! wants a password.
+//! Where a page is played: an empty directory, a store, a registry that has the images that the book uses, one that wants a
+//! password, and a collector of traces.
 
 use stave_testkit::bench::stave_binary;
 use stave_testkit::fixtures::with_busybox;
+use stave_testkit::http::{Response, Server};
 use stave_testkit::proxy::Proxy;
 use stave_testkit::terminal::typed;
 use stave_testkit::{Bench, Image, LoopbackRegistry};
@@ -29,6 +30,9 @@ const REGISTRIES: [&str; 3] = ["registry.example", "registry.example.com", "exam
 /// A registry for `me` with the password `correct horse`, behind the proxy `$PROXY`.
 const PRIVATE: &str = "private.example.com";
 
+/// A collector of traces, behind the proxy `$PROXY`.
+const COLLECTOR: &str = "collector.example.com:4318";
+
 /// Of the terminal that an example gets, in columns and rows: wide and long enough for what it shows.
 const TERMINAL: (u16, u16) = (200, 60);
 
@@ -47,6 +51,7 @@ pub(super) struct Scene {
     bench: Bench,
     _registry: LoopbackRegistry,
     _private: LoopbackRegistry,
+    _collector: Server,
     _proxy: Proxy,
 }
 
@@ -69,7 +74,9 @@ impl Scene {
         fs::write(&conf, text).expect("a writable bench");
         let private = LoopbackRegistry::start();
         private.require_password("me", "correct horse");
-        let proxy = Proxy::start(&format!("{PRIVATE}:80"), &private.host());
+        let collector = Server::start(|_| Response::body(200, "application/json", "{}"));
+        let proxy =
+            Proxy::start(&[(&format!("{PRIVATE}:80"), &private.host()), (COLLECTOR, &collector.address().to_string())]);
         bench.set("PROXY", proxy.url());
         let programs = bench.path("bin");
         fs::create_dir(&programs).expect("a writable bench");
@@ -89,7 +96,7 @@ impl Scene {
                 programs.display()
             ),
         );
-        Some(Self { bench, _registry: registry, _private: private, _proxy: proxy })
+        Some(Self { bench, _registry: registry, _private: private, _collector: collector, _proxy: proxy })
     }
 
     /// Writes a file where the last command left the shell; one whose text begins with `#!` is a program.

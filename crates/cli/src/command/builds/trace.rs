@@ -1,0 +1,36 @@
+//! `builds trace`: a build of the history as a trace of OpenTelemetry.
+
+use stave_trace::{Settings, json};
+
+use super::{Context, find};
+use crate::args::BuildsTraceArgs;
+use crate::failure::Failure;
+use crate::host::{Processes, raw_variable};
+use crate::telemetry::{Sending, of_the_past};
+use crate::{output, render};
+
+/// Variables that speak of who calls now, and not of who called then.
+const OF_THE_CALLER: [&str; 2] = ["TRACEPARENT", "TRACESTATE"];
+
+pub(super) fn trace(args: &BuildsTraceArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let settings = Settings::from_lookup(|name| (!OF_THE_CALLER.contains(&name)).then(|| raw_variable(name)).flatten());
+    let settings = settings.map_err(|error| Failure::usage(render::chain(&error)))?;
+    let host = context.host(Processes::None)?;
+    let (_, record) = find(&host, args.build.as_deref())?;
+    if !args.send {
+        let resource = settings.map(|settings| settings.resource);
+        let service = || vec![("service.name".to_owned(), "stave".to_owned())];
+        output::text(&(json(&of_the_past(&record, &resource.unwrap_or_else(service))) + "\n"))?;
+        return Ok(0);
+    }
+    let settings = settings.ok_or_else(|| {
+        Failure::usage("the environment names no collector, or says that no trace is to be sent").with_hint(
+            "`OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318` names one; without `--send` the trace is printed.",
+        )
+    })?;
+    let trace = of_the_past(&record, &settings.resource);
+    let patience = settings.timeout;
+    let sent = Sending::start(trace, settings, patience).finish();
+    sent.map_err(|error| Failure::environment(&error).within("the trace was not sent"))?;
+    Ok(0)
+}
