@@ -86,7 +86,8 @@ impl Engine {
         let reads_files =
             keep == Keep::Yes || request.verify || request.regroup.is_some() || request.attestations.sbom.is_some();
         let only_pushed = Output::only_pushed(&outputs).filter(|_| !reads_files);
-        request.rules.given(&mut context, &contexts, &dockerfile)?;
+        let allowed = request.rules.given(&mut context, &contexts, &dockerfile);
+        allowed.inspect_err(|_| request.rules.log.tell(events))?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
@@ -95,6 +96,7 @@ impl Engine {
         }
         let entry = lease.begin_build(&source.name).map_err(EngineError::from)?;
         told::begun(self, &entry, &source, &facts, events);
+        request.rules.log.tell(events);
         let asking = Asking { engine: self, lease, source: &source, grants: &request.grants, events };
         let result = asking.resolve(&mut epoch, &mut options).map_err(BuildFailure::from).and_then(|()| {
             let mut planning = Planning::new((self, lease), &source, (&request.rules, &request.grants), events);
@@ -496,12 +498,20 @@ impl<'a> Planning<'a> {
                     }
                 }
             }
-            if needed.is_empty() && self.settle(&plans, &mut settled, &mut facts)? {
+            let is_settled = needed.is_empty() && self.telling(|this| this.settle(&plans, &mut settled, &mut facts))?;
+            if is_settled {
                 self.tell(&file, &options[0], told)?;
                 return Ok(plans);
             }
-            self.find_bases(&file, &needed, pull, &mut facts)?;
+            self.telling(|this| this.find_bases(&file, &needed, pull, &mut facts))?;
         }
+    }
+
+    /// Does something, and tells what policies have printed meanwhile, whatever came of it.
+    fn telling<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let result = work(self);
+        self.rules.log.tell(self.events);
+        result
     }
 
     /// Asks the rules about what the plans read of the network. Returns whether the plans are as they should be; if not,

@@ -2,20 +2,23 @@
 //!
 //! Of the bases only the configurations are asked for; one that cannot be had is said and done without.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use stave_dockerfile::plan::{Base, BaseRequest, Facts, PlanOptions, Survey, survey};
-use stave_dockerfile::{Diagnostic, Parse, check, parse};
+use stave_dockerfile::{Diagnostic, Parse, Span, check, parse};
 use stave_store::Lease;
 
-use crate::build::{Report, add_new, check_config, plan_options};
+use crate::base::KnownBase;
+use crate::build::{Planning, Report, add_new, check_config, plan_options};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::outcome::BuildFailure;
 use crate::request::{BuildRequest, PullPolicy};
-use crate::source::{Given, Named, Source};
+use crate::rules::Objection;
+use crate::source::{Given, Source};
 
 /// A Dockerfile, and what a build of it would be asked.
 pub struct Reading {
@@ -43,9 +46,13 @@ pub struct Checked {
 
 impl Engine {
     /// Reads the Dockerfile of a build, and nothing else of it.
-    pub fn read_dockerfile(&self, request: BuildRequest) -> Result<Reading, BuildFailure> {
+    pub fn read_dockerfile(
+        &self,
+        request: BuildRequest,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Reading, BuildFailure> {
         let lease = self.lease()?;
-        Ok(self.read_under(&lease, request, &|_| ())?.0)
+        Ok(self.read_under(&lease, request, events)?.0)
     }
 
     /// Checks the Dockerfile of a build for all its platforms: what the target needs, or all of it where there is no
@@ -57,27 +64,39 @@ impl Engine {
     ) -> Result<Checked, BuildFailure> {
         let lease = self.lease()?;
         let (pull, platforms) = (request.pull, Self::platforms(&request.platforms));
-        let (reading, mut facts, named) = self.read_under(&lease, request, events)?;
+        let (rules, grants) = (request.rules.clone(), request.grants.clone());
+        let (reading, source) = self.read_under(&lease, request, events)?;
+        let mut facts = Facts { ignored: source.ignored.clone(), ..Facts::default() };
+        let planning = Planning::new((self, &lease), &source, (&rules, &grants), events);
         let file = &reading.parsed.file;
         let config = check_config(file, &reading.options)?;
-        let mut absent = Vec::new();
+        let (mut absent, mut denied) = (Vec::new(), Vec::new());
         let all = loop {
             let mut all = reading.parsed.diagnostics.clone();
+            add_new(&mut all, denied.clone());
             let mut needed = Vec::new();
             for platform in &platforms {
                 let options = PlanOptions { platform: platform.clone(), ..reading.options.clone() };
                 let Survey { mistakes, findings, missing, .. } = survey(file, &options, &facts);
                 add_new(&mut all, mistakes);
                 add_new(&mut all, findings);
-                add_new(&mut needed, missing.into_iter().map(|(request, _)| request).collect());
+                add_new(&mut needed, missing);
             }
+            let mut seen = BTreeSet::new();
+            needed.retain(|(request, _): &(BaseRequest, Span)| seen.insert(request.clone()));
             // A file with mistakes is not built, so nothing is asked for it.
             if needed.is_empty() || all.iter().any(Diagnostic::is_error) {
                 break all;
             }
-            for (request, base) in self.find_bases((&lease, &named), needed, pull, events) {
+            let found = planning.find_apart(needed, pull);
+            rules.log.tell(events);
+            for (request, span, base) in found {
                 match base {
-                    Ok(base) => drop(facts.bases.insert(request, base)),
+                    Ok(Ok(base)) => drop(facts.bases.insert(request, Base { id: base.id, config: base.config })),
+                    Ok(Err(objection)) => {
+                        denied.push(objection.at(span));
+                        facts.absent.insert(request);
+                    }
                     Err(EngineError::Interrupted) => return Err(BuildFailure::Interrupted),
                     Err(error) => {
                         absent.push((request.reference.clone(), error));
@@ -97,37 +116,49 @@ impl Engine {
         lease: &Lease,
         request: BuildRequest,
         events: Report<'_>,
-    ) -> Result<(Reading, Facts, Named), BuildFailure> {
+    ) -> Result<(Reading, Source), BuildFailure> {
         let mut options = plan_options(&request, &Self::platforms(&request.platforms)[0]);
-        let BuildRequest { context, contexts, dockerfile, reading, grants, .. } = request;
+        let BuildRequest { mut context, contexts, dockerfile, reading, grants, rules, .. } = request;
+        let allowed = rules.given(&mut context, &contexts, &dockerfile);
+        rules.log.tell(events);
+        allowed?;
         let given = Given::new(context, contexts, (dockerfile, reading), &options.build_args);
-        let Source { name, text, ignored, named, .. } = Source::open(self, lease, given, (&grants, events))?;
-        options.contexts.clone_from(&named.contexts);
-        let parsed = parse(&text);
-        Ok((Reading { name, text, parsed, options }, Facts { ignored, ..Facts::default() }, named))
+        let source = Source::open(self, lease, given, (&grants, events))?;
+        options.contexts.clone_from(&source.named.contexts);
+        let parsed = parse(&source.text);
+        Ok((Reading { name: source.name.clone(), text: source.text.clone(), parsed, options }, source))
     }
+}
 
-    /// Finds the configurations of bases, all at once.
-    fn find_bases(
-        &self,
-        (lease, named): (&Lease, &Named),
-        requests: Vec<BaseRequest>,
-        pull: PullPolicy,
-        events: Report<'_>,
-    ) -> Vec<(BaseRequest, Result<Base, EngineError>)> {
-        let found = Mutex::new(Vec::new());
+/// An image that was looked for: what it is, or which policy denies it, or why it cannot be had.
+type Sought = (BaseRequest, Span, Result<Result<KnownBase, Objection>, EngineError>);
+
+impl Planning<'_> {
+    /// Finds images, all at once, that policies do not deny. What one of them is does not depend on the others.
+    fn find_apart(&self, requests: Vec<(BaseRequest, Span)>, pull: PullPolicy) -> Vec<Sought> {
+        let (mut allowed, mut found) = (Vec::new(), Vec::new());
+        for (request, span) in requests {
+            match self.rules.image(&request).and_then(|image| self.rules.judge_image(&request, image, None)) {
+                Ok(judged) => allowed.push((request, span, judged)),
+                Err(objection) => found.push((request, span, Ok(Err(objection)))),
+            }
+        }
+        let bases = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for request in requests {
-                let found = &found;
+            for (request, span, judged) in allowed {
+                let (bases, engine, lease, events) = (&bases, self.engine, self.lease, self.events);
+                let named = &self.source.named;
                 scope.spawn(move || {
-                    let base = named.find_base(self, lease, &request, pull, events);
-                    let base = base.map(|base| Base { id: base.id, config: base.config });
-                    found.lock().unwrap_or_else(PoisonError::into_inner).push((request, base));
+                    let base = named.find_meant(engine, lease, (&request, judged.image.clone()), pull, events);
+                    bases.lock().unwrap_or_else(PoisonError::into_inner).push((request, span, judged, base));
                 });
             }
         });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (request, span, judged, base) in bases.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let base = base.and_then(|base| self.told(&request, judged, base, pull));
+            found.push((request, span, base));
+        }
+        found.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         found
     }
 }

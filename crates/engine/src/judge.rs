@@ -220,6 +220,7 @@ impl SourceRules {
                 continue;
             }
             let decision = policy.decide(&input).map_err(Objection::Unanswered)?;
+            self.log.note(policy.name(), (identifier, &input), &decision);
             let (policy, identifier) = (policy.name().to_owned(), identifier.to_owned());
             if !decision.allow {
                 return Err(Objection::Denied { policy, identifier, messages: decision.messages });

@@ -57,6 +57,7 @@ mod outcome;
 mod outside;
 mod place;
 mod platforms;
+mod policy_log;
 mod preprocess;
 mod push;
 mod registries;
@@ -104,6 +105,7 @@ pub use manifests::{EntryName, EntryRemark, ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
 pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure, Tally};
 pub use place::{ImagePlace, WhichImage};
+pub use policy_log::{PolicyLog, PolicyLogLevel};
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,

@@ -38,7 +38,9 @@ impl Engine {
         let mut options: Vec<_> =
             Self::platforms(&request.platforms).iter().map(|platform| plan_options(&request, platform)).collect();
         let BuildRequest { mut context, contexts, dockerfile, reading, grants, rules, pull, .. } = request;
-        rules.given(&mut context, &contexts, &dockerfile)?;
+        let allowed = rules.given(&mut context, &contexts, &dockerfile);
+        rules.log.tell(events);
+        allowed?;
         let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
         let source = Source::open(self, lease, given, (&grants, events))?;
         for options in &mut options {

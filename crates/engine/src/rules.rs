@@ -16,6 +16,7 @@ use stave_policy::{
 
 use crate::error::EngineError;
 use crate::judge::{git_input, http_input};
+use crate::policy_log::PolicyLog;
 use crate::request::{ContextSource, DockerfileSource, NamedContextSource};
 
 /// What is said beforehand about the sources of a build.
@@ -27,6 +28,8 @@ pub struct SourceRules {
     pub rego: Vec<RegoPolicy>,
     /// What policies in Rego are told of the command line.
     pub environment: Environment,
+    /// What policies in Rego print, and how much of it is told.
+    pub log: PolicyLog,
     /// What each source has to be. Without one, each is what it is now.
     pub lock: Option<Lock>,
 }

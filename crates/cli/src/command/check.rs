@@ -14,7 +14,7 @@ use stave_dockerfile::check::targets::{Target, targets};
 use stave_dockerfile::check::{lines, rules};
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Dockerfile, Span};
-use stave_engine::{BuildFailure, BuildRequest, Checked, Reading};
+use stave_engine::{BuildFailure, BuildRequest, Checked, Event, Reading};
 
 use super::{Context, settled};
 use crate::args::{CallArg, Method};
@@ -33,11 +33,11 @@ pub(super) fn call(call: &CallArg, request: BuildRequest, context: &Context<'_>)
     }
     let host = context.host(Processes::Some)?;
     if call.method == Method::Check {
-        let checked = host.engine.check_dockerfile(request, &|_event| {});
+        let checked = host.engine.check_dockerfile(request, &note);
         let checked = settled(&host, checked.map_err(Failure::from))?;
         return check(call, checked, context.style);
     }
-    let reading = settled(&host, host.engine.read_dockerfile(request).map_err(Failure::from))?;
+    let reading = settled(&host, host.engine.read_dockerfile(request, &note).map_err(Failure::from))?;
     if reading.parsed.has_errors() {
         let diagnostics = reading.parsed.diagnostics.clone();
         return Err(mistaken(reading, diagnostics));
@@ -53,6 +53,13 @@ pub(super) fn call(call: &CallArg, request: BuildRequest, context: &Context<'_>)
         }
     };
     output::text(&text).map(|()| 0)
+}
+
+/// Shows what policies print; nothing else that happens is news here.
+fn note(event: Event) {
+    if let Event::Notice { message } = event {
+        crate::print_error(&format!("note: {}\n", render::printable(&message)));
+    }
 }
 
 fn mistaken(reading: Reading, diagnostics: Vec<Diagnostic>) -> Failure {

@@ -58,12 +58,68 @@ fn options_add_policies_leave_them_out_or_need_one() {
     for (value, problem) in [
         ("filename=", "`filename` is empty"),
         ("disabled=true,strict=true", "`disabled=true` goes with no other field"),
-        ("color=red", "unknown field `color`: expected filename, strict, disabled or reset"),
-        ("log-level=debug", "`log-level` is not done"),
+        ("color=red", "unknown field `color`: expected filename, strict, disabled, reset or log-level"),
+        ("log-level=loud", "`log-level=loud`: expected panic, fatal, error, warn, info, debug or trace"),
         ("filename=nowhere.rego", "cannot read the policy `nowhere.rego`"),
     ] {
         bench.run(["build", "--policy", value, "."]).exit(2).complains(problem);
     }
+}
+
+/// E016: what a policy prints is shown while it is asked, as much of it as is wanted.
+#[test]
+fn what_a_policy_prints_is_shown_at_the_level_that_is_asked_for() {
+    let (bench, registry) = with_base();
+    let prints = policy(
+        "allow if { input.local; print(\"directory\", input.local.name) }\nallow if { print(\"tag\", input.image.tag) }\n",
+    );
+    bench.file("Dockerfile.rego", prints);
+    let build = |level: &str| {
+        let output = bench.run(["build", "--policy", level, "."]);
+        output.success();
+        output
+    };
+    let shown = build("log-level=info");
+    shown.complains("policy `./Dockerfile.rego` prints ").complains("directory context").complains("tag 1");
+    assert!(!shown.stderr.contains("is told of"), "{}", shown.stderr);
+    assert!(bench.run(["build", "."]).success().stderr.contains("tag 1"), "`info` is the default");
+    let quiet = build("log-level=warn");
+    assert!(!quiet.stderr.contains("prints"), "{}", quiet.stderr);
+    let image = format!("`docker-image://{}/base:1`", registry.host());
+    build("log-level=debug")
+        .complains(&format!("policy `./Dockerfile.rego` is told of {image}: {{\"env\":"))
+        .complains("tag 1")
+        .complains(&format!("policy `./Dockerfile.rego` allows {image}"));
+    // What is denied was asked about, too; `stave lock` asks as a build does.
+    bench.file("Dockerfile.rego", policy("allow if { input.local; print(\"seen\", input.local.name); false }\n"));
+    bench.run(["build", "."]).exit(2).complains("seen context");
+    bench.run(["lock", "."]).exit(2).complains("seen context");
+}
+
+/// E016, A081: a check asks about what it looks up, which is the bases, and about what it reads.
+#[test]
+fn a_check_asks_policies_about_what_it_reads() {
+    let (bench, registry) = with_base();
+    bench.file("Dockerfile.rego", policy("allow if { input.local; print(\"seen\", input.local.name) }\n"));
+    let denied = bench.run(["build", "--check", "."]);
+    denied
+        .exit(2)
+        .complains("seen dockerfile")
+        .complains("error[D127]: the policy `./Dockerfile.rego` does not allow `docker-image://");
+    denied.complains("Dockerfile:3:6");
+    assert!(registry.take_log().is_empty(), "a denied image is not asked for");
+    bench.run(["build", "--check", "--policy", "disabled=true", "."]).success();
+    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if input.image.labels.none\n"));
+    bench.run(["build", "--check", "."]).exit(2).complains("does not allow `docker-image://");
+    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if input.image.tag == \"1\"\n"));
+    bench.run(["build", "--check", "."]).success();
+    bench.file("Dockerfile.rego", policy("allow if input.image\n"));
+    for call in ["check", "outline", "targets"] {
+        bench.run(["build", "--call", call, "."]).exit(2).complains("does not allow `local://context`");
+    }
+    let rules = r#"{"rules":[{"action":"DENY","selector":{"identifier":"docker-image://*"}}]}"#;
+    bench.file("deny.json", rules).file("Dockerfile.rego", policy("allow if input\n"));
+    bench.run(["build", "--check", "--source-policy-file", "deny.json", "."]).exit(2).complains("D127");
 }
 
 /// E016, E018: an image is looked up where the policy asks what it says, and may be pinned.

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use stave_engine::PolicyLogLevel;
+
 use super::csv;
 use super::value::truth;
 
@@ -19,6 +21,8 @@ pub(crate) struct PolicyArg {
     pub(crate) disabled: bool,
     /// Whether the policy beside the Dockerfile, and those of options before, are left out.
     pub(crate) reset: bool,
+    /// How much of what policies say is shown.
+    pub(crate) log_level: Option<PolicyLogLevel>,
 }
 
 impl FromStr for PolicyArg {
@@ -36,17 +40,29 @@ impl FromStr for PolicyArg {
                 "disabled" => arg.disabled = switch()?,
                 "reset" => arg.reset = switch()?,
                 "log-level" => {
-                    return Err(
-                        "`log-level` is not done; `stave policy eval` shows what a policy prints, and with `--print` what it is told"
-                            .to_owned(),
-                    );
+                    arg.log_level = Some(log_level(value).ok_or_else(|| {
+                        format!("`{field}`: expected panic, fatal, error, warn, info, debug or trace")
+                    })?)
                 }
-                other => return Err(format!("unknown field `{other}`: expected filename, strict, disabled or reset")),
+                other => {
+                    let known = "expected filename, strict, disabled, reset or log-level";
+                    return Err(format!("unknown field `{other}`: {known}"));
+                }
             }
         }
         if arg.disabled && (arg.strict || arg.reset || !arg.files.is_empty()) {
             return Err("`disabled=true` goes with no other field".to_owned());
         }
         Ok(arg)
+    }
+}
+
+/// Returns what a level of buildx's logs shows of policies: what they print is of `info`.
+fn log_level(text: &str) -> Option<PolicyLogLevel> {
+    match text {
+        "panic" | "fatal" | "error" | "warn" | "warning" => Some(PolicyLogLevel::Nothing),
+        "info" => Some(PolicyLogLevel::Printed),
+        "debug" | "trace" => Some(PolicyLogLevel::All),
+        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stave_engine::{BuildFailure, EngineError, Lock, Policy, RegoPolicy, SourceRules, StepCause};
+use stave_engine::{BuildFailure, EngineError, Lock, Policy, PolicyLog, RegoPolicy, SourceRules, StepCause};
 
 use super::variables::Surroundings;
 use crate::args::{PolicyArg, SupplyArgs};
@@ -51,7 +51,9 @@ pub(super) fn rules(
         Lock::parse(&text).map_err(|error| Failure::usage(render::chain(&error)).within(&path.display().to_string()))
     });
     let rego = rego(&args.rego, context, file)?;
-    Ok(SourceRules { policies, lock: lock.transpose()?, rego, ..SourceRules::default() })
+    // Of several, the last counts.
+    let log = PolicyLog::new(args.rego.iter().filter_map(|option| option.log_level).next_back().unwrap_or_default());
+    Ok(SourceRules { policies, lock: lock.transpose()?, rego, log, ..SourceRules::default() })
 }
 
 /// Returns the policies in Rego: that beside the Dockerfile, and those that options name.
