@@ -40,9 +40,8 @@ impl FromStr for PolicyArg {
                 "disabled" => arg.disabled = switch()?,
                 "reset" => arg.reset = switch()?,
                 "log-level" => {
-                    arg.log_level = Some(log_level(value).ok_or_else(|| {
-                        format!("`{field}`: expected panic, fatal, error, warn, info, debug or trace")
-                    })?)
+                    let known = "expected panic, fatal, error, warn, info, debug or trace";
+                    arg.log_level = Some(log_level(value).ok_or_else(|| format!("`{field}`: {known}"))?);
                 }
                 other => {
                     let known = "expected filename, strict, disabled, reset or log-level";
