@@ -249,22 +249,25 @@ fn a_cause_outside_of_the_project_is_named_as_well() {
     assert!(!output.stderr.contains("hush") && !explained.contains("hush"), "{explained}");
 }
 
+/// A context as an archive, with a file `data` of this owner.
+fn archive(dockerfile: &str, owner: u64) -> Vec<u8> {
+    let mut files = tar::Builder::new(Vec::new());
+    for (name, text, owner) in [("Dockerfile", dockerfile, 0), ("data", "x", owner)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(owner);
+        header.set_gid(owner + 1);
+        files.append_data(&mut header, name, text.as_bytes()).expect("a file of an archive in memory");
+    }
+    files.into_inner().expect("an archive in memory")
+}
+
 /// Files of a context that comes as an archive have the owners that it says, and these count.
 #[test]
 fn another_owner_of_a_file_in_an_archive_is_named() {
     let Some((bench, _registry)) = with_busybox() else { return };
-    let archive = |owner: u64| {
-        let mut files = tar::Builder::new(Vec::new());
-        for (name, text, owner) in [("Dockerfile", "FROM busybox\nCOPY data /data\n", 0), ("data", "x", owner)] {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            header.set_uid(owner);
-            header.set_gid(owner + 1);
-            files.append_data(&mut header, name, text.as_bytes()).expect("a file of an archive in memory");
-        }
-        files.into_inner().expect("an archive in memory")
-    };
+    let archive = |owner| archive("FROM busybox\nCOPY data /data\n", owner);
     let build = |owner| bench.run_with_input(["build", "--progress=plain", "-t", "made", "-"], archive(owner));
     build(1000).success();
     let output = build(1001);
@@ -337,6 +340,41 @@ fn each_cause_is_named_where_the_results_were_imported() {
         let causes = causes(&output);
         assert_eq!(causes.first().map(|(_, cause)| cause.as_str()), Some(*expected), "{what}: {}", output.stderr);
     }
+}
+
+/// What does not lie in the project's files, on a machine that has nothing but a cache of another one.
+#[test]
+fn causes_outside_of_the_project_are_named_where_the_results_were_imported() {
+    let Some((first, registry)) = with_busybox() else { return };
+    let own = Image::of_busybox().expect("there was one before");
+    let mut other = Image::of_busybox().expect("there was one before");
+    other.layer(Rootfs::new().file("other", 0o644, "x"));
+    let mut foreign = other.clone();
+    foreign.config.architecture = "s390x".to_owned();
+    registry.put_index("library/busybox", "latest", &[&own, &foreign]);
+    let dockerfile = "FROM busybox\nARG API_TOKEN=hush1\nRUN echo made > /made\nCOPY data /data\n";
+    let archive = |owner| archive(dockerfile, owner);
+    let place = format!("type=registry,ref={}/cache:outside", registry.host());
+    let export = format!("--cache-to={place},mode=max");
+    first.run_with_input(["build", &export, "-"], archive(1000)).success();
+    let import = format!("--cache-from={place},wait=60s");
+    let elsewhere = |options: &[&str], owner| {
+        let bench = Bench::new().with_registry(&registry);
+        let output =
+            bench.run_with_input([&["build", "--progress=plain", &import], options, &["-"]].concat(), archive(owner));
+        output.success();
+        first_cause(&output)
+    };
+    assert_eq!(elsewhere(&[], 1001), "`data` belongs to 1001:1002, and did to 1000:1001");
+    let hidden = elsewhere(&["--build-arg", "API_TOKEN=hush2"], 1000);
+    assert_eq!(hidden, "ARG API_TOKEN has another value, which is not shown");
+    let host = stave_oci::Platform::host().to_string();
+    let platform = elsewhere(&["--platform", "linux/s390x"], 1000);
+    assert_eq!(platform, format!("it is for linux/s390x, and was for {host}"));
+    assert_eq!(elsewhere(&["--no-cache"], 1000), "--no-cache was given");
+    registry.put_index("library/busybox", "latest", &[&other]);
+    let base = elsewhere(&[], 1000);
+    assert!(base.starts_with("the base image `busybox` is sha256:") && base.contains(", and was sha256:"), "{base}");
 }
 
 /// A build that is not to explain itself looks for nothing and keeps nothing; the one after it is compared with the one before.
