@@ -380,7 +380,7 @@ pub enum MountKey {
     Relabel,
     /// `consistency`
     Consistency,
-    /// `no-dereference`
+    /// `no-dereference`: a link that is the source is mounted itself.
     NoDereference,
 }
 

@@ -4,9 +4,9 @@
 //! selections that are made on the way, so that what is copied is what was digested.
 
 use stave_fetch::Resolved;
-use stave_graph::{ContextId, Copy, CopySource, Op, TreeDigest};
+use stave_graph::{ContextId, Copy, CopySource, Mount, MountFlag, Op, TreeDigest};
 use stave_pattern::IgnoreFile;
-use stave_tree::{Keep, Selection};
+use stave_tree::{Keep, Naming, Selection};
 
 use crate::error::EngineError;
 use crate::remote::RemoteFile;
@@ -53,8 +53,8 @@ pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineE
             runs(copy).iter().map(|(context, patterns)| select(*context, patterns, &keep)).collect()
         }
         Op::Exec(exec) => {
-            let mounts = exec.mounts.iter().filter_map(|mount| mount.kind.context());
-            mounts.map(|(context, path)| select(context, &[path], &Keep::default())).collect()
+            let mounts = exec.mounts.iter().filter_map(|mount| Some((mount, mount.kind.context()?)));
+            mounts.map(|(mount, (context, path))| select(context, &[path], &keep_of_mount(mount))).collect()
         }
         Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) | Op::After(_) => {
             Ok(Vec::new())
@@ -68,7 +68,13 @@ pub(crate) fn read_contexts(source: &Source, op: &Op) -> Result<Outside, EngineE
 pub(crate) fn keep(copy: &Copy) -> Result<Keep, EngineError> {
     let excludes = IgnoreFile::from_patterns(&copy.excludes)
         .map_err(|error| EngineError::request(format!("`--exclude={}` {}", error.pattern, error.problem), None))?;
-    Ok(Keep { excludes, parents: copy.parents })
+    Ok(Keep { excludes, parents: copy.parents, ..Keep::default() })
+}
+
+/// Returns how the source of a mount is taken: a path, all of it, and a link itself if the mount says so.
+pub(crate) fn keep_of_mount(mount: &Mount) -> Keep {
+    let naming = if mount.flags.contains(&MountFlag::NoDereference) { Naming::Link } else { Naming::Path };
+    Keep { naming, ..Keep::default() }
 }
 
 /// Returns the sources of a copy that are in a context: each run of neighbours with their patterns.

@@ -136,6 +136,8 @@ pub enum MountFlag {
     NoExec,
     /// All of it belongs to the user of the command.
     ForUser,
+    /// A link that is named is shown itself, and not what it leads to.
+    NoDereference,
 }
 
 impl MountFlag {
@@ -146,6 +148,7 @@ impl MountFlag {
             Self::NoSuid => "nosuid",
             Self::NoExec => "noexec",
             Self::ForUser => "U",
+            Self::NoDereference => "no-dereference",
         }
     }
 }

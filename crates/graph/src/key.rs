@@ -221,6 +221,7 @@ impl Encoder {
                 MountFlag::NoSuid => 1,
                 MountFlag::NoExec => 2,
                 MountFlag::ForUser => 4,
+                MountFlag::NoDereference => 8,
             };
             self.u8(0x80 | flags.iter().map(bit).sum::<u8>());
         }

@@ -45,7 +45,12 @@ fn any_mount() -> impl Strategy<Value = Mount> {
         }),
         ("[ab]{0,2}", 0_u32..2).prop_map(|(content, mode)| MountKind::Inline { content, mode }),
     ];
-    let flag = prop_oneof![Just(MountFlag::NoSuid), Just(MountFlag::NoExec), Just(MountFlag::ForUser)];
+    let flag = prop_oneof![
+        Just(MountFlag::NoSuid),
+        Just(MountFlag::NoExec),
+        Just(MountFlag::ForUser),
+        Just(MountFlag::NoDereference)
+    ];
     let flags = prop::collection::btree_set(flag, 0..3);
     ("/[ab]", flags, kind).prop_map(|(target, flags, kind)| Mount { target, flags, kind })
 }

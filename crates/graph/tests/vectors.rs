@@ -105,7 +105,9 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
     let bind = MountKind::Bind { source: MountSource::Context(ContextId(1)), path: ".".into(), writable: false };
     let bound = Op::Exec(Exec { mounts: vec![Mount::new("/a", bind.clone())], ..exec(parent) });
     let flags = [MountFlag::NoSuid, MountFlag::NoExec, MountFlag::ForUser].into();
-    let flagged = Op::Exec(Exec { mounts: vec![Mount { flags, ..Mount::new("/a", bind) }], ..exec(parent) });
+    let flagged = Op::Exec(Exec { mounts: vec![Mount { flags, ..Mount::new("/a", bind.clone()) }], ..exec(parent) });
+    let flags = [MountFlag::NoDereference].into();
+    let linked = Op::Exec(Exec { mounts: vec![Mount { flags, ..Mount::new("/a", bind) }], ..exec(parent) });
     let copy = |sources, unpack, chown: Option<&str>, chmod: Option<&str>| {
         let (chown, chmod) = (chown.map(str::to_owned), chmod.map(str::to_owned));
         Op::Copy(Copy {
@@ -133,6 +135,7 @@ fn operations() -> Vec<(&'static str, Op, Option<TreeDigest>)> {
         ("exec-mounts", mounted, None),
         ("exec-context", bound, outside),
         ("exec-flags", flagged, outside),
+        ("exec-link", linked, outside),
         ("copy-context", copy(vec![context("a"), context("b")], Unpack::No, None, None), outside),
         ("copy-tree", copy(vec![tree.clone()], Unpack::No, Some("1:2"), Some("4755")), None),
         ("copy-inline", copy(vec![inline], Unpack::No, None, Some("u=rwX,go-w")), None),

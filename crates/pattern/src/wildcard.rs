@@ -29,6 +29,13 @@ impl Wildcard {
         Ok(Self { components: parts.map(Component::parse).collect::<Result<_, _>>()? })
     }
 
+    /// Returns what matches `path` and nothing else: no character in it is a wildcard.
+    #[must_use]
+    pub fn of_path(path: &str) -> Self {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        Self { components: parts.map(|part| Component(Kind::Literal(part.as_bytes().to_vec()))).collect() }
+    }
+
     /// Whether there is only one path that it can match: it has no wildcards.
     #[must_use]
     pub fn is_literal(&self) -> bool {
@@ -187,6 +194,15 @@ mod tests {
         for name in ["a", "a*b", "[x]", "?", r"\\", r"a\*", r"\[*", "ü[", "*"] {
             let wildcard = Wildcard::parse(&literal(name)).expect("the pattern is valid");
             assert!(wildcard.matches(name.as_bytes()), "{name}");
+            assert!(!wildcard.matches(b"axb") && !wildcard.matches(b"x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_matches_itself_only() {
+        for name in ["a", "a*b", "[x]", "?", r"\\", r"a\*", "d/*/f", "["] {
+            let wildcard = Wildcard::of_path(name);
+            assert!(wildcard.is_literal() && wildcard.matches(name.as_bytes()), "{name}");
             assert!(!wildcard.matches(b"axb") && !wildcard.matches(b"x"), "{name}");
         }
     }

@@ -90,13 +90,16 @@ pub struct StepMount {
     /// What is not allowed on it. Devices never are.
     #[serde(default)]
     pub denied: Denied,
+    /// A symbolic link at the end of the source's path is shown itself, and not what it leads to.
+    #[serde(default)]
+    pub link: bool,
 }
 
 impl StepMount {
     /// Returns a mount on which everything is allowed that its source allows.
     #[must_use]
     pub fn new(target: String, source: MountSource) -> Self {
-        Self { target, source, denied: Denied::default() }
+        Self { target, source, denied: Denied::default(), link: false }
     }
 }
 

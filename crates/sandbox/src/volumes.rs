@@ -140,7 +140,7 @@ pub(crate) fn prepare<'a>(
         shows: Shows::Mount { mount, directory: false },
     });
     let mut volumes: Vec<Volume<'a>> = devices.collect();
-    for (number, StepMount { target, source, denied }) in step.mounts.iter().enumerate() {
+    for (number, StepMount { target, source, denied, link }) in step.mounts.iter().enumerate() {
         let name = format!("volume-{number}");
         let bound = |mount| {
             Ok::<_, SandboxError>(Shows::Mount { directory: is_directory(&mount).during("look at", target)?, mount })
@@ -155,12 +155,12 @@ pub(crate) fn prepare<'a>(
                     attributes: MountAttrFlags::MOUNT_ATTR_NODEV,
                 };
                 let tree = scaffold.view(&layers, &name)?;
-                bound(part(&tree, target, path, scratch.is_some())?)?
+                bound(part(&tree, (target, path), (scratch.is_some(), *link))?)?
             }
             MountSource::Directory { directory, path, writable } => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let tree = openat(CWD, directory, flags, Mode::empty()).map_err(source_error(target, directory))?;
-                bound(part(&tree, target, path, *writable)?)?
+                bound(part(&tree, (target, path), (*writable, *link))?)?
             }
             MountSource::Tmpfs { bytes } => Shows::Tmpfs { bytes: *bytes, denied: attributes_of(*denied) },
             MountSource::File { content, mode, uid, gid } => {
@@ -208,10 +208,11 @@ fn read_only_unless(writable: bool) -> MountAttrFlags {
     if writable { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY }
 }
 
-/// A mount of what is at `path` in `tree`; links stay inside.
-fn part(tree: &OwnedFd, target: &str, path: &str, writable: bool) -> Result<OwnedFd, SandboxError> {
+/// A mount of what is at `path` in `tree`; links stay inside, and one at the end is shown itself with `link`.
+fn part(tree: &OwnedFd, (target, path): (&str, &str), (writable, link): (bool, bool)) -> Result<OwnedFd, SandboxError> {
     let failed = source_error(target, path);
-    let found = inside::open(tree, if path.is_empty() { "." } else { path }, OFlags::PATH).map_err(&failed)?;
+    let flags = if link { OFlags::PATH | OFlags::NOFOLLOW } else { OFlags::PATH };
+    let found = inside::open(tree, if path.is_empty() { "." } else { path }, flags).map_err(&failed)?;
     let mount = clone_mount(&found, "").map_err(&failed)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | read_only_unless(writable);
     sys::mount_setattr(&mount, attributes.bits().into(), false).during("quiet", target)?;

@@ -43,6 +43,6 @@ pub use pack::{
     layer_digest, pack_layer, pack_live_tree, pack_tree,
 };
 pub use scan::ScanError;
-pub use select::{Context, Item, Keep, SelectError, Selection, Size, select, select_with};
+pub use select::{Context, Item, Keep, Naming, SelectError, Selection, Size, select, select_with};
 pub use times::{Origin, Times};
 pub use unpack::{Applied, UnpackError, adopt_directories, apply_layer, decompress, extract_archive, is_archive};

@@ -62,9 +62,23 @@ pub(crate) struct Source {
     pub(crate) node: Node,
 }
 
+/// What the text is that names a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Naming {
+    /// A pattern: its wildcards match any number of sources.
+    #[default]
+    Pattern,
+    /// A path: no character in it is a wildcard.
+    Path,
+    /// A path, at whose end a link is taken as a link, and not what it leads to. Those before it are followed.
+    Link,
+}
+
 /// What of a source is copied.
 #[derive(Debug, Clone, Default)]
 pub struct Keep {
+    /// How sources are named.
+    pub naming: Naming,
     /// What is left out: paths relative to the directory that is the source. What is named itself is never left out.
     pub excludes: IgnoreFile,
     /// The directories above what a pattern names are kept, as far as they come after `/./` in it, and `**` is any number
@@ -410,7 +424,7 @@ pub fn select(layers: &Layers, patterns: &[&str]) -> Result<Selection, SelectErr
 
 /// As [`select`], less what `keep` leaves out.
 pub fn select_with(layers: &Layers, patterns: &[&str], keep: &Keep) -> Result<Selection, SelectError> {
-    if let ([pattern], false) = (patterns, keep.parents)
+    if let ([pattern], false) = (patterns, keep.parents || keep.naming == Naming::Link)
         && let Some(selection) = select_in_one_layer(layers, pattern, keep)?
     {
         return Ok(selection);
@@ -426,7 +440,7 @@ fn whole_tree(root: &Dir, hash: bool) -> Scanner<'_, Everything> {
 
 /// Returns what a pattern without wildcards selects, if all of it is in a single layer.
 fn select_in_one_layer(layers: &Layers, pattern: &str, keep: &Keep) -> Result<Option<Selection>, SelectError> {
-    let wildcard = parsed(pattern)?;
+    let wildcard = named(pattern, keep)?;
     let Some(literals) = wildcard.components().iter().map(Component::literal).collect::<Option<Vec<&[u8]>>>() else {
         return Ok(None);
     };
@@ -449,6 +463,16 @@ fn select_in_one_layer(layers: &Layers, pattern: &str, keep: &Keep) -> Result<Op
     Ok(Some(selection))
 }
 
+fn named(source: &str, keep: &Keep) -> Result<Wildcard, SelectError> {
+    match keep.naming {
+        Naming::Pattern => parsed(source),
+        Naming::Path | Naming::Link => {
+            let cleaned = String::from_utf8(clean(source.as_bytes())).expect("cleaning keeps whole components");
+            Ok(Wildcard::of_path(&cleaned))
+        }
+    }
+}
+
 fn parsed(pattern: &str) -> Result<Wildcard, SelectError> {
     let cleaned = String::from_utf8(clean(pattern.as_bytes())).expect("cleaning keeps whole components");
     Wildcard::parse(&cleaned).map_err(|source| SelectError::Pattern { pattern: pattern.to_owned(), source })
@@ -468,7 +492,7 @@ fn select_by<F: Filter>(
             }
             continue;
         }
-        let wildcard = parsed(pattern)?;
+        let wildcard = named(pattern, keep)?;
         let literals: Option<Vec<&[u8]>> = wildcard.components().iter().map(Component::literal).collect();
         if let Some(literals) = literals {
             let source = dereferenced(scanner, &literals.join(&b'/'), pattern, keep)?;
@@ -560,7 +584,7 @@ fn scan_kept<F: Filter>(
     scanner.with_filter(&chosen).scan(path, name)
 }
 
-/// Returns the source at `named`, links followed.
+/// Returns the source at `named`, links followed; one at its end only where `keep` does not take links.
 fn dereferenced<F: Filter>(
     scanner: &Scanner<'_, F>,
     named: &[u8],
@@ -570,8 +594,12 @@ fn dereferenced<F: Filter>(
     let missing = |error: PathError| {
         if error.is_not_found() { SelectError::NotFound { pattern: pattern.to_owned() } } else { error.into() }
     };
-    let resolved = scanner.root.resolve(named).map_err(missing)?;
-    let path = clean(&resolved);
+    let (parent, last) = crate::copy::split(named);
+    let path = if keep.naming == Naming::Link && !last.is_empty() {
+        join(&clean(&scanner.root.resolve(parent).map_err(missing)?), last)
+    } else {
+        clean(&scanner.root.resolve(named).map_err(missing)?)
+    };
     scanner.root.metadata(&path, Follow::No).map_err(missing)?;
     let name = named.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let hidden = |path: &[u8], kind: Kind| {

@@ -483,7 +483,8 @@ fn a_mount_has_no_options_but_its_own() {
             ("type=cache,target=/v,relabel=shared", "relabel"),
             ("type=bind,target=/v,relabel=all", "relabel"),
             ("type=bind,target=/v,noexec=true", "mount option `noexec` takes no value"),
-            ("type=bind,target=/v,no-dereference", "what a link leads to is mounted, never the link"),
+            ("type=bind,target=/v,no-dereference=true", "mount option `no-dereference` takes no value"),
+            ("type=cache,target=/v,no-dereference", "mounts of type `cache` have no option `no-dereference`"),
             ("type=cache,target=/v,suid", "suid"),
             ("type=cache,target=/v,size=1m", "size"),
             ("type=tmpfs,target=/v,source=/etc", "source"),
@@ -569,4 +570,59 @@ fn binds_have_the_options_that_buildah_has() {
     built.complains("got-f");
     built.success().complains("mount option `z` changes nothing: steps have no SELinux label");
     built.complains("mount option `shared` changes nothing: what a step mounts is seen by nobody else");
+}
+
+/// A109: a link that is not to be followed is mounted itself, and only what it says is what the step has seen.
+#[test]
+fn a_link_that_is_not_to_be_followed_is_mounted_itself() {
+    each_caller(|caller| {
+        let Some((bench, _registry)) = caller.busybox() else { return };
+        bench.file("real", "of the context").file("d/f", "in d");
+        for (target, link) in [("real", "link"), ("d", "dlink"), ("../real", "d/up"), ("/nowhere", "dangling")] {
+            symlink(target, at(&bench, link)).expect("our directory");
+        }
+        let dockerfile = "FROM busybox AS files\nRUN mkdir /s && ln -s /real /s/l && ln -s s /t\nFROM busybox\n\
+             RUN echo of the image > /real && echo > /there\n\
+             RUN --mount=source=link,target=/x,no-dereference readlink /x > /out && cat /x >> /out\n\
+             RUN --mount=source=link,target=/x cat /x >> /out && echo >> /out\n\
+             RUN --mount=source=dlink/up,target=/a/b/x,no-dereference,nosuid readlink /a/b/x >> /out\n\
+             RUN --mount=source=dangling,target=/there,no-dereference,rw readlink /there >> /out\n\
+             RUN --mount=source=dangling,target=/x,no-dereference,U readlink /x >> /out; stat -c %u:%g /x >> /out\n\
+             RUN --mount=from=files,source=/t/l,target=/x,no-dereference readlink /x >> /out && cat /x >> /out\n\
+             RUN --mount=from=files,source=/t/l,target=/x,no-dereference,U,rw readlink /x >> /out\n\
+             RUN --mount=source=d,target=/x,no-dereference cat /x/f >> /out && echo >> /out\n";
+        build(&bench, dockerfile).success();
+        let seen = in_image(&bench, "cat /out; ls -d /x /a 2>&1; wc -c < /there");
+        assert_eq!(
+            seen,
+            "real\nof the image\nof the context\n../real\n/nowhere\n/nowhere\n0:0\n/real\nof the image\n/real\nin d\n\
+             ls: /x: No such file or directory\nls: /a: No such file or directory\n1\n"
+        );
+        let link_only = "FROM busybox\nRUN --mount=source=link,target=/x,no-dereference readlink /x > /out\n";
+        build(&bench, link_only).success();
+        bench.file("real", "something else");
+        build(&bench, link_only).success().complains("CACHED");
+        fs::remove_file(at(&bench, "link")).expect("it is there");
+        symlink("d", at(&bench, "link")).expect("our directory");
+        build(&bench, link_only).success();
+        assert_eq!(in_image(&bench, "cat /out"), "d\n");
+        let refused = build(&bench, "FROM busybox\nRUN --mount=source=link,target=/tmp,no-dereference true\n");
+        refused.exit(1).complains("`/tmp` in the image is a directory, expected a file");
+        let missing = build(&bench, "FROM busybox\nRUN --mount=source=lnik,target=/x,no-dereference true\n");
+        missing.exit(1).complains("`lnik` not found");
+    });
+}
+
+/// The source of a mount is a path: characters that are wildcards in `COPY` are themselves in it.
+#[test]
+fn the_source_of_a_mount_is_no_pattern() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("a[b]*/f", "strange").file("ab/f", "plain");
+    let dockerfile = "FROM busybox AS files\nCOPY . /\nFROM busybox\n\
+         RUN --mount=source=a[b]*,target=/x cat /x/f > /out\n\
+         RUN --mount=from=files,source=/a[b]*,target=/x cat /x/f >> /out\n\
+         RUN --mount=type=cache,id=strange,from=files,source=/a[b]*,target=/x cat /x/f >> /out\n";
+    build(&bench, dockerfile).success();
+    assert_eq!(in_image(&bench, "cat /out"), "strangestrangestrange");
+    build(&bench, "FROM busybox\nRUN --mount=source=a*,target=/x true\n").exit(1).complains("`a*` not found");
 }

@@ -90,7 +90,7 @@ impl Parser<'_> {
         };
         let value = (name_end < text.len()).then(|| field.slice(name_end + 1..text.len()));
         let option = MountOption { key, key_span, value };
-        match value_problem(&option, &name).or_else(|| unsupported(&option, &name)) {
+        match value_problem(&option, &name).or_else(|| without_effect(&option, &name)) {
             Some(remark) => {
                 let is_option = !remark.is_error();
                 self.say(remark);
@@ -176,8 +176,8 @@ fn is_bare(key: MountKey, written: &str) -> bool {
     }
 }
 
-/// Returns why an option of Buildah's changes nothing, or cannot be had at all, if that is so and was not meant.
-fn unsupported(option: &MountOption, written: &str) -> Option<Diagnostic> {
+/// Returns why an option of Buildah's changes nothing, if that is so and was not meant.
+fn without_effect(option: &MountOption, written: &str) -> Option<Diagnostic> {
     let asked = option.value.as_ref().map_or(written, Text::as_str).to_ascii_lowercase();
     let nothing = |why: &str| {
         let message = format!("mount option `{written}` changes nothing: {why}");
@@ -188,10 +188,6 @@ fn unsupported(option: &MountOption, written: &str) -> Option<Diagnostic> {
         // Mounts of a step are private, which is all that the other two ask for.
         MountKey::Propagation if !matches!(asked.as_str(), "private" | "rprivate") => {
             nothing("what a step mounts is seen by nobody else, and it sees no mount of others")
-        }
-        MountKey::NoDereference => {
-            let message = "mount option `no-dereference` is not there: what a link leads to is mounted, never the link";
-            Some(Diagnostic::error(codes::MOUNT_OPTION_MISPLACED, option.key_span, message))
         }
         _ => None,
     }

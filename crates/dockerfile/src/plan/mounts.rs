@@ -63,12 +63,13 @@ impl Options {
         (self.number(MountKey::Uid).unwrap_or(0), self.number(MountKey::Gid).unwrap_or(0))
     }
 
-    /// What is denied on the mount, and whose its files are. Devices are always denied.
+    /// What is denied on the mount, whose its files are, and whether links are followed to them. Devices are always denied.
     fn flags(&self) -> BTreeSet<MountFlag> {
         let flags = [
             (MountKey::NoSuid, MountFlag::NoSuid),
             (MountKey::NoExec, MountFlag::NoExec),
             (MountKey::ForUser, MountFlag::ForUser),
+            (MountKey::NoDereference, MountFlag::NoDereference),
         ];
         flags.into_iter().filter(|(key, _)| self.find(*key).is_some()).map(|(_, flag)| flag).collect()
     }

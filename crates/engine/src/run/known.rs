@@ -17,7 +17,7 @@ use crate::error::EngineError;
 use crate::finish::ScannedFiles;
 use crate::forms;
 use crate::joined::Extra;
-use crate::outside::keep;
+use crate::outside::{keep, keep_of_mount};
 use crate::snapshot::{KnownSnapshot, Snapshot};
 use crate::steps::copy;
 
@@ -226,9 +226,8 @@ impl Run<'_> {
         if !self.engine.same_content(&parent.layers, old_parent)? {
             return Ok(false);
         }
-        let patterns = tree_patterns(op);
-        let keep = if let Op::Copy(copy) = op { keep(copy)? } else { Keep::default() };
-        for ((source, old), pattern) in sources.iter().zip(old_sources).zip(patterns) {
+        let patterns = read_of_trees(op)?;
+        for ((source, old), (pattern, keep)) in sources.iter().zip(old_sources).zip(patterns) {
             if source.layers[..] != old[..] && !copy::same_files(self.engine, &source.layers, old, pattern, &keep)? {
                 return Ok(false);
             }
@@ -238,13 +237,20 @@ impl Run<'_> {
 }
 
 /// Returns what is read of the sources that are other snapshots, in the order of the operation's further inputs.
-fn tree_patterns(op: &Op) -> Vec<&str> {
+fn read_of_trees(op: &Op) -> Result<Vec<(&str, Keep)>, EngineError> {
     let source = |source: &'_ CopySource| matches!(source, CopySource::Tree { .. });
-    match op {
-        Op::Copy(copy) => copy.sources.iter().filter(|one| source(one)).filter_map(CopySource::pattern).collect(),
-        Op::Exec(exec) => exec.mounts.iter().filter_map(|mount| mount.kind.tree()).map(|(_, path)| path).collect(),
+    Ok(match op {
+        Op::Copy(copy) => {
+            let keep = keep(copy)?;
+            let patterns = copy.sources.iter().filter(|one| source(one)).filter_map(CopySource::pattern);
+            patterns.map(|pattern| (pattern, keep.clone())).collect()
+        }
+        Op::Exec(exec) => {
+            let mounts = exec.mounts.iter();
+            mounts.filter_map(|mount| Some((mount.kind.tree()?.1, keep_of_mount(mount)))).collect()
+        }
         Op::Scratch | Op::Image(_) | Op::Http(_) | Op::Git(_) | Op::MakeDir(_) | Op::Merge(_) | Op::After(_) => {
             Vec::new()
         }
-    }
+    })
 }

@@ -14,7 +14,7 @@ use stave_graph::Sharing;
 use stave_oci::TreeDigest;
 use stave_sandbox::SandboxError;
 use stave_store::{CacheAccess, CacheAnswer, CacheMount, CacheName, Lease};
-use stave_tree::{Selection, select};
+use stave_tree::{Keep, Naming, Selection, select_with};
 
 use super::mounts::{DATA, Files, Waiting, copy};
 use crate::engine::Engine;
@@ -190,7 +190,8 @@ fn make(engine: &Engine, lease: &Lease, name: &CacheName, wanted: &Wanted<'_>) -
             copy(engine, selection.take().ok_or_else(gone)?, &work, None)?;
         }
         Files::Layers(layers) => {
-            let selection = select(&engine.layers(layers)?, &[wanted.path])
+            let keep = Keep { naming: Naming::Path, ..Keep::default() };
+            let selection = select_with(&engine.layers(layers)?, &[wanted.path], &keep)
                 .map_err(|source| EngineError::tree(format!("cannot fill cache `{}`", wanted.id), source))?;
             copy(engine, selection, &work, None)?;
         }

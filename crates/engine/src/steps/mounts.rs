@@ -7,16 +7,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stave_graph::{Exec, MountFlag, MountKind, MountSource};
-use stave_pattern::literal;
 use stave_sandbox::{Denied, MountSource as Shown, SandboxError, Scratch, Secret, StepMount};
 use stave_store::{CacheMount, LayerId, Lease, WorkDir};
-use stave_tree::{CopyRequest, Selection, copy_into, select};
+use stave_tree::{CopyRequest, Keep, Selection, copy_into, select_with};
 
 use super::cache_mount::{self, Caches, Wanted};
 use super::ssh::Agent;
 use super::{Sources, secret};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::outside::keep_of_mount;
 use crate::request::Grants;
 use crate::snapshot::stacked;
 use crate::veil::Hidden;
@@ -103,8 +103,9 @@ impl Mounts {
                     Shown::Directory { directory: directory.ok_or_else(|| unread(target))?, path, writable }
                 }
             };
-            let denied = denied(&exec.mounts[mount].flags);
-            self.shown.push(StepMount { target: target.to_owned(), source, denied });
+            let flags = &exec.mounts[mount].flags;
+            let (denied, link) = (denied(flags), flags.contains(&MountFlag::NoDereference));
+            self.shown.push(StepMount { target: target.to_owned(), source, denied, link });
         }
         Ok(())
     }
@@ -175,7 +176,8 @@ pub(crate) fn prepare(
         let prepared = match &mount.kind {
             MountKind::Bind { source, path, writable } => {
                 let owner = owner_of(engine, (exec, parent), &mount.flags)?;
-                let (shown, source) = bind(engine, lease, &files(*source)?, (number, path), (*writable, owner))?;
+                let (keep, as_whom) = (keep_of_mount(mount), (*writable, owner));
+                let (shown, source) = bind(engine, lease, &files(*source)?, (number, path, &keep), as_whom)?;
                 mounts.sources.push(source);
                 Prepared::Shown(shown)
             }
@@ -265,7 +267,7 @@ fn bind(
     engine: &Engine,
     lease: &Lease,
     files: &Files<'_>,
-    (mount, path): (usize, &str),
+    (mount, path, keep): (usize, &str, &Keep),
     (writable, owner): (bool, Option<Owner>),
 ) -> Result<(Shown, Source), EngineError> {
     let selection = match (files, owner) {
@@ -273,7 +275,7 @@ fn bind(
         // What belongs to somebody else there is copied, for here it is another one's.
         (Files::Layers(layers), Some(_)) => {
             let failed = |source| EngineError::tree("cannot copy what a mount shows", source);
-            Some(Some(select(&engine.layers(layers)?, &[&literal(path)]).map_err(failed)?))
+            Some(Some(select_with(&engine.layers(layers)?, &[path], keep).map_err(failed)?))
         }
         (Files::None | Files::Layers(_), _) => None,
     };

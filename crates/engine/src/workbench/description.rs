@@ -103,6 +103,9 @@ pub(super) enum DescribedKind {
         source: Source,
         path: String,
         writable: bool,
+        /// A link at the end of the path is shown itself.
+        #[serde(default)]
+        link: bool,
     },
     Cache {
         id: String,
@@ -241,7 +244,8 @@ impl Operation {
             noexec: mount.flags.contains(&MountFlag::NoExec),
             kind: match &mount.kind {
                 MountKind::Bind { source: from, path, writable } => {
-                    DescribedKind::Bind { source: source(from), path: path.clone(), writable: *writable }
+                    let link = mount.flags.contains(&MountFlag::NoDereference);
+                    DescribedKind::Bind { source: source(from), path: path.clone(), writable: *writable, link }
                 }
                 MountKind::Cache { id, writable, mode, uid, gid, .. } => {
                     DescribedKind::Cache { id: id.clone(), writable: *writable, mode: *mode, uid: *uid, gid: *gid }

@@ -41,7 +41,7 @@ pub(super) fn prepare(
     for (number, mount) in found.step.operation.mounts.iter().enumerate() {
         let at = At { engine, lease, found, number, mount };
         match &mount.kind {
-            DescribedKind::Bind { source, path, writable } => {
+            DescribedKind::Bind { source, path, writable, .. } => {
                 let bound = mounts.bind(&at, source, path, *writable)?;
                 sources.push((mount, None, bound));
             }
@@ -92,7 +92,8 @@ pub(super) fn prepare(
     for (mount, agent, source) in sources {
         mounts.agents.extend(agent);
         let denied = Denied { set_id: mount.nosuid, programs: mount.noexec };
-        mounts.shown.push(StepMount { target: mount.target.clone(), source, denied });
+        let link = matches!(mount.kind, DescribedKind::Bind { link: true, .. });
+        mounts.shown.push(StepMount { target: mount.target.clone(), source, denied, link });
     }
     Ok(mounts)
 }
