@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stave_engine::sandbox::SandboxError;
 use stave_engine::store::{BuildError, ContainerError, ImageError, VolumeError};
-use stave_engine::{BuildFailure, EngineError, StepCause};
+use stave_engine::{BuildFailure, EngineError, NearName, StepCause};
 
 use crate::render::{self, Style};
 use crate::template::TemplateError;
@@ -189,7 +189,7 @@ impl From<BuildFailure> for Failure {
     fn from(failure: BuildFailure) -> Self {
         let code = match &failure {
             BuildFailure::Dockerfile { .. } => USAGE,
-            BuildFailure::Base(failure) if failure.hint.is_some() => USAGE,
+            BuildFailure::Base(failure) if matches!(failure.near, Some(NearName::Stage(_))) => USAGE,
             BuildFailure::Step(step) => match &step.cause {
                 StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
                 StepCause::Missed(_) => MISSED,

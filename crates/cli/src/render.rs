@@ -10,7 +10,7 @@ use stave_advice::Advice;
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{BaseFailure, StepCause, StepFailure, Tally, how_ended, masked_text};
+use stave_engine::{BaseFailure, EngineError, NearName, StepCause, StepFailure, Tally, how_ended, masked_text};
 
 use crate::{clue, human};
 
@@ -164,23 +164,34 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Returns why an image that the file names cannot be had. With a hint at what was perhaps meant, a stage, it is shown
-/// as a mistake in the name.
+/// Returns why an image that the file names cannot be had. If a stage was perhaps meant, it is shown as a mistake in the
+/// name; of one that is nowhere no more is said than where it was looked for.
 pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
-    let BaseFailure { name, text, span, image, hint: meant, reach, error } = failure;
+    let BaseFailure { name, text, span, image, near, reach, error } = failure;
     let span = *span;
     let cause = error.to_string();
-    if let Some(meant) = meant {
-        let message = format!("no stage is named `{image}`, and the image cannot be had: {}", chain(error));
+    let absence = if let EngineError::Registry(error) = error { error.absence() } else { None };
+    if let Some(NearName::Stage(stage)) = near {
+        let message = match &absence {
+            Some(_) => format!("no stage and no image is named `{image}`"),
+            None => format!("no stage is named `{image}`, and the image cannot be had: {}", chain(error)),
+        };
         let mut mistake = Diagnostic::error(codes::UNKNOWN_STAGE, span, message);
         mistake.labels[0].text = String::from("not the name of an earlier stage");
-        mistake.hints.push(meant.clone());
+        mistake.hints.push(format!("If a stage is meant, its name is `{stage}`."));
         return diagnostic(name, text, &mistake, style);
     }
-    let title = if cause.contains(image) { cause } else { format!("cannot use image `{image}`: {cause}") };
-    let label = Label { span, text: because(error), primary: true };
+    let (title, because) = match absence {
+        Some(absence) => (format!("no image is named `{image}`"), absence),
+        None if cause.contains(image) => (cause, because(error)),
+        None => (format!("cannot use image `{image}`: {cause}"), because(error)),
+    };
+    let label = Label { span, text: because, primary: true };
     let group = Level::ERROR.primary_title(printable(&title)).element(snippet(name, text, &[label]));
     let mut block = style.renderer().render(&[group]) + "\n";
+    if let Some(NearName::Image(image)) = near {
+        block += &hint(&format!("The store has an image with a similar name: `{image}`."), style);
+    }
     if let Some(advice) = error.hint().or_else(|| reach.as_ref().map(clue::reach)) {
         block += &hint(&advice, style);
     }

@@ -31,9 +31,9 @@ use crate::form::{ImageForm, LayerMethod, Regroup};
 use crate::joined::Joined;
 use crate::limits::LimitGroup;
 use crate::named_epoch::Asking;
-use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome};
+use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome, NearName};
 use crate::regroup;
-use crate::request::{BuildRequest, Grants, Keep, OnMiss, Output, PullPolicy};
+use crate::request::{BuildRequest, Grants, Indexing, Keep, OnMiss, Output, PullPolicy};
 use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -82,14 +82,15 @@ impl Engine {
         let facts = told::request_facts(&request, platforms.iter().map(Platform::to_string).collect(), started);
         let BuildRequest { mut context, contexts, dockerfile, reading, tags, keep, outputs, caches, mut epoch, .. } =
             request;
-        let wanted = Output::wanted(&outputs, platforms.len(), request.regroup)?;
+        let is_index = request.indexing.makes_index(platforms.len());
+        let wanted = Output::wanted(&outputs, is_index, request.regroup)?;
         let reads_files =
             keep == Keep::Yes || request.verify || request.regroup.is_some() || request.attestations.sbom.is_some();
         let only_pushed = Output::only_pushed(&outputs).filter(|_| !reads_files);
         let allowed = request.rules.given(&mut context, &contexts, &dockerfile);
         allowed.inspect_err(|_| request.rules.log.tell(events))?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
-        let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
+        let given = Given::new(context, contexts, (dockerfile, reading), &options[0]);
         let source = Source::open(self, lease, given, (&request.grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);
@@ -138,6 +139,7 @@ impl Engine {
                 regroup: request.regroup,
                 attestations: &request.attestations,
                 verify: request.verify,
+                indexing: request.indexing,
             };
             self.build_target((lease, &source), &target, &wishes, (tags, keep, outputs), events)
         });
@@ -215,7 +217,7 @@ impl Engine {
             self.build_again(source, target, finished, events)?;
         }
         let images = self.compose_all(lease, finished, &after, wishes.attestations, events)?;
-        let built = Built { images, names: names.to_vec() };
+        let built = Built { images, names: names.to_vec(), indexing: wishes.indexing };
         let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
         caches::export(self, lease, &solved, (&wishes.caches.to, &joined.parts[0].platform), events)?;
         Ok(outcome(joined, &built, manifest, finished))
@@ -388,6 +390,7 @@ struct Wishes<'a> {
     regroup: Option<Regroup>,
     attestations: &'a Attestations,
     verify: bool,
+    indexing: Indexing,
 }
 
 /// Returns what is told of a build that succeeded.
@@ -615,8 +618,9 @@ impl<'a> Planning<'a> {
                 text: self.source.text.clone(),
                 span,
                 image: request.reference.clone(),
-                hint: similar_stage(file, &request.reference)
-                    .map(|stage| format!("If a stage is meant, its name is `{stage}`.")),
+                near: similar_stage(file, &request.reference)
+                    .map(NearName::Stage)
+                    .or_else(|| self.engine.similar_image(&request.reference).map(NearName::Image)),
                 reach: clue::reach(&error, &self.engine.settings.registries.http),
                 error,
             })),

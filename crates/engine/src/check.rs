@@ -122,7 +122,7 @@ impl Engine {
         let allowed = rules.given(&mut context, &contexts, &dockerfile);
         rules.log.tell(events);
         allowed?;
-        let given = Given::new(context, contexts, (dockerfile, reading), &options.build_args);
+        let given = Given::new(context, contexts, (dockerfile, reading), &options);
         let source = Source::open(self, lease, given, (&grants, events))?;
         options.contexts.clone_from(&source.named.contexts);
         let parsed = parse(&source.text);

@@ -23,7 +23,7 @@ use crate::export;
 use crate::form::LayerMethod;
 use crate::forms::{BuiltLayer, PackedLayer, not_here};
 use crate::outside::Found;
-use crate::request::{Keep, Output};
+use crate::request::{Indexing, Keep, Output};
 use crate::snapshot::{KnownSnapshot, SnapshotLayer};
 use crate::task::Task;
 
@@ -124,12 +124,19 @@ pub(crate) struct Built {
     pub(crate) images: Vec<BuiltImage>,
     /// Names for the whole.
     pub(crate) names: Vec<Reference>,
+    /// When an index lists the images.
+    pub(crate) indexing: Indexing,
 }
 
 impl Built {
-    /// Returns the index by which the store knows the images, if they are several.
+    /// Whether the whole is an index of images, and not an image.
+    pub(crate) fn is_index(&self) -> bool {
+        self.indexing.makes_index(self.images.len())
+    }
+
+    /// Returns the index by which the store knows the images, if the whole is one.
     pub(crate) fn index(&self) -> Option<Vec<u8>> {
-        (self.images.len() > 1).then(|| export::unpacked_index(&self.images))
+        self.is_index().then(|| export::unpacked_index(&self.images))
     }
 }
 

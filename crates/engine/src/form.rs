@@ -51,14 +51,14 @@ impl ImageForm {
         Self { layers: LayerMethod::Plain, ..Self::default() }
     }
 
-    /// Refuses what an image for so many platforms cannot have.
+    /// Refuses what only an index can have, where `is_index` says that there will be none.
     ///
     /// Errors: a remark on an index that there will not be.
-    pub(crate) fn check(&self, platforms: usize) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, is_index: bool) -> Result<(), EngineError> {
         let on_index =
             |entry: &&Annotation| matches!(entry.level, AnnotationLevel::Index | AnnotationLevel::IndexDescriptor);
         match self.annotations.0.iter().find(on_index) {
-            Some(entry) if platforms < 2 => Err(EngineError::request(
+            Some(entry) if !is_index => Err(EngineError::request(
                 format!("the annotation `{}` is for an index, and an image for one platform has none", entry.key),
                 Some("Write `annotation-manifest.` (or `manifest:`) instead, or build for several platforms."),
             )),
@@ -156,6 +156,6 @@ mod tests {
     fn an_annotation_of_an_index_needs_an_index() {
         let annotations = Annotations(vec![annotation(AnnotationLevel::Index, None, "v")]);
         let form = ImageForm { annotations, ..ImageForm::default() };
-        assert!(form.check(1).is_err() && form.check(2).is_ok());
+        assert!(form.check(false).is_err() && form.check(true).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use stave_dockerfile::suggest::nearest;
 use stave_oci::{BlobDigest, Descriptor, ImageConfig, ImageId, Platform, Reference};
 use stave_registry::{OpenBlob, PushImage};
 use stave_store::{ImageRecord, Lease, Tag};
@@ -106,6 +107,21 @@ impl Kinds {
 }
 
 impl Engine {
+    /// Returns the name of the image in the store that is nearest to one that cannot be had, if one is near. A store that
+    /// cannot be read has none.
+    pub(crate) fn similar_image(&self, wanted: &str) -> Option<String> {
+        let familiar = |reference: &str| {
+            let reference = reference.parse::<Reference>().ok()?;
+            let tag = reference.effective_tag().filter(|tag| *tag != "latest");
+            Some(tag.map_or_else(|| reference.familiar_name(), |tag| format!("{}:{tag}", reference.familiar_name())))
+        };
+        let wanted = familiar(wanted)?;
+        let images = self.store.images().unwrap_or_default();
+        let names = images.iter().flat_map(|image| &image.tags).filter_map(|tag| familiar(&tag.reference));
+        let names: Vec<String> = names.filter(|name| *name != wanted).collect();
+        nearest(&wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
     /// Returns all images, the latest first. Of those that share their names, one for each platform, only the one for
     /// this machine is among them, unless `all` are wanted.
     pub fn images(&self, all: bool) -> Result<Vec<ImageSummary>, EngineError> {

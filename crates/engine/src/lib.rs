@@ -103,14 +103,14 @@ pub use judge::{PolicySource, policy_files};
 pub use limits::SharedLimits;
 pub use manifests::{EntryName, EntryRemark, ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
-pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, StepCause, StepFailure, Tally};
+pub use outcome::{BaseFailure, BuildFailure, BuildOutcome, NearName, StepCause, StepFailure, Tally};
 pub use place::{ImagePlace, WhichImage};
 pub use policy_log::{PolicyLog, PolicyLogLevel};
 pub use registries::Registries;
 pub use request::{
     ArchiveKind, BuildRequest, ContainerRequest, ContextSource, Destination, DockerfileSource, Entitlement,
-    EpochRequest, EpochSource, FileReading, FileTimes, FilesKind, Grants, Keep, LayoutSource, NamedContextSource,
-    Naming, OnMiss, Output, PullPolicy, SecretSource,
+    EpochRequest, EpochSource, FileReading, FileTimes, FilesKind, Grants, Indexing, Keep, LayoutSource,
+    NamedContextSource, Naming, OnMiss, Output, PullPolicy, SecretSource,
 };
 pub use rules::SourceRules;
 pub use save::Loaded;

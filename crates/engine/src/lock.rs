@@ -41,7 +41,7 @@ impl Engine {
         let allowed = rules.given(&mut context, &contexts, &dockerfile);
         rules.log.tell(events);
         allowed?;
-        let given = Given::new(context, contexts, (dockerfile, reading), &options[0].build_args);
+        let given = Given::new(context, contexts, (dockerfile, reading), &options[0]);
         let source = Source::open(self, lease, given, (&grants, events))?;
         for options in &mut options {
             options.contexts.clone_from(&source.named.contexts);

@@ -20,7 +20,7 @@ pub struct BuildOutcome {
     pub image: ImageId,
     /// The image for each platform, in the order in which they were asked for.
     pub images: Vec<(Platform, ImageId)>,
-    /// The index by which the store knows the images, if they are several.
+    /// The index by which the store knows the images, if the result is one.
     pub index: Option<Descriptor>,
     /// The manifest or the index, where an output has one.
     pub manifest: Option<Descriptor>,
@@ -37,7 +37,7 @@ pub struct BuildOutcome {
 }
 
 impl BuildOutcome {
-    /// Returns what names the result: the image's id, or of several images the digest of their index where an output has
+    /// Returns what names the result: the image's id, or the digest of the index where an output has
     /// one, or the store.
     ///
     /// Reference: K019 of the feature list: what buildx writes into `--iidfile`.
@@ -86,12 +86,21 @@ pub struct BaseFailure {
     pub span: Span,
     /// The image.
     pub image: String,
-    /// What was perhaps meant, as a whole sentence.
-    pub hint: Option<String>,
+    /// What was perhaps meant.
+    pub near: Option<NearName>,
     /// What could not be reached, if that is why.
     pub reach: Option<Reach>,
     /// Why not.
     pub error: EngineError,
+}
+
+/// A name that is nearly that of an image which cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NearName {
+    /// A stage of the same file.
+    Stage(String),
+    /// An image of the store.
+    Image(String),
 }
 
 /// How a step failed.

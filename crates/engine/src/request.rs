@@ -158,7 +158,8 @@ pub enum DockerfileSource {
     Stream(Box<dyn Read + Send>),
     /// A file on the network.
     Url(String),
-    /// Several files, one after the other: at least one, and none of them of this kind.
+    /// Several files, of which the last is meant, or all one after the other where it says nothing alone: at least one, and
+    /// none of them of this kind.
     Several(Vec<Self>),
 }
 
@@ -336,13 +337,13 @@ impl Output {
 
     /// Returns how layers are best compressed while steps still run, for outputs like these.
     ///
-    /// Errors: an output asks for what an image for so many platforms cannot have.
+    /// Errors: an output asks for what only an index can have, where `is_index` says that there will be none.
     pub(crate) fn wanted(
         outputs: &[Self],
-        platforms: usize,
+        is_index: bool,
         regroup: Option<Regroup>,
     ) -> Result<Option<LayerMethod>, EngineError> {
-        outputs.iter().filter_map(Self::form).try_for_each(|form| form.check(platforms))?;
+        outputs.iter().filter_map(Self::form).try_for_each(|form| form.check(is_index))?;
         if regroup.is_some() {
             return Ok(None);
         }
@@ -435,6 +436,8 @@ pub struct BuildRequest {
     pub pull: PullPolicy,
     /// The platforms to build for, each once; this machine's if there are none.
     pub platforms: Vec<Platform>,
+    /// When an index lists the images for them.
+    pub indexing: Indexing,
     /// Labels that are set last.
     pub labels: Vec<(String, String)>,
     /// Network of the steps that don't say themselves.
@@ -461,6 +464,23 @@ pub struct BuildRequest {
     pub verify: bool,
     /// The times of what the build makes.
     pub epoch: EpochRequest,
+}
+
+/// When an index lists what was built, and each platform's files have a directory of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Indexing {
+    /// If it is built for several platforms.
+    #[default]
+    Several,
+    /// For one platform, too.
+    Always,
+}
+
+impl Indexing {
+    /// Whether images for so many platforms are listed in an index.
+    pub(crate) fn makes_index(self, platforms: usize) -> bool {
+        platforms > 1 || self == Self::Always
+    }
 }
 
 /// Whether the store keeps what was built.

@@ -1,16 +1,17 @@
 //! Opens what a build is made from: the Dockerfile's text, the contexts, their ignore files and the memory of their digests.
 //!
 //! It turns paths, streams and addresses of the user into open directories and a text. Nothing in the context is followed out of it.
-//! `dockerfile` reads the text, `ignore` what is left out.
+//! `dockerfile` reads the text, `several` says which of several is meant, `ignore` what is left out.
 
 mod dockerfile;
 mod ignore;
+mod several;
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, context_name};
+use stave_dockerfile::plan::{BaseRequest, Ignored, NamedContext, PlanOptions, context_name};
 use stave_explain::Rule;
 use stave_fetch::git::head_time;
 use stave_graph::{ContextId, GitSource};
@@ -32,7 +33,7 @@ use crate::request::{
     ContextSource, DockerfileSource, FileReading, Grants, LayoutSource, NamedContextSource, PullPolicy,
 };
 use crate::rules::Meant;
-use dockerfile::read_text;
+use dockerfile::{TextFile, read_text};
 use ignore::{given_rules, read_ignore};
 
 /// The Dockerfile and the contexts of one build.
@@ -146,23 +147,25 @@ pub(crate) struct Given {
     pub(crate) contexts: BTreeMap<String, NamedContextSource>,
     pub(crate) dockerfile: DockerfileSource,
     pub(crate) reading: FileReading,
+    /// The stage that is wanted, if one is named.
+    pub(crate) target: Option<String>,
 }
 
 impl Given {
-    /// Puts together what a request says. `build_args` may say how a context is fetched.
+    /// Puts together what a request says. The build arguments of `options` may say how a context is fetched.
     ///
     /// Reference: the Dockerfile reference, "BuildKit built-in build args", `BUILDKIT_CONTEXT_KEEP_GIT_DIR`.
     pub(crate) fn new(
         mut context: ContextSource,
         contexts: BTreeMap<String, NamedContextSource>,
         (dockerfile, reading): (DockerfileSource, FileReading),
-        build_args: &BTreeMap<String, String>,
+        options: &PlanOptions,
     ) -> Self {
-        let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+        let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
         if let ContextSource::Git(source) = &mut context {
             source.keep_git_dir |= matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
         }
-        Self { context, contexts, dockerfile, reading }
+        Self { context, contexts, dockerfile, reading, target: options.target.clone() }
     }
 }
 
@@ -217,7 +220,8 @@ impl Source {
             (Some(path), _) => head_time(engine.settings.registries.path.as_deref(), path),
             (None, commit) => commit,
         };
-        let (name, text, beside) = dockerfile::read(&mut opened, given.dockerfile, &given.reading, fetching)?;
+        let how = (&given.reading, given.target.as_deref());
+        let TextFile { name, text, beside } = dockerfile::read(&mut opened, given.dockerfile, how, fetching)?;
         let ignored = match given.reading.ignore_file {
             Some(path) => Some(given_rules(&opened, &path)?),
             None => read_ignore(&opened, beside.as_ref())?,

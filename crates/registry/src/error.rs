@@ -263,12 +263,29 @@ pub enum RegistryError {
         reference: String,
         /// Each mirror and how it failed.
         failures: String,
+        /// The mirrors, if all of them say that there is no such image.
+        without: Option<String>,
         /// How the registry itself failed.
         source: Box<RegistryError>,
     },
 }
 
 impl RegistryError {
+    /// Returns where the image is not, as a part of a sentence, if that is why it cannot be had: its registry, or all of its
+    /// mirrors where the registry cannot be asked, say that they have none of this name.
+    #[must_use]
+    pub fn absence(&self) -> Option<String> {
+        match self {
+            Self::NotFound { reference, origin, .. } => Some(format!("{origin} has no `{reference}`")),
+            Self::Mirrors { source, without: None, .. } => source.absence(),
+            Self::Mirrors { reference, source, without: Some(mirrors), .. } => Some(match &**source {
+                Self::NotFound { origin, .. } => format!("neither {mirrors} nor {origin} has `{reference}`"),
+                error => format!("{mirrors} has no `{reference}`, and its registry cannot say: {error}"),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether the registry spoke in the clear where TLS was expected.
     #[must_use]
     pub fn lacks_tls(&self) -> bool {

@@ -52,7 +52,7 @@ impl Client {
         get: impl Fn(&Place) -> Result<T, RegistryError>,
     ) -> Result<(T, Source), RegistryError> {
         let places = self.config.registries.places_to_pull(reference)?;
-        let mut failures = Vec::new();
+        let (mut failures, mut without) = (Vec::new(), Vec::new());
         for (index, place) in places.iter().enumerate() {
             let error = match get(place) {
                 Ok(found) => return Ok((found, Source { places: places[index..].to_vec() })),
@@ -62,14 +62,16 @@ impl Client {
                 return Err(error);
             }
             if place.mirror {
+                without.extend(error.absence().map(|_| place.host.clone()));
                 failures.push(format!("{}: {}", place.host, with_causes(&error)));
                 continue;
             }
             if failures.is_empty() {
                 return Err(error);
             }
+            let without = (without.len() == failures.len()).then(|| without.join(" nor "));
             let (reference, failures) = (reference.to_string(), failures.join("; "));
-            return Err(RegistryError::Mirrors { reference, failures, source: Box::new(error) });
+            return Err(RegistryError::Mirrors { reference, failures, without, source: Box::new(error) });
         }
         unreachable!("the last place is the registry itself")
     }

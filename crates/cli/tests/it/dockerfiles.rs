@@ -35,6 +35,34 @@ fn several_files_are_one() {
     let twice = bench.run_with_input(["build", "-f", "-", "-f", "-", "."], text.into());
     twice.exit(2).complains("two Dockerfiles cannot both come from standard input");
     bench.run(["build", "-f", "one", "-f", "none", "."]).exit(2).complains("cannot read the Dockerfile `none`");
+    bench.run(["build", "-f", "none", "-f", "two", "."]).exit(2).complains("cannot read the Dockerfile `none`");
+}
+
+/// A201, B004: a command line that Docker takes gives the image that it gives there, which is that of the last file.
+#[test]
+fn of_several_files_the_last_is_built_if_it_can_be_by_itself() {
+    let bench = Bench::new();
+    bench.file("one", "FROM scratch AS base\nLABEL a=1\nCOPY f /one\n").file("f", "x").file("two.dockerignore", "");
+    bench
+        .file("one.dockerignore", "f\n")
+        .file("two", "ARG V=2\nFROM scratch AS build\nARG V\nLABEL b=$V\nCOPY f /two\n");
+    assert_eq!(labels(&bench, &["-f", "one", "-f", "two"]), r#"{"b":"2"}"#);
+    let built = bench.run(["build", "-f", "one", "-f", "two", "."]);
+    built
+        .success()
+        .complains("of several `-f` the last is built, as Docker does: `two`, which needs none of the others");
+    // What is not built need not be there.
+    bench.run(["build", "-f", "none", "-f", "two", "."]).success();
+    bench.run(["build", "-f", "one", "-f", "two", "--target=none", "."]).exit(2).complains("none");
+    bench.file("one.dockerignore", "").file("three", "FROM base\nLABEL c=3\n").file("four", "LABEL d=4\n");
+    assert_eq!(labels(&bench, &["-f", "one", "-f", "three"]), r#"{"a":"1","c":"3"}"#);
+    let joined = bench.run(["build", "-f", "one", "-f", "three", "."]);
+    let why =
+        "several `-f` are joined, as Buildah does: of `three`, the last, only an earlier one has the stage `base`";
+    joined.success().complains(why);
+    let joined = bench.run(["build", "-f", "one", "-f", "four", "."]);
+    joined.success().complains("of `four`, the last, it does not begin with `FROM`");
+    assert_eq!(labels(&bench, &["-f", "one", "-f", "two", "--target", "BASE"]), r#"{"a":"1"}"#);
 }
 
 /// Whether this machine has the C preprocessor.

@@ -417,3 +417,29 @@ fn a_step_that_is_killed_for_memory_says_so_with_the_limit() {
     let shown = group.build(&bench, "FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n");
     assert!(shown.contains("failed: exit status 137\n") && !shown.contains("for memory"), "{shown}");
 }
+
+/// An image that is nowhere is said to be so in a line, with the name that was perhaps meant: a stage's, or that of an image
+/// of the store.
+#[test]
+fn an_image_that_is_nowhere_is_said_to_be_so_with_the_name_that_is_near() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let missing = "error: no image is named `alpin`\n --> Dockerfile:1:6\n  |\n1 | FROM alpin\n  |      ^^^^^ http://[LOOPBACK] has \
+                   no `docker.io/library/alpin:latest`\n";
+    assert_eq!(screen(&bench, &[], "FROM alpin\nRUN true\n"), missing);
+    bench.run(["pull", "alpine"]).success();
+    bench.run(["tag", "alpine", "example.com/team/tools:1.2"]).success();
+    let near = format!("{missing}hint: The store has an image with a similar name: `alpine`.\n");
+    assert_eq!(screen(&bench, &[], "FROM alpin\nRUN true\n"), near);
+    let tagged = screen(&bench, &[], "FROM example.com/team/tool:1.2\n");
+    assert!(
+        hints(&tagged).contains(&"The store has an image with a similar name: `example.com/team/tools:1.2`."),
+        "{tagged}"
+    );
+    assert_eq!(
+        screen(&bench, &[], "FROM scratch AS build\nCOPY Dockerfile /\nFROM biuld\nRUN true\n"),
+        "error[D012]: no stage and no image is named `biuld`\n --> Dockerfile:3:6\n  |\n3 | FROM biuld\n  |      ^^^^^ not the \
+         name of an earlier stage\nhint: If a stage is meant, its name is `build`.\n"
+    );
+    assert_eq!(fails(&bench, &[], "FROM scratch AS build\nFROM biuld\n").code, 2);
+    assert_eq!(fails(&bench, &[], "FROM alpin\n").code, 3);
+}

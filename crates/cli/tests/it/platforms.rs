@@ -277,3 +277,55 @@ fn a_failed_step_says_its_platform() {
     output.exit(1).complains(&format!("error: [{OTHER} base] RUN test $TARGETARCH != s390x failed: exit status 1"));
     bench.run(["inspect", "made"]).exit(1);
 }
+
+/// A084: one platform is written out as several are, if a build argument says so.
+#[test]
+fn one_platform_makes_an_index_if_it_is_told_to() {
+    let bench = Bench::new();
+    let name = host().replace('/', "_");
+    bench.file("Dockerfile", "FROM scratch\nCOPY f /\n").file("f", "x");
+    let build = |more: &[&str]| {
+        bench.run(["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=1"].iter().chain(more).chain(&["."]))
+    };
+    build(&["-o", "files"]).success();
+    assert_eq!(fs::read_to_string(bench.work().join(format!("files/{name}/f"))).expect("it was written"), "x");
+    build(&["-o", "type=local,dest=flat,platform-split=false"]).success();
+    assert_eq!(fs::read_to_string(bench.work().join("flat/f")).expect("it was written"), "x");
+    build(&["-o", "type=tar,dest=files.tar"]).success();
+    let listed = std::process::Command::new("tar").arg("-tf").arg(bench.work().join("files.tar")).output();
+    let listed = String::from_utf8(listed.expect("tar is there").stdout).expect("names are text");
+    assert_eq!(listed, format!("{name}/\n{name}/f\n"));
+    let layout =
+        build(&["-t", "made", "--iidfile", "id", "--metadata-file", "meta", "-o", "type=oci,tar=false,dest=layout"]);
+    layout.success().complains("\nindex sha256:");
+    let read = |path: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(bench.work().join(path)).expect("it was written")).expect("JSON")
+    };
+    let listed = &read("layout/index.json")["manifests"][0];
+    assert_eq!(listed["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let digest = listed["digest"].as_str().expect("a digest").replace(':', "/");
+    let index = read(&format!("layout/blobs/{digest}"));
+    let platforms: Vec<String> = index["manifests"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|entry| format!("{}/{}", entry["platform"]["os"], entry["platform"]["architecture"]).replace('"', ""))
+        .collect();
+    assert_eq!(platforms, [Platform::host().to_string()]);
+    assert_eq!(read("meta")["containerimage.digest"], listed["digest"]);
+    // In the store it has the one image.
+    bench.run(["build", "-t", "made", "--build-arg", "BUILDKIT_MULTI_PLATFORM=true", "."]).success();
+    assert_eq!(bench.run(["inspect", "-f", "{{.RepoTags}}", "made"]).success().line(), "[made:latest]");
+    bench.run(["build", "-t", "made", "--build-arg", "BUILDKIT_MULTI_PLATFORM=0", "."]).success();
+    bench.run(["store", "check"]).success();
+    let docker = build(&["-o", "type=docker,dest=docker.tar"]);
+    docker.complains("this output holds one image, and `BUILDKIT_MULTI_PLATFORM` asks for an index of images");
+    assert!(!bench.work().join("docker.tar").exists());
+    let several = ["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=false", "--platform=linux/s390x,linux/arm64", "."];
+    bench
+        .run(several)
+        .exit(2)
+        .complains("`BUILDKIT_MULTI_PLATFORM` is `false`, and the build is for linux/s390x, linux/arm64");
+    let unclear = bench.run(["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=maybe", "."]);
+    unclear.exit(2).complains("`BUILDKIT_MULTI_PLATFORM` is `maybe`, expected `true` or `false`");
+}

@@ -31,7 +31,7 @@ type View = (Dir, String, Times);
 impl<'a> Plan<'a> {
     /// Returns the plan for an output; `split`, `times` and the prefix of statements as the output says them.
     pub(super) fn new(built: &'a Built, split: Option<bool>, times: FileTimes, prefix: &'a str) -> Self {
-        Self { built, split: split.unwrap_or(built.images.len() > 1), times, prefix }
+        Self { built, split: split.unwrap_or(built.is_index()), times, prefix }
     }
 
     fn times_of(&self, image: &BuiltImage) -> Times {
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
             for statement in &image.statements {
                 let Some(name) = &statement.file_name else { continue };
                 let mut name = format!("{}{name}", self.prefix);
-                if !self.split && self.built.images.len() > 1 {
+                if !self.split && self.built.is_index() {
                     let platform = directory_of(&image.platform);
                     name = match name.split_once('.') {
                         Some((first, rest)) => format!("{first}.{platform}.{rest}"),

@@ -197,10 +197,14 @@ fn into<T>(
     Ok(written)
 }
 
-/// Refuses the build for several platforms where an output holds one.
+/// Refuses an index where an output holds one image.
 fn only(built: &Built) -> Result<(), EngineError> {
-    if built.images.len() == 1 {
+    if !built.is_index() {
         return Ok(());
+    }
+    if built.images.len() == 1 {
+        let message = "this output holds one image, and `BUILDKIT_MULTI_PLATFORM` asks for an index of images";
+        return Err(EngineError::request(message, Some("Write `type=oci`, or leave that build argument out.")));
     }
     let platforms: Vec<String> = built.images.iter().map(|image| image.platform.to_string()).collect();
     let message = format!("this output holds one platform, and the build has {}", platforms.join(", "));

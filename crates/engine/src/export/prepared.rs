@@ -198,7 +198,7 @@ impl PreparedBuild {
             .map(|image| Prepared::new(engine, lease, &image.image, form, events))
             .collect::<Result<Vec<_>, _>>()?;
         let platforms: Vec<Platform> = built.images.iter().map(|image| image.platform.clone()).collect();
-        Ok(Self::of(images, &platforms, form))
+        Ok(Self::of(images, &platforms, built.is_index(), form))
     }
 
     /// Returns one image as a build.
@@ -207,11 +207,11 @@ impl PreparedBuild {
         Self { images: vec![image], index: None, descriptor, said: Said::default() }
     }
 
-    fn of(images: Vec<Prepared>, platforms: &[Platform], form: &ImageForm) -> Self {
-        let images = match <[_; 1]>::try_from(images) {
-            Ok([image]) => return Self::of_one(image),
-            Err(images) => images,
-        };
+    fn of(mut images: Vec<Prepared>, platforms: &[Platform], is_index: bool, form: &ImageForm) -> Self {
+        // Without an index there is one.
+        if let Some(image) = images.pop_if(|_| !is_index) {
+            return Self::of_one(image);
+        }
         let manifests: Vec<_> =
             platforms.iter().zip(&images).map(|(platform, image)| (platform, image.descriptor.clone())).collect();
         let (index, descriptor) = index_of(&manifests, form);

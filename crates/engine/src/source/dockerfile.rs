@@ -3,11 +3,11 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use stave_dockerfile::{FILE_BYTES_MAX, Parse, codes, parse};
+use stave_dockerfile::FILE_BYTES_MAX;
 use stave_tree::Dir;
 
 use super::ignore::IgnoreBeside;
-use super::{Fetching, Opened, inside};
+use super::{Fetching, Opened, inside, several};
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::preprocess::{self, Preprocessor};
@@ -24,40 +24,74 @@ pub(super) fn read_text(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Returns the name, the text, and where an ignore file of this Dockerfile's own would be; of several files, of the first.
+/// A Dockerfile that was read.
+pub(super) struct TextFile {
+    /// What the user calls it.
+    pub(super) name: String,
+    pub(super) text: String,
+    /// Where an ignore file of its own would be; of several joined files, of the first.
+    pub(super) beside: Option<IgnoreBeside>,
+}
+
+/// Returns the Dockerfile. Of several it is the last one, or all of them joined where that one alone says nothing.
 pub(super) fn read(
+    opened: &mut Opened,
+    source: DockerfileSource,
+    (reading, target): (&FileReading, Option<&str>),
+    fetching: Fetching<'_>,
+) -> Result<TextFile, EngineError> {
+    let sources = if let DockerfileSource::Several(sources) = source { sources } else { vec![source] };
+    let note = |message| (fetching.events)(Event::Notice { message });
+    let mut files: Vec<Result<TextFile, EngineError>> = Vec::new();
+    for source in sources {
+        files.push(read_file(opened, source, reading, fetching));
+    }
+    let last = files.pop().unwrap_or_else(|| Err(missing("Dockerfile")))?;
+    let is_preprocessed =
+        |file: &Result<TextFile, EngineError>| file.as_ref().is_ok_and(|file| preprocess::is_meant(&file.name));
+    let any_is = preprocess::is_meant(&last.name) || files.iter().any(is_preprocessed);
+    if !any_is && !reading.preprocessor_flags.is_empty() {
+        note("`--cpp-flag` changes nothing, for no Dockerfile has a name that ends in `.in`".to_owned());
+    }
+    if files.is_empty() {
+        return Ok(last);
+    }
+    let earlier: Vec<&str> = files.iter().flatten().map(|file| file.text.as_str()).collect();
+    let Some(why) = several::why_joined(&earlier, &last.text, target) else {
+        note(format!(
+            "of several `-f` the last is built, as Docker does: `{}`, which needs none of the others",
+            last.name
+        ));
+        return Ok(last);
+    };
+    note(format!("several `-f` are joined, as Buildah does: of `{}`, the last, {why}", last.name));
+    files.push(Ok(last));
+    let mut files = files.into_iter();
+    let first = files.next().unwrap_or_else(|| Err(missing("Dockerfile")))?;
+    let others = files.map(|file| file.map(|file| (file.name, file.text))).collect::<Result<Vec<_>, EngineError>>()?;
+    let (name, text) = several::joined((first.name, first.text), others)?;
+    Ok(TextFile { name, text, beside: first.beside })
+}
+
+/// Reads one file, and has it preprocessed if its name says so.
+fn read_file(
     opened: &mut Opened,
     source: DockerfileSource,
     reading: &FileReading,
     fetching: Fetching<'_>,
-) -> Result<(String, String, Option<IgnoreBeside>), EngineError> {
-    let sources = if let DockerfileSource::Several(sources) = source { sources } else { vec![source] };
-    let note = |message| (fetching.events)(Event::Notice { message });
-    let (mut texts, mut beside) = (Vec::new(), None);
-    let mut is_preprocessed = false;
-    for source in sources {
-        let (name, mut bytes, its) = read_one(opened, source, fetching)?;
-        if preprocess::is_meant(&name) {
-            let context = root_of(opened);
-            let preprocessor = Preprocessor {
-                engine: fetching.engine,
-                lease: fetching.lease,
-                flags: &reading.preprocessor_flags,
-                context: &context,
-            };
-            bytes = preprocessor.run(&name, bytes, &note)?;
-            is_preprocessed = true;
-        }
-        if texts.is_empty() {
-            beside = its;
-        }
-        texts.push((name, text_of(bytes)));
+) -> Result<TextFile, EngineError> {
+    let (name, mut bytes, beside) = read_one(opened, source, fetching)?;
+    if preprocess::is_meant(&name) {
+        let context = root_of(opened);
+        let preprocessor = Preprocessor {
+            engine: fetching.engine,
+            lease: fetching.lease,
+            flags: &reading.preprocessor_flags,
+            context: &context,
+        };
+        bytes = preprocessor.run(&name, bytes, &|message| (fetching.events)(Event::Notice { message }))?;
     }
-    if !is_preprocessed && !reading.preprocessor_flags.is_empty() {
-        note("`--cpp-flag` changes nothing, for no Dockerfile has a name that ends in `.in`".to_owned());
-    }
-    let (name, text) = joined(texts)?;
-    Ok((name, text, beside))
+    Ok(TextFile { name, text: text_of(bytes), beside })
 }
 
 /// The directory that is the root of the context.
@@ -66,47 +100,6 @@ fn root_of(opened: &Opened) -> PathBuf {
         (Some(path), _) => path.clone(),
         (None, Some(work)) => work.path().join("diff"),
         (None, None) => PathBuf::from("/"),
-    }
-}
-
-/// Makes one text of several, in which the instructions of each follow those of the one before.
-///
-/// Reference: buildah-build(1), `--file`.
-fn joined(texts: Vec<(String, String)>) -> Result<(String, String), EngineError> {
-    let mut texts = texts.into_iter();
-    let Some((mut name, mut whole)) = texts.next() else { return Err(missing("Dockerfile")) };
-    let first = parse(&whole);
-    let mut is_open = has_open_heredoc(&first);
-    for (next_name, next) in texts {
-        if is_open {
-            let message = format!("a heredoc of `{name}` does not end, so `{next_name}` cannot follow it");
-            return Err(EngineError::request(message, None));
-        }
-        let next = next.strip_prefix('\u{feff}').unwrap_or(&next);
-        let parsed = parse(next);
-        if parsed.file.escape != first.file.escape {
-            let message = format!("`{name}` and `{next_name}` have different escape characters");
-            return Err(EngineError::request(message, Some("Give both the same directive `# escape=`.")));
-        }
-        is_open = has_open_heredoc(&parsed);
-        end_continuation(&mut whole, first.file.escape);
-        whole.push('\n');
-        whole.push_str(next);
-        name = format!("{name} + {next_name}");
-    }
-    Ok((name, whole))
-}
-
-fn has_open_heredoc(parsed: &Parse) -> bool {
-    parsed.diagnostics.iter().any(|diagnostic| diagnostic.code == codes::UNTERMINATED_HEREDOC)
-}
-
-/// Takes away an escape character at the end of a file, where there is no next line that it could join.
-fn end_continuation(text: &mut String, escape: char) {
-    text.truncate(text.trim_end().len());
-    let escapes = text.len() - text.trim_end_matches(escape).len();
-    if escapes == escape.len_utf8() {
-        text.truncate(text.len() - escapes);
     }
 }
 
@@ -214,39 +207,5 @@ fn read_text_inside(root: &Dir, path: &[u8]) -> Result<Option<Vec<u8>>, EngineEr
             .map_err(|source| EngineError::io("read the Dockerfile", &*String::from_utf8_lossy(path), source)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(inside(path, error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn join(texts: &[&str]) -> Result<String, String> {
-        let texts = texts.iter().zip('a'..).map(|(text, name)| (name.to_string(), (*text).to_owned())).collect();
-        joined(texts).map(|(_, text)| text).map_err(|error| error.to_string())
-    }
-
-    /// A201
-    #[test]
-    fn the_instructions_of_several_files_follow_each_other() {
-        assert_eq!(join(&["FROM a\n"]), Ok("FROM a\n".to_owned()));
-        assert_eq!(
-            join(&["FROM a", "\u{feff}COPY a b", "COPY c d\n\n"]),
-            Ok("FROM a\nCOPY a b\nCOPY c d\n\n".to_owned())
-        );
-        // Nothing continues over the end of a file.
-        assert_eq!(join(&["FROM a\nRUN a \\\n", "RUN b"]), Ok("FROM a\nRUN a \nRUN b".to_owned()));
-        assert_eq!(join(&["FROM a\nRUN a \\\\\n", "RUN b"]), Ok("FROM a\nRUN a \\\\\nRUN b".to_owned()));
-        let backtick = "# escape=`\nFROM a\n";
-        assert_eq!(join(&[backtick, "# escape=`\nRUN b"]), Ok("# escape=`\nFROM a\n# escape=`\nRUN b".to_owned()));
-    }
-
-    /// A201
-    #[test]
-    fn what_cannot_be_one_file_is_refused() {
-        let error = join(&["# escape=`\nFROM a\n", "RUN b"]).expect_err("one text has one escape character");
-        assert_eq!(error, "`a` and `b` have different escape characters");
-        let error = join(&["FROM a\nRUN <<EOF\ntext\n", "RUN b"]).expect_err("the heredoc is open");
-        assert_eq!(error, "a heredoc of `a` does not end, so `b` cannot follow it");
     }
 }

@@ -5,9 +5,10 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
-    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, FileReading, NamedContextSource, OnMiss,
-    PolicyEnvironment, PullPolicy, RunDefaults, SharedLimits, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, EpochRequest, EpochSource, FileReading, Indexing,
+    NamedContextSource, OnMiss, PolicyEnvironment, PullPolicy, RunDefaults, SharedLimits, Ulimit,
 };
+use stave_oci::Platform;
 
 use super::agent::KeyAgent;
 use super::caches::caches;
@@ -19,6 +20,9 @@ use crate::args::{
 };
 use crate::failure::Failure;
 
+/// The build argument that makes an index also of one platform.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
 /// Returns the request, and the agents that must live as long as the build; adds to `notes` what the user should know.
 pub(super) fn request(
     args: BuildArgs,
@@ -26,11 +30,11 @@ pub(super) fn request(
     notes: &mut Vec<String>,
 ) -> Result<(BuildRequest, Vec<KeyAgent>), Failure> {
     let Results { keep, names: tags, outputs, regroup } = outputs::results(&args, surroundings)?;
-    let mut labels = vcs::labels(&args.context, args.files.first().map(PathBuf::as_path), surroundings, notes);
+    let mut labels = vcs::labels(&args.context, args.files.last().map(PathBuf::as_path), surroundings, notes);
     labels.extend(args.labels.into_iter().map(|label| (label.name, label.value.unwrap_or_default())));
     let attestations = args.supply.attestations();
     let files: Vec<PathBuf> = args.files.into_iter().filter(|file| is_given(file)).collect();
-    let file = files.first().map(PathBuf::as_path);
+    let file = files.last().map(PathBuf::as_path);
     let mut rules = supply::rules(&args.supply, (&args.context, file), surroundings)?;
     let file_name =
         file.and_then(Path::file_name).map_or("Dockerfile".into(), |name| name.to_string_lossy().into_owned());
@@ -46,17 +50,11 @@ pub(super) fn request(
         filename: file_name,
         target: args.target.clone().unwrap_or_default(),
     };
-    let of_output = of_images(&args.outputs, "source-date-epoch", |output| output.epoch.as_ref())?;
-    let given = of_output.or_else(|| build_args.get(SOURCE_DATE_EPOCH));
-    let rewrite = of_images(&args.outputs, "rewrite-timestamp", |output| output.rewrite.as_ref())?;
-    let source = match args.timestamp {
-        Some(Timestamp::Now) => EpochSource::Clock,
-        Some(Timestamp::Seconds(seconds)) => EpochSource::Exactly(seconds),
-        None => epoch_source(given.map(String::as_str))?,
-    };
-    let epoch = EpochRequest { source, rewrite_files: *rewrite.unwrap_or(&args.rewrite_timestamp) };
+    let epoch = epoch(&args.outputs, (args.timestamp, args.rewrite_timestamp), &build_args)?;
+    let platforms = surroundings.platforms(&args.platforms)?;
+    let indexing = indexing(&build_args, &platforms)?;
     let (grants, agents) = grants::grants(args.secrets, args.ssh, &args.allowed, args.network, surroundings, notes)?;
-    let inline = told_to_builder(&build_args, notes);
+    let inline = build_args.get("BUILDKIT_INLINE_CACHE").and_then(|text| truth(text)).unwrap_or(false);
     let caches = caches((&args.cache_from, &args.cache_to, inline), args.cache_ttl, surroundings)?;
     let request = BuildRequest {
         context,
@@ -76,7 +74,8 @@ pub(super) fn request(
             _ => OnMiss::Explain,
         },
         pull: args.pull.map_or(PullPolicy::Missing, |pull| pull.0),
-        platforms: surroundings.platforms(&args.platforms)?,
+        indexing,
+        platforms,
         labels,
         network: args.network.into(),
         run: RunDefaults {
@@ -97,16 +96,22 @@ pub(super) fn request(
     Ok((request, agents))
 }
 
-/// Reads the build arguments that are for the builder: whether the image carries its own cache. Adds to `notes` what of them
-/// changes nothing.
-fn told_to_builder(build_args: &BTreeMap<String, String>, notes: &mut Vec<String>) -> bool {
-    let said = |name: &str| build_args.get(name).and_then(|text| truth(text));
-    if said("BUILDKIT_MULTI_PLATFORM").is_some() {
-        let message =
-            "`BUILDKIT_MULTI_PLATFORM` changes nothing: one platform makes one image, several an index of images";
-        notes.push(message.to_owned());
+/// Returns when an index lists the images, as a build argument says it.
+///
+/// Reference: BuildKit, `frontend/dockerui/config.go`, `multi-platform`.
+fn indexing(build_args: &BTreeMap<String, String>, platforms: &[Platform]) -> Result<Indexing, Failure> {
+    let text = build_args.get(MULTI_PLATFORM).map(String::as_str).unwrap_or_default();
+    match truth(text) {
+        None if text.is_empty() => Ok(Indexing::Several),
+        None => Err(Failure::usage(format!("`{MULTI_PLATFORM}` is `{text}`, expected `true` or `false`"))),
+        Some(true) => Ok(Indexing::Always),
+        Some(false) if platforms.len() < 2 => Ok(Indexing::Several),
+        Some(false) => {
+            let platforms: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+            let message = format!("`{MULTI_PLATFORM}` is `{text}`, and the build is for {}", platforms.join(", "));
+            Err(Failure::usage(message).with_hint("Leave it out, or build each platform by itself."))
+        }
     }
-    said("BUILDKIT_INLINE_CACHE").unwrap_or(false)
 }
 
 /// Joins what the options say of limits; `--resource` counts more.
@@ -221,6 +226,23 @@ fn of_images<'a, T: PartialEq>(
         return Err(Failure::usage(message).with_hint("Give it to all of them, or build each by itself."));
     }
     Ok(first)
+}
+
+/// Returns the times of what the build makes, as outputs, options and a build argument say them.
+fn epoch(
+    outputs: &[OutputArg],
+    (timestamp, rewrite_timestamp): (Option<Timestamp>, bool),
+    build_args: &BTreeMap<String, String>,
+) -> Result<EpochRequest, Failure> {
+    let of_output = of_images(outputs, "source-date-epoch", |output| output.epoch.as_ref())?;
+    let given = of_output.or_else(|| build_args.get(SOURCE_DATE_EPOCH));
+    let rewrite = of_images(outputs, "rewrite-timestamp", |output| output.rewrite.as_ref())?;
+    let source = match timestamp {
+        Some(Timestamp::Now) => EpochSource::Clock,
+        Some(Timestamp::Seconds(seconds)) => EpochSource::Exactly(seconds),
+        None => epoch_source(given.map(String::as_str))?,
+    };
+    Ok(EpochRequest { source, rewrite_files: *rewrite.unwrap_or(&rewrite_timestamp) })
 }
 
 /// Returns what `SOURCE_DATE_EPOCH` means; nothing and an empty text are the same.
