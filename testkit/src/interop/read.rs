@@ -14,6 +14,12 @@ pub(super) const CASES: &[Case] = &[
     case(Peer::Skopeo, "OCI archive, estargz", |yard| skopeo_copies(yard, "oci", "estargz", "oci-archive")),
     case(Peer::Skopeo, "Docker archive", |yard| skopeo_copies(yard, "docker", "uncompressed", "docker-archive")),
     case(Peer::Skopeo, "OCI layout", skopeo_reads_a_layout),
+    case(Peer::Skopeo, "`dir:` of `push`", |yard| {
+        yard.stave(&["push", "-q", "made:1", "dir:r-dir"])?;
+        yard.skopeo(&["copy", "-q", "dir:r-dir", "oci-archive:r-dir.tar:back:1"])?;
+        let loaded = yard.stave(&["pull", "-q", "oci-archive:r-dir.tar:back:1"])?;
+        same("image id", &yard.id("made:1")?, &loaded)
+    }),
     case(Peer::Skopeo, "registry", skopeo_reads_a_registry),
     case(Peer::Skopeo, "registry, Docker's types", skopeo_reads_dockers_types),
     case(Peer::Skopeo, "index of two platforms", skopeo_reads_an_index),
@@ -22,6 +28,12 @@ pub(super) const CASES: &[Case] = &[
     case(Peer::Buildah, "OCI archive, gzip", |yard| buildah_runs(yard, "gzip")),
     case(Peer::Buildah, "OCI archive, zstd", |yard| buildah_runs(yard, "zstd")),
     case(Peer::Buildah, "OCI archive, estargz", |yard| buildah_runs(yard, "estargz")),
+    case(Peer::Buildah, "`oci-archive:` of `push`", |yard| {
+        yard.stave(&["push", "-q", "made:1", "oci-archive:r-place.tar:made"])?;
+        let id = yard.peer(&["pull", "-q", "oci-archive:r-place.tar:made"])?;
+        same("image id", &bare(&yard.id("made:1")?), &id)?;
+        yard.same_files(&yard.buildah_run(&id)?)
+    }),
     case(Peer::Buildah, "registry", |yard| {
         let name = pushed(yard, "read/buildah:1")?;
         yard.peer(&["pull", "--tls-verify=false", &name])?;

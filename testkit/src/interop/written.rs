@@ -19,6 +19,10 @@ pub(super) const CASES: &[Case] = &[
         yard.stave(&["build", "-q", "-t", "w-layout:1", "--build-context", "base=oci-layout://w-layout:1", "w"])?;
         same("files", &yard.listing()?, &yard.stave(&["run", "--rm", "w-layout:1"])?)
     }),
+    case(Peer::Skopeo, "`dir:`, by `pull`", |yard| {
+        yard.skopeo(&["copy", "-q", &source(yard)?, "dir:w-dir"])?;
+        same("image id", &yard.id("made:1")?, &yard.stave(&["pull", "-q", "dir:w-dir"])?)
+    }),
     case(Peer::Skopeo, "registry, zstd", |yard| {
         let name = yard.remote("written/skopeo-zstd:1");
         let target = format!("docker://{name}");
@@ -43,6 +47,12 @@ pub(super) const CASES: &[Case] = &[
         let id = bare(&yard.id("made:1")?);
         yard.peer(&["push", "-q", &id, "oci-archive:w-buildah.tar:back:1"])?;
         loaded(yard, "w-buildah.tar")
+    }),
+    case(Peer::Buildah, "`docker-archive:`, by `pull`", |yard| {
+        yard.peer(&["pull", &source(yard)?])?;
+        yard.peer(&["push", "-q", &bare(&yard.id("made:1")?), "docker-archive:w-place.tar:back:2"])?;
+        same("name", "docker.io/library/back:2", &yard.stave(&["pull", "-q", "docker-archive:w-place.tar:back:2"])?)?;
+        yard.same_image("back:2")
     }),
     case(Peer::Buildah, "image that it built", |yard| {
         yard.file("b/Dockerfile", "FROM scratch\nCOPY a /a\nLABEL by=buildah\n");
