@@ -4,6 +4,7 @@ use crate::output::Output;
 use crate::registry::LoopbackRegistry;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -188,6 +189,21 @@ impl Bench {
         let text = format!("{command:?}");
         let output = command.output().unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
         Output::new(text, output.status, output.stdout, &output.stderr, self.dirs())
+    }
+
+    /// Reads one of the outputs of what [`Bench::spawn`] started until it has said something, and returns all of that; what
+    /// comes after it is left for [`Bench::wait`]. Fails if it ends without.
+    #[track_caller]
+    pub fn hear(output: &mut impl Read, expected: &str) -> String {
+        let mut heard = Vec::new();
+        let mut byte = [0];
+        while !heard.ends_with(expected.as_bytes()) {
+            match output.read(&mut byte) {
+                Ok(1..) => heard.extend(byte),
+                ended => panic!("no `{expected}` in `{}`: {ended:?}", String::from_utf8_lossy(&heard)),
+            }
+        }
+        String::from_utf8_lossy(&heard).into_owned()
     }
 
     /// Waits for what [`Bench::spawn`] started.

@@ -40,16 +40,16 @@ fn one_attaches_to_a_container_that_runs() {
     bench.run(["attach", "talk"]).exit(1).complains("container `talk` is not running");
     // Without input, and with a signal that goes on to the container.
     detached(&bench, "deaf", &[], "trap 'echo asked; exit 7' TERM; while :; do echo tick; sleep 0.05; done");
-    let attached = bench.spawn(["attach", "--no-stdin", "deaf"]);
-    std::thread::sleep(Duration::from_millis(300));
+    let mut attached = bench.spawn(["attach", "--no-stdin", "deaf"]);
+    Bench::hear(attached.stdout.as_mut().expect("a pipe"), "tick");
     let process = rustix::process::Pid::from_raw(i32::try_from(attached.id()).expect("a number")).expect("a process");
     kill_process(process, Signal::TERM).expect("it runs");
     let output = bench.wait(attached);
     assert_eq!(output.exit(7).out().lines().last(), Some("asked"), "{}", output.out());
     // One that only looks on leaves it alone.
-    detached(&bench, "seen", &[], WAIT);
-    let looking = bench.spawn(["attach", "--no-stdin", "--sig-proxy=false", "seen"]);
-    std::thread::sleep(Duration::from_millis(300));
+    detached(&bench, "seen", &[], "while :; do echo tick; sleep 0.05; done");
+    let mut looking = bench.spawn(["attach", "--no-stdin", "--sig-proxy=false", "seen"]);
+    Bench::hear(looking.stdout.as_mut().expect("a pipe"), "tick");
     let process = rustix::process::Pid::from_raw(i32::try_from(looking.id()).expect("a number")).expect("a process");
     kill_process(process, Signal::INT).expect("it runs");
     assert_eq!(bench.wait(looking).code, 130);

