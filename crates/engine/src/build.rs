@@ -87,7 +87,8 @@ impl Engine {
         let reads_files =
             keep == Keep::Yes || request.verify || request.regroup.is_some() || request.attestations.sbom.is_some();
         let only_pushed = Output::only_pushed(&outputs).filter(|_| !reads_files);
-        let allowed = request.rules.given(&mut context, &contexts, &dockerfile);
+        let allowed =
+            request.rules.given((self, (lease, &request.grants, events)), &mut context, &contexts, &dockerfile);
         allowed.inspect_err(|_| request.rules.log.tell(events))?;
         let imports = Imports::start(self, request.use_cache.then_some(&caches), &platforms[0]);
         let given = Given::new(context, contexts, (dockerfile, reading), &options[0]);

@@ -119,7 +119,7 @@ impl Engine {
     ) -> Result<(Reading, Source), BuildFailure> {
         let mut options = plan_options(&request, &Self::platforms(&request.platforms)[0]);
         let BuildRequest { mut context, contexts, dockerfile, reading, grants, rules, .. } = request;
-        let allowed = rules.given(&mut context, &contexts, &dockerfile);
+        let allowed = rules.given((self, (lease, &grants, events)), &mut context, &contexts, &dockerfile);
         rules.log.tell(events);
         allowed?;
         let given = Given::new(context, contexts, (dockerfile, reading), &options);

@@ -3,14 +3,18 @@
 //! What was found out is what is used: a file or a repository of which a policy was told the digest is pinned to that, and
 //! an image is the one whose configuration it was told.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use stave_dockerfile::plan::BaseRequest;
+use stave_fetch::Objects;
 use stave_graph::remote::{AddressPlace, is_http, parse_git, redacted, without_credentials};
 use stave_graph::{Git, GitSource, Http, Op};
 use stave_oci::{BlobDigest, Platform, Reference};
-use stave_policy::{GitAsked, Input, ReadFile};
+use stave_policy::{GitAsked, Input, OpenContent, ReadFile};
 use stave_store::Lease;
 use stave_tree::Dir;
 
@@ -61,6 +65,9 @@ enum Verdict {
     WantsDetails,
 }
 
+/// Who asks for what is on the network: what keeps it, what proves who asks, and who is told.
+pub(crate) type By<'a> = (&'a Lease, &'a Grants, Report<'a>);
+
 /// A source that a policy is to be asked about, as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySource {
@@ -101,6 +108,20 @@ pub(crate) fn git_input(source: &GitSource) -> Input {
         checksum: source.checksum.as_deref(),
         commit,
     })
+}
+
+/// A file of the store, read from its beginning, whoever else reads it.
+struct FromStart {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 impl PolicySource {
@@ -175,8 +196,14 @@ impl Engine {
                 let provenance = provenance.as_ref().map(|(kind, predicate)| (kind.as_str(), predicate));
                 Input::image(reference, platform).with_image(&base.config, base.digest()).with_provenance(provenance)
             }
-            PolicySource::Http(url) => http_input(url, Some(self.examine_file(&lease, url, &grants, events)?.digest)),
-            PolicySource::Git(source) => git_input(&self.pinned_source((&lease, &grants, events), source)?),
+            PolicySource::Http(url) => {
+                let digest = self.examine_file(&lease, url, &grants, events)?.digest;
+                http_input(url, Some(digest)).with_content(self.content((&lease, &grants, events), url, digest)?)
+            }
+            PolicySource::Git(source) => {
+                let source = self.pinned_source((&lease, &grants, events), true, source)?;
+                self.with_git_objects((&lease, &grants, events), true, &source, git_input(&source))?
+            }
         })
     }
 
@@ -199,12 +226,40 @@ impl Engine {
     /// Returns the source, pinned to the commit that it is now.
     fn pinned_source(
         &self,
-        (lease, grants, events): (&Lease, &Grants, Report<'_>),
+        (lease, grants, events): By<'_>,
+        by_caller: bool,
         source: &GitSource,
     ) -> Result<GitSource, EngineError> {
-        let wanted = Wanted { source, grants, by_caller: false };
+        let wanted = Wanted { source, grants, by_caller };
         let commit = self.resolve_commit(lease, wanted, events)?.commit;
         Ok(GitSource { checksum: Some(commit), fetch_by_commit: true, ..source.clone() })
+    }
+
+    /// Has the store have a file that was examined, and returns what opens it.
+    fn content(
+        &self,
+        (lease, grants, events): By<'_>,
+        url: &str,
+        digest: BlobDigest,
+    ) -> Result<OpenContent, EngineError> {
+        self.fetch_file(lease, url, Some(digest), grants, events)?;
+        let file = Arc::new(self.store.open_blob(&digest)?);
+        Ok(Arc::new(move || Ok(Box::new(FromStart { file: Arc::clone(&file), at: 0 }))))
+    }
+
+    /// Adds what the commit of a pinned source says itself, and the tag that it names.
+    fn with_git_objects(
+        &self,
+        (lease, grants, events): By<'_>,
+        by_caller: bool,
+        source: &GitSource,
+        input: Input,
+    ) -> Result<Input, EngineError> {
+        let Objects { commit, tag } = self.commit_objects(lease, Wanted { source, grants, by_caller }, events)?;
+        let tag = tag.as_ref().map(|tag| (tag.digest.as_str(), tag.bytes.as_slice()));
+        let unusable =
+            |error| EngineError::tree(format!("cannot use the repository `{}`", git_identifier(source)), error);
+        input.with_git_objects(&commit, tag).map_err(unusable)
     }
 }
 
@@ -236,11 +291,19 @@ impl SourceRules {
         Ok(if wants_details { Verdict::WantsDetails } else { Verdict::Allowed(pin) })
     }
 
+    fn wants_content(&self, input: &Input) -> bool {
+        self.rego.iter().any(|policy| policy.wants_content(input))
+    }
+
+    fn wants_git_objects(&self, input: &Input) -> bool {
+        self.rego.iter().any(|policy| policy.wants_git_objects(input))
+    }
+
     fn wants_provenance(&self, input: &Input) -> bool {
         self.rego.iter().any(|policy| policy.wants_provenance(input))
     }
 
-    /// Asks about a source that is not looked up beforehand.
+    /// Asks about a source of which nothing more is found out.
     pub(crate) fn judge_unfetched(&self, identifier: &str, input: Input) -> Result<(), Objection> {
         match self.verdict(identifier, input.clone())? {
             Verdict::Allowed(_) => Ok(()),
@@ -251,6 +314,22 @@ impl SourceRules {
                 Err(Objection::Undetailed { policy, identifier: identifier.to_owned() })
             }
         }
+    }
+
+    /// Asks about a repository that the caller gives. If policies want to know more of it than its name, it is pinned to
+    /// what they were told.
+    pub(crate) fn judge_context(&self, engine: &Engine, by: By<'_>, source: &mut GitSource) -> Result<(), EngineError> {
+        if let Verdict::Allowed(_) = self.verdict(&git_identifier(source), git_input(source))? {
+            return Ok(());
+        }
+        let pinned = engine.pinned_source(by, true, source)?;
+        let mut input = git_input(&pinned);
+        if self.wants_git_objects(&input) {
+            input = engine.with_git_objects(by, true, &pinned, input)?;
+        }
+        self.judge_unfetched(&git_identifier(&pinned), input)?;
+        *source = pinned;
+        Ok(())
     }
 
     /// Asks about an image; `known` is what it turned out to be. A policy may pin it to a digest.
@@ -335,26 +414,38 @@ impl Planning<'_> {
             Ok(operation) if !self.rules.rego.is_empty() => operation,
             other => return Ok(other),
         };
-        let verdict = |operation: &Op| match operation {
-            Op::Http(http) => self.rules.verdict(&without_credentials(&http.url), http_input(&http.url, http.checksum)),
-            Op::Git(git) => self.rules.verdict(&git_identifier(&git.source), git_input(&git.source)),
-            _ => Ok(Verdict::Allowed(None)),
+        let told = match &operation {
+            Op::Http(http) => Some((without_credentials(&http.url), http_input(&http.url, http.checksum))),
+            Op::Git(git) => Some((git_identifier(&git.source), git_input(&git.source))),
+            _ => None,
         };
-        match verdict(&operation) {
+        let Some((identifier, input)) = told else { return Ok(Ok(operation)) };
+        match self.rules.verdict(&identifier, input) {
             Ok(Verdict::Allowed(_)) => return Ok(Ok(operation)),
             Ok(Verdict::WantsDetails) => {}
             Err(objection) => return Ok(Err(objection)),
         }
-        let (lease, grants, events) = (self.lease, self.grants, self.events);
-        let pinned = match operation {
+        let by = (self.lease, self.grants, self.events);
+        let (pinned, identifier, input) = match operation {
             Op::Http(http) => {
-                let file = self.engine.examine_file(lease, &http.url, grants, events)?;
-                Op::Http(Http { checksum: Some(file.digest), ..http })
+                let file = self.engine.examine_file(by.0, &http.url, by.1, by.2)?;
+                let mut input = http_input(&http.url, Some(file.digest));
+                if self.rules.wants_content(&input) {
+                    input = input.with_content(self.engine.content(by, &http.url, file.digest)?);
+                }
+                (Op::Http(Http { checksum: Some(file.digest), ..http }), identifier, input)
             }
-            Op::Git(git) => Op::Git(Git { source: self.engine.pinned_source((lease, grants, events), &git.source)? }),
-            other => other,
+            Op::Git(git) => {
+                let source = self.engine.pinned_source(by, false, &git.source)?;
+                let mut input = git_input(&source);
+                if self.rules.wants_git_objects(&input) {
+                    input = self.engine.with_git_objects(by, false, &source, input)?;
+                }
+                (Op::Git(Git { source: source.clone() }), git_identifier(&source), input)
+            }
+            other => return Ok(Ok(other)),
         };
-        Ok(verdict(&pinned).map(|_| pinned))
+        Ok(self.rules.judge_unfetched(&identifier, input).map(|()| pinned))
     }
 }
 

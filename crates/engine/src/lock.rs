@@ -38,7 +38,7 @@ impl Engine {
         let mut options: Vec<_> =
             Self::platforms(&request.platforms).iter().map(|platform| plan_options(&request, platform)).collect();
         let BuildRequest { mut context, contexts, dockerfile, reading, grants, rules, pull, .. } = request;
-        let allowed = rules.given(&mut context, &contexts, &dockerfile);
+        let allowed = rules.given((self, (lease, &grants, events)), &mut context, &contexts, &dockerfile);
         rules.log.tell(events);
         allowed?;
         let given = Given::new(context, contexts, (dockerfile, reading), &options[0]);

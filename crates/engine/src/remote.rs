@@ -7,7 +7,9 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use stave_fetch::{Download, Fetched, FileRequest, FileSink, Git, GitAccess, GitError, Limits, Resolved, Validators};
+use stave_fetch::{
+    Download, Fetched, FileRequest, FileSink, Git, GitAccess, GitError, Limits, Objects, Resolved, Validators,
+};
 use stave_graph::GitSource;
 use stave_graph::remote::{redacted, without_credentials};
 use stave_http::Secret;
@@ -187,6 +189,22 @@ impl Engine {
         let _task = Task::start(events, TaskKind::Resolve, format!("resolve {}", shown(&wanted.source.url)));
         let scratch = lease.work_dir()?;
         Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
+    }
+
+    /// Fetches what the commit that `wanted` is pinned to says, and the tag that it names.
+    pub(crate) fn commit_objects(
+        &self,
+        lease: &Lease,
+        wanted: Wanted<'_>,
+        events: Report<'_>,
+    ) -> Result<Objects, EngineError> {
+        self.go_on()?;
+        let title = format!("read the commit of {}", shown(&wanted.source.url));
+        let _task = Task::start(events, TaskKind::Fetch, title);
+        let (scratch, into) = (lease.work_dir()?, lease.work_dir()?);
+        let git = self.git(wanted, &scratch)?;
+        let resolved = git.resolve(wanted.source)?;
+        Ok(git.objects(wanted.source, &resolved, &into.path().join("diff"))?)
     }
 
     /// Makes the files of a commit in the directory of `into`, and returns when it was made, in seconds since 1970.

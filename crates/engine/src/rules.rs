@@ -14,8 +14,9 @@ use stave_policy::{
     Source, evaluate,
 };
 
+use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::judge::{git_input, http_input};
+use crate::judge::{By, http_input};
 use crate::policy_log::PolicyLog;
 use crate::request::{ContextSource, DockerfileSource, NamedContextSource};
 
@@ -254,6 +255,7 @@ impl SourceRules {
     /// changed, what is on this machine only denied.
     pub(crate) fn given(
         &self,
+        (engine, by): (&Engine, By<'_>),
         context: &mut ContextSource,
         contexts: &BTreeMap<String, NamedContextSource>,
         dockerfile: &DockerfileSource,
@@ -266,7 +268,7 @@ impl SourceRules {
             ContextSource::Stream(_) => {}
             ContextSource::Git(source) => {
                 *source = self.repository(source)?;
-                self.judge_unfetched(&git_identifier(source), git_input(source))?;
+                self.judge_context(engine, by, source)?;
             }
             ContextSource::Url(url) => {
                 let (used, checksum) = self.file(url, None)?;

@@ -19,5 +19,5 @@ pub mod git;
 pub mod limits;
 
 pub use file::{Download, FetchError, Fetched, Fetcher, FileRequest, FileSink, Validators};
-pub use git::{Git, GitAccess, GitError, Resolved};
+pub use git::{Git, GitAccess, GitError, Objects, Resolved, TagObject};
 pub use limits::Limits;

@@ -11,6 +11,7 @@ use stave_graph::GitSource;
 use stave_graph::remote::{AddressPlace, parse_git};
 use stave_http::Secret;
 use stave_testkit::git::{self, Repository};
+use stave_testkit::http::Response;
 use support::Bench;
 
 fn source(address: &str) -> GitSource {
@@ -339,4 +340,50 @@ fn a_server_that_says_nothing_is_left_after_a_while() {
     let address = format!("git://{}/r.git", silent.local_addr().expect("it is bound"));
     let error = bench.fetch(&source(&address)).expect_err("nothing comes");
     assert!(matches!(error, GitError::TimedOut { .. }), "{error}");
+}
+
+/// E018: what policies are told of a commit is the commit that is used, and the tag that leads to it.
+#[test]
+fn the_objects_of_a_reference_are_the_commit_and_its_tag() {
+    let bench = Bench::new();
+    let repository = repository(&bench);
+    repository.git(&["tag", "light", "v1^{commit}"]);
+    let first = repository.rev("v1^{commit}");
+    let raw = |kind: &str, name: &str| format!("{}\n", repository.git(&["cat-file", kind, name]));
+    let daemon = git::daemon(&bench.served());
+    repository.git(&["update-server-info"]);
+    let files = git::files(&bench.served(), |_| None);
+    for url in [daemon.url.clone(), files.url()] {
+        let objects = |fragment: &str| bench.objects(&source(&format!("{url}/r.git{fragment}")));
+        let tagged = objects("#v1").expect("a tag");
+        let tag = tagged.tag.expect("it is annotated");
+        assert_eq!(tag.digest, repository.rev("v1"));
+        assert_eq!(String::from_utf8_lossy(&tag.bytes), raw("tag", "v1"));
+        assert_eq!(String::from_utf8_lossy(&tagged.commit), raw("commit", "v1^{commit}"));
+        for fragment in ["#light", "#main", ""] {
+            assert_eq!(objects(fragment).expect(fragment).tag, None, "{fragment}");
+        }
+        // Pinned to a commit, as a lock does, the tag is still the one that was named.
+        let pinned =
+            GitSource { checksum: Some(first.clone()), fetch_by_commit: true, ..source(&format!("{url}/r.git#v1")) };
+        assert!(bench.objects(&pinned).expect("it is where it was").tag.is_some());
+        let moved = GitSource { checksum: Some(repository.rev("main")), ..pinned };
+        let error = bench.objects(&moved).expect_err("the tag is elsewhere").to_string();
+        assert!(error.contains("`v1` of the Git repository") && error.contains(&first), "{error}");
+    }
+}
+
+/// A signed tag that a server says leads to another commit than it does.
+#[test]
+fn a_tag_that_does_not_lead_where_its_server_says_is_an_error() {
+    let bench = Bench::new();
+    let repository = repository(&bench);
+    repository.git(&["update-server-info"]);
+    let (tag, commit) = (repository.rev("v1"), repository.rev("main"));
+    let listing = format!("{commit}\trefs/heads/main\n{tag}\trefs/tags/v1\n{commit}\trefs/tags/v1^{{}}\n");
+    let server = git::files(&bench.served(), move |request| {
+        request.path.ends_with("/info/refs").then(|| Response::body(200, "text/plain", listing.clone()))
+    });
+    let error = bench.objects(&source(&format!("{}/r.git#v1", server.url()))).expect_err("it lies");
+    assert!(matches!(&error, GitError::OtherTag { tag: told, .. } if *told == tag), "{error}");
 }

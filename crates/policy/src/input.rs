@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stave_oci::{BlobDigest, ImageConfig, Platform, Reference};
+use stave_signature::git::{Commit, ObjectError, Tag};
 
+use crate::evidence::{Content, Evidence, OpenContent, told_commit, told_tag};
 use crate::provenance;
 
 /// The document `input`: one source, and what the command line says of the build.
@@ -19,6 +21,8 @@ pub struct Input {
     pub env: Environment,
     #[serde(flatten)]
     source: Option<Asked>,
+    #[serde(skip)]
+    evidence: Evidence,
 }
 
 /// What the command line says of a build.
@@ -45,7 +49,7 @@ enum Asked {
     Local(LocalInput),
     Image(Box<ImageInput>),
     Http(HttpInput),
-    Git(GitInput),
+    Git(Box<GitInput>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -127,6 +131,12 @@ struct GitInput {
     checksum: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     commit_checksum: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_annotated_tag: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<Value>,
 }
 
 /// A Git repository as a policy is asked about it.
@@ -161,7 +171,7 @@ impl Environment {
 
 impl Input {
     fn of(source: Asked) -> Self {
-        Self { env: Environment::default(), source: Some(source) }
+        Self { source: Some(source), ..Self::default() }
     }
 
     /// Returns what is told of a directory of this machine: `context`, `dockerfile`, or its name of `--build-context`.
@@ -252,6 +262,18 @@ impl Input {
         }))
     }
 
+    /// Adds to a file what is in it, for the functions that verify it.
+    #[must_use]
+    pub fn with_content(mut self, open: OpenContent) -> Self {
+        self.evidence.content = Some(Content(open));
+        self
+    }
+
+    /// Whether it is a file of which the content is not there.
+    pub(crate) fn lacks_content(&self) -> bool {
+        matches!(&self.source, Some(Asked::Http(_))) && self.evidence.content.is_none()
+    }
+
     /// Returns what is told of a repository.
     #[must_use]
     pub fn git(asked: &GitAsked<'_>) -> Self {
@@ -263,7 +285,7 @@ impl Input {
         let is_commit_ref = asked.reference.is_some_and(is_commit);
         let checksum = asked.checksum.or(asked.reference.filter(|name| is_commit(name)));
         let commit = asked.commit.or(asked.reference.filter(|name| is_commit(name)));
-        Self::of(Asked::Git(GitInput {
+        Self::of(Asked::Git(Box::new(GitInput {
             schema: schema.to_ascii_lowercase(),
             host: host.to_ascii_lowercase(),
             remote: asked.url.to_owned(),
@@ -276,7 +298,40 @@ impl Input {
             is_sha256: checksum.map(|checksum| checksum.len() == 64),
             checksum: checksum.map(str::to_owned),
             commit_checksum: commit.map(str::to_owned),
-        }))
+            is_annotated_tag: None,
+            tag: None,
+            commit: None,
+        })))
+    }
+
+    /// Adds to a repository what its commit says, as `git cat-file commit` prints it, and the annotated tag that led to
+    /// it: its digest, and what `git cat-file tag` prints.
+    ///
+    /// # Errors
+    /// If they are not what Git writes.
+    pub fn with_git_objects(mut self, commit: &[u8], tag: Option<(&str, &[u8])>) -> Result<Self, ObjectError> {
+        if let Some(Asked::Git(git)) = &mut self.source {
+            let commit = Commit::parse(commit)?;
+            let tag = tag.map(|(digest, bytes)| Ok((digest, Tag::parse(bytes)?))).transpose()?;
+            git.is_annotated_tag = Some(tag.is_some());
+            git.commit = Some(told_commit(&commit));
+            self.evidence.commit = Some(commit.signed);
+            if let Some((digest, tag)) = tag {
+                git.checksum = Some(digest.to_owned());
+                git.tag = Some(told_tag(&tag));
+                self.evidence.tag = Some(tag.signed);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether it is a repository of which the commit was not looked at.
+    pub(crate) fn lacks_objects(&self) -> bool {
+        matches!(&self.source, Some(Asked::Git(git)) if git.commit.is_none())
+    }
+
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
     /// Returns it with what the command line says.
@@ -408,8 +463,11 @@ const GIT: &Fields = &[
     ("subDir", "string", "directory in the repository"),
     ("isCommitRef", "boolean", "whether the reference is a commit"),
     ("isSHA256", "boolean", "whether its digests are SHA-256"),
-    ("checksum", "string", "the commit, or what the Dockerfile says that the reference must be"),
+    ("checksum", "string", "the annotated tag, the commit, or what the Dockerfile says that the reference must be"),
     ("commitChecksum", "string", "the commit"),
+    ("isAnnotatedTag", "boolean", "whether the reference is a tag that is an object of its own"),
+    ("tag", "object", "that tag: object, type, tag, tagger, message, pgpSignature, sshSignature"),
+    ("commit", "object", "the commit: tree, parents, author, committer, message, pgpSignature, sshSignature"),
 ];
 
 #[cfg(test)]
@@ -430,6 +488,8 @@ mod tests {
             let (url, checksum) = ("https://h/a.git", Some(&*commit));
             Input::git(&GitAsked { url, reference, subdir: Some("d"), checksum, commit: checksum })
         };
+        let tagged_git = git(Some("refs/tags/v1"))
+            .with_git_objects(b"tree 1\n\nm\n", Some(("2", b"object 1\ntype commit\ntag v1\n\nm\n")));
         let environment = Environment {
             args: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
             labels: BTreeMap::from([("l".to_owned(), "m".to_owned())]),
@@ -439,7 +499,7 @@ mod tests {
         let all = [
             image.within(&environment),
             tagged,
-            git(Some("refs/tags/v1")),
+            tagged_git.expect("they are objects"),
             git(Some("refs/heads/main")),
             Input::http("https://h/p?a=b", true, Some(BlobDigest::of(b"x"))),
             Input::local("context"),

@@ -12,8 +12,10 @@
 //!
 //! 4. A policy in Rego is never answered with a guess: what it asks for is known, is fetched first, or is an error.
 //!
-//! Read `source`, `policy`, `pattern`, `input`, `provenance`, `rego`, `words`, `lock` in this order.
+//! Read `source`, `policy`, `pattern`, `input`, `evidence`, `provenance`, `rego`, `functions`, `words`, `lock` in this order.
 
+mod evidence;
+mod functions;
 mod input;
 mod lock;
 mod pattern;
@@ -23,8 +25,10 @@ mod rego;
 mod source;
 mod words;
 
+pub use evidence::OpenContent;
 pub use input::{Environment, GitAsked, Input};
 pub use lock::{FileEntry, GitEntry, ImageEntry, ImagePin, Lock, LockError};
 pub use policy::{Policy, PolicyError, ROUNDS_MAX, Refusal, evaluate};
 pub use rego::{Decision, ReadFile, RegoError, RegoPolicy, TestOutcome};
 pub use source::Source;
+pub use stave_signature::git::ObjectError;

@@ -6,21 +6,19 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use stave_oci::BlobDigest;
 
+use crate::functions::{self, Seen};
 use crate::input::{Input, Kind};
 use crate::words::Words;
 
 /// Reads a file that a policy names, relative to the policy's directory. It must lead nowhere else.
 pub type ReadFile = Arc<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
-
-/// The digests to which a policy pins images while it is evaluated.
-type Pins = Arc<Mutex<Vec<BlobDigest>>>;
 
 /// How long one decision may take. Rego always ends, but not always soon.
 const DECISION_TIME_MAX: Duration = Duration::from_secs(10);
@@ -34,23 +32,12 @@ const IMPORTS_MAX: usize = 64;
 /// The rule that is asked.
 const DECISION: &str = "data.docker.decision";
 
-/// Functions of buildx's policies that verify signatures, and how many arguments they have.
-const UNVERIFIED: &[(&str, u8)] = &[
-    ("artifact_attestation", 2),
-    ("docker_github_builder", 2),
-    ("docker_github_builder_signature", 2),
-    ("docker_github_builder_tag", 3),
-    ("github_attestation", 2),
-    ("verify_git_signature", 1),
-    ("verify_http_pgp_signature", 2),
-];
-
 /// What buildx knows of sources and stave does not, by the kind of source.
-const UNKNOWN: &[(Kind, &[&str])] = &[
-    (Kind::Image, &["signatures"]),
-    (Kind::Http, &["signature", "attestationBundle"]),
-    (Kind::Git, &["commit", "isAnnotatedTag", "pgpSignature", "sshSignature"]),
-];
+const UNKNOWN: &[(Kind, &[&str])] =
+    &[(Kind::Image, &["signatures"]), (Kind::Http, &["signature", "attestationBundle"])];
+
+/// What only the commit of a repository and its tag say themselves.
+const OBJECTS: &[&str] = &["commit", "isAnnotatedTag", "pgpSignature", "sshSignature", "tag"];
 
 /// What only the source itself tells, by the kind of source.
 const DETAILS: &[(Kind, &[&str])] = &[
@@ -242,7 +229,19 @@ impl RegoPolicy {
     #[must_use]
     pub fn wants_details(&self, input: &Input) -> bool {
         let wants = !input.is_complete() && self.words.line_of_any(of_kind(DETAILS, input.kind())).is_some();
-        wants || self.wants_provenance(input)
+        wants || self.wants_provenance(input) || self.wants_git_objects(input) || self.wants_content(input)
+    }
+
+    /// Whether it verifies what is in a file, and `input` does not have it yet.
+    #[must_use]
+    pub fn wants_content(&self, input: &Input) -> bool {
+        input.lacks_content() && self.words.calls(functions::VERIFY_FILE)
+    }
+
+    /// Whether it may ask what the commit of a repository or its tag says, and `input` does not have them yet.
+    #[must_use]
+    pub fn wants_git_objects(&self, input: &Input) -> bool {
+        input.lacks_objects() && self.words.line_of_any_not_of("image", OBJECTS).is_some()
     }
 
     /// Whether it may ask how an image was built, and `input` does not say it yet.
@@ -265,12 +264,13 @@ impl RegoPolicy {
             };
             return Err(RegoError::Unknown { policy: self.name.clone(), line, field: field.to_owned(), kind });
         }
-        let (mut engine, pins) = self.ready(input)?;
+        let (mut engine, seen) = self.ready(input)?;
         if self.package != "data.docker" {
             return Err(self.undecided(format!("has the package `{}`, expected `docker`", self.package_name())));
         }
         let value = engine.eval_rule(DECISION.to_owned()).map_err(|error| self.unevaluated(&error))?;
-        let printed = engine.take_prints().unwrap_or_default();
+        let mut printed = engine.take_prints().unwrap_or_default();
+        printed.extend(seen.notes());
         let Ok(decision) = value.as_object() else {
             return Err(self.undecided("has no `decision` for this source, expected an object with `allow`".to_owned()));
         };
@@ -280,7 +280,7 @@ impl RegoPolicy {
             Some(other) => return Err(self.undecided(format!("has `allow: {other}`, expected true or false"))),
         };
         let messages = decision.get(&Value::from("deny_msg")).map(texts).unwrap_or_default();
-        let pin = match &*pins.lock().unwrap_or_else(PoisonError::into_inner) {
+        let pin = match seen.pins().as_slice() {
             pins if !allow || pins.is_empty() => None,
             pins if pins.iter().all(|pin| *pin == pins[0]) => Some(pins[0]),
             _ => return Err(self.undecided("pins an image to several digests".to_owned())),
@@ -308,26 +308,14 @@ impl RegoPolicy {
         Ok(tests.into_iter().filter(|test| test.contains(wanted)).map(outcome).collect())
     }
 
-    /// Returns an evaluator with all functions and this input, and where it puts its pins.
-    fn ready(&self, input: &Input) -> Result<(Engine, Pins), RegoError> {
+    /// Returns an evaluator with all functions and this input, and where they put what they saw.
+    fn ready(&self, input: &Input) -> Result<(Engine, Seen), RegoError> {
         let mut engine = self.engine.clone();
-        let pins = Pins::default();
-        let mut added = Vec::new();
-        let read = Arc::clone(&self.read);
-        added.push(engine.add_extension("load_json".to_owned(), 1, Box::new(move |given| load_json(&read, &given))));
-        let pinned = Arc::clone(&pins);
-        let pin = move |given: Vec<Value>| pin_image(&pinned, &given);
-        added.push(engine.add_extension("pin_image".to_owned(), 2, Box::new(pin)));
-        for (name, count) in UNVERIFIED {
-            let refuse = move |_: Vec<Value>| -> anyhow::Result<Value> {
-                anyhow::bail!("`{name}` is not evaluated: stave verifies no signatures")
-            };
-            added.push(engine.add_extension((*name).to_owned(), *count, Box::new(refuse)));
-        }
-        added.into_iter().collect::<anyhow::Result<()>>().map_err(|error| self.unevaluated(&error))?;
+        let seen = Seen::default();
+        functions::add(&mut engine, &self.read, input, &seen).map_err(|error| self.unevaluated(&error))?;
         let json = input.json().to_string();
         engine.set_input(Value::from_json_str(&json).map_err(|error| self.unevaluated(&error))?);
-        Ok((engine, pins))
+        Ok((engine, seen))
     }
 
     fn package_name(&self) -> &str {
@@ -371,21 +359,6 @@ fn texts(value: &Value) -> Vec<String> {
         one => vec![one],
     };
     all.into_iter().filter_map(|value| value.as_string().ok().map(ToString::to_string)).collect()
-}
-
-fn load_json(read: &ReadFile, given: &[Value]) -> anyhow::Result<Value> {
-    let path = given.first().map_or_else(|| anyhow::bail!("`load_json` needs a path"), Value::as_string)?;
-    let bytes = read(path).map_err(|problem| anyhow::anyhow!("`load_json` cannot read `{path}`: {problem}"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| anyhow::anyhow!("`{path}` is not JSON: {error}"))?;
-    Value::from_json_str(text).map_err(|error| anyhow::anyhow!("`{path}` is not JSON: {error}"))
-}
-
-fn pin_image(pins: &Mutex<Vec<BlobDigest>>, given: &[Value]) -> anyhow::Result<Value> {
-    let [_, digest] = given else { anyhow::bail!("`pin_image` needs an image and a digest") };
-    let digest = digest.as_string()?;
-    let pin = digest.parse().map_err(|_| anyhow::anyhow!("`pin_image` got `{digest}`, expected a digest"))?;
-    pins.lock().unwrap_or_else(PoisonError::into_inner).push(pin);
-    Ok(Value::Bool(true))
 }
 
 #[cfg(test)]

@@ -5,10 +5,22 @@
 /// The words of one or more texts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Words {
-    /// Words that follow a dot or are a text, and the line of each, counted from 1.
-    fields: Vec<(String, usize)>,
+    /// Words that follow a dot or are a text.
+    fields: Vec<Field>,
+    /// Names in front of an opening parenthesis.
+    calls: Vec<String>,
     imports: Vec<String>,
     tests: Vec<String>,
+}
+
+/// A word that may be the name of a field.
+#[derive(Debug, Clone)]
+struct Field {
+    /// The word in front of the dot, if there is one.
+    of: String,
+    name: String,
+    /// Its line, counted from 1.
+    line: usize,
 }
 
 fn is_word(letter: char) -> bool {
@@ -45,9 +57,8 @@ impl Words {
         let mut words = Self::default();
         for (index, line) in text.lines().enumerate() {
             let (code, texts) = without_comment(line);
-            words
-                .fields
-                .extend(texts.into_iter().filter(|text| text.chars().all(is_word)).map(|text| (text, index + 1)));
+            let texts = texts.into_iter().filter(|text| text.chars().all(is_word));
+            words.fields.extend(texts.map(|name| Field { of: String::new(), name, line: index + 1 }));
             words.read(&code, index + 1);
         }
         words
@@ -64,12 +75,16 @@ impl Words {
         if head.starts_with("test_") && !self.tests.contains(&head) {
             self.tests.push(head);
         }
+        for (at, _) in code.match_indices('(') {
+            let name = code[..at].trim_end().rsplit(|letter| !is_word(letter)).next().unwrap_or_default();
+            self.calls.extend(Some(name).filter(|name| !name.is_empty()).map(str::to_owned));
+        }
         let mut before = "";
         for (at, piece) in code.split('.').enumerate() {
             let end = piece.find(|letter| !is_word(letter)).unwrap_or(piece.len());
             // What the command line says is known for every source.
             if at > 0 && end > 0 && !(before == "input" && &piece[..end] == "env") {
-                self.fields.push((piece[..end].to_owned(), line));
+                self.fields.push(Field { of: before.to_owned(), name: piece[..end].to_owned(), line });
             }
             before = piece.rsplit(|letter| !is_word(letter)).next().unwrap_or_default();
         }
@@ -78,6 +93,7 @@ impl Words {
     /// Adds the words of an imported file.
     pub(crate) fn extend(&mut self, other: Self) {
         self.fields.extend(other.fields);
+        self.calls.extend(other.calls);
     }
 
     /// Returns what is imported: `a.b` for `import data.a.b`.
@@ -90,11 +106,20 @@ impl Words {
         self.tests
     }
 
+    /// Whether this function is called.
+    pub(crate) fn calls(&self, function: &str) -> bool {
+        self.calls.iter().any(|called| called == function)
+    }
+
     /// Returns the first of these words that is there, and its line.
     pub(crate) fn line_of_any<'a>(&self, wanted: &[&'a str]) -> Option<(&'a str, usize)> {
-        self.fields
-            .iter()
-            .find_map(|(field, line)| wanted.iter().find(|wanted| *wanted == field).map(|wanted| (*wanted, *line)))
+        self.line_of_any_not_of("", wanted)
+    }
+
+    /// Returns the first of these words that is there and does not follow `of` and a dot, and its line.
+    pub(crate) fn line_of_any_not_of<'a>(&self, of: &str, wanted: &[&'a str]) -> Option<(&'a str, usize)> {
+        let mut fields = self.fields.iter().filter(|field| of.is_empty() || field.of != of);
+        fields.find_map(|field| wanted.iter().find(|wanted| **wanted == field.name).map(|wanted| (*wanted, field.line)))
     }
 }
 
@@ -111,7 +136,13 @@ mod tests {
         for text in ["x if input.image.labels.a", "x if input.image[\"labels\"]", "f(i) if i.labels"] {
             assert_eq!(Words::of(text).line_of_any(&["user", "labels"]), Some(("labels", 1)), "{text}");
         }
+        let tags = Words::of("x if input.image.tag == \"1\"");
+        assert_eq!(tags.line_of_any(&["tag"]), Some(("tag", 1)));
+        assert_eq!(tags.line_of_any_not_of("image", &["tag"]), None);
+        assert_eq!(Words::of("x if input.git[\"tag\"]").line_of_any_not_of("image", &["tag"]), Some(("tag", 1)));
         assert_eq!(Words::of("x if i.image.env[_]").line_of_any(&["env"]), Some(("env", 1)));
+        let calls = Words::of("x if { f(a.b) }\n# g(1)\ny := \"h(1)\"");
+        assert_eq!(["f", "g", "h", "b"].map(|name| calls.calls(name)), [true, false, false, false]);
         assert_eq!(Words::of("test_a if true\nnot_test_b if test_a\n test_c if {\n}").tests(), ["test_a", "test_c"]);
     }
 }

@@ -153,9 +153,9 @@ fn no_answer_is_an_error_and_never_a_guess() {
     );
     let nowhere = problem("package docker\ndecision := {\"allow\": true} if load_json(\"x\")\n", &any);
     assert!(nowhere.contains("`load_json` cannot read `x`: it is not there"), "{nowhere}");
-    let unverified = problem("package docker\ndecision := {\"allow\": verify_git_signature(\"k\")}\n", &any);
+    let unverified = problem("package docker\ndecision := {\"allow\": github_attestation(input, \"k\")}\n", &any);
     assert!(
-        unverified.contains("`verify_git_signature` is not evaluated: stave verifies no signatures"),
+        unverified.contains("`github_attestation` is not evaluated: stave does not verify what it asks for"),
         "{unverified}"
     );
     assert_eq!(
@@ -167,6 +167,131 @@ fn no_answer_is_an_error_and_never_a_guess() {
     );
     let function = problem("package docker\ndecision := {\"allow\": no_such_function(1)}\n", &any);
     assert!(function.contains("no_such_function"), "{function}");
+}
+
+const SIGNED: &[u8] = include_bytes!("../../signature/test_data/ada.pgp.commit");
+const TAG: &[u8] = include_bytes!("../../signature/test_data/ada.ssh.tag");
+const UNSIGNED: &[u8] = include_bytes!("../../signature/test_data/unsigned.commit");
+
+fn with_keys() -> ReadFile {
+    files(&[
+        ("ada.asc", include_str!("../../signature/test_data/ada.asc")),
+        ("bob.asc", include_str!("../../signature/test_data/bob.asc")),
+        ("ada.pub", include_str!("../../signature/test_data/ada.pub")),
+        ("none", "not a key"),
+    ])
+}
+
+fn repository(commit: &[u8], tag: Option<&[u8]>) -> Input {
+    let digest = "0a".repeat(20);
+    let asked =
+        GitAsked { url: "https://g/a.git", commit: Some(&digest), checksum: Some(&digest), ..GitAsked::default() };
+    Input::git(&asked).with_git_objects(commit, tag.map(|tag| ("0b", tag))).expect("objects")
+}
+
+/// E018: commits and tags are verified with keys that lie beside the policy.
+#[test]
+fn a_policy_verifies_commits_and_tags() {
+    let decide = |rule: &str, input: &Input| {
+        let text = format!(
+            "package docker\ndefault allow := false\nallow if {{ {rule} }}\ndecision := {{\"allow\": allow}}\n"
+        );
+        RegoPolicy::parse("p.rego", &text, &with_keys()).expect("a policy").decide(input)
+    };
+    let allows = |rule: &str, input: &Input| decide(rule, input).expect("an answer").allow;
+    let (signed, unsigned) = (repository(SIGNED, None), repository(UNSIGNED, None));
+    let by_ada = "verify_git_signature(input.git.commit, \"ada.asc\")";
+    assert!(allows(by_ada, &signed));
+    assert!(!allows(by_ada, &unsigned));
+    assert!(!allows("verify_git_signature(input.git.commit, \"bob.asc\")", &signed));
+    let tagged = repository(UNSIGNED, Some(TAG));
+    assert!(allows("verify_git_signature(input.git.tag, \"ada.pub\")", &tagged));
+    assert!(allows("input.git.isAnnotatedTag; input.git.tag.tag == \"v2\"; input.git.checksum == \"0b\"", &tagged));
+    assert!(allows("startswith(input.git.tag.sshSignature.pubKey, \"SHA256:\")", &tagged));
+    assert!(allows("input.git.commit.author.email == \"ada@example.com\"; not input.git.isAnnotatedTag", &signed));
+    assert!(allows("input.git.commit.pgpSignature.version == 4; not input.git.commit.sshSignature", &signed));
+    // A key that signed something else signs nothing by being named.
+    let forged = "verify_git_signature(object.union(input.git.commit, {\"message\": \"x\"}), \"ada.asc\")";
+    for (rule, problem) in [
+        (
+            forged,
+            "`verify_git_signature` got neither `input.git.commit` nor `input.git.tag` of the source that is asked about",
+        ),
+        (
+            "verify_git_signature(input.git.commit, \"nowhere\")",
+            "`verify_git_signature` cannot read `nowhere`: it is not there",
+        ),
+        (
+            "verify_git_signature(input.git.commit, \"none\")",
+            "`verify_git_signature` cannot verify the commit with `none`: the keys cannot be used: line 1: \
+             expected `KIND KEY` or `NAME KIND KEY`, without options",
+        ),
+    ] {
+        // Neither a rule nor its negation has an answer.
+        for rule in [rule.to_owned(), format!("not {rule}")] {
+            let error = decide(&rule, &signed).expect_err("it has no answer").to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+    let why = decide("verify_git_signature(input.git.commit, \"bob.asc\")", &signed).expect("an answer").printed;
+    assert!(why[0].starts_with("the commit is not verified by `bob.asc`: it is by the key "), "{why:?}");
+}
+
+/// E018: a file is verified with a signature and keys that lie beside the policy.
+#[test]
+fn a_policy_verifies_files() {
+    let read = files(&[
+        ("ada.asc", include_str!("../../signature/test_data/ada.asc")),
+        ("bob.asc", include_str!("../../signature/test_data/bob.asc")),
+        ("by-ada", include_str!("../../signature/test_data/ada.file.asc")),
+        ("weak", include_str!("../../signature/test_data/sha1.file.asc")),
+    ]);
+    let file = |content: &'static str| {
+        let input = Input::http("https://h/x", false, Some(BlobDigest::of(content.as_bytes())));
+        input.with_content(Arc::new(move || Ok(Box::new(content.as_bytes()))))
+    };
+    let decide = |rule: &str, input: &Input| {
+        let text =
+            format!("package docker\ndefault allow := false\nallow if {rule}\ndecision := {{\"allow\": allow}}\n");
+        let policy = RegoPolicy::parse("p.rego", &text, &read).expect("a policy");
+        assert!(policy.wants_content(&Input::http("https://h/x", false, None)));
+        assert!(!policy.wants_content(&image("a")) && !policy.wants_content(input));
+        policy.decide(input)
+    };
+    let by = |signature: &str, key: &str| format!("verify_http_pgp_signature(input.http, \"{signature}\", \"{key}\")");
+    let sound = file("what is signed\n");
+    assert!(decide(&by("by-ada", "ada.asc"), &sound).expect("an answer").allow);
+    let wrong = decide(&by("by-ada", "ada.asc"), &file("what is signe\n")).expect("an answer");
+    assert!(!wrong.allow);
+    assert_eq!(wrong.printed, ["the file is not verified by `by-ada` and `ada.asc`: it is over something else"]);
+    assert!(!decide(&by("by-ada", "bob.asc"), &sound).expect("an answer").allow);
+    for (signature, key, problem) in [
+        (
+            "weak",
+            "bob.asc",
+            "cannot verify `weak` with `bob.asc`: the OpenPGP signature is not verified: it was made with SHA1, which is too weak",
+        ),
+        ("ada.asc", "ada.asc", "cannot verify `ada.asc` with `ada.asc`: the signature is none of OpenPGP: "),
+        ("nowhere", "ada.asc", "`verify_http_pgp_signature` cannot read `nowhere`: it is not there"),
+    ] {
+        for rule in [by(signature, key), format!("not {}", by(signature, key))] {
+            let error = decide(&rule, &sound).expect_err("it has no answer").to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}
+
+/// E018: what a commit says is asked for only where the policy speaks of it.
+#[test]
+fn a_policy_that_asks_what_a_commit_says_is_told_it() {
+    let known = Input::git(&GitAsked { url: "https://g/a.git", commit: Some("0a"), ..GitAsked::default() });
+    let wants = |rule: &str| {
+        policy(&format!("package docker\nallow if {rule}\ndecision := {{\"allow\": allow}}\n")).wants_details(&known)
+    };
+    assert!(wants("input.git.commit.message == \"x\""));
+    assert!(wants("input.git.tag"));
+    assert!(!wants("input.image.tag == \"1\""));
+    assert!(!wants("input.git.tagName == \"v1\""));
 }
 
 /// E017: `policy test`

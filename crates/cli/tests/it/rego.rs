@@ -1,5 +1,6 @@
 //! Policies in Rego: beside the Dockerfile, named by options, and by themselves. E016, E017, E018
 
+use stave_testkit::git::{self, Repository};
 use stave_testkit::http::{Response, Server};
 use stave_testkit::{Bench, Image, LoopbackRegistry, Rootfs};
 
@@ -191,6 +192,99 @@ fn a_policy_is_told_the_provenance_of_an_image() {
     other.file("Dockerfile", format!("FROM {}/base:1\n", registry.host()));
     other.file("Dockerfile.rego", policy("allow if input.local\nallow if not input.image.hasProvenance\n"));
     other.run(["build", "."]).success();
+}
+
+/// Copies a file of the signatures that `GnuPG` and OpenSSH made beside the Dockerfile.
+fn with_signature(bench: &Bench, name: &str) {
+    let bytes = std::fs::read_to_string(signatures().join(name)).expect("it is there");
+    bench.file(name, bytes);
+}
+
+fn signatures() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../signature/test_data")
+}
+
+/// E018: a commit and a tag are verified with keys that lie beside the policy, in the repository as it was fetched.
+#[test]
+fn a_policy_verifies_what_was_signed_in_a_repository() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("served")).expect("a folder");
+    let repository = Repository::init(&bench.path("served/r.git"));
+    repository.file("a", "1\n").commit("not signed");
+    let add = |kind: &str, name: &str| {
+        let file = signatures().join(name);
+        repository.git(&["hash-object", "-t", kind, "-w", "--", &file.display().to_string()])
+    };
+    repository.git(&["update-ref", "refs/heads/signed", &add("commit", "ada.pgp.commit")]);
+    add("commit", "unsigned.commit");
+    repository.git(&["update-ref", "refs/tags/v2", &add("tag", "ada.ssh.tag")]);
+    for name in ["ada.asc", "bob.asc", "ada.pub"] {
+        with_signature(&bench, name);
+    }
+    let server = git::smart(&bench.path("served"), |_| None);
+    let build = |reference: &str, rule: &str| {
+        bench.file("Dockerfile", format!("FROM scratch\nADD {}/r.git#{reference} /\n", server.url()));
+        bench.file("Dockerfile.rego", policy(&format!("allow if input.local\nallow if {rule}\n")));
+        bench.run(["build", "-o", "out", "."])
+    };
+    let by = |object: &str, key: &str| format!("verify_git_signature(input.git.{object}, \"{key}\")");
+    build("signed", &by("commit", "ada.asc")).success();
+    assert_eq!(std::fs::read_to_string(bench.work().join("out/a")).expect("made"), "1\n");
+    build("v2", &by("tag", "ada.pub")).success();
+    for (reference, object, key) in [
+        ("signed", "commit", "bob.asc"),
+        ("main", "commit", "ada.asc"),
+        ("v2", "commit", "ada.asc"),
+        ("main", "tag", "ada.pub"),
+    ] {
+        build(reference, &by(object, key)).exit(2).complains("Dockerfile.rego` does not allow `git://");
+    }
+    build("signed", &by("commit", "nobody.asc")).exit(2).complains("`verify_git_signature` cannot read `nobody.asc`");
+    build("signed", &format!("not {}", by("commit", "nobody.asc"))).exit(2).complains("cannot read `nobody.asc`");
+    // The same of a context: what the policy was told is what is built.
+    let dockerfile = Server::start(|_| Response::body(200, "text/plain", "FROM scratch\nCOPY a /b\n"));
+    let context = |reference: &str| {
+        bench.file("p.rego", policy(&format!("allow if input.http\nallow if {}\n", by("commit", "ada.asc"))));
+        let address = format!("{}/r.git#{reference}", server.url());
+        let file = format!("{}/Dockerfile", dockerfile.url());
+        bench.run(["build", "--policy", "filename=p.rego", "-f", &file, "-o", "out", &address])
+    };
+    context("main").exit(2).complains("the policy `p.rego` does not allow `git://");
+    context("signed").success();
+    assert_eq!(std::fs::read_to_string(bench.work().join("out/b")).expect("made"), "1\n");
+    let source = format!("{}/r.git#signed", server.url());
+    bench.file("Dockerfile.rego", policy(&format!("allow if {}\n", by("commit", "bob.asc"))));
+    let output = bench.run(["policy", "eval", &source]);
+    output.exit(1).complains("the commit is not verified by `bob.asc`: it is by the key ");
+    let output = bench.run(["policy", "eval", "--print", "--fields", "git.commit", &source]);
+    let input: serde_json::Value = serde_json::from_slice(&output.success().stdout).expect("JSON");
+    assert_eq!(input["git"]["commit"]["author"]["when"], "2024-06-01T14:00:00+02:00");
+    assert_eq!(input["git"]["isAnnotatedTag"], false);
+}
+
+/// E018: a file is verified as it was fetched, also where an earlier build fetched it.
+#[test]
+fn a_policy_verifies_a_file_that_was_signed() {
+    let bench = Bench::new();
+    for name in ["ada.asc", "bob.asc", "ada.file.asc"] {
+        with_signature(&bench, name);
+    }
+    let sound = Server::start(|_| Response::body(200, "text/plain", "what is signed\n"));
+    let other = Server::start(|_| Response::body(200, "text/plain", "what is not\n"));
+    let build = |server: &Server, key: &str| {
+        bench.file("Dockerfile", format!("FROM scratch\nADD {}/a /\n", server.url()));
+        let by = format!("verify_http_pgp_signature(input.http, \"ada.file.asc\", \"{key}\")");
+        bench.file("Dockerfile.rego", policy(&format!("allow if input.local\nallow if {by}\n")));
+        bench.run(["build", "-o", "out", "."])
+    };
+    for _ in 0..2 {
+        build(&sound, "ada.asc").success();
+    }
+    assert_eq!(std::fs::read_to_string(bench.work().join("out/a")).expect("made"), "what is signed\n");
+    build(&sound, "bob.asc").exit(2).complains("does not allow `http://");
+    build(&other, "ada.asc").exit(2).complains("does not allow `http://");
+    let output = bench.run(["policy", "eval", &format!("{}/a", other.url())]);
+    output.exit(1).complains("the file is not verified by `ada.file.asc` and `ada.asc`: it is over something else");
 }
 
 #[test]

@@ -19,9 +19,7 @@ impl Git {
     /// If the commit cannot be fetched, or has no such directory.
     pub fn checkout(&self, source: &GitSource, resolved: &Resolved, into: &Path) -> Result<i64, GitError> {
         let commit = resolved.commit.as_str();
-        let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
-        self.git("prepare", into, &["init", "-q", "--template=", "--initial-branch=main", format])?;
-        self.git("prepare", into, &["remote", "add", "--", "origin", &self.address()])?;
+        self.prepare(into, commit)?;
         self.fetch_commit(into, resolved)?;
         self.git("check out", into, &["checkout", "-q", "--force", "--detach", commit, "--"])?;
         if source.submodules && into.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
@@ -44,13 +42,20 @@ impl Git {
         Ok(made)
     }
 
-    fn git(&self, action: &'static str, folder: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
+    /// Makes an empty repository that knows where `commit` is.
+    pub(crate) fn prepare(&self, into: &Path, commit: &str) -> Result<(), GitError> {
+        let format = if commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" };
+        self.git("prepare", into, &["init", "-q", "--template=", "--initial-branch=main", format])?;
+        self.git("prepare", into, &["remote", "add", "--", "origin", &self.address()]).map(drop)
+    }
+
+    pub(crate) fn git(&self, action: &'static str, folder: &Path, args: &[&str]) -> Result<Vec<u8>, GitError> {
         let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
         self.run(action, folder, &args)
     }
 
     /// Fetches as little as the server allows: the commit alone, else what the reference has now, else its history.
-    fn fetch_commit(&self, into: &Path, resolved: &Resolved) -> Result<(), GitError> {
+    pub(crate) fn fetch_commit(&self, into: &Path, resolved: &Resolved) -> Result<(), GitError> {
         let Resolved { commit, name } = resolved;
         let fetch = |depth: Option<&str>, what: &[&str]| {
             let mut args = vec!["fetch", "-q", "--no-tags", "--no-recurse-submodules"];

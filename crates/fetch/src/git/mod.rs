@@ -8,6 +8,7 @@ mod access;
 mod checkout;
 mod command;
 mod head;
+mod objects;
 mod resolve;
 
 use std::io;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use access::{GitAccess, authorization};
 pub use command::Git;
 pub use head::head_time;
+pub use objects::{Objects, TagObject};
 pub use resolve::Resolved;
 
 /// The oldest `git` that is used: it can be told to read no configuration but ours.
@@ -95,6 +97,28 @@ pub enum GitError {
         expected: String,
         /// The commit.
         actual: String,
+    },
+    /// The reference names another commit than the one that is used.
+    #[error("`{reference}` of the Git repository {url} names {actual} now, and {expected} is used")]
+    Moved {
+        /// The repository.
+        url: String,
+        /// The reference.
+        reference: String,
+        /// The commit that is used.
+        expected: String,
+        /// The commit that it names.
+        actual: String,
+    },
+    /// The tag that was fetched names something else than the server said.
+    #[error("the tag {tag} of the Git repository {url} does not name the commit {commit}, as its server says")]
+    OtherTag {
+        /// The repository.
+        url: String,
+        /// The digest of the tag.
+        tag: String,
+        /// The commit that the server says that it names.
+        commit: String,
     },
     /// The directory is not there, or is no directory.
     #[error("the Git repository {url} has no directory `{subdir}`: {reason}")]

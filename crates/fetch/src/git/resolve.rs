@@ -15,12 +15,13 @@ pub struct Resolved {
 }
 
 /// What a listing says of one name.
-struct Listed {
-    name: String,
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
     /// What it points to: a commit or a tag.
-    object: String,
+    pub(crate) object: String,
     /// What the tag points to.
-    peeled: Option<String>,
+    pub(crate) peeled: Option<String>,
 }
 
 impl Git {
@@ -38,6 +39,37 @@ impl Git {
             self.check(source, &[&commit])?;
             return Ok(Resolved { commit, name: None });
         }
+        let Listed { name, object, peeled } = self.listed_now(source)?;
+        let commit = peeled.unwrap_or_else(|| object.clone());
+        self.check(source, &[&commit, &object])?;
+        Ok(Resolved { commit, name: Some(name) })
+    }
+
+    /// Returns the annotated tag that `source` names, if it names one, as the server lists it now.
+    ///
+    /// # Errors
+    /// If the server cannot be asked, or what `source` names is another commit than `resolved` by now.
+    pub(crate) fn tag_of(&self, source: &GitSource, resolved: &Resolved) -> Result<Option<Listed>, GitError> {
+        let wanted = source.reference.as_deref();
+        if wanted.is_none_or(|wanted| wanted == "HEAD" || is_whole_commit(wanted)) {
+            return Ok(None);
+        }
+        let listed = self.listed_now(source)?;
+        let now = listed.peeled.as_ref().unwrap_or(&listed.object);
+        if *now != resolved.commit {
+            return Err(GitError::Moved {
+                url: self.shown(),
+                reference: wanted.unwrap_or_default().to_owned(),
+                expected: resolved.commit.clone(),
+                actual: now.clone(),
+            });
+        }
+        Ok(Some(listed).filter(|listed| listed.peeled.is_some()))
+    }
+
+    /// Returns what the server lists under the name in `source`.
+    fn listed_now(&self, source: &GitSource) -> Result<Listed, GitError> {
+        let wanted = source.reference.as_deref();
         let names = names_of(wanted);
         let patterns: Vec<String> = names.iter().flat_map(|name| [name.clone(), format!("{name}^{{}}")]).collect();
         let address = self.address();
@@ -45,13 +77,10 @@ impl Git {
         let args: Vec<_> = args.map(AsRef::as_ref).collect();
         let listing = self.run("list the references of", self.scratch(), &args)?;
         let listed = listed(&listing, &names).ok_or_else(|| GitError::Listing { url: self.shown() })?;
-        let Some(Listed { name, object, peeled }) = listed else {
+        listed.ok_or_else(|| {
             let reference = wanted.unwrap_or("HEAD").to_owned();
-            return Err(GitError::NoReference { url: self.shown(), reference });
-        };
-        let commit = peeled.clone().unwrap_or_else(|| object.clone());
-        self.check(source, &[&commit, &object])?;
-        Ok(Resolved { commit, name: Some(name) })
+            GitError::NoReference { url: self.shown(), reference }
+        })
     }
 
     /// Checks that the checksum, if there is one, is the beginning of one of `names`: a commit, or the tag that names it.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use stave_fetch::{Git, GitAccess, GitError, Limits};
+use stave_fetch::{Git, GitAccess, GitError, Limits, Objects};
 use stave_graph::GitSource;
 use stave_http::{Cancel, Environment};
 use stave_testkit::git::Repository;
@@ -61,6 +61,18 @@ impl Bench {
         let resolved = git.resolve(source)?;
         git.checkout(source, &resolved, &into)?;
         Ok(into)
+    }
+
+    /// The commit and the tag that `source` names.
+    pub fn objects(&self, source: &GitSource) -> Result<Objects, GitError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (scratch, into) = (self.path(&format!("scratch/{number}")), self.path(&format!("out/{number}")));
+        fs::create_dir(&scratch).expect("the folder can be made");
+        fs::create_dir(&into).expect("the folder can be made");
+        let (environment, limits, cancel) = (Environment::default(), self.limits.clone(), self.cancel.clone());
+        let place = (source.url.as_str(), scratch.as_path());
+        let git = Git::find(self.search_path.as_deref(), environment, GitAccess::default(), limits, cancel, place)?;
+        git.objects(source, &git.resolve(source)?, &into)
     }
 
     /// Everything below `folder`, sorted.

@@ -1,0 +1,13 @@
+object 2d20f09471d06c35c69d6531ac0ae56339173adb
+type commit
+tag v1
+tagger Ada <ada@example.com> 1717243200 +0200
+
+version 1
+-----BEGIN PGP SIGNATURE-----
+
+iIYEABYIAC4WIQSAsz8TrflY45XdO7oaQcQfH7UYKAUCZlsNQBAcYWRhQGV4YW1w
+bGUuY29tAAoJEBpBxB8ftRgotPcBAIx3g7eLk2xgy8+PwQJGkyjTpijtAKl//If5
+6KKQtCMFAP9B1MzYiZtA77Xv7+2ERQpUAvArOhLbvQvTlJEY8TbSCQ==
+=jHS3
+-----END PGP SIGNATURE-----
