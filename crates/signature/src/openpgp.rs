@@ -2,6 +2,8 @@
 //!
 //! Reference: RFC 9580, section 5.2 (signatures), 10.1 (keys with their names and subkeys).
 
+mod keys;
+
 use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{self, KeyFlags, SignatureType, SubpacketData};
@@ -9,18 +11,23 @@ use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp, VerifyingKey};
 use rsa::traits::PublicKeyParts as _;
 
 use crate::detached::{Open, SignatureError, Verdict};
-use crate::limits::{KEY_PARTS_MAX, KEYS_MAX, RSA_BITS_MIN, SIGNATURES_MAX};
+use crate::limits::{RSA_BITS_MIN, SIGNATURES_MAX};
+
+pub(crate) use keys::keys;
 
 const ARMOR: &[u8] = b"-----BEGIN PGP ";
-const KEY_LINE: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// A signature that was read.
 #[derive(Debug)]
 pub(crate) struct Signature(packet::Signature);
 
-/// A key with all that it carries.
+/// A key with all that it carries, from every copy of it that was given.
 #[derive(Debug)]
-pub(crate) struct Key(SignedPublicKey);
+pub(crate) struct Key {
+    key: SignedPublicKey,
+    /// Whether it took itself back. It is not asked when, or why: a key that is lost can be dated back.
+    is_revoked: bool,
+}
 
 /// Reads signatures, in armor or not: one, or those of several who signed the same.
 pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
@@ -37,41 +44,6 @@ pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError>
         _ => return read.into_iter().map(|one| one.map(|one| Signature(one.signature)).map_err(wrong)).collect(),
     };
     Err(SignatureError::Signature { what: "OpenPGP", problem })
-}
-
-/// Reads keys: blocks in armor, one after the other, or packets.
-pub(crate) fn keys(bytes: &[u8]) -> Result<Vec<Key>, SignatureError> {
-    let wrong = |problem: String| SignatureError::Keys { problem };
-    let unread = |error: pgp::errors::Error| wrong(format!("they are none of OpenPGP: {error}"));
-    let mut keys = Vec::new();
-    let mut add = |key: Result<SignedPublicKey, _>| {
-        let key = key.map_err(unread)?;
-        let details = &key.details;
-        let users = details.users.iter().map(|user| user.signatures.len() + 1).sum::<usize>();
-        let subkeys = key.public_subkeys.iter().map(|subkey| subkey.signatures.len() + 1).sum::<usize>();
-        if users + subkeys + details.revocation_signatures.len() + details.direct_signatures.len() > KEY_PARTS_MAX {
-            return Err(wrong(format!("one carries more than {KEY_PARTS_MAX} names and signatures")));
-        }
-        if keys.len() == KEYS_MAX {
-            return Err(wrong(format!("there are more than {KEYS_MAX}")));
-        }
-        keys.push(Key(key));
-        Ok(())
-    };
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN")) else {
-        SignedPublicKey::from_bytes_many(bytes).map_err(unread)?.try_for_each(&mut add)?;
-        return Ok(keys);
-    };
-    let starts: Vec<usize> = text.match_indices(KEY_LINE).map(|(at, _)| at).collect();
-    if starts.is_empty() {
-        return Err(wrong(format!("they have no line `{KEY_LINE}`")));
-    }
-    for (index, start) in starts.iter().enumerate() {
-        let end = starts.get(index + 1).copied().unwrap_or(text.len());
-        let (block, _) = SignedPublicKey::from_armor_many_buf(&bytes[*start..end]).map_err(unread)?;
-        block.into_iter().try_for_each(&mut add)?;
-    }
-    Ok(keys)
 }
 
 /// Says whether one of `keys` made one of `signatures` over what `open` opens.
@@ -113,8 +85,12 @@ impl Signature {
         let Some(config) = self.0.config() else {
             return Err(unsupported(format!("its version is {:?}", self.0.version())));
         };
-        if !matches!(config.typ(), SignatureType::Binary | SignatureType::Text) {
-            return Err(unsupported(format!("it is of the kind {:?}, which is not over a file", config.typ())));
+        // One over a text is one over all bytes that read the same: the ends of its lines may be others.
+        if config.typ() != SignatureType::Binary {
+            return Err(unsupported(format!(
+                "it is of the kind {:?}, which is not over the bytes of a file",
+                config.typ()
+            )));
         }
         strong(config.hash_alg)?;
         if self.0.signature_expiration_time().is_some_and(|time| time.as_secs() > 0) {
@@ -143,10 +119,10 @@ impl Signature {
             None => "it does not say by which key it is".to_owned(),
         });
         for key in keys {
-            let subkeys = key.0.public_subkeys.iter().filter(|subkey| self.names(&subkey.key));
-            if self.names(&key.0.primary_key) {
+            let subkeys = key.key.public_subkeys.iter().filter(|subkey| self.names(&subkey.key));
+            if self.names(&key.key.primary_key) {
                 match key.may_sign(made)? {
-                    Ok(()) if self.is_by(&key.0.primary_key, open)? => return Ok(Verdict::Verified),
+                    Ok(()) if self.is_by(&key.key.primary_key, open)? => return Ok(Verdict::Verified),
                     Ok(()) => not = Verdict::not("it is over something else"),
                     Err(why) => not = Verdict::Not(why),
                 }
@@ -225,64 +201,111 @@ fn usable(key: &impl KeyDetails) -> Result<(), SignatureError> {
     }
 }
 
-/// Whether a key had begun and not ended when something was signed; else why not.
-fn lives(key: &impl KeyDetails, of: &packet::Signature, made: Timestamp) -> Result<(), String> {
-    let (born, made) = (u64::from(key.created_at().as_secs()), u64::from(made.as_secs()));
-    let name = key.legacy_key_id();
-    if made < born {
-        return Err(format!("the key {name} is younger than the signature"));
-    }
-    match of.key_expiration_time().map(|time| u64::from(time.as_secs())) {
-        Some(time) if time > 0 && made >= born + time => {
-            Err(format!("the key {name} had expired when the signature was made"))
-        }
-        _ => Ok(()),
-    }
+fn seconds(time: Timestamp) -> u64 {
+    u64::from(time.as_secs())
 }
 
-/// Says of a key's flags whether it may sign. A key that has none may do what its kind can.
-fn signs(flags: &KeyFlags) -> bool {
-    flags.sign() || *flags == KeyFlags::default()
+/// When a key stops to be good by what this statement says; nothing if it says nothing about that.
+fn end(key: &impl KeyDetails, of: &packet::Signature) -> Option<u64> {
+    let time = of.key_expiration_time().map(|time| u64::from(time.as_secs())).filter(|time| *time > 0)?;
+    Some(seconds(key.created_at()) + time)
+}
+
+/// Whether a key had begun and not ended, by each of `ends`, when something was signed; else why not.
+fn lives(key: &impl KeyDetails, ends: &[u64], made: Timestamp) -> Result<(), String> {
+    let name = key.legacy_key_id();
+    if made < key.created_at() {
+        return Err(format!("the key {name} is younger than the signature"));
+    }
+    if ends.iter().any(|end| seconds(made) >= *end) {
+        return Err(format!("the key {name} had expired when the signature was made"));
+    }
+    Ok(())
+}
+
+/// Whether a statement about a key was itself good for some time only, and that time had passed.
+fn is_past(statement: &packet::Signature, made: Timestamp) -> bool {
+    let time = statement.signature_expiration_time().map_or(0, |time| u64::from(time.as_secs()));
+    time > 0 && statement.created().is_none_or(|created| seconds(made) >= seconds(created) + time)
+}
+
+/// Returns what a statement says a key is for; nothing if it does not say.
+fn flags(statement: &packet::Signature) -> Option<&KeyFlags> {
+    statement.config()?.hashed_subpackets().find_map(|part| match &part.data {
+        SubpacketData::KeyFlags(flags) => Some(flags),
+        _ => None,
+    })
+}
+
+fn age(statement: &packet::Signature) -> u32 {
+    statement.created().map_or(0, Timestamp::as_secs)
+}
+
+/// What a key says of itself: the latest statement about the key, and those about its names, the latest first.
+///
+/// Neither takes back what the other says. Of its names the latest that says something is heard, as `GnuPG` does it:
+/// a name that was added later need not repeat what was said with the others.
+struct About<'a> {
+    direct: Option<&'a packet::Signature>,
+    names: Vec<&'a packet::Signature>,
+}
+
+impl<'a> About<'a> {
+    fn each(&self) -> impl Iterator<Item = &'a packet::Signature> {
+        self.direct.into_iter().chain(self.names.iter().copied())
+    }
+
+    /// Returns a property as the statement about the key has it, and as those about its names have it.
+    fn said<T>(&self, of: impl Fn(&'a packet::Signature) -> Option<T>) -> Vec<T> {
+        let direct = self.direct.and_then(&of);
+        direct.into_iter().chain(self.names.iter().find_map(|one| of(one))).collect()
+    }
 }
 
 impl Key {
-    /// Returns the latest of the key's own statements about itself that is true.
+    /// Returns the key's own statements about itself that are true.
     ///
-    /// What it is made with is not looked at: the whole file of keys is trusted, and nobody else writes to it.
-    fn about_itself(&self) -> Option<&packet::Signature> {
-        let primary = &self.0.primary_key;
-        let direct = self.0.details.direct_signatures.iter();
+    /// What they are made with is not looked at: the whole file of keys is trusted, and nobody else writes to it.
+    fn about_itself(&self) -> About<'_> {
+        let primary = &self.key.primary_key;
+        let direct = self.key.details.direct_signatures.iter();
         let direct = direct.filter(|one| one.typ() == Some(SignatureType::Key) && one.verify_key(primary).is_ok());
-        let users = self.0.details.users.iter().flat_map(|user| {
-            let own: Vec<&packet::Signature> = user
-                .signatures
-                .iter()
-                .filter(|one| one.verify_certification(primary, Tag::UserId, &user.id).is_ok())
-                .collect();
-            let is_revoked = own.iter().any(|one| one.typ() == Some(SignatureType::CertRevocation));
-            if is_revoked { Vec::new() } else { own }
+        let names = self.key.details.users.iter().filter_map(|user| {
+            let own = user.signatures.iter();
+            let own = own.filter(|one| one.verify_certification(primary, Tag::UserId, &user.id).is_ok());
+            let (revoked, own): (Vec<_>, Vec<_>) =
+                own.partition(|one| one.typ() == Some(SignatureType::CertRevocation));
+            own.into_iter().max_by_key(|one| age(one)).filter(|_| revoked.is_empty())
         });
-        direct.chain(users).max_by_key(|one| one.created().map_or(0, Timestamp::as_secs))
+        let mut names: Vec<_> = names.collect();
+        names.sort_by_key(|one| std::cmp::Reverse(age(one)));
+        About { direct: direct.max_by_key(|one| age(one)), names }
     }
 
     /// Whether the key itself is good at that time; else why not.
-    fn is_good(&self, made: Timestamp) -> Result<&packet::Signature, String> {
-        let primary = &self.0.primary_key;
+    fn is_good(&self, made: Timestamp) -> Result<About<'_>, String> {
+        let primary = &self.key.primary_key;
         let name = primary.legacy_key_id();
-        if self.0.details.revocation_signatures.iter().any(|one| one.verify_key(primary).is_ok()) {
+        if self.is_revoked {
             return Err(format!("the key {name} was revoked"));
         }
-        let Some(about) = self.about_itself() else {
+        let about = self.about_itself();
+        if about.each().next().is_none() {
             return Err(format!("the key {name} says nothing of itself that is true"));
-        };
-        lives(primary, about, made).map(|()| about)
+        }
+        if about.each().any(|one| is_past(one, made)) {
+            return Err(format!("what the key {name} says of itself had expired when the signature was made"));
+        }
+        lives(primary, &about.said(|one| end(primary, one)), made).map(|()| about)
     }
 
     fn may_sign(&self, made: Timestamp) -> Result<Result<(), String>, SignatureError> {
-        usable(&self.0.primary_key)?;
+        usable(&self.key.primary_key)?;
         Ok(self.is_good(made).and_then(|about| {
-            let name = self.0.primary_key.legacy_key_id();
-            if signs(&about.key_flags()) { Ok(()) } else { Err(format!("the key {name} is not for signatures")) }
+            let name = self.key.primary_key.legacy_key_id();
+            // A key that says nothing of what it is for may do what its kind can.
+            let signs = about.said(flags).into_iter().all(KeyFlags::sign);
+            if signs { Ok(()) } else { Err(format!("the key {name} is not for signatures")) }
         }))
     }
 
@@ -297,7 +320,7 @@ impl Key {
 
     /// Whether a subkey belongs to this key, and this key to it, as one that signs.
     fn binds(&self, subkey: &SignedPublicSubKey, made: Timestamp) -> Result<(), String> {
-        let primary = &self.0.primary_key;
+        let primary = &self.key.primary_key;
         let name = subkey.key.legacy_key_id();
         let own = subkey.signatures.iter().filter(|one| one.verify_subkey_binding(primary, &subkey.key).is_ok());
         let (revoked, bound): (Vec<_>, Vec<_>) =
@@ -305,7 +328,7 @@ impl Key {
         if !revoked.is_empty() {
             return Err(format!("the key {name} was revoked"));
         }
-        let latest = bound.into_iter().max_by_key(|one| one.created().map_or(0, Timestamp::as_secs));
+        let latest = bound.into_iter().max_by_key(|one| age(one));
         let Some(binding) = latest else {
             return Err(format!("the key {name} is not bound to its main key"));
         };
@@ -313,6 +336,9 @@ impl Key {
         if !binding.key_flags().sign() || !binding.embedded_signature().is_some_and(agrees) {
             return Err(format!("the key {name} is not for signatures"));
         }
-        lives(&subkey.key, binding, made)
+        if is_past(binding, made) {
+            return Err(format!("what binds the key {name} had expired when the signature was made"));
+        }
+        lives(&subkey.key, end(&subkey.key, binding).as_slice(), made)
     }
 }

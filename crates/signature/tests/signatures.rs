@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use pgp::ser::Serialize;
 use proptest::prelude::*;
 use stave_signature::git::{Commit, Signed, Tag};
 use stave_signature::{Kind, SignatureError, Verdict, kind_of, verify, verify_openpgp};
@@ -112,6 +113,101 @@ fn keys_that_were_revoked_or_had_expired_sign_nothing() {
     assert!(why.ends_with(" was revoked"), "{why}");
     let why = why_not(&commit(data!("late.pgp.commit")), data!("late.asc"));
     assert!(why.ends_with(" had expired when the signature was made"), "{why}");
+}
+
+/// The packets of a block in armor, one by one.
+fn packets(armored: &[u8]) -> Vec<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pgp::armor::Dearmor::new(armored).read_to_end(&mut bytes).expect("it is armor");
+    let packets = pgp::packet::PacketParser::new(bytes.as_slice());
+    packets.map(|packet| packet.expect("it is a packet").to_bytes().expect("it can be written")).collect()
+}
+
+fn armored(packets: &[Vec<u8>]) -> Vec<u8> {
+    struct Raw(Vec<u8>);
+    impl Serialize for Raw {
+        fn to_writer<W: io::Write>(&self, writer: &mut W) -> pgp::errors::Result<()> {
+            Ok(writer.write_all(&self.0)?)
+        }
+        fn write_len(&self) -> usize {
+            self.0.len()
+        }
+    }
+    let mut text = Vec::new();
+    let block = pgp::armor::BlockType::PublicKey;
+    pgp::armor::write(&Raw(packets.concat()), block, &mut text, None, false).expect("it can be written");
+    text
+}
+
+/// A revocation is heard wherever in the file it is: in another copy, alone in a block, or behind everything.
+#[test]
+fn a_key_that_was_revoked_anywhere_in_the_file_signs_nothing() {
+    let (before, after) = (data!("gone.before.asc"), data!("gone.asc"));
+    let signed = commit(data!("gone.pgp.commit"));
+    // The key comes first, and what revokes it second.
+    let revocation = packets(after).swap_remove(1);
+    let alone = armored(std::slice::from_ref(&revocation));
+    let binary = packets(before).concat();
+    for keys in [
+        [before, after].concat(),
+        [after, before].concat(),
+        [before, ADA, after].concat(),
+        [before, &alone].concat(),
+        [&alone, before].concat(),
+        [ADA, &alone, before].concat(),
+        armored(&[binary.clone(), revocation.clone()]),
+        [binary.clone(), revocation.clone()].concat(),
+        [revocation.clone(), binary.clone()].concat(),
+        [binary.clone(), packets(ADA).concat(), revocation].concat(),
+        [binary.clone(), packets(after).concat()].concat(),
+    ] {
+        let why = why_not(&signed, &keys);
+        assert!(why.ends_with(" was revoked"), "{why}");
+    }
+    assert_eq!(verdict(&signed, &binary), Verdict::Verified);
+    assert_eq!(verdict(&signed, &[before, before].concat()), Verdict::Verified);
+    let problem = asked(&commit(data!("ada.pgp.commit")), &[ADA, &alone].concat()).expect_err("it revokes another");
+    let problem = problem.to_string();
+    assert!(problem.starts_with("the keys cannot be used: there is a revocation by the key "), "{problem}");
+    assert!(problem.ends_with(" that revokes none of them"), "{problem}");
+}
+
+/// What is lost of a file may be what takes a key back.
+#[test]
+fn keys_that_are_cut_off_or_out_of_place_are_an_error() {
+    let signed = commit(data!("ada.pgp.commit"));
+    let problem = |keys: &[u8]| asked(&signed, keys).expect_err("it is an error").to_string();
+    let all = packets(ADA);
+    let whole = all.concat();
+    for cut in [1, 40, all[all.len() - 1].len() - 1] {
+        let cut = &whole[..whole.len() - cut];
+        assert_eq!(problem(cut), "the keys cannot be used: they are cut off");
+        assert_eq!(problem(&armored(&[cut.to_vec()])), "the keys cannot be used: they are cut off");
+    }
+    let unended = ADA.strip_suffix(b"-----END PGP PUBLIC KEY BLOCK-----\n").expect("it has an end");
+    let cut = problem(&[unended, BOB].concat());
+    assert!(cut.starts_with("the keys cannot be used: they are none of OpenPGP: "), "{cut}");
+    assert_eq!(problem(&armored(&[])), "the keys cannot be used: a block of them is empty");
+    assert_eq!(
+        problem(&armored(&all[1..])),
+        "the keys cannot be used: a part of them (UserId) is not where public keys have it"
+    );
+    assert_eq!(
+        problem(&[whole.clone(), all[1].clone()].concat()),
+        "the keys cannot be used: a part of them (UserId) is not where public keys have it"
+    );
+    assert_eq!(
+        problem(&[ADA, data!("ada.file.asc")].concat()),
+        "the keys cannot be used: they have the line `-----BEGIN PGP SIGNATURE-----`, expected \
+         `-----BEGIN PGP PUBLIC KEY BLOCK-----`"
+    );
+    // A signature of the version 9 says nothing that is understood.
+    let unknown = [&[0xc2, 0x02, 9, 0x20][..], &whole].concat();
+    let unknown = problem(&unknown);
+    assert!(unknown.ends_with(", and may revoke one"), "{unknown}");
+    // What a keyring has for itself, and what is to come, is passed over.
+    let with_trust = [all[0].clone(), all[1].clone(), vec![0xcc, 0x01, 0x00], all[2..].concat()].concat();
+    assert_eq!(verdict(&signed, &with_trust), Verdict::Verified);
 }
 
 #[test]
