@@ -298,7 +298,8 @@ impl Engine {
     /// Returns the manifest or the index.
     ///
     /// # Errors
-    /// If there is no such image, or it cannot be written there; a file that was there stays as it was.
+    /// If there is no such image, or it cannot be written there; a file, or the image of a directory, that was there stays
+    /// as it was.
     pub fn push_to_place(
         &self,
         source: &str,

@@ -1,5 +1,6 @@
 //! Places of images that are no registry, as Buildah, Podman and skopeo name them: `push IMAGE PLACE`, `pull PLACE`. C034.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -200,7 +201,6 @@ fn mistakes_about_places_are_said_with_what_can_be_done() {
     complains(&["push", "none:1", "dir:x"], 1, "none:1");
     assert!(!bench.work().join("x").exists(), "nothing is made for an image that is not there");
     bench.file("mine/notes", "keep me\n");
-    complains(&["push", "app:1", "dir:mine"], 2, "`mine` has `notes`, which is no part of an image");
     complains(&["pull", "dir:mine"], 2, "`mine` has no image: `version` or `manifest.json` is missing in it");
     complains(&["push", "app:1", "docker-archive:x.tar:@1"], 2, "a new archive has no numbered images");
     bench.run(["push", "-q", "app:1", "oci:layout:1"]).success();
@@ -214,4 +214,60 @@ fn mistakes_about_places_are_said_with_what_can_be_done() {
     fs::write(&path, vec![0; usize::try_from(size).expect("it is small")]).expect("a writable bench");
     let other = Bench::within(&bench.work());
     other.run(["pull", &absolute(&bench, "dir:flat")]).exit(3).complains("digest");
+}
+
+/// Returns what is in a directory, by the names of the files.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("a readable directory"));
+    let file = |entry: fs::DirEntry| {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        (entry.file_name().into_string().expect("UTF-8"), bytes)
+    };
+    entries.map(file).collect()
+}
+
+/// C034: what no image has there is the user's, whatever its name looks like.
+#[test]
+fn a_directory_with_anything_else_than_an_image_stays_as_it_is() {
+    let bench = with_image();
+    let hint = "hint: Give a directory that is empty, missing, or was written as `dir:` before.";
+    let document = format!("{}.pdf", "0123456789abcdef".repeat(4));
+    let refuses = |dir: &str, message: &str| {
+        let before = files(&bench.work().join(dir));
+        bench.run(["push", "app:1", &format!("dir:{dir}")]).exit(2).complains(message).complains(hint);
+        assert_eq!(files(&bench.work().join(dir)), before, "{dir}");
+    };
+    // Nothing says that it is such a directory.
+    for name in ["manifest.yaml", "version.txt", "manifest/a", &document, &document[..64], "version", "manifest.json"] {
+        let dir = format!("plain-{}", name.replace('/', "-"));
+        bench.file(&format!("{dir}/{name}"), "Directory of mine\n");
+        let shown = name.trim_end_matches("/a");
+        refuses(&dir, &format!("`{dir}` was not written as `dir:`, and is not empty: it has `{shown}`"));
+    }
+    // It is one, and somebody has put something beside the image.
+    bench.run(["push", "-q", "app:1", "dir:flat"]).success();
+    for name in ["manifest.yaml", "signature-1/a", "version.txt", "x.1.partial", &document] {
+        bench.file(&format!("flat/{name}"), "keep me\n");
+    }
+    refuses("flat", "`flat` has more than an image: `");
+    refuses("flat", "`, `manifest.yaml`, `signature-1` and 2 more");
+}
+
+/// C034: the next image takes the place of the last one, of which nothing is left.
+#[test]
+fn an_image_in_a_directory_is_replaced_by_the_next_one() {
+    let bench = with_image();
+    bench.run(["push", "-q", "app:1", "dir:flat"]).success();
+    bench.file("flat/signature-1", "of the first").file("flat/version.1.partial", "Direc");
+    bench.file("a", "other\n").run(["build", "-q", "-t", "app:2", "."]).success();
+    bench.run(["push", "-q", "app:2", "dir:flat"]).success();
+    let flat = bench.work().join("flat");
+    let manifest = read_json(&flat.join("manifest.json"));
+    let blobs = manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
+    let digests = blobs.map(|blob| blob["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned());
+    let names: BTreeSet<String> = digests.chain(["manifest.json".to_owned(), "version".to_owned()]).collect();
+    assert_eq!(files(&flat).into_keys().collect::<BTreeSet<_>>(), names);
+    let other = Bench::within(&bench.work());
+    let pulled = other.run(["pull", "-q", &absolute(&bench, "dir:flat")]).success().line();
+    assert_eq!(pulled, id(&bench, "app:2"));
 }

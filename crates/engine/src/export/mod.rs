@@ -3,6 +3,7 @@
 //! It builds nothing and names nothing in the store. An output appears under its name when it is complete.
 
 mod daemon;
+mod dir;
 mod files;
 mod index;
 mod layout;
@@ -13,8 +14,9 @@ mod said;
 mod sink;
 
 pub(crate) use daemon::fetch as fetch_from_daemon;
+pub(crate) use dir::put_dir;
 pub(crate) use index::{index_descriptor, unpacked_index};
-pub(crate) use place::{put_dir, put_in_daemon, put_in_docker_archive, put_in_layout, put_in_oci_archive};
+pub(crate) use place::{put_in_daemon, put_in_docker_archive, put_in_layout, put_in_oci_archive};
 pub(crate) use prepared::{Prepared, unwritable};
 pub(crate) use registry::{Pushed, Sending, send};
 pub(crate) use said::{Said, joined};

@@ -1,12 +1,11 @@
 //! Images of the store go to places on this machine, as [`crate::ImagePlace`] names them.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use stave_oci::{Descriptor, Reference, media_type};
+use stave_oci::{Descriptor, Reference};
 
-use super::layout::{self, put};
+use super::layout;
 use super::prepared::{Prepared, PreparedBuild, unwritable};
 use super::registry::Pushed;
 use super::said::Said;
@@ -19,13 +18,6 @@ use crate::error::EngineError;
 use crate::event::TaskKind;
 use crate::request::Destination;
 use crate::task::Task;
-
-/// What a `dir:` has in its file `version`.
-const DIR_VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
-
-/// What is named `.manifest.json` there.
-const MANIFEST_TYPES: [&str; 4] =
-    [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
 
 /// Returns what a layout lists: the image under its name, and what is said about it.
 fn entries((pushed, said): (&Pushed, &Said), name: Option<&str>) -> Vec<Descriptor> {
@@ -109,52 +101,4 @@ pub(crate) fn put_in_daemon(
     let build = PreparedBuild::of_one(prepared);
     daemon::load(engine, &build, std::slice::from_ref(name), socket)?;
     Ok(build.descriptor)
-}
-
-/// Writes the manifest and the blobs of an image as files into the directory `path`, which may be missing, empty, or what
-/// was written so before.
-///
-/// Errors: a file cannot be written; something else is in the directory.
-pub(crate) fn put_dir(engine: &Engine, pushed: &Pushed, path: &Path, events: Report<'_>) -> Result<(), EngineError> {
-    let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
-    let fail = |source| EngineError::io("write", path, source);
-    fs::create_dir_all(path).map_err(|source| EngineError::io("create", path, source))?;
-    clear_dir(path)?;
-    let whole = pushed.descriptor();
-    pushed.each_blob(engine, &mut |blob, bytes| {
-        let name = match MANIFEST_TYPES.contains(&blob.media_type.as_str()) {
-            true if blob.digest == whole.digest => "manifest.json".to_owned(),
-            true => format!("{}.manifest.json", blob.digest.hex()),
-            false => blob.digest.hex(),
-        };
-        put(&path.join(name), bytes)
-    })?;
-    // What has no such file is not yet one of these directories.
-    put(&path.join("version"), &mut &*DIR_VERSION).map_err(fail)
-}
-
-/// Removes what an earlier image left.
-///
-/// Errors: the directory has something else.
-fn clear_dir(path: &Path) -> Result<(), EngineError> {
-    let fail = |action| move |source| EngineError::io(action, path, source);
-    let mut old = Vec::new();
-    for entry in fs::read_dir(path).map_err(fail("read"))? {
-        let entry = entry.map_err(fail("read"))?;
-        let name = entry.file_name().into_string().unwrap_or_default();
-        let first = name.split(['.', '-']).next().unwrap_or_default();
-        let is_blob = first.len() == 64 && first.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_ours = is_blob || matches!(first, "version" | "manifest" | "signature");
-        if !is_ours {
-            let message =
-                format!("`{}` has `{}`, which is no part of an image", path.display(), entry.file_name().display());
-            let hint = "Give a directory that is empty, missing, or was written as `dir:` before.";
-            return Err(EngineError::request(message, Some(hint)));
-        }
-        old.push(entry.path());
-    }
-    for file in old {
-        fs::remove_file(&file).map_err(|source| EngineError::io("remove", file, source))?;
-    }
-    Ok(())
 }
