@@ -53,6 +53,12 @@ fn of_several_files_the_last_is_built_if_it_can_be_by_itself() {
         .complains("of several `-f` the last is built, as Docker does: `two`, which needs none of the others");
     // What is not built need not be there.
     bench.run(["build", "-f", "none", "-f", "two", "."]).success();
+    bench.file("five", "FROM base\nCOPY f /\n");
+    let unread = "cannot read the Dockerfile `none`";
+    for args in [["-f", "five"].as_slice(), &["-f", "two", "--target", "base"], &["-f", "one", "-f", "five"]] {
+        // Else the image `base` of a registry would come in place of the stage.
+        bench.run(["build", "-f", "none"].iter().chain(args).chain(&["."])).exit(2).complains(unread);
+    }
     bench.run(["build", "-f", "one", "-f", "two", "--target=none", "."]).exit(2).complains("none");
     bench.file("one.dockerignore", "").file("three", "FROM base\nLABEL c=3\n").file("four", "LABEL d=4\n");
     assert_eq!(labels(&bench, &["-f", "one", "-f", "three"]), r#"{"a":"1","c":"3"}"#);

@@ -58,6 +58,12 @@ pub(super) fn read(
     }
     let earlier: Vec<&str> = files.iter().flatten().map(|file| file.text.as_str()).collect();
     let Some(why) = several::why_joined(&earlier, &last.text, target) else {
+        // What cannot be read may have the stage that would else be taken for an image.
+        if let Some(unread) = files.into_iter().find_map(Result::err)
+            && several::may_need_others(&last.text, target)
+        {
+            return Err(unread);
+        }
         note(format!(
             "of several `-f` the last is built, as Docker does: `{}`, which needs none of the others",
             last.name

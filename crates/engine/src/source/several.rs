@@ -25,6 +25,21 @@ pub(super) fn why_joined(earlier: &[&str], last: &str, target: Option<&str>) -> 
     Some(format!("only an earlier one has the stage `{stage}`"))
 }
 
+/// Whether the last file, `last`, or who wants the stage `target`, names what another file could have as a stage.
+pub(super) fn may_need_others(last: &str, target: Option<&str>) -> bool {
+    let last = parse(last).file;
+    let own = stages(&last);
+    let wanted = target.map(str::to_lowercase).filter(|target| !own.contains(target));
+    wanted.into_iter().chain(unknown_names(&last)).any(|name| may_be_stage(&name))
+}
+
+/// Whether a stage can have this name, which is in lower case: an image with a registry or a tag, a number or a variable is
+/// none.
+fn may_be_stage(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    name != "scratch" && name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(is_part)
+}
+
 fn stages(file: &Dockerfile) -> Vec<String> {
     file.stages.iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.clone()).collect()
 }
@@ -158,5 +173,25 @@ mod tests {
         assert_eq!(why("FROM a AS x\n", Some("none")), None);
         let target = why("FROM a AS x\n", Some("Tools"));
         assert_eq!(target.as_deref(), Some("only an earlier one has the stage `tools`"));
+    }
+
+    /// A201
+    #[test]
+    fn the_last_file_may_need_what_cannot_be_read_if_it_names_what_could_be_a_stage() {
+        for alone in [
+            "FROM scratch\n",
+            "FROM alpine:3\n",
+            "FROM h.example/a\nCOPY --from=h.example/b@sha256:0 a b\n",
+            "FROM scratch AS a\nFROM a\nCOPY --from=0 a b\nCOPY --from=A a b\n",
+            "FROM $base\n",
+        ] {
+            assert!(!may_need_others(alone, None), "{alone}");
+            assert!(!may_need_others(alone, Some("0")), "{alone}");
+        }
+        for user in ["FROM base\n", "FROM scratch\nCOPY --from=Base a b\n", "FROM --after=base scratch\n"] {
+            assert!(may_need_others(user, None), "{user}");
+        }
+        assert!(may_need_others("FROM scratch AS a\n", Some("b")));
+        assert!(!may_need_others("FROM scratch AS a\n", Some("A")));
     }
 }
