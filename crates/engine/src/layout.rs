@@ -21,7 +21,7 @@ use crate::save::{image_for, read};
 use crate::task::Task;
 
 /// The annotation with the tag of an image.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 impl Engine {
     /// Finds the image that `layout` names, for `platform`, and has the store have it.

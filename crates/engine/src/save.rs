@@ -46,11 +46,30 @@ struct DockerEntry {
     layers: Vec<String>,
 }
 
-/// An image found in an archive: paths of its parts.
+/// Where a part of an image is, and the digest and the size in bytes that it must have: Docker's list says neither.
+type Part = (Vec<u8>, Option<(BlobDigest, u64)>);
+
+/// An image found in an archive.
 pub(crate) struct Found {
-    config: Vec<u8>,
-    layers: Vec<(Vec<u8>, Option<Descriptor>)>,
+    config: Part,
+    layers: Vec<Part>,
     names: Vec<Reference>,
+}
+
+impl Found {
+    /// Returns the configuration, with its bytes.
+    ///
+    /// Errors: it cannot be read, is no configuration, or is not what the manifest says.
+    fn read_config(&self, root: &Dir) -> Result<(Vec<u8>, ImageConfig), EngineError> {
+        let (path, expected) = &self.config;
+        let bytes = match expected {
+            Some(expected) => verified(root, path, *expected)?,
+            None => read(root, path)?,
+        };
+        let config = serde_json::from_slice(&bytes)
+            .map_err(|source| EngineError::tree("cannot use a configuration of the archive", source))?;
+        Ok((bytes, config))
+    }
 }
 
 /// What one entry of an archive stands for.
@@ -62,15 +81,31 @@ enum Entry {
 }
 
 impl Entry {
-    /// Returns the image for this machine.
-    fn for_this_machine(self) -> Result<Found, EngineError> {
-        let host = Platform::host();
+    /// Returns the image for a platform; where there is but one, that one.
+    fn best_for(self, platform: &Platform) -> Result<Found, EngineError> {
         match self {
             Self::Image(found) => Ok(found),
-            Self::Index { images, .. } => host
-                .best_of(images)
-                .ok_or_else(|| EngineError::request(format!("an index of the archive has no image for {host}"), None)),
+            Self::Index { images, names, .. } => {
+                let found = platform.best_of(images).ok_or_else(|| {
+                    EngineError::request(format!("an index of the archive has no image for {platform}"), None)
+                })?;
+                Ok(Found { names, ..found })
+            }
         }
+    }
+
+    /// Returns the image for the platform that was asked for.
+    ///
+    /// Errors: it is for none that runs there. What says no platform itself is what was asked for.
+    fn only_for(self, root: &Dir, wanted: &Platform) -> Result<Self, EngineError> {
+        let image = self.best_for(wanted)?;
+        let (bytes, config) = image.read_config(root)?;
+        let found = config.platform();
+        if found.os.is_empty() || found.runs_on(wanted) {
+            return Ok(Self::Image(image));
+        }
+        let (found, wanted) = (found.to_string(), wanted.to_string());
+        Err(EngineError::Platform { image: ImageId::of(&bytes).to_string(), found, wanted })
     }
 
     fn names(&mut self) -> &mut Vec<Reference> {
@@ -122,20 +157,46 @@ impl Engine {
         input: Box<dyn Read + Send>,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<Loaded>, EngineError> {
-        let lease = self.lease()?;
+        let loaded = self.load_for(&self.lease()?, input, None, events)?;
+        self.store.settle()?;
+        Ok(loaded)
+    }
+
+    /// Reads the images of an archive into the store; of an image for several platforms the one that is `wanted`, or all.
+    fn load_for(
+        &self,
+        lease: &Lease,
+        input: Box<dyn Read + Send>,
+        wanted: Option<&Platform>,
+        events: Report<'_>,
+    ) -> Result<Vec<Loaded>, EngineError> {
         let work = lease.work_dir()?;
         let root = self.store_dir(&work.diff_rel_path())?;
         let mut input = input;
         confined::extract(self, &root, &mut input, "the archive")?;
-        let mut loaded = Vec::new();
-        for found in find(&root)? {
-            loaded.push(self.load_entry(&lease, &root, found, events)?);
-        }
+        let loaded = self.load_entries(lease, &root, find(&root)?, wanted, events)?;
         if loaded.is_empty() {
             return Err(EngineError::request("the archive has no image", None));
         }
-        self.store.settle()?;
         Ok(loaded)
+    }
+
+    /// Reads what the entries stand for into the store, with their names; of an image for several platforms the one that
+    /// is `wanted`, or all.
+    ///
+    /// Errors: one of them is not for that platform; then no name has moved.
+    fn load_entries(
+        &self,
+        lease: &Lease,
+        root: &Dir,
+        mut entries: Vec<Entry>,
+        wanted: Option<&Platform>,
+        events: Report<'_>,
+    ) -> Result<Vec<Loaded>, EngineError> {
+        if let Some(wanted) = wanted {
+            entries = entries.into_iter().map(|entry| entry.only_for(root, wanted)).collect::<Result<_, _>>()?;
+        }
+        entries.into_iter().map(|entry| self.load_entry(lease, root, entry, events)).collect()
     }
 
     /// Reads what one entry of an archive stands for into the store, with its names.
@@ -167,7 +228,7 @@ impl Engine {
         let mut found = find(root)?;
         match (found.pop(), found.len()) {
             (Some(entry), 0) => {
-                let found = entry.for_this_machine()?;
+                let found = entry.best_for(&Platform::host())?;
                 Ok(self.load_one(lease, root, Found { names: Vec::new(), ..found }, events)?.id)
             }
             (_, others) => {
@@ -184,9 +245,7 @@ impl Engine {
         found: Found,
         events: Report<'_>,
     ) -> Result<Loaded, EngineError> {
-        let bytes = read(root, &found.config)?;
-        let config: ImageConfig = serde_json::from_slice(&bytes)
-            .map_err(|source| EngineError::tree("cannot use a configuration of the archive", source))?;
+        let (bytes, config) = found.read_config(root)?;
         if !config.platform().runs_on(&Platform::host()) && !config.os.is_empty() {
             let message = format!("an image of the archive is for {}", config.platform());
             events(Event::Notice { message });
@@ -198,9 +257,9 @@ impl Engine {
             return Err(EngineError::request(message, None));
         }
         let (mut layers, mut unpacked, mut size) = (Vec::new(), Vec::new(), 0);
-        for ((path, descriptor), diff_id) in found.layers.iter().zip(&config.rootfs.diff_ids) {
+        for ((path, expected), diff_id) in found.layers.iter().zip(&config.rootfs.diff_ids) {
             if lease.layer_by_diff_id(diff_id)?.is_none() {
-                self.load_blob(lease, root, path, descriptor.as_ref(), diff_id)?;
+                self.load_blob(lease, root, path, *expected, diff_id)?;
             }
             let layer = self.unpack_known(lease, *diff_id, &unpacked, events)?;
             unpacked.push(layer);
@@ -220,15 +279,13 @@ impl Engine {
         lease: &Lease,
         root: &Dir,
         path: &[u8],
-        descriptor: Option<&Descriptor>,
+        expected: Option<(BlobDigest, u64)>,
         diff_id: &stave_oci::DiffId,
     ) -> Result<(), EngineError> {
         let unreadable = |error| EngineError::tree("cannot read a layer of the archive", error);
         let mut file = root.open_file(path).map_err(unreadable)?;
-        let expected = match descriptor {
-            Some(descriptor) => BlobExpectation::exactly(descriptor.digest, descriptor.size),
-            None => BlobExpectation::none(),
-        };
+        let expected =
+            expected.map_or_else(BlobExpectation::none, |(digest, size)| BlobExpectation::exactly(digest, size));
         let mut writer = lease.blob_writer(expected)?;
         std::io::copy(&mut file, &mut writer)
             .map_err(|source| EngineError::io("store", "a layer of the archive", source))?;
@@ -267,7 +324,7 @@ fn find(root: &Dir) -> Result<Vec<Entry>, EngineError> {
 fn docker_image(entry: DockerEntry) -> Result<Found, EngineError> {
     let names = entry.repo_tags.unwrap_or_default();
     Ok(Found {
-        config: entry.config.into_bytes(),
+        config: (entry.config.into_bytes(), None),
         layers: entry.layers.into_iter().map(|path| (path.into_bytes(), None)).collect(),
         names: names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?,
     })
@@ -327,10 +384,10 @@ fn oci_entry(root: &Dir, descriptor: &Descriptor) -> Result<Entry, EngineError> 
 /// Returns the parts of the image for `platform` that `descriptor` leads to, as an OCI layout has them.
 pub(crate) fn image_for(root: &Dir, descriptor: &Descriptor, platform: &Platform) -> Result<Found, EngineError> {
     let manifest = manifest(root, descriptor, platform, 0)?;
-    let layer = |layer: Descriptor| (blob_path(&layer.digest).into_bytes(), Some(layer));
+    let part = |blob: Descriptor| (blob_path(&blob.digest).into_bytes(), Some((blob.digest, blob.size)));
     Ok(Found {
-        config: blob_path(&manifest.config.digest).into_bytes(),
-        layers: manifest.layers.into_iter().map(layer).collect(),
+        config: part(manifest.config),
+        layers: manifest.layers.into_iter().map(part).collect(),
         names: Vec::new(),
     })
 }
@@ -359,14 +416,25 @@ fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32
 
 /// Reads the manifest or the index that a descriptor leads to, which must have its digest.
 fn document(root: &Dir, descriptor: &Descriptor) -> Result<Document, EngineError> {
-    let bytes = read(root, blob_path(&descriptor.digest).as_bytes())?;
-    let actual = stave_oci::BlobDigest::of(&bytes);
-    if actual != descriptor.digest {
-        let message = format!("blob digest mismatch in the archive: expected {}, got {actual}", descriptor.digest);
-        return Err(EngineError::request(message, None));
-    }
+    let bytes = verified(root, blob_path(&descriptor.digest).as_bytes(), (descriptor.digest, descriptor.size))?;
     Document::parse(&bytes, &descriptor.media_type)
         .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))
+}
+
+/// Reads the blob at `path`, which must have this digest and this size in bytes.
+fn verified(root: &Dir, path: &[u8], (digest, size): (BlobDigest, u64)) -> Result<Vec<u8>, EngineError> {
+    let bytes = read(root, path)?;
+    let (actual, read) = (BlobDigest::of(&bytes), bytes.len());
+    if actual != digest {
+        let message = format!("blob digest mismatch in the archive: expected {digest}, got {actual}");
+        return Err(EngineError::request(message, None));
+    }
+    if read as u64 != size {
+        let message =
+            format!("blob size mismatch in the archive: expected {size} bytes for {digest}, got {read} bytes");
+        return Err(EngineError::request(message, None));
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {

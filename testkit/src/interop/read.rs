@@ -18,7 +18,8 @@ pub(super) const CASES: &[Case] = &[
         yard.stave(&["push", "-q", "made:1", "dir:r-dir"])?;
         yard.skopeo(&["copy", "-q", "dir:r-dir", "oci-archive:r-dir.tar:back:1"])?;
         let loaded = yard.stave(&["pull", "-q", "oci-archive:r-dir.tar:back:1"])?;
-        same("image id", &yard.id("made:1")?, &loaded)
+        same("name", "docker.io/library/back:1", &loaded)?;
+        same("image id", &yard.id("made:1")?, &yard.id("back:1")?)
     }),
     case(Peer::Skopeo, "registry", skopeo_reads_a_registry),
     case(Peer::Skopeo, "registry, Docker's types", skopeo_reads_dockers_types),

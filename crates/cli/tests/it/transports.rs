@@ -31,11 +31,12 @@ fn an_image_goes_to_every_place_and_comes_back_as_the_same_image() {
     let wanted = id(&bench, "app:1");
     for (place, name) in [
         ("oci:layout", None),
-        ("oci:named:app:1", None),
+        ("oci:named:app:1", Some("docker.io/library/app:1")),
         ("oci-archive:oci.tar", None),
-        ("oci-archive:named.tar:v1", None),
+        ("oci-archive:named.tar:h.example/app:v1", Some("h.example/app:v1")),
         ("docker-archive:docker.tar:h.example/app:2", Some("h.example/app:2")),
         ("docker-archive:plain.tar", None),
+        ("oci:digest:a@b", None),
         ("dir:flat", None),
     ] {
         let said = bench.run(["push", "app:1", place]).success().out();
@@ -270,4 +271,113 @@ fn an_image_in_a_directory_is_replaced_by_the_next_one() {
     let other = Bench::within(&bench.work());
     let pulled = other.run(["pull", "-q", &absolute(&bench, "dir:flat")]).success().line();
     assert_eq!(pulled, id(&bench, "app:2"));
+}
+
+/// C034: the digest and the size of a configuration are those that the manifest says, wherever it comes from. F012, T195
+#[test]
+fn a_configuration_that_is_not_what_the_manifest_says_is_refused() {
+    let bench = with_image();
+    bench.run(["push", "-q", "app:1", "oci:layout:1"]).success();
+    bench.run(["push", "-q", "app:1", "dir:flat"]).success();
+    let work = bench.work();
+    let manifest = fs::read_to_string(work.join("flat/manifest.json")).expect("it was written");
+    let config: Value = serde_json::from_str::<Value>(&manifest).expect("JSON")["config"].take();
+    let digest = config["digest"].as_str().expect("a digest");
+    let hex = digest.trim_start_matches("sha256:");
+    for path in [work.join("layout/blobs/sha256").join(hex), work.join("flat").join(hex)] {
+        let text = fs::read_to_string(&path).expect("a configuration");
+        fs::write(&path, text.replacen("\"config\":{", "\"config\":{\"User\":\"9\",", 1)).expect("a writable bench");
+    }
+    let mut archive = tar::Builder::new(fs::File::create(work.join("layout.tar")).expect("a writable bench"));
+    archive.append_dir_all("", work.join("layout")).expect("a readable layout");
+    archive.finish().expect("a writable bench");
+    let listed = read_json(&work.join("layout/index.json"))["manifests"][0]["digest"].take();
+    let context = format!("base=oci-layout://{}/layout@{}", work.display(), listed.as_str().expect("a digest"));
+    bench.file("Dockerfile", "FROM base\nCOPY a /c\n");
+    let message = format!("blob digest mismatch in the archive: expected {digest}, got sha256:");
+    for args in [
+        ["pull", &absolute(&bench, "oci:layout:1")].as_slice(),
+        &["pull", &absolute(&bench, "oci-archive:layout.tar:1")],
+        &["pull", &absolute(&bench, "dir:flat")],
+        &["load", "-i", &work.join("layout.tar").display().to_string()],
+        &["build", "--build-context", &context, &work.display().to_string()],
+    ] {
+        let other = Bench::within(&work);
+        other.run(args).exit(2).complains(&message);
+        assert_eq!(other.run(["images", "-aq"]).success().out(), "", "{args:?}");
+    }
+    // The manifest of a `dir:` is what nothing else says.
+    bench.run(["push", "-q", "app:1", "dir:flat"]).success();
+    let size = config["size"].as_u64().expect("a size");
+    let wrong = manifest.replacen(&format!("\"size\":{size}"), &format!("\"size\":{}", size + 1), 1);
+    fs::write(work.join("flat/manifest.json"), wrong).expect("a writable bench");
+    let message =
+        format!("blob size mismatch in the archive: expected {} bytes for {digest}, got {size} bytes", size + 1);
+    Bench::within(&work).run(["pull", &absolute(&bench, "dir:flat")]).exit(2).complains(&message);
+}
+
+/// C034, H001: an image that is not for the platform is refused before it takes the name of another.
+#[test]
+fn an_image_for_another_platform_takes_no_name() {
+    let bench = with_image();
+    bench.run(["save", "-o", "app.tar", "app:1"]).success();
+    bench.run(["build", "-q", "-o", "type=oci,tar=false,dest=layout,name=app:1", "."]).success();
+    let other = with_image();
+    other.file("a", "mine\n").run(["build", "-q", "-t", "app:1", "."]).success();
+    let mine = id(&other, "app:1");
+    for place in ["docker-archive:app.tar", "oci:layout:1"] {
+        let refused = other.run(["pull", "--platform", "linux/s390x", &absolute(&bench, place)]);
+        refused.exit(2).complains("s390x");
+        assert_eq!(id(&other, "app:1"), mine, "{place}");
+    }
+}
+
+/// C034: a tag of a layout names one image, whoever wrote the one before.
+#[test]
+fn an_image_takes_the_tag_of_what_a_build_wrote_into_a_layout() {
+    let bench = with_image();
+    let build = |name: &str| {
+        bench.run(["build", "-q", "-o", &format!("type=oci,tar=false,dest=layout,name={name}"), "."]).success();
+    };
+    let tags = || {
+        let list = read_json(&bench.work().join("layout/index.json"));
+        let entries = list["manifests"].as_array().expect("a list").clone();
+        let tag = |entry: &Value| entry["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
+        entries.iter().map(tag).collect::<Option<Vec<_>>>().expect("each has a tag")
+    };
+    build("app:v1");
+    build("app:v2");
+    bench.file("a", "other\n").run(["build", "-q", "-t", "app:2", "."]).success();
+    bench.run(["push", "-q", "app:2", "oci:layout:v1"]).success();
+    assert_eq!(tags(), ["v2", "v1"]);
+    let wanted = id(&bench, "app:2");
+    let other = Bench::within(&bench.work());
+    let name = other.run(["pull", "-q", &absolute(&bench, "oci:layout:v1")]).success().line();
+    assert_eq!(id(&other, &name), wanted);
+    // And the other way. Two with different names may have one tag.
+    bench.file("a", "third\n");
+    build("app:v1");
+    assert_eq!(tags(), ["v2", "v1"]);
+    build("tool:v1");
+    assert_eq!(tags(), ["v2", "v1", "v1"]);
+}
+
+/// C034, H001: an index without images says so, with or without a platform.
+#[test]
+fn an_index_in_a_directory_without_its_images_is_refused() {
+    let bench = with_image();
+    bench.run(["build", "-q", "--platform", "linux/amd64,linux/arm64", "-t", "both:1", "."]).success();
+    bench.run(["push", "-q", "both:1", "dir:flat"]).success();
+    for name in files(&bench.work().join("flat")).into_keys().filter(|name| name.ends_with(".manifest.json")) {
+        fs::remove_file(bench.work().join("flat").join(name)).expect("a writable bench");
+    }
+    bench
+        .run(["pull", "dir:flat"])
+        .exit(2)
+        .complains("the index in `flat` has no image whose manifest is there")
+        .complains("hint: Copy it with its images, as `skopeo copy --all` does.");
+    bench
+        .run(["pull", "--platform", "linux/arm64", "dir:flat"])
+        .exit(2)
+        .complains("the index in `flat` has no image for linux/arm64");
 }

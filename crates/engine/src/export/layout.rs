@@ -18,8 +18,10 @@ use crate::archive::blob_path;
 use crate::error::EngineError;
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-/// Annotations that name an image in a layout. An entry with the same names is replaced.
-const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+/// The annotation with the whole name of an image.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The annotation with the tag of an image, by which a layout is asked for it.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Adds what `entries` list to the layout at `path`, which is made if it is missing. `blobs` calls what it is given with
 /// every blob, a manifest after what it names.
@@ -67,12 +69,19 @@ fn read_list(path: &Path) -> Result<Value, EngineError> {
     Err(EngineError::request(format!("`{}` is no list of an image layout", list.display()), Some(hint)))
 }
 
-/// Whether an entry of the list goes when `new` comes: it has the same names, or none and the same digest.
+/// Whether an entry of the list goes when `new` comes: it has the same tag, and no other whole name; or neither has a name,
+/// and they have the same digest.
 fn is_same(old: &Value, new: &Descriptor) -> bool {
-    let said = |key: &str| old.get("annotations").and_then(|annotations| annotations.get(key)).and_then(Value::as_str);
-    let is_named = NAMES.iter().any(|key| new.annotations.contains_key(*key));
-    let same_names = NAMES.iter().all(|key| said(key) == new.annotations.get(*key).map(String::as_str));
-    same_names && (is_named || old.get("digest").and_then(Value::as_str) == Some(&new.digest.to_string()))
+    let old_name =
+        |key: &str| old.get("annotations").and_then(|annotations| annotations.get(key)).and_then(Value::as_str);
+    let new_name = |key: &str| new.annotations.get(key).map(String::as_str);
+    let same_tag = old_name(REF_NAME) == new_name(REF_NAME);
+    match (old_name(IMAGE_NAME), new_name(IMAGE_NAME)) {
+        (Some(old_name), Some(new_name)) => same_tag && old_name == new_name,
+        _ if new_name(REF_NAME).is_some() => same_tag,
+        (None, None) => same_tag && old.get("digest").and_then(Value::as_str) == Some(&new.digest.to_string()),
+        _ => false,
+    }
 }
 
 fn put_blob(path: &Path, descriptor: &Descriptor, bytes: &mut dyn Read) -> io::Result<()> {

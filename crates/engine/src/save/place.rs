@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::path::Path;
 
-use stave_oci::{Descriptor, Document, Manifest, Platform};
+use stave_oci::{Descriptor, Document, Manifest, Platform, Reference};
 use stave_store::Lease;
 use stave_tree::Dir;
 
-use super::{DockerEntry, Entry, Found, Loaded, docker_image, image_for, image_name, oci_entry, read};
+use super::{DockerEntry, Entry, Found, Loaded, docker_image, image_for, image_name, oci_entry, read, verified};
 use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
 use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
 use crate::export::fetch_from_daemon;
-use crate::layout::choose;
+use crate::layout::{REF_NAME, choose};
 use crate::place::{ImagePlace, WhichImage, no_daemon};
 use crate::request::LayoutSource;
 use crate::task::Task;
@@ -32,47 +32,32 @@ impl Engine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<Loaded>, EngineError> {
         let lease = self.lease()?;
+        let load = |root: &Dir, entries| self.load_entries(&lease, root, entries, platform, events);
         let loaded = match place {
             ImagePlace::Layout { path, name } => {
                 let _task = Task::start(events, TaskKind::Fetch, format!("load {}", path.display()));
                 let root = open_user_dir(path)?;
-                vec![self.copy_from_layout(&lease, &root, (path, name.as_deref(), platform), events)?]
+                load(&root, vec![layout_entry(&root, (path, name.as_deref(), platform))?])?
             }
             ImagePlace::OciArchive { path, name } => self.unpacked(&lease, path, events, |root| {
-                Ok(vec![self.copy_from_layout(&lease, root, (path, name.as_deref(), platform), events)?])
+                load(root, vec![layout_entry(root, (path, name.as_deref(), platform))?])
             })?,
-            ImagePlace::DockerArchive { path, which } => self.unpacked(&lease, path, events, |root| {
-                let entries = docker_entries(root, path, which.as_ref())?;
-                entries.into_iter().map(|entry| self.load_entry(&lease, root, entry, events)).collect()
-            })?,
+            ImagePlace::DockerArchive { path, which } => {
+                self.unpacked(&lease, path, events, |root| load(root, docker_entries(root, path, which.as_ref())?))?
+            }
             ImagePlace::Dir(path) => {
                 let _task = Task::start(events, TaskKind::Fetch, format!("load {}", path.display()));
                 let root = open_user_dir(path)?;
-                vec![self.load_entry(&lease, &root, dir_entry(&root, path, platform)?, events)?]
+                load(&root, vec![dir_entry(&root, path, platform)?])?
             }
             ImagePlace::Daemon(image) => {
                 let socket = socket.ok_or_else(|| no_daemon(image))?;
                 let archive = fetch_from_daemon(socket, image)?;
-                self.load(Box::new(archive), events)?
+                self.load_for(&lease, Box::new(archive), platform, events)?
             }
         };
-        if let Some(wanted) = platform {
-            self.refuse_other_platforms(&loaded, wanted)?;
-        }
         self.store.settle()?;
         Ok(loaded)
-    }
-
-    /// What names no platform itself is what was asked for, or an error.
-    fn refuse_other_platforms(&self, loaded: &[Loaded], wanted: &Platform) -> Result<(), EngineError> {
-        for image in loaded {
-            let found = self.image_config(&image.id)?.platform();
-            if !found.os.is_empty() && !found.runs_on(wanted) {
-                let (image, wanted) = (image.id.to_string(), wanted.to_string());
-                return Err(EngineError::Platform { image, found: found.to_string(), wanted });
-            }
-        }
-        Ok(())
     }
 
     /// Unpacks the archive at `path`, and has `take` take images out of it.
@@ -90,23 +75,28 @@ impl Engine {
         confined::extract(self, &root, &mut file, &format!("`{}`", path.display()))?;
         take(&root)
     }
+}
 
-    fn copy_from_layout(
-        &self,
-        lease: &Lease,
-        root: &Dir,
-        (path, name, platform): (&Path, Option<&str>, Option<&Platform>),
-        events: Report<'_>,
-    ) -> Result<Loaded, EngineError> {
-        let layout = LayoutSource { path: path.to_owned(), tag: name.map(str::to_owned), digest: None };
-        let chosen = choose(root, &layout)?;
-        let mut entry = match platform {
-            Some(platform) => Entry::Image(image_for(root, &chosen, platform)?),
-            None => oci_entry(root, &chosen)?,
-        };
-        entry.names().extend(image_name(&chosen)?);
-        self.load_entry(lease, root, entry, events)
-    }
+/// Returns the image of a layout that has the name, or the images of its index, with the name that it has there.
+fn layout_entry(
+    root: &Dir,
+    (path, name, platform): (&Path, Option<&str>, Option<&Platform>),
+) -> Result<Entry, EngineError> {
+    let layout = LayoutSource { path: path.to_owned(), tag: name.map(str::to_owned), digest: None };
+    let chosen = choose(root, &layout)?;
+    let mut entry = match platform {
+        Some(platform) => Entry::Image(image_for(root, &chosen, platform)?),
+        None => oci_entry(root, &chosen)?,
+    };
+    entry.names().extend(image_name(&chosen)?.or_else(|| named_by_tag(&chosen)));
+    Ok(entry)
+}
+
+/// Returns the name that the tag of an entry is, as Podman takes it, if it is one.
+fn named_by_tag(entry: &Descriptor) -> Option<Reference> {
+    let name: Reference = entry.annotations.get(REF_NAME)?.parse().ok()?;
+    // With a digest it would say what the manifest is.
+    name.digest.is_none().then_some(name)
 }
 
 /// Returns the images of what Docker wrote, or the one that is asked for.
@@ -159,16 +149,15 @@ fn dir_entry(root: &Dir, path: &Path, platform: Option<&Platform>) -> Result<Ent
         })?;
         return Ok(Entry::Image(chosen));
     }
+    if images.is_empty() {
+        let message = format!("the index in `{}` has no image whose manifest is there", path.display());
+        return Err(EngineError::request(message, Some("Copy it with its images, as `skopeo copy --all` does.")));
+    }
     Ok(Entry::Index { digest, images, names: Vec::new() })
 }
 
 fn dir_manifest(root: &Dir, path: &Path, entry: &Descriptor) -> Result<Manifest, EngineError> {
-    let bytes = read(root, format!("{}.manifest.json", entry.digest.hex()).as_bytes())?;
-    let actual = stave_oci::BlobDigest::of(&bytes);
-    if actual != entry.digest {
-        let message = format!("blob digest mismatch in `{}`: expected {}, got {actual}", path.display(), entry.digest);
-        return Err(EngineError::request(message, None));
-    }
+    let bytes = verified(root, format!("{}.manifest.json", entry.digest.hex()).as_bytes(), (entry.digest, entry.size))?;
     match parse(path, &bytes)? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(_) => Err(EngineError::request(format!("`{}` has an index in an index", path.display()), None)),
@@ -186,10 +175,6 @@ fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static
 
 /// Blobs are files there, named by their digests.
 fn dir_image(manifest: Manifest) -> Found {
-    let layer = |layer: Descriptor| (layer.digest.hex().into_bytes(), Some(layer));
-    Found {
-        config: manifest.config.digest.hex().into_bytes(),
-        layers: manifest.layers.into_iter().map(layer).collect(),
-        names: Vec::new(),
-    }
+    let part = |blob: Descriptor| (blob.digest.hex().into_bytes(), Some((blob.digest, blob.size)));
+    Found { config: part(manifest.config), layers: manifest.layers.into_iter().map(part).collect(), names: Vec::new() }
 }
