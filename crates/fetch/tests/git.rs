@@ -373,6 +373,26 @@ fn the_objects_of_a_reference_are_the_commit_and_its_tag() {
     }
 }
 
+/// E018: a branch goes on, and a pull request's is deleted; the commit that a lock pins stays what it was.
+#[test]
+fn the_objects_of_a_pinned_branch_are_had_wherever_it_is_by_now() {
+    let bench = Bench::new();
+    let repository = repository(&bench);
+    let first = repository.rev("v1^{commit}");
+    let server = git::daemon(&bench.served());
+    let pinned = |reference: &str| {
+        let source = source(&format!("{}/r.git#{reference}", server.url));
+        GitSource { checksum: Some(first.clone()), fetch_by_commit: true, ..source }
+    };
+    for reference in ["main", "refs/heads/main", "gone", "refs/heads/gone"] {
+        let objects = bench.objects(&pinned(reference)).expect(reference);
+        let commit = String::from_utf8_lossy(&objects.commit);
+        assert!(commit.ends_with("\n\nfirst\n") && objects.tag.is_none(), "{reference}: {commit}");
+    }
+    let error = bench.objects(&pinned("refs/tags/gone")).expect_err("the tag is nowhere");
+    assert!(matches!(&error, GitError::NoReference { reference, .. } if reference == "refs/tags/gone"), "{error}");
+}
+
 /// A signed tag that a server says leads to another commit than it does.
 #[test]
 fn a_tag_that_does_not_lead_where_its_server_says_is_an_error() {

@@ -5,6 +5,9 @@ use stave_graph::remote::is_whole_commit;
 
 use super::{Git, GitError};
 
+/// What the whole names of tags begin with.
+const TAGS: &str = "refs/tags/";
+
 /// A commit that a reference names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
@@ -45,16 +48,27 @@ impl Git {
         Ok(Resolved { commit, name: Some(name) })
     }
 
-    /// Returns the annotated tag that `source` names, if it names one, as the server lists it now.
+    /// Returns the annotated tag that `source` names, if it names one, as the server lists it now. A branch is none,
+    /// wherever it is by now; nor is a name that is gone, if `source` is pinned to a commit and does not say `refs/tags/`.
     ///
     /// # Errors
-    /// If the server cannot be asked, or what `source` names is another commit than `resolved` by now.
+    /// If the server cannot be asked or does not have the name, or it is that of a tag that leads to another commit than
+    /// `resolved` by now.
     pub(crate) fn tag_of(&self, source: &GitSource, resolved: &Resolved) -> Result<Option<Listed>, GitError> {
         let wanted = source.reference.as_deref();
         if wanted.is_none_or(|wanted| wanted == "HEAD" || is_whole_commit(wanted)) {
             return Ok(None);
         }
-        let listed = self.listed_now(source)?;
+        let is_pinned = source.fetch_by_commit && source.checksum.is_some();
+        let listed = match self.listed_now(source) {
+            Err(GitError::NoReference { reference, .. }) if is_pinned && !reference.starts_with(TAGS) => {
+                return Ok(None);
+            }
+            listed => listed?,
+        };
+        if !listed.name.starts_with(TAGS) && listed.peeled.is_none() {
+            return Ok(None);
+        }
         let now = listed.peeled.as_ref().unwrap_or(&listed.object);
         if *now != resolved.commit {
             return Err(GitError::Moved {
@@ -104,7 +118,7 @@ fn names_of(wanted: Option<&str>) -> Vec<String> {
     match wanted {
         None | Some("HEAD") => vec!["HEAD".to_owned()],
         Some(whole) if whole.starts_with("refs/") => vec![whole.to_owned()],
-        Some(short) => ["refs/heads/", "refs/tags/", "refs/"].map(|start| format!("{start}{short}")).into(),
+        Some(short) => ["refs/heads/", TAGS, "refs/"].map(|start| format!("{start}{short}")).into(),
     }
 }
 
