@@ -48,7 +48,7 @@ fn usable(key: &PublicKey, algorithm: &Algorithm) -> Result<(), SignatureError> 
     let wrong = |problem: String| Err(SignatureError::Unsupported { what: "SSH", problem });
     match key.key_data() {
         KeyData::Rsa(key) => {
-            let bits = key.n.as_positive_bytes().map_or(0, |bytes| bytes.len() * 8);
+            let bits = key.n.as_positive_bytes().map_or(0, bits);
             if bits < RSA_BITS_MIN {
                 return wrong(format!("its key of RSA has {bits} bits, expected at least {RSA_BITS_MIN}"));
             }
@@ -65,6 +65,39 @@ fn usable(key: &PublicKey, algorithm: &Algorithm) -> Result<(), SignatureError> 
     }
 }
 
+/// Returns how many bits a number has, its highest byte first.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let number = number.get(zeros..).unwrap_or_default();
+    number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
+}
+
+/// Options without a value that a line may have in front of a key.
+///
+/// Reference: sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT"; ssh-keygen(1), "ALLOWED SIGNERS".
+const OPTIONS: &[&str] = &[
+    "agent-forwarding",
+    "cert-authority",
+    "no-agent-forwarding",
+    "no-port-forwarding",
+    "no-pty",
+    "no-touch-required",
+    "no-user-rc",
+    "no-x11-forwarding",
+    "port-forwarding",
+    "pty",
+    "restrict",
+    "user-rc",
+    "verify-required",
+    "x11-forwarding",
+];
+
+/// Whether a word in front of a key has options, or is a mark (`@revoked`), and is not just a name.
+fn has_options(word: &str) -> bool {
+    let is_option = |part: &str| OPTIONS.iter().any(|option| option.eq_ignore_ascii_case(part));
+    word.starts_with('@') || word.contains(['=', '"']) || word.split(',').any(is_option)
+}
+
 /// Reads keys as `.pub` files, `authorized_keys` and lists of allowed signers have them, one in a line.
 ///
 /// # Errors
@@ -77,8 +110,8 @@ pub(crate) fn keys(text: &str) -> Result<Vec<PublicKey>, SignatureError> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         // In front of the key's kind there may be who it belongs to, and nothing else.
         let at = words.iter().take(2).position(|word| word.parse::<Algorithm>().is_ok_and(|kind| is_known(&kind)));
-        let has_options = at == Some(1) && (words[0] == "cert-authority" || words[0].contains(['=', '"']));
-        let (Some(at), true, false) = (at, words.len() > at.unwrap_or_default() + 1, has_options) else {
+        let is_plain = at != Some(1) || !has_options(words[0]);
+        let (Some(at), true, true) = (at, words.len() > at.unwrap_or_default() + 1, is_plain) else {
             return Err(wrong("expected `KIND KEY` or `NAME KIND KEY`, without options".to_owned()));
         };
         if keys.len() == KEYS_MAX {

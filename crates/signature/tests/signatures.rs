@@ -219,6 +219,10 @@ fn what_cannot_be_found_out_is_an_error_that_names_it() {
         "the OpenPGP signature is not verified: its key of RSA has 1024 bits, expected at least 2048"
     );
     assert_eq!(
+        problem(asked(&commit(data!("odd.ssh.commit")), data!("odd.pub"))),
+        "the SSH signature is not verified: its key of RSA has 2047 bits, expected at least 2048"
+    );
+    assert_eq!(
         problem(of_file(data!("sha1.file.asc"), BOB)),
         "the OpenPGP signature is not verified: it was made with SHA1, which is too weak"
     );
@@ -230,7 +234,17 @@ fn what_cannot_be_found_out_is_an_error_that_names_it() {
     assert_eq!(problem(verify(FILE, x509, ADA)), "the X.509 signature is not verified: it is one of X.509 (S/MIME)");
     let signed = commit(data!("ada.ssh.commit"));
     assert_eq!(problem(asked(&signed, b"# nobody\n")), "the keys cannot be used: there is none");
-    for options in ["cert-authority ", "namespaces=\"file\" ", "ada@example.com namespaces=\"file\" "] {
+    for options in [
+        "cert-authority ",
+        "cert-authority,no-pty ",
+        "no-pty,cert-authority ",
+        "Restrict ",
+        "ada,no-X11-forwarding ",
+        "@revoked ",
+        "@cert-authority ",
+        "namespaces=\"file\" ",
+        "ada@example.com namespaces=\"file\" ",
+    ] {
         assert_eq!(
             problem(asked(&signed, &[options.as_bytes(), ADA_SSH].concat())),
             "the keys cannot be used: line 1: expected `KIND KEY` or `NAME KIND KEY`, without options"
