@@ -186,6 +186,11 @@ fn what_is_said_of_a_build_afterwards_has_no_secret() {
     bench.file("Dockerfile", format!("FROM busybox\nRUN : https://me:{SECRET}@mirror.example/; false\n"));
     bench.run(["build", "."]).exit(1);
     bench.run(["debug", "--export", "command.tar"]).success().complains("an address in the command has no password");
+    let script = format!("RUN <<EOF\n#!/bin/sh\n: https://me:{SECRET}@mirror.example/\nfalse\nEOF\n");
+    bench.file("Dockerfile", format!("FROM busybox\n{script}"));
+    bench.run(["build", "."]).exit(1);
+    let script = bench.run(["debug", "--export", "script.tar"]);
+    script.success().complains("note: an address in a script of the command has no password in the bundle");
     assert_eq!(with_secret(&bench.work()), [bench.work().join("Dockerfile")]);
 }
 

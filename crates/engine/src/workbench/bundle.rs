@@ -18,7 +18,7 @@ use stave_store::{LayerId, Lease};
 use stave_tree::pack::{LayerWriter, Method};
 use stave_tree::{Times, adopt_directories};
 
-use super::description::{DESCRIPTION_BYTES_MAX, Description, Failed, Files, Layer, Operation, VERSION};
+use super::description::{DESCRIPTION_BYTES_MAX, DescribedKind, Description, Failed, Files, Layer, Operation, VERSION};
 use super::find::{Found, StateOf};
 use crate::confined;
 use crate::engine::Engine;
@@ -75,6 +75,14 @@ fn without_secrets(operation: &mut Operation, remarks: &mut Vec<String>) {
     if args != operation.args {
         remarks.push("an address in the command has no password in the bundle".to_owned());
         operation.args = args;
+    }
+    for mount in &mut operation.mounts {
+        let DescribedKind::Inline { content, .. } = &mut mount.kind else { continue };
+        let redacted = redacted_text(content);
+        if redacted != *content {
+            remarks.push("an address in a script of the command has no password in the bundle".to_owned());
+            *content = redacted;
+        }
     }
 }
 
