@@ -24,6 +24,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::imagetools::SLSA;
 use crate::outcome::BuildFailure;
+use crate::policy_log::shown_words;
 use crate::registries::Registries;
 use crate::remote::Wanted;
 use crate::request::{Grants, PullPolicy};
@@ -278,7 +279,8 @@ impl SourceRules {
             self.log.note(policy.name(), (identifier, &input), &decision);
             let (policy, identifier) = (policy.name().to_owned(), identifier.to_owned());
             if !decision.allow {
-                return Err(Objection::Denied { policy, identifier, messages: decision.messages });
+                let messages = shown_words(&decision.messages, &input);
+                return Err(Objection::Denied { policy, identifier, messages });
             }
             match (pin, decision.pin) {
                 (Some(one), Some(other)) if one != other => {

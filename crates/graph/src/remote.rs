@@ -224,6 +224,18 @@ pub fn redacted_text(text: &str) -> String {
     each_address(text, redacted)
 }
 
+/// Returns `text`, in which there may be addresses, with all of them [`redacted`] and their queries, which often carry a
+/// signature, as `?...`.
+#[must_use]
+pub fn redacted_text_without_queries(text: &str) -> String {
+    each_address(text, |url| {
+        let url = redacted(url);
+        let Some((place, rest)) = url.split_once('?') else { return url };
+        let fragment = rest.find('#').map_or("", |at| &rest[at..]);
+        format!("{place}?...{fragment}")
+    })
+}
+
 /// Returns `text`, in which there may be addresses, with each byte of their credentials replaced by an `x`: what stands at
 /// an offset stands there still.
 #[must_use]
