@@ -9,12 +9,17 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a loud step writes: enough to fill every buffer many times over.
 const LOUD_BYTES: u64 = 64 * 1024 * 1024;
 /// Memory that a build may take, whatever its steps write. The rest of a build takes some of it.
 const MEMORY_BYTES_MAX: u64 = 150 * 1024 * 1024;
+
+/// How long a terminal is given to show what is waited for: far more than a busy machine takes.
+const DRAWN_WITHIN: Duration = Duration::from_mins(2);
 
 /// The logs of all steps of all builds.
 fn logs(bench: &Bench) -> Vec<PathBuf> {
@@ -208,6 +213,14 @@ fn a_build_is_drawn_anew_when_its_window_changes() {
     let mut command = bench.command(["build", "--progress=tty", "."]);
     let mut child = command.stdout(Stdio::null()).stderr(theirs).spawn().expect("stave starts");
     drop(command);
+    // A drawing that never comes is a mistake, and no wait without an end.
+    let (ended, end) = mpsc::channel::<()>();
+    let process = Pid::from_child(&child);
+    let guard = thread::spawn(move || {
+        if end.recv_timeout(DRAWN_WITHIN) == Err(mpsc::RecvTimeoutError::Timeout) {
+            kill_process(process, Signal::INT).expect("it runs: nobody has waited for it");
+        }
+    });
     let size = |number| std::num::NonZero::new(number).expect("not 0");
     // Without what went up out of sight, which would come back when the window grows.
     let mut screen = vt100::Parser::new(size(24), size(80), 0);
@@ -231,6 +244,8 @@ fn a_build_is_drawn_anew_when_its_window_changes() {
             }
         }
     }
+    drop(ended);
+    guard.join().expect("no panic");
     assert_eq!(child.wait().expect("waited for").code(), Some(130));
     assert_eq!(seen, [(80, 24), (24, 8), (12, 4), (100, 30)], "{}", screen.screen().contents());
 }
