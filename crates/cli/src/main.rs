@@ -34,7 +34,9 @@ use std::io::{IsTerminal as _, Write as _};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 
+use crate::args::Global;
 use crate::command::Context;
+use crate::failure::Failure;
 use crate::render::Style;
 
 /// The exit code for a mistake of stave's own.
@@ -60,15 +62,18 @@ fn run() -> u8 {
     let style = Style { colour: !cli.global.no_color && colours_wanted() };
     match command::run(cli.command, &Context { global: &cli.global, style }) {
         Ok(code) => code,
-        Err(failure) => {
-            let failure = match host::store_root(&cli.global) {
-                Ok(root) => failure.with_space_advice(&root, host::space_advice),
-                Err(_) => failure,
-            };
-            print_error(&failure.render(style));
-            failure.code
-        }
+        Err(failure) => print_failure(failure, &cli.global, style),
     }
+}
+
+/// Says why a command failed, with advice on a file system that is full. Returns the exit code.
+pub(crate) fn print_failure(failure: Failure, global: &Global, style: Style) -> u8 {
+    let failure = match host::store_root(global) {
+        Ok(root) => failure.with_space_advice(&root, host::space_advice),
+        Err(_) => failure,
+    };
+    print_error(&failure.render(style));
+    failure.code
 }
 
 /// Whether standard error is a terminal whose owner likes colours, or its owner wants them whatever it is.

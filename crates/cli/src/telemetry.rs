@@ -13,10 +13,14 @@ use stave_trace::{Cancel, SendError, Settings, Trace};
 
 use crate::args::ProgressMode;
 use crate::host::{http_environment, raw_variable};
+use crate::signals::Received;
 use crate::{record, render};
 
 /// How long the collector has after Ctrl-C.
 const INTERRUPTED: Duration = Duration::from_millis(200);
+
+/// How often is looked whether there was a Ctrl-C.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A build that may have a trace.
 pub(crate) struct Telemetry {
@@ -58,12 +62,12 @@ impl Telemetry {
     }
 
     /// Begins to send the trace of a build that has ended, if one is wanted.
-    pub(crate) fn send(&mut self, build: Option<Recorded>, is_interrupted: bool) {
+    /// After a signal, before or while it is sent, the collector has little time.
+    pub(crate) fn send(&mut self, build: Option<Recorded>, signals: &Received) {
         let (Some(settings), Some(build)) = (self.settings.take(), build) else { return };
         let Some(record) = record::read(&build.directory) else { return };
         let trace = Trace::new(&record, build.began, settings.parent.as_ref(), &settings.resource);
-        let patience = if is_interrupted { settings.timeout.min(INTERRUPTED) } else { settings.timeout };
-        self.sending = Some(Sending::start(trace, settings, patience));
+        self.sending = Some(Sending::start(trace, settings, signals.clone()));
     }
 
     /// Waits until the trace has arrived, or its time is over, and says if it has not arrived: as an event where all is
@@ -105,11 +109,13 @@ pub(crate) struct Sending {
     outcome: Receiver<Result<(), SendError>>,
     start: Instant,
     patience: Duration,
+    signals: Received,
 }
 
 impl Sending {
     /// Begins.
-    pub(crate) fn start(trace: Trace, settings: Settings, patience: Duration) -> Self {
+    pub(crate) fn start(trace: Trace, settings: Settings, signals: Received) -> Self {
+        let patience = settings.timeout;
         let (sender, outcome) = mpsc::channel();
         let cancel = Cancel::new();
         let ends = cancel.clone();
@@ -117,19 +123,29 @@ impl Sending {
             // Fails when nobody waits any more.
             drop(sender.send(stave_trace::send(&trace, &settings, http_environment(), ends)));
         });
-        Self { cancel, outcome, start: Instant::now(), patience }
+        Self { cancel, outcome, start: Instant::now(), patience, signals }
     }
 
-    /// Waits for the end, or until the collector's time is over; returns why the trace has not arrived.
-    pub(crate) fn finish(self) -> Result<(), Unsent> {
-        let rest = self.patience.saturating_sub(self.start.elapsed());
-        match self.outcome.recv_timeout(rest) {
-            Ok(outcome) => Ok(outcome?),
-            Err(RecvTimeoutError::Timeout) => {
-                self.cancel.cancel();
-                Err(Unsent::Late(self.patience.as_millis()))
+    /// Waits for the end, or until the collector's time is over, which a signal makes short; returns why the trace has not
+    /// arrived.
+    pub(crate) fn finish(mut self) -> Result<(), Unsent> {
+        let mut is_short = false;
+        loop {
+            let passed = self.start.elapsed();
+            if !is_short && self.signals.first().is_some() {
+                is_short = true;
+                self.patience = self.patience.min(passed + INTERRUPTED);
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Unsent::Ended),
+            let rest = self.patience.saturating_sub(passed);
+            match self.outcome.recv_timeout(if is_short { rest } else { rest.min(LOOK) }) {
+                Ok(outcome) => return Ok(outcome?),
+                Err(RecvTimeoutError::Timeout) if passed < self.patience => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.cancel.cancel();
+                    return Err(Unsent::Late(self.patience.as_millis()));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Unsent::Ended),
+            }
         }
     }
 }

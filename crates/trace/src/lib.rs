@@ -24,6 +24,6 @@ mod span;
 pub use json::json;
 pub use protobuf::protobuf;
 pub use send::{SendError, send};
-pub use settings::{Parent, Protocol, Settings, SettingsError};
+pub use settings::{Parent, Protocol, Settings, SettingsError, resource_from_lookup};
 pub use span::{Span, Trace, Value};
 pub use stave_http::{Cancel, Environment};

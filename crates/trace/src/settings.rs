@@ -146,6 +146,14 @@ impl Settings {
     }
 }
 
+/// Returns what the variables say of a trace itself, wherever it goes and whether it goes anywhere: `service.name` first.
+///
+/// # Errors
+/// If they are no list of names and values.
+pub fn resource_from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Vec<(String, String)>, SettingsError> {
+    resource(&Variables(lookup))
+}
+
 fn shown(value: &str) -> String {
     value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_CHARACTERS).collect()
 }
@@ -319,6 +327,26 @@ mod tests {
 
     fn mistake(variable: &str, value: &str) -> String {
         read(&[ENDPOINT, (variable, value)]).expect_err("it is not carried out").to_string()
+    }
+
+    #[test]
+    fn what_a_trace_is_of_is_read_without_a_collector_and_beside_what_is_not_carried_out() {
+        let read = |variables: &[(&str, &str)]| {
+            resource_from_lookup(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read(&[]), Ok(vec![entry("service.name", "stave")]));
+        let variables = [
+            ("OTEL_SERVICE_NAME", "ci"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "a=b"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ];
+        assert_eq!(read(&variables), Ok(vec![entry("service.name", "ci"), entry("a", "b")]));
+        let error = read(&[("OTEL_RESOURCE_ATTRIBUTES", "a")]).expect_err("it is no list").to_string();
+        assert_eq!(error, "the variable `OTEL_RESOURCE_ATTRIBUTES` is a list of `NAME=VALUE`, not `a`");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, mpsc};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -189,6 +190,29 @@ fn no_collector_makes_a_build_fail_or_wait() {
     assert_eq!(last["event"], "notice", "{last}");
 }
 
+/// Why a build failed is said at once, and not when a collector has had its time.
+#[test]
+fn a_failed_build_says_why_before_its_collector_answers() {
+    let mut bench = Bench::new();
+    bench.file("Dockerfile", "FROM scratch\nCOPY missing /\n");
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    // It lets go when the test says so, or has ended.
+    let collector = Collector::new(move || {
+        held.lock().expect("no panic").recv().unwrap_or_default();
+        taken()
+    });
+    with_collector(&mut bench, &collector);
+    let mut command = bench.command(["build", "--progress=none", "."]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("stave starts");
+    let mut stderr = child.stderr.take().expect("it is piped");
+    assert_eq!(Bench::hear(&mut stderr, "error"), "error", "no word of the trace comes first");
+    drop(release);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("text");
+    assert_eq!(child.wait().expect("waited for").code(), Some(1), "{rest}");
+}
+
 #[test]
 fn what_is_not_carried_out_is_a_note_and_without_a_collector_nothing_is_said() {
     let mut bench = Bench::new();
@@ -224,7 +248,12 @@ fn a_build_of_the_past_is_printed_or_sent_with_the_ids_that_it_had() {
     assert_eq!(spans(&collector.take()[0]), past);
     bench.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     bench.run(["builds", "trace", "--send"]).exit(3).complains("error: the trace was not sent: cannot post to ");
+    // What says how a trace is sent is nothing to one that is printed; what says whose it is, is.
+    bench.set("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").set("OTEL_TRACES_SAMPLER", "jaeger_remote");
+    bench.set("OTEL_SERVICE_NAME", "nightly");
+    assert!(bench.run(["builds", "trace"]).success().out().contains("nightly"));
     bench.set("OTEL_EXPORTER_OTLP_ENDPOINT", "");
+    assert!(bench.run(["builds", "trace"]).success().out().contains("nightly"));
     let output = bench.run(["builds", "trace", "--send"]);
     assert_eq!(
         output.exit(2).stderr,

@@ -40,7 +40,10 @@ pub(super) use lock::lock;
 
 pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let mut telemetry = Telemetry::new();
-    let result = built(args, context, &mut telemetry);
+    let result = built(args, context, &mut telemetry).map_err(|failure| {
+        // Why a build failed is said before its trace has arrived.
+        Failure::silent(crate::print_failure(failure, context.global, context.style))
+    });
     telemetry.finish();
     result
 }
@@ -87,7 +90,7 @@ fn built(args: BuildArgs, context: &Context<'_>, telemetry: &mut Telemetry) -> R
     };
     let result = result.map_err(|failure| supply::advised(failure, is_locked));
     display.finish();
-    telemetry.send(recorder.finish(), host.signals.first().is_some());
+    telemetry.send(recorder.finish(), &host.signals);
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(Remarks { name, text, diagnostics: found }) = &findings
         && !matches!(report.mode, ProgressMode::Quiet | ProgressMode::None | ProgressMode::Rawjson)
