@@ -383,7 +383,7 @@ impl Engine {
         let about = about.iter().map(|(platform, manifest, statements)| (platform, manifest, statements.as_slice()));
         let own = source.parse::<Reference>().ok();
         let said = Said::about(about, name.or(own.as_ref()).map(std::slice::from_ref).unwrap_or_default());
-        Ok((joined(images, &said), said))
+        Ok((joined(images, &said, index.is_some()), said))
     }
 
     /// Returns an image with the manifest that it was pulled with, or a new one.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stave_oci::Platform;
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
@@ -318,6 +318,16 @@ fn one_platform_makes_an_index_if_it_is_told_to() {
     assert_eq!(bench.run(["inspect", "-f", "{{.RepoTags}}", "made"]).success().line(), "[made:latest]");
     bench.run(["build", "-t", "made", "--build-arg", "BUILDKIT_MULTI_PLATFORM=0", "."]).success();
     bench.run(["store", "check"]).success();
+    // What is pushed afterwards is an index, too.
+    let registry = LoopbackRegistry::start();
+    let pushed = format!("{}/made:1", registry.host());
+    build(&["-t", &pushed]).success().complains("\nindex sha256:");
+    bench.run(["push", "-q", &pushed]).success();
+    let sent: Value = serde_json::from_slice(&registry.manifest("made", "1").expect("it is there")).expect("JSON");
+    let directly = format!("{}/made:2", registry.host());
+    build(&["-o", &format!("type=registry,name={directly}")]).success();
+    let built: Value = serde_json::from_slice(&registry.manifest("made", "2").expect("it is there")).expect("JSON");
+    assert_eq!((&sent["mediaType"], &sent), (&json!("application/vnd.oci.image.index.v1+json"), &built));
     let docker = build(&["-o", "type=docker,dest=docker.tar"]);
     docker.complains("this output holds one image, and `BUILDKIT_MULTI_PLATFORM` asks for an index of images");
     assert!(!bench.work().join("docker.tar").exists());

@@ -62,10 +62,10 @@ impl Attached {
 }
 
 /// Joins images that are to be pushed with what is said about them: one image of which nothing is said in an index stays
-/// as it is.
-pub(crate) fn joined(images: Vec<(Platform, PushImage)>, said: &Said) -> Pushed {
+/// as it is, unless the whole is an index by itself.
+pub(crate) fn joined(images: Vec<(Platform, PushImage)>, said: &Said, is_index: bool) -> Pushed {
     let images = match <[_; 1]>::try_from(images) {
-        Ok([(_, image)]) if said.inline.is_empty() => return Pushed::Image(image),
+        Ok([(_, image)]) if said.inline.is_empty() && !is_index => return Pushed::Image(image),
         Ok([one]) => vec![one],
         Err(images) => images,
     };
