@@ -60,6 +60,8 @@ pub struct MergeRequest {
     pub remarks: Vec<Remark>,
     /// The platforms to take; all, if none is given.
     pub platforms: Vec<Platform>,
+    /// Takes one image: the best for this platform.
+    pub best_for: Option<Platform>,
     /// Whether one image alone becomes an index, too.
     pub prefer_index: bool,
 }
@@ -111,7 +113,8 @@ impl Registries {
             single = Some((name, found));
         }
         let (name, found) = single.ok_or_else(|| EngineError::request("there is nothing to merge", None))?;
-        let as_it_is = sources.len() == 1 && request.remarks.is_empty() && request.platforms.is_empty();
+        let takes_all = request.platforms.is_empty() && request.best_for.is_none();
+        let as_it_is = sources.len() == 1 && request.remarks.is_empty() && takes_all;
         if as_it_is && (matches!(found.document, Document::Index(_)) || !request.prefer_index) {
             let descriptor = Descriptor::new(&found.media_type, found.digest, found.bytes.len() as u64);
             return Ok(Merged {
@@ -122,6 +125,9 @@ impl Registries {
             });
         }
         entries.keep_platforms(&request.platforms)?;
+        if let Some(wanted) = &request.best_for {
+            entries.keep_best(wanted)?;
+        }
         entries.remark(&request.remarks)?;
         Ok(entries.into_index(&request.remarks))
     }
@@ -376,12 +382,28 @@ impl Entries {
             let platform = entry.platform.as_ref();
             platform.is_some_and(|platform| platforms.iter().any(|wanted| platform.runs_on(wanted)))
         };
-        let kept: BTreeSet<String> =
-            self.all.iter().filter(|entry| fits(entry)).map(|entry| entry.digest.to_string()).collect();
-        let is_of_kept =
-            |entry: &Descriptor| kept.contains(entry.annotations.get(SUBJECT_KEY).unwrap_or(&entry.digest.to_string()));
-        self.all.retain(is_of_kept);
+        let kept = self.all.iter().filter(|entry| fits(entry)).map(|entry| entry.digest.to_string()).collect();
+        self.keep(&kept);
         Ok(())
+    }
+
+    /// Drops all but the best image for `wanted`, with its attestations: a processor runs what was made for those before it,
+    /// and one who asks for one image gets one.
+    fn keep_best(&mut self, wanted: &Platform) -> Result<(), EngineError> {
+        let images = self.all.iter().filter(|entry| !entry.annotations.contains_key(SUBJECT_KEY));
+        let offered = images.filter_map(|entry| Some((entry.platform.clone()?, entry.digest.to_string())));
+        let best = wanted.best_of(offered);
+        let best = best.ok_or_else(|| EngineError::request(format!("none of the images is for {wanted}"), None))?;
+        self.keep(&BTreeSet::from([best]));
+        Ok(())
+    }
+
+    /// Keeps the images of these digests, with their attestations.
+    fn keep(&mut self, digests: &BTreeSet<String>) {
+        let is_of = |entry: &Descriptor| {
+            digests.contains(entry.annotations.get(SUBJECT_KEY).unwrap_or(&entry.digest.to_string()))
+        };
+        self.all.retain(is_of);
     }
 
     fn remark(&mut self, remarks: &[Remark]) -> Result<(), EngineError> {

@@ -1,15 +1,17 @@
 //! Manifest lists in the making: files of the user that say what an index will list, until it is pushed.
 //!
 //! One file for each, named as the index will be, with the index itself and where its images are. A reader sees the old
-//! file or the new one.
+//! file or the new one. Who changes a list holds the lock of their folder from reading it to writing it, so that of two
+//! changes at once none is lost.
 
 use std::fmt;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stave_oci::reference::ReferenceError;
@@ -56,7 +58,7 @@ pub struct EntryRemark {
 pub enum EntryName {
     /// By its digest.
     Digest(BlobDigest),
-    /// As it was named when it was added, or by its repository and digest.
+    /// As it was named when it was added, or by a repository and its digest, of which the digest counts.
     Image(Reference),
 }
 
@@ -95,11 +97,9 @@ impl Stored {
         let found = match name {
             EntryName::Digest(digest) => Some(*digest),
             EntryName::Image(image) => {
-                let is_it = |home: &&Home| {
-                    home.name == image.to_string()
-                        || image.digest == Some(home.digest) && home.name.starts_with(&image.name())
-                };
-                self.images.iter().find(is_it).map(|home| home.digest)
+                let named = self.images.iter().find(|home| home.name == image.to_string());
+                // Of an index that was added with all that it lists, only the index has a home here.
+                named.map(|home| home.digest).filter(|digest| is_listed(digest)).or(image.digest)
             }
         };
         found
@@ -111,6 +111,25 @@ impl Stored {
         let digest = self.digest_of(list, name)?.to_string();
         let entries = self.index["manifests"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
         Ok(entries.iter_mut().find(|entry| entry["digest"] == digest).expect("it is listed"))
+    }
+
+    fn remark(&mut self, list: &Reference, entry: &EntryName, remark: &EntryRemark) -> Result<(), EngineError> {
+        let entry = self.entry(list, entry)?;
+        let PlatformRemark { architecture, os, os_features, os_version, variant } = &remark.platform;
+        let texts = [("architecture", architecture), ("os", os), ("os.version", os_version), ("variant", variant)];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                entry["platform"][key] = json!(text);
+            }
+        }
+        if !os_features.is_empty() {
+            entry["platform"]["os.features"] = json!(os_features);
+        }
+        for (key, value) in &remark.annotations {
+            entry["annotations"][key] = json!(value);
+        }
+        settle_type(&mut self.index);
+        Ok(())
     }
 }
 
@@ -127,11 +146,63 @@ impl ManifestLists {
         Self { folder }
     }
 
-    /// Keeps a merged index under the name that it will have.
-    pub fn keep(&self, name: &Reference, merged: &Merged) -> Result<(), EngineError> {
+    /// Keeps a new list under the name that the index will have.
+    ///
+    /// # Errors
+    /// If there is one of this name already.
+    pub fn create(&self, name: &Reference, merged: &Merged) -> Result<(), EngineError> {
+        let _lock = self.lock()?;
+        if self.read(name)?.is_some() {
+            return Err(is_there(name));
+        }
+        self.keep(name, merged)
+    }
+
+    /// Adds to a list what `new` has, each image once, and says `remark` of its images; what is said of an image that it has
+    /// already counts anew. With `create`, a list that is not there is made.
+    ///
+    /// # Errors
+    /// If there is no such list.
+    pub fn add(
+        &self,
+        name: &Reference,
+        (new, remark): (Merged, &EntryRemark),
+        create: bool,
+    ) -> Result<(), EngineError> {
+        let _lock = self.lock()?;
+        let added = new.images();
+        let whole = match self.find(name)? {
+            Some(mut known) => {
+                known.absorb(new)?;
+                known
+            }
+            None if create => new,
+            None => return Err(no_list(name)),
+        };
+        let mut stored = Self::stored(&whole);
+        for digest in added {
+            stored.remark(name, &EntryName::Digest(digest), remark)?;
+        }
+        self.write(name, &stored)
+    }
+
+    /// Keeps others from changing lists until it is dropped.
+    fn lock(&self) -> Result<File, EngineError> {
+        let fail = |source: io::Error| EngineError::io("lock", &self.folder, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fail)?;
+        let lock = File::open(&self.folder).map_err(fail)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|source| fail(source.into()))?;
+        Ok(lock)
+    }
+
+    fn keep(&self, name: &Reference, merged: &Merged) -> Result<(), EngineError> {
+        self.write(name, &Self::stored(merged))
+    }
+
+    fn stored(merged: &Merged) -> Stored {
         let index = serde_json::from_slice(&merged.bytes).expect("it was made as JSON");
         let homes = merged.parts.iter().map(|(name, digest)| Home { name: name.to_string(), digest: *digest });
-        self.write(name, &Stored { index, images: homes.collect(), artifacts: merged.artifacts.clone() })
+        Stored { index, images: homes.collect(), artifacts: merged.artifacts.clone() }
     }
 
     /// Returns a list, if there is one of this name.
@@ -155,22 +226,9 @@ impl ManifestLists {
     /// # Errors
     /// If there is no such list or entry.
     pub fn annotate(&self, name: &Reference, entry: &EntryName, remark: &EntryRemark) -> Result<(), EngineError> {
+        let _lock = self.lock()?;
         let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
-        let entry = stored.entry(name, entry)?;
-        let PlatformRemark { architecture, os, os_features, os_version, variant } = &remark.platform;
-        let texts = [("architecture", architecture), ("os", os), ("os.version", os_version), ("variant", variant)];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                entry["platform"][key] = json!(text);
-            }
-        }
-        if !os_features.is_empty() {
-            entry["platform"]["os.features"] = json!(os_features);
-        }
-        for (key, value) in &remark.annotations {
-            entry["annotations"][key] = json!(value);
-        }
-        settle_type(&mut stored.index);
+        stored.remark(name, entry, remark)?;
         self.write(name, &stored)
     }
 
@@ -184,6 +242,7 @@ impl ManifestLists {
         annotations: &[(String, String)],
         subject: Option<&Descriptor>,
     ) -> Result<(), EngineError> {
+        let _lock = self.lock()?;
         let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
         for (key, value) in annotations {
             stored.index["annotations"][key] = json!(value);
@@ -200,6 +259,7 @@ impl ManifestLists {
     /// # Errors
     /// If there is no such list or entry.
     pub fn remove_entry(&self, name: &Reference, entry: &EntryName) -> Result<BlobDigest, EngineError> {
+        let _lock = self.lock()?;
         let mut stored = self.read(name)?.ok_or_else(|| no_list(name))?;
         let digest = stored.digest_of(name, entry)?;
         let text = digest.to_string();
@@ -215,6 +275,10 @@ impl ManifestLists {
 
     /// Forgets a list. Returns whether there was one.
     pub fn remove(&self, name: &Reference) -> Result<bool, EngineError> {
+        if !self.folder.exists() {
+            return Ok(false);
+        }
+        let _lock = self.lock()?;
         let path = self.path(name);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
@@ -245,16 +309,16 @@ impl ManifestLists {
         serde_json::from_slice(&bytes).map(Some).map_err(wrong)
     }
 
+    /// The lock is held.
     fn write(&self, name: &Reference, stored: &Stored) -> Result<(), EngineError> {
         let path = self.path(name);
         let new = path.with_extension(format!("{}.tmp", std::process::id()));
         let bytes = serde_json::to_vec_pretty(stored).expect("a value is text");
-        let written = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .and_then(|()| fs::write(&new, bytes))
-            .and_then(|()| fs::rename(&new, &path));
+        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            // Half a list is none.
+            drop(fs::remove_file(&new));
+        }
         written.map_err(|source| EngineError::io("write", path, source))
     }
 }
@@ -270,6 +334,13 @@ fn settle_type(index: &mut Value) -> &'static str {
     let kind = if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX };
     index["mediaType"] = json!(kind);
     kind
+}
+
+fn is_there(name: &Reference) -> EngineError {
+    EngineError::request(
+        format!("there is a manifest list `{name}` already"),
+        Some("Add to it with `--amend`, or take it away with `stave manifest rm`."),
+    )
 }
 
 /// What is said where there is no such list.
@@ -317,6 +388,11 @@ impl Merged {
         let entries = index.map(|index| index.manifests).unwrap_or_default();
         let is_own = |entry: &Descriptor| !entry.annotations.contains_key(SUBJECT_KEY);
         entries.into_iter().filter(is_own).map(|entry| entry.digest).collect()
+    }
+
+    /// Returns the names of where its images are.
+    pub fn homes(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().map(|(name, _)| name)
     }
 
     /// Returns the manifest of one of its artifacts that are files here.

@@ -44,6 +44,7 @@ fn create(args: MergeArgs, context: &Context<'_>) -> Result<u8, Failure> {
         remarks: args.annotations.into_iter().flat_map(|remark| remark.0).collect(),
         platforms: args.platforms,
         prefer_index: args.prefer_index,
+        best_for: None,
     };
     let remote = Remote::open()?;
     let display = Display::start(args.progress, context.style);

@@ -4,8 +4,8 @@ use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 use stave_engine::{
-    Artifact, ArtifactRequest, EntryName, EntryRemark, Examined, ImagePlace, ImageSource, ManifestLists, MergeRequest,
-    Merged, PlatformRemark,
+    Artifact, ArtifactRequest, EntryRemark, Examined, ImagePlace, ImageSource, ManifestLists, MergeRequest, Merged,
+    PlatformRemark,
 };
 use stave_oci::{BlobDigest, Descriptor, Platform, Reference};
 
@@ -47,8 +47,7 @@ fn remote<'n>(insecure: bool, names: impl IntoIterator<Item = &'n Reference>) ->
 
 fn create(lists: &ManifestLists, args: ListCreateArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let ListCreateArgs { amend, insecure, list, images, _all: _ } = args;
-    let known = lists.find(&list)?;
-    if known.is_some() && !amend {
+    if !amend && lists.find(&list)?.is_some() {
         return Err(Failure::failed(format!("there is a manifest list `{list}` already"))
             .with_hint("Add to it with `--amend`, or take it away with `stave manifest rm`."));
     }
@@ -56,23 +55,27 @@ fn create(lists: &ManifestLists, args: ListCreateArgs, context: &Context<'_>) ->
         Merged::empty()
     } else {
         let remote = remote(insecure, images.iter().chain([&list]))?;
-        merge(&remote, images, Vec::new(), context)?
+        merge(&remote, images, None, context)?
     };
-    keep(lists, &list, known, merged)?;
+    if amend {
+        lists.add(&list, (merged, &EntryRemark::default()), true)?;
+    } else {
+        lists.create(&list, &merged)?;
+    }
     output::text(&format!("Created manifest list {list}\n"))?;
     Ok(0)
 }
 
-/// Makes an index of images; of an index among them, of what is for `platforms`, or of all.
+/// Makes an index of images; of an index among them, of the one image that is best for `only`, or of all.
 fn merge(
     remote: &Remote,
     images: Vec<Reference>,
-    platforms: Vec<Platform>,
+    only: Option<Platform>,
     context: &Context<'_>,
 ) -> Result<Merged, Failure> {
     let request = MergeRequest {
         sources: images.into_iter().map(ImageSource::Name).collect(),
-        platforms,
+        best_for: only,
         prefer_index: true,
         ..MergeRequest::default()
     };
@@ -80,18 +83,6 @@ fn merge(
     let merged = remote.registries.merge(&request, &|event| display.report(event));
     display.finish();
     remote.settled(merged.map_err(Failure::from))
-}
-
-/// Keeps a list with what it has got.
-fn keep(lists: &ManifestLists, list: &Reference, known: Option<Merged>, new: Merged) -> Result<(), Failure> {
-    let whole = match known {
-        None => new,
-        Some(mut known) => {
-            known.absorb(new)?;
-            known
-        }
-    };
-    Ok(lists.keep(list, &whole)?)
 }
 
 fn no_list(list: &Reference) -> Failure {
@@ -102,11 +93,11 @@ fn no_list(list: &Reference) -> Failure {
 /// Adds images or an artifact, and prints the digests of what was added.
 fn add(lists: &ManifestLists, args: ListAddArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let ListAddArgs { all, annotation, artifact, about, insecure, platform, list, what } = args;
-    let mut known = Some(lists.find(&list)?.ok_or_else(|| no_list(&list))?);
+    lists.find(&list)?.ok_or_else(|| no_list(&list))?;
     if artifact {
         let new = Merged::of_artifact(self::artifact(about, annotation, what, insecure)?);
         let added = new.images();
-        keep(lists, &list, known, new)?;
+        lists.add(&list, (new, &EntryRemark::default()), false)?;
         return print(&added).map(|()| 0);
     }
     let images = what.iter().map(|text| super::transfer::registry_name(text)).collect::<Result<Vec<_>, _>>()?;
@@ -114,14 +105,10 @@ fn add(lists: &ManifestLists, args: ListAddArgs, context: &Context<'_>) -> Resul
     let remark = EntryRemark { platform: said(platform), annotations: annotation };
     for image in images {
         let examined = remote.settled(remote.registries.examine(&image).map_err(Failure::from))?;
-        let platforms = if !all && examined.listed.is_some() { vec![wanted(&remark.platform)?] } else { Vec::new() };
-        let new = merge(&remote, vec![image], platforms, context)?;
+        let only = if !all && examined.listed.is_some() { Some(wanted(&remark.platform)?) } else { None };
+        let new = merge(&remote, vec![image], only, context)?;
         let added = new.images();
-        keep(lists, &list, known.take(), new)?;
-        for digest in &added {
-            lists.annotate(&list, &EntryName::Digest(*digest), &remark)?;
-        }
-        known = lists.find(&list)?;
+        lists.add(&list, (new, &remark), false)?;
         print(&added)?;
     }
     Ok(0)
@@ -269,7 +256,7 @@ fn push(lists: &ManifestLists, args: &ListPushArgs, context: &Context<'_>) -> Re
         }
         Some(text) => super::transfer::registry_name(text)?,
     };
-    let remote = remote(args.insecure, [&args.list, &target])?;
+    let remote = remote(args.insecure, merged.homes().chain([&args.list, &target]))?;
     let display = context.display(args.quiet);
     let pushed = remote.registries.publish(&merged, &target, &|event| display.report(event));
     display.finish();

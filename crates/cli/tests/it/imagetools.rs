@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use stave_testkit::{Bench, LoopbackRegistry};
 use std::fs;
+use std::sync::{Mutex, mpsc};
 
 /// Pushes an image for each of these platforms as `HOST/REPOSITORY:ARCH`, each with a layer of its own.
 fn push_each(bench: &Bench, registry: &LoopbackRegistry, repository: &str, platforms: &[&str]) {
@@ -306,6 +307,14 @@ fn entries_are_added_remarked_on_and_removed_and_the_list_goes_under_another_nam
         (&json!({ "whole": "yes" }), &json!("application/vnd.oci.image.index.v1+json"))
     );
 
+    // What came with an index is named by its own digest, too.
+    let child = format!("{host}/team/app@{added}");
+    run(&["annotate", &list, &child, "--annotation", "by=digest"]).success();
+    assert!(here()["manifests"].as_array().expect("a list").iter().any(|entry| entry["annotations"]["by"] == "digest"));
+    run(&["remove", &list, &child]).success();
+    run(&["remove", &list, &child]).exit(2).complains(&format!("does not have `{child}`"));
+    run(&["add", "--all", &list, &both]).success();
+
     let removed = run(&["remove", &list, &name("riscv64")]).success().line();
     run(&["remove", &list, &removed]).exit(2).complains("does not have `sha256:");
     assert_eq!(platforms(&here()).len(), 2);
@@ -326,6 +335,103 @@ fn entries_are_added_remarked_on_and_removed_and_the_list_goes_under_another_nam
         .exit(2)
         .complains("`dir:x` is no registry, and a manifest list goes from registries to a registry");
     run(&["push", "--add-compression", "zstd", &list]).exit(2).complains("images are sent as they are; build with");
+}
+
+/// H044: a processor runs what was made for those before it, and still one image is taken, with what is attested of it.
+#[test]
+fn one_image_of_an_index_is_added_for_a_variant() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "team/app", &["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"]);
+    let name = |tag: &str| format!("{host}/team/app:{tag}");
+    let (all, list) = (name("all"), name("list"));
+    let create = ["imagetools", "create", "--progress=quiet", "-t", &all, &name("v5"), &name("v6"), &name("v7")];
+    bench.run(create).success();
+    // What is attested of an image is an image of an index for no platform.
+    let mut attested = index(&registry, "team/app", "all");
+    let of = |place: usize| attested["manifests"][place].clone();
+    let attestations: Vec<Value> = [5, 6, 7]
+        .into_iter()
+        .zip([of(0), of(1), of(2)])
+        .map(|(number, image)| {
+            let manifest = json!({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": json_of(&registry.manifest("team/app", "v5").expect("it is there"))["config"],
+                "layers": [], "annotations": { "about": number.to_string() },
+            });
+            let (bytes, kind) = (manifest.to_string(), "application/vnd.oci.image.manifest.v1+json");
+            registry.put_manifest("team/app", &format!("about-v{number}"), kind, bytes.as_bytes());
+            json!({
+                "mediaType": kind, "size": bytes.len(), "digest": stave_oci::BlobDigest::of(bytes.as_bytes()),
+                "platform": { "architecture": "unknown", "os": "unknown" },
+                "annotations": {
+                    "vnd.docker.reference.digest": image["digest"],
+                    "vnd.docker.reference.type": "attestation-manifest",
+                },
+            })
+        })
+        .collect();
+    attested["manifests"].as_array_mut().expect("a list").extend(attestations.clone());
+    let kind = attested["mediaType"].as_str().expect("a text");
+    registry.put_manifest("team/app", "all", kind, attested.to_string().as_bytes());
+
+    let run = |args: &[&str]| bench.run(["manifest"].iter().chain(args));
+    let here = || json_of(run(&["inspect", &list]).success().out().as_bytes())["manifests"].clone();
+    run(&["create", &list]).success();
+    let added = run(&["add", "--arch", "arm", "--variant", "v7", &list, &all]).success().out();
+    assert_eq!(added.lines().collect::<Vec<_>>(), [attested["manifests"][2]["digest"].as_str().expect("a text")]);
+    assert_eq!(here(), json!([attested["manifests"][2], attestations[2]]));
+    // Of what is there, the latest that it runs.
+    run(&["rm", &list]).success();
+    run(&["create", &list]).success();
+    let both = name("both");
+    bench.run(["imagetools", "create", "--progress=quiet", "-t", &both, &name("v5"), &name("v6")]).success();
+    run(&["add", "--arch", "arm", "--variant", "v7", &list, &both]).success();
+    assert_eq!(here()[0]["digest"], attested["manifests"][1]["digest"]);
+    assert_eq!(here().as_array().map(Vec::len), Some(1));
+}
+
+/// H044: who adds to a list adds to what is there then, and not to what was there when its image was looked for.
+#[test]
+fn two_who_add_to_one_list_at_once_lose_nothing() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "app", &["linux/amd64", "linux/arm64"]);
+    let (list, first, second) = (format!("{host}/app:1"), format!("{host}/app:amd64"), format!("{host}/app:arm64"));
+    bench.run(["manifest", "create", &list]).success();
+    // The first has seen the list when it asks for its image, and gets it when the second is done.
+    let (asks, asked) = mpsc::channel();
+    let (release, held) = mpsc::channel::<()>();
+    let (asks, held) = (Mutex::new(asks), Mutex::new(held));
+    registry.fail(move |request| {
+        if request.path.ends_with("/manifests/amd64") {
+            asks.lock().expect("no panic").send(()).unwrap_or_default();
+            held.lock().expect("no panic").recv().unwrap_or_default();
+        }
+        None
+    });
+    let child = bench.spawn(["manifest", "add", &list, &first]);
+    asked.recv().expect("it asks for its image");
+    bench.run(["manifest", "add", &list, &second]).success();
+    drop(release);
+    bench.wait(child).success();
+    let here = json_of(bench.run(["manifest", "inspect", &list]).success().out().as_bytes());
+    assert_eq!(platforms(&here), ["linux/arm64", "linux/amd64"]);
+}
+
+/// H044: `--insecure` is for all that a push speaks to: where the images of the list are, too.
+#[test]
+fn an_insecure_push_takes_images_from_where_they_are() {
+    let (registry, other) = (LoopbackRegistry::start(), LoopbackRegistry::start());
+    let bench = Bench::new();
+    push_each(&bench, &other, "app", &["linux/amd64"]);
+    // The loopback addresses need no TLS. This one leads to them, and is none of them.
+    let elsewhere = other.host().replace("127.0.0.1", "0.0.0.0");
+    let (list, image) = (format!("{}/app:1", registry.host()), format!("{elsewhere}/app:amd64"));
+    bench.run(["manifest", "create", "--insecure", &list, &image]).success();
+    bench.run(["manifest", "push", &list]).exit(3);
+    bench.run(["manifest", "push", "--insecure", &list]).success();
+    assert_eq!(platforms(&index(&registry, "app", "1")), ["linux/amd64"]);
 }
 
 /// H044: files become an artifact in a list, which is sent with it and refers to an image if it is told so.
