@@ -187,8 +187,8 @@ mod tests {
                 "policy `p.rego` is told of `https://a.example/f?...`: \
                  {\"env\":{\"args\":{\"API_TOKEN\":\"****\",\"MIRROR\":\"http://xxxxx:xxxxx@127.0.0.1:9/\",\
                  \"PIN_PASSWORD\":\"****\",\"VERSION\":\"7\"},\"labels\":{\"example.auth.token\":\"****\"}},\
-                 \"http\":{\"hasAuth\":true,\"host\":\"a.example\",\"path\":\"/f\",\"query\":{\"X-Sig\":[\"****\"]},\
-                 \"schema\":\"https\",\"url\":\"https://a.example/f?...\"}}",
+                 \"http\":{\"url\":\"https://a.example/f?...\",\"schema\":\"https\",\"host\":\"a.example\",\"path\":\"/f\",\
+                 \"query\":{\"X-Sig\":[\"****\"]},\"hasAuth\":true}}",
                 "policy `p.rego` prints p.rego:1: **** **** https://xxxxx:xxxxx@a.example/f?...#part",
                 "policy `p.rego` allows `https://a.example/f?...`",
             ]

@@ -231,7 +231,8 @@ pub fn redacted_text_without_queries(text: &str) -> String {
     each_address(text, |url| {
         let url = redacted(url);
         let Some((place, rest)) = url.split_once('?') else { return url };
-        let fragment = rest.find('#').map_or("", |at| &rest[at..]);
+        // Messages have addresses between backticks.
+        let fragment = rest.find(['#', '`']).map_or("", |at| &rest[at..]);
         format!("{place}?...{fragment}")
     })
 }

@@ -326,8 +326,8 @@ fn one_platform_makes_an_index_if_it_is_told_to() {
     let sent: Value = serde_json::from_slice(&registry.manifest("made", "1").expect("it is there")).expect("JSON");
     let directly = format!("{}/made:2", registry.host());
     build(&["-o", &format!("type=registry,name={directly}")]).success();
-    let built: Value = serde_json::from_slice(&registry.manifest("made", "2").expect("it is there")).expect("JSON");
-    assert_eq!((&sent["mediaType"], &sent), (&json!("application/vnd.oci.image.index.v1+json"), &built));
+    let direct: Value = serde_json::from_slice(&registry.manifest("made", "2").expect("it is there")).expect("JSON");
+    assert_eq!((&sent["mediaType"], &sent), (&json!("application/vnd.oci.image.index.v1+json"), &direct));
     let docker = build(&["-o", "type=docker,dest=docker.tar"]);
     docker.complains("this output holds one image, and `BUILDKIT_MULTI_PLATFORM` asks for an index of images");
     assert!(!bench.work().join("docker.tar").exists());
