@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use stave_sandbox::rootless::{self, IdMap, RootlessOptions};
 use stave_sandbox::{Launcher, Network, RootFs, Security, StepIo, StepSpec};
+use stave_testkit::needs::busybox;
 
-const BUSYBOX: &str = "/usr/bin/busybox";
-
-fn layers(base: &Path) -> std::io::Result<()> {
+fn layers(base: &Path, busybox: &Path) -> std::io::Result<()> {
     for directory in ["stubs/proc", "stubs/sys", "stubs/dev", "stubs/etc", "rootfs/bin"] {
         fs::create_dir_all(base.join(directory))?;
     }
     fs::write(base.join("stubs/etc/hosts"), "")?;
     fs::write(base.join("stubs/etc/resolv.conf"), "")?;
-    fs::copy(BUSYBOX, base.join("rootfs/bin/busybox"))?;
+    fs::copy(busybox, base.join("rootfs/bin/busybox"))?;
     symlink("busybox", base.join("rootfs/bin/true"))
 }
 
@@ -68,7 +67,8 @@ fn report(name: &str, mut times: Vec<Duration>) {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runs: usize = std::env::args().nth(1).map_or(Ok(200), |text| text.parse())?;
     let base = tempfile::tempdir()?;
-    layers(base.path())?;
+    let busybox = busybox().ok_or_else(|| std::io::Error::other("no static busybox; STAVE_BUSYBOX can name one"))?;
+    layers(base.path(), &busybox)?;
     let map = rootless::enter(&RootlessOptions::default())?;
     let start = Instant::now();
     let launcher = Launcher::start(&[])?;
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut plain = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();
-        Command::new(BUSYBOX).arg("true").status()?;
+        Command::new(&busybox).arg("true").status()?;
         plain.push(start.elapsed());
     }
     report("the same program without a sandbox", plain);

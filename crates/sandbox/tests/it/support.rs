@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use stave_testkit::needs::{self, skipped};
 
 /// Who runs the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,27 +53,10 @@ pub(crate) struct World {
     driver: PathBuf,
 }
 
-fn busybox() -> Option<PathBuf> {
-    let found = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.is_file())?;
-    // One that needs a loader would not run in a root that has nothing else: look for a PT_INTERP header.
-    let bytes = fs::read(&found).ok()?;
-    let number = |at: usize, length: usize| {
-        bytes.get(at..at + length).map(|field| field.iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte)))
-    };
-    let (first, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-    (0..count).all(|index| number(first + index * size, 4) != Some(3)).then_some(found)
-}
-
 /// Copies an executable by a process of its own. If this process did, another test's fork could hold the file open for
 /// writing for a moment, and nothing that is open for writing can be executed.
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
-}
-
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-fn skip(why: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("skipped: {name}: {why}");
 }
 
 /// Runs `test` as each kind of builder that this machine has.
@@ -85,16 +69,16 @@ pub(crate) fn each_builder(test: impl Fn(&World)) {
 /// Runs `test` as one kind of builder, if this machine has it.
 pub(crate) fn as_builder(builder: Builder, test: impl Fn(&World)) {
     let is_root = rustix::process::geteuid().is_root();
-    let Some(busybox) = busybox() else { return skip("there is no static busybox (Debian: busybox-static)") };
+    let Some(busybox) = needs::busybox() else { return skipped("there is no static busybox (Debian: busybox-static)") };
     if builder == Builder::Root && !is_root {
-        return skip("this part runs as root only");
+        return skipped("this part runs as root only");
     }
     let world = World::new(builder, &busybox);
     let check = world.drive(&json!({}));
     match check {
         Ok(_) => test(&world),
         Err(why) if builder == Builder::Nobody || why.contains("a namespace") || why.contains("a launcher") => {
-            skip(&format!("{builder:?} cannot have namespaces here: {}", why.lines().last().unwrap_or_default()));
+            skipped(&format!("{builder:?} cannot have namespaces here: {}", why.lines().last().unwrap_or_default()));
         }
         Err(why) => panic!("the driver fails: {why}"),
     }
