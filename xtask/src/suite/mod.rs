@@ -30,8 +30,27 @@ const STEPS: [&str; 7] = ["format", "tidy", "clippy", "documentation", "book", T
 /// The step that needs real things.
 const TESTS: &str = "tests";
 
-/// The servers that tests need, while they and the stand-ins are made.
-type Making<'scope> = ScopedJoinHandle<'scope, Result<PathBuf>>;
+/// What the tests need and what takes long to make, while it is made.
+struct Making<'scope> {
+    /// The servers, with the stand-ins.
+    servers: ScopedJoinHandle<'scope, Result<PathBuf>>,
+    /// The program.
+    program: ScopedJoinHandle<'scope, Result<PathBuf>>,
+}
+
+/// The same, made.
+struct Made {
+    servers: PathBuf,
+    program: PathBuf,
+}
+
+impl Making<'_> {
+    /// Waits for both.
+    fn wait(self) -> Result<Made> {
+        let finish = |handle: ScopedJoinHandle<'_, _>| handle.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Made { program: finish(self.program)?, servers: finish(self.servers)? })
+    }
+}
 
 /// Makes what tests need and no compiler makes. It serves nothing: a server would end with the thread that started it.
 fn make_real_things(place: &Place) -> Result<PathBuf> {
@@ -47,15 +66,19 @@ pub(crate) fn command(place: &Place, chosen: &[String]) -> Result {
     // All at once: who has to ask somebody else for packages asks once.
     packages::ensure(&[packages::STANDINS, packages::PEERS, servers::NEEDS].concat())?;
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|wanted| wanted == name);
-    // Made while the compiler runs: it waits for package registries most of the time.
+    // Made while the checks run: one waits for package registries most of the time, and the end of a build has work for
+    // one processor. The program is built in a directory of its own, so the two compilers do not wait for each other.
     thread::scope(|scope| {
-        let real_things = is_chosen(TESTS).then(|| scope.spawn(|| make_real_things(place)));
-        steps(place, &is_chosen, real_things)
+        let making = is_chosen(TESTS).then(|| Making {
+            servers: scope.spawn(|| make_real_things(place)),
+            program: scope.spawn(|| binary::build(place, binary::Profile::Tested)),
+        });
+        steps(place, &is_chosen, making)
     })
 }
 
 /// Runs the steps that are chosen.
-fn steps(place: &Place, is_chosen: &dyn Fn(&str) -> bool, mut real_things: Option<Making<'_>>) -> Result {
+fn steps(place: &Place, is_chosen: &dyn Fn(&str) -> bool, mut making: Option<Making<'_>>) -> Result {
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result| {
         if !is_chosen(name) {
@@ -80,7 +103,10 @@ fn steps(place: &Place, is_chosen: &dyn Fn(&str) -> bool, mut real_things: Optio
         run::show(cargo_in(place).args(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
     step("book", &mut || book::build(place).map(drop));
-    step(TESTS, &mut || tests(place, real_things.take()));
+    step(TESTS, &mut || {
+        let making = making.take().ok_or_else(|| Failure::new("the tests run once"))?;
+        tests(place, &making.wait()?)
+    });
     step("examples", &mut || run::show(cargo_in(place).args(["test", "--workspace", "--doc", "--locked", "--quiet"])));
     report(&steps)
 }
@@ -101,26 +127,23 @@ fn cargo_in(place: &Place) -> Command {
     command
 }
 
-/// Builds the program, waits for the real things that the tests need, runs them, and looks at what was skipped.
-fn tests(place: &Place, real_things: Option<Making<'_>>) -> Result {
-    let built = binary::build(place, binary::Profile::Tested)?;
-    let made = real_things.map_or_else(|| Ok(make_real_things(place)), ScopedJoinHandle::join);
-    let servers = made.unwrap_or_else(|panic| resume_unwind(panic))?;
+/// Runs the tests with what was made for them, and looks at what was skipped.
+fn tests(place: &Place, made: &Made) -> Result {
     let served = standins::serve(place)?;
     let users = Users::create()?;
     // Other users cannot look into the home of the one who runs this, so what they need lies where they can.
     let open = tempfile::Builder::new().prefix("stave-test-").tempdir().at("create", Path::new("a directory"))?;
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).at("open", open.path())?;
     let binary = open.path().join("stave");
-    fs::copy(&built, &binary).at("copy", &built)?;
+    fs::copy(&made.program, &binary).at("copy", &made.program)?;
     // A short name: sockets lie below, and Podman's files, whose paths have a limit of 50 bytes.
     let temporary = tempfile::Builder::new().prefix("st-").tempdir().at("create", Path::new("a directory"))?;
     fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o1777)).at("open", temporary.path())?;
     // An ext4 without a journal steps over every inode that was deleted nearby in the last minutes, and tests delete a great
     // deal: each test gets a place of its own on the disk. Other file systems have no such attribute, and need none.
     drop(run::quiet(Command::new("chattr").arg("+T").arg(temporary.path())));
-    let found =
-        Equipment { served: &served, servers: &servers, binary: &binary, users: &users, temporary: temporary.path() };
+    let (servers, temporary) = (&made.servers, temporary.path());
+    let found = Equipment { served: &served, servers, binary: &binary, users: &users, temporary };
     let log = match run::find("cargo-nextest") {
         Some(_) => nextest(place, &found),
         None => cargo_test(place, &found),
@@ -153,6 +176,9 @@ impl Equipment<'_> {
 fn nextest(place: &Place, found: &Equipment<'_>) -> Result<PathBuf> {
     let mut command = cargo_in(place);
     command.args(["nextest", "run", "--workspace", "--locked", "--profile", "xtask", "--cargo-quiet"]);
+    // A test end to end waits for other processes, for disks and for time about half of the time that it takes.
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    command.arg("--test-threads").arg((2 * processors).to_string());
     found.give(&mut command);
     run::show(&mut command)?;
     let mut list = cargo_in(place);

@@ -1,11 +1,11 @@
 //! A cache in a registry: the catalog is a manifest under a tag, or is carried by an image.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use stave_oci::{BlobDigest, Descriptor, Platform, Reference};
 use stave_registry::{
-    BlobSink, Cancel, Client, Config, Environment, FoundManifest, Limits, PushImage, RegistryError, Source,
+    BlobSink, Cancel, Client, Config, Environment, FoundManifest, Limits, OpenBlob, PushImage, RegistryError, Source,
 };
 
 use super::{Backend, Blob, Commit, Version};
@@ -17,8 +17,21 @@ use crate::limits;
 /// Images of an index that are looked at for a cache in them.
 const IMAGES_MAX: usize = 16;
 
-/// No confirmation waits longer than this for what others may be writing at the same time.
-const CONFIRM_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a confirmation waits at least and at most for what others may be writing at the same time.
+const CONFIRM_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// So often a confirmation waits while others go on writing.
+const CONFIRMATIONS_MAX: u32 = 6;
+
+/// What an export remembers of its own reading and writing, to know how long those of others take.
+#[derive(Default)]
+struct Window {
+    opened: Option<Instant>,
+    /// From reading to writing.
+    took: Duration,
+    /// The manifest that was written.
+    written: Option<BlobDigest>,
+}
 
 /// A cache in a registry.
 pub struct RegistryCache {
@@ -30,8 +43,7 @@ pub struct RegistryCache {
     /// Whether it is written to: then it is read where it is written, and not from mirrors.
     to_write: bool,
     source: Mutex<Option<Source>>,
-    /// How long it took from reading to writing.
-    window: Mutex<(Option<Instant>, Duration)>,
+    window: Mutex<Window>,
 }
 
 impl RegistryCache {
@@ -53,8 +65,8 @@ impl RegistryCache {
         }
         let client = Client::new(config, Limits::default()).with_cancel(cancel);
         let name = reference.to_string();
-        let window = Mutex::new((None, Duration::ZERO));
-        Ok(Self { name, client, reference, form, platform, to_write, source: Mutex::default(), window })
+        let (source, window) = (Mutex::default(), Mutex::default());
+        Ok(Self { name, client, reference, form, platform, to_write, source, window })
     }
 
     fn format(&self, source: crate::catalog::FormatError) -> CacheError {
@@ -105,7 +117,7 @@ impl RegistryCache {
         }
     }
 
-    fn window(&self) -> std::sync::MutexGuard<'_, (Option<Instant>, Duration)> {
+    fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +140,7 @@ impl Backend for RegistryCache {
     }
 
     fn load(&self) -> Result<(Catalog, Version), CacheError> {
-        self.window().0 = Some(Instant::now());
+        self.window().opened = Some(Instant::now());
         let found = match self.find(&self.reference) {
             Ok(found) => found,
             Err(RegistryError::NotFound { .. }) => return Err(CacheError::Missing(self.name.clone())),
@@ -171,26 +183,40 @@ impl Backend for RegistryCache {
         let open = move || -> std::io::Result<Box<dyn std::io::Read + Send>> {
             Ok(Box::new(std::io::Cursor::new(config.clone())))
         };
-        let push = PushImage {
-            manifest_bytes: written.manifest,
-            media_type: written.media_type,
-            blobs: vec![(written.config_descriptor, Box::new(open))],
-        };
-        // The protocol has no way to write only if nothing has changed: looking again as late as possible leaves a short
-        // moment, and `confirm` looks behind it.
+        let blobs: Vec<(Descriptor, OpenBlob)> = vec![(written.config_descriptor, Box::new(open))];
+        // The protocol has no way to write only if nothing has changed. So all else is sent before the last look, which
+        // leaves the moment until the registry has the manifest, and `confirm` looks behind it.
+        self.client.send_parts(&self.reference, &blobs, &|_, _| ())?;
         if !version.is_any() && self.there()?.map(|digest| digest.to_string()) != version.0 {
             return Ok(Commit::Conflict);
         }
-        self.client.push(&self.reference, &push, &|_, _| ())?;
+        let push = PushImage { manifest_bytes: written.manifest, media_type: written.media_type, blobs };
+        let digest = self.client.push(&self.reference, &push, &|_, _| ())?;
         let mut window = self.window();
-        window.1 = window.0.map(|since| since.elapsed()).unwrap_or_default();
+        window.took = window.opened.map(|since| since.elapsed()).unwrap_or_default();
+        window.written = Some(digest);
         Ok(Commit::Done)
     }
 
+    /// Looks after several times as long as our own writing took, and again for as long as others are seen to write: who
+    /// is slow between the last look and the write overwrites what was written meanwhile.
     fn confirm(&self, catalog: &Catalog) -> Result<bool, CacheError> {
-        let wait = (self.window().1 * 3).clamp(Duration::from_millis(20), CONFIRM_WAIT_MAX);
-        std::thread::sleep(wait);
-        let (there, _) = self.load()?;
-        Ok(there.has_all_of(catalog))
+        let (mut wait, mut last) = {
+            let window = self.window();
+            ((window.took * 3).clamp(CONFIRM_WAIT.0, CONFIRM_WAIT.1), window.written.map(|digest| digest.to_string()))
+        };
+        for _ in 0..CONFIRMATIONS_MAX {
+            std::thread::sleep(wait);
+            let (there, version) = self.load()?;
+            if !there.has_all_of(catalog) {
+                return Ok(false);
+            }
+            if version.0 == last {
+                break;
+            }
+            last = version.0;
+            wait = (wait * 2).min(CONFIRM_WAIT.1);
+        }
+        Ok(true)
     }
 }
