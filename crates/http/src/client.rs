@@ -20,7 +20,7 @@ use crate::message;
 use crate::net;
 use crate::proxy;
 use crate::secret::Secret;
-use crate::url::{Origin, Scheme, Url};
+use crate::url::{Origin, Scheme, Url, is_own};
 
 /// Whether a failed request may succeed if it is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub enum Payload<'a> {
         /// How many.
         size: u64,
     },
+    /// A stream whose end says how long it is.
+    Unsized(&'a mut dyn Read),
 }
 
 /// A request.
@@ -140,6 +142,17 @@ impl Reply {
     }
 }
 
+/// Which addresses a client connects to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// All.
+    #[default]
+    Everything,
+    /// All but those by which this machine, or what only it sees, is reached: see [`crate::url::is_own`]. What counts is
+    /// the address that is connected to, whatever name it was found by. A proxy of the [`Environment`] may have any address.
+    Others,
+}
+
 /// How a client behaves where its user decides.
 #[derive(Clone)]
 pub struct Setup {
@@ -151,13 +164,21 @@ pub struct Setup {
     pub insecure: Arc<dyn Fn(&Origin) -> bool + Send + Sync>,
     /// Reads the body of a failed request, if it is of a form that is known; otherwise it is taken for a text.
     pub message: fn(&[u8]) -> Option<ServerMessage>,
+    /// Which addresses it connects to.
+    pub reach: Reach,
 }
 
 impl Setup {
     /// Returns how a client behaves that makes no difference between servers.
     #[must_use]
     pub fn new(environment: Environment) -> Self {
-        Self { environment, certificates: Vec::new(), insecure: Arc::new(|_| false), message: |_| None }
+        Self {
+            environment,
+            certificates: Vec::new(),
+            insecure: Arc::new(|_| false),
+            message: |_| None,
+            reach: Reach::default(),
+        }
     }
 }
 
@@ -206,7 +227,11 @@ impl Http {
         Err(HttpError::Redirect { url: Box::new(request.url), source }.into())
     }
 
-    fn exchange(&self, request: &mut Request<'_>) -> Result<Reply, Failure> {
+    /// Sends `request` and returns the response, whatever its status and wherever it leads.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn exchange(&self, request: &mut Request<'_>) -> Result<Reply, Failure> {
         if self.cancel.is_cancelled() {
             return Err(HttpError::Cancelled.into());
         }
@@ -243,6 +268,7 @@ impl Http {
         match &mut request.payload {
             Payload::None => agent.run(builder.body(())?),
             Payload::Bytes(bytes) => agent.run(builder.body(*bytes)?),
+            Payload::Unsized(reader) => agent.run(builder.body(SendBody::from_reader(reader))?),
             Payload::Stream { reader, size } => {
                 let body = SendBody::from_reader(reader);
                 let request = builder.header("content-length", size.to_string()).body(body)?;
@@ -261,12 +287,17 @@ impl Http {
             return Ok(agent.clone());
         }
         let limits = &self.limits;
+        let proxy = proxy::for_origin(&self.setup.environment, origin);
+        // Who asks a proxy does not resolve the host's name, but the proxy's.
+        let reach =
+            if proxy.is_some() && !origin.address().is_some_and(is_own) { Reach::Everything } else { self.setup.reach };
         let mut builder = Agent::config_builder()
             .http_status_as_error(false)
+            .allow_non_standard_methods(true)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("stave/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy::for_origin(&self.setup.environment, origin))
+            .proxy(proxy.filter(|_| !(reach == Reach::Others)))
             .max_response_header_size(limits::HEADER_BYTES_MAX)
             .max_idle_connections_per_host(limits.uploads_parallel_max.max(8))
             .input_buffer_size(256 * 1024)
@@ -280,7 +311,8 @@ impl Http {
             let tls = certs::tls_for(&self.setup.environment, &self.setup.certificates, &origin.authority(), insecure)?;
             builder = builder.tls_config(tls);
         }
-        let resolver = net::Resolver::new(self.setup.environment.etc(), self.cancel.clone(), limits.connect_timeout);
+        let resolver =
+            net::Resolver::new(self.setup.environment.etc(), self.cancel.clone(), limits.connect_timeout, reach);
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(net::Tcp::new(self.cancel.clone(), limits.connect_timeout))

@@ -25,7 +25,7 @@ pub mod secret;
 pub mod url;
 
 pub use cancel::Cancel;
-pub use client::{Authorization, Failure, Http, Payload, Reply, Request, Retry, Setup};
+pub use client::{Authorization, Failure, Http, Payload, Reach, Reply, Request, Retry, Setup};
 pub use clock::{Clock, SystemClock};
 pub use environment::{Environment, read_optional};
 pub use error::HttpError;

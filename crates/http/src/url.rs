@@ -105,6 +105,25 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Whether an address is this machine's own by what it means everywhere, or means another host on every machine: loopback,
+/// link-local, or none at all, also as IPv4 inside of IPv6.
+///
+/// Reference: RFC 6890, "Special-Purpose IP Address Registries".
+#[must_use]
+pub fn is_own(address: IpAddr) -> bool {
+    match address {
+        // All of 0.0.0.0/8 is "this host on this network".
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.octets()[0] == 0,
+        IpAddr::V6(address) => {
+            let inside = address.to_ipv4().filter(|_| !address.is_loopback());
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || inside.is_some_and(|inside| is_own(IpAddr::V4(inside)))
+        }
+    }
+}
+
 /// Why a text is no address that stave goes to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
@@ -155,6 +174,12 @@ impl Url {
     #[must_use]
     pub fn full(&self) -> String {
         format!("{}{}", self.origin, self.target)
+    }
+
+    /// Returns path and query.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Returns its path, without the query.

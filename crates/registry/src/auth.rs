@@ -119,7 +119,7 @@ impl<'c> Repository<'c> {
                 401 if !refused => {
                     self.authenticate(&reply, grant.as_ref())?;
                     refused = true;
-                    if matches!(payload, Payload::Stream { .. }) {
+                    if matches!(payload, Payload::Stream { .. } | Payload::Unsized(_)) {
                         // Part of the stream is gone; whoever has it must start again.
                         let failure = self.client.http.status_failure(reply);
                         return Err(stave_http::Failure { retry: Retry::After(Duration::ZERO), ..failure }.into());
@@ -385,5 +385,6 @@ fn reborrowed<'b>(payload: &'b mut Payload<'_>) -> Payload<'b> {
         Payload::None => Payload::None,
         Payload::Bytes(bytes) => Payload::Bytes(bytes),
         Payload::Stream { reader, size } => Payload::Stream { reader: &mut **reader, size: *size },
+        Payload::Unsized(reader) => Payload::Unsized(&mut **reader),
     }
 }

@@ -5,7 +5,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "a job takes its input by value")]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use stave_sandbox::rootless::{self, RootlessOptions};
 use stave_sandbox::{
-    Exit, Job, JobInput, Launcher, Network, ResourceLimit, RootFs, Running, SandboxError, Security, StepIo, StepMount,
-    StepSpec, WindowSize,
+    Exit, Job, JobInput, Launcher, Network, Outlet, ResourceLimit, RootFs, Running, SandboxError, Security, StepIo,
+    StepMount, StepSpec, WindowSize,
 };
 
 /// What to do.
@@ -69,6 +70,8 @@ struct Step {
     user: String,
     #[serde(default)]
     no_network: bool,
+    /// A way out, at which each caller is told what it said.
+    outlet: Option<Outlet>,
     #[serde(default)]
     terminal: bool,
     #[serde(default)]
@@ -194,6 +197,7 @@ fn spec(scenario: &Scenario, step: &Step, number: usize) -> StepSpec {
         user: step.user.clone(),
         hostname: "buildkitsandbox".to_owned(),
         network: if step.no_network { Network::None } else { Network::Host },
+        outlet: step.outlet.clone(),
         hosts: b"127.0.0.1 localhost buildkitsandbox\n".to_vec(),
         resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
         shm_bytes: 64 << 20,
@@ -255,6 +259,12 @@ fn run(launcher: &Launcher, scenario: &Scenario, step: &Step, number: usize) -> 
     drop(our_stdin);
     match launcher.spawn(&spec, StepIo::Streams { stdin, stdout, stderr }) {
         Ok(mut running) => {
+            if let Some(listener) = running.take_outlet() {
+                let mut caller = TcpListener::from(listener).accept().expect("a caller").0;
+                let mut line = String::new();
+                BufReader::new(&caller).read_line(&mut line).expect("it says a line");
+                caller.write_all(format!("{:?} {line}", running.extended()).as_bytes()).expect("say it");
+            }
             if let (Some(text), Some(listener)) = (&step.greet, running.take_listeners().pop()) {
                 let mut caller = UnixListener::from(listener).accept().expect("a caller").0;
                 caller.write_all(text.as_bytes()).expect("say it");

@@ -43,6 +43,7 @@ fn spec(base: &Path, number: usize, network: Network, userxattr: bool) -> std::i
         user: String::new(),
         hostname: "buildkitsandbox".into(),
         network,
+        outlet: None,
         hosts: b"127.0.0.1 localhost\n".to_vec(),
         resolv_conf: Vec::new(),
         shm_bytes: 64 << 20,

@@ -204,6 +204,8 @@ fn running(run: Run) -> Result<Running, SandboxError> {
             events: run.events,
             terminal: started.terminal,
             listeners: started.listeners,
+            outlet: started.outlet,
+            extended: started.extended,
             notes: started.notes,
             waited: None.into(),
         }),
@@ -240,6 +242,8 @@ struct Started {
     program: Option<String>,
     terminal: Option<OwnedFd>,
     listeners: Vec<OwnedFd>,
+    outlet: Option<OwnedFd>,
+    extended: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -260,6 +264,8 @@ impl Started {
             match message.parse()? {
                 Report::Terminal => self.terminal = message.files.pop(),
                 Report::Listener => self.listeners.extend(message.files.pop()),
+                Report::Outlet => self.outlet = message.files.pop(),
+                Report::Extended(paths) => self.extended = paths,
                 Report::Note(note) => self.notes.push(note),
                 Report::Ready(program) => self.program = Some(program),
                 Report::Failed(error) => return Err(error),
@@ -284,6 +290,8 @@ pub struct Running {
     events: OwnedFd,
     terminal: Option<OwnedFd>,
     listeners: Vec<OwnedFd>,
+    outlet: Option<OwnedFd>,
+    extended: Vec<String>,
     notes: Vec<String>,
     waited: std::sync::Mutex<Option<Ended>>,
 }
@@ -310,6 +318,18 @@ impl Running {
     /// The listening sockets of the step's [`crate::MountSource::Socket`]s, in their order, once.
     pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.listeners)
+    }
+
+    /// The listening socket of the step's [`crate::Outlet`], once.
+    pub fn take_outlet(&mut self) -> Option<OwnedFd> {
+        self.outlet.take()
+    }
+
+    /// The files of the root, without links in their paths and without the first `/`, that begin with what the step's
+    /// [`crate::Outlet`] has it trust.
+    #[must_use]
+    pub fn extended(&self) -> &[String] {
+        &self.extended
     }
 
     /// What the step does without, as sentences: a file of the image that could not be covered, for example.

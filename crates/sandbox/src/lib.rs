@@ -27,8 +27,8 @@ pub use emulation::Emulation;
 pub use error::{Errno, SandboxError};
 pub use launcher::{ConfinedRun, Job, JobInput, Launcher, Running};
 pub use spec::{
-    Denied, ExecSpec, Exit, MountSource, Network, ResourceLimit, Rights, RootFs, Scratch, Secret, Security, StepIo,
-    StepMount, StepSpec, WindowSize,
+    Denied, ExecSpec, Exit, MountSource, Network, Outlet, ResourceLimit, Rights, RootFs, Scratch, Secret, Security,
+    StepIo, StepMount, StepSpec, WindowSize,
 };
 pub use visit::Visitor;
 

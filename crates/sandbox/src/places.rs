@@ -5,6 +5,8 @@
 //! hide it, and never part of what the step made. See `docs/decisions/0007-mount-points.md`.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
@@ -17,7 +19,8 @@ use crate::error::During;
 use crate::rootfs::{Layers, Scaffold};
 use crate::step::Reporter;
 use crate::volumes::Volume;
-use crate::{SandboxError, inside};
+use crate::wire::{Report, StepMessage};
+use crate::{Outlet, SandboxError, inside};
 
 /// Links that are followed for one target at most, like the kernel.
 const LINKS_MAX: usize = 40;
@@ -103,14 +106,36 @@ fn find(view: &OwnedFd, target: &str, covers: &[Vec<Vec<u8>>]) -> Result<Place, 
     }
 }
 
-/// Makes a layer with what the image lacks for the targets of `volumes`, and marks those; none if it lacks nothing.
+/// Files in which distributions keep the certificates that programs trust.
+///
+/// Reference: `crypto/x509/root_linux.go` of Go, which lists where they are.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Largest file of trusted certificates that is shown with others in front, in bytes. A larger one is shown as it is.
+const BUNDLE_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of all files that are made for the step's way out, at most.
+pub(crate) fn bytes(step: &StepMessage<'_>) -> u64 {
+    let each = |outlet: &Outlet| BUNDLE_BYTES_MAX + outlet.trusted.len() as u64;
+    step.outlet.as_ref().as_ref().map_or(0, |outlet| BUNDLES.len() as u64 * each(outlet))
+}
+
+/// Makes a layer with what the image lacks for the targets of `volumes`, and marks those, and with its files of trusted
+/// certificates as a step with this way out sees them; none if there is nothing in it.
 pub(crate) fn missing(
     layers: &Layers<'_>,
     volumes: &mut [Volume<'_>],
+    outlet: Option<&Outlet>,
     scaffold: &Scaffold,
     reporter: &Reporter<'_>,
 ) -> Result<Option<OwnedFd>, SandboxError> {
-    if volumes.is_empty() {
+    if volumes.is_empty() && outlet.is_none() {
         return Ok(None);
     }
     let view = scaffold.view(layers, "view")?;
@@ -126,16 +151,48 @@ pub(crate) fn missing(
         }
         if place.existing < place.path.len() {
             volume.fresh = true;
-            if layer.is_none() {
-                layer = Some(Stubs { tree: scaffold.directory("stubs")?, copied: Vec::new() });
-            }
-            if let Some(layer) = &mut layer {
-                layer.add(&view, &place, volume.is_directory(), &volume.target, reporter)?;
-            }
+            Stubs::in_place(&mut layer, scaffold)?.add(
+                &view,
+                &place,
+                volume.is_directory(),
+                &volume.target,
+                reporter,
+            )?;
         }
         covers.push(place.path);
     }
+    if let Some(outlet) = outlet {
+        let mut extended: Vec<String> = Vec::new();
+        for bundle in BUNDLES {
+            // Where the image leads nowhere, or a mount shows something else, there is no file of the image.
+            let Ok(place) = find(&view, bundle, &covers) else { continue };
+            let Ok(path) = String::from_utf8(place.path.join(&b'/')) else { continue };
+            if place.covered || place.existing < place.path.len() || extended.contains(&path) {
+                continue;
+            }
+            if let Some(content) = content(&view, &path)? {
+                let layer = Stubs::in_place(&mut layer, scaffold)?;
+                layer.extend(&view, &place, [&outlet.trusted, &content], reporter)?;
+                extended.push(path);
+            }
+        }
+        reporter.send(&Report::Extended(extended), &[])?;
+    }
     layer.map(Stubs::finish).transpose()
+}
+
+/// Returns what a file has in it; nothing if it is no file, or too large.
+fn content(view: &OwnedFd, path: &str) -> Result<Option<Vec<u8>>, SandboxError> {
+    let found = inside::open_without_links(view, path, OFlags::PATH).during("open", path)?;
+    let status = fstat(&found).during("look at", path)?;
+    let is_file = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
+    if !is_file || u64::try_from(status.st_size).unwrap_or(u64::MAX) > BUNDLE_BYTES_MAX {
+        return Ok(None);
+    }
+    let file = inside::open_without_links(view, path, OFlags::RDONLY).during("open", path)?;
+    let mut bytes = Vec::new();
+    File::from(file).take(BUNDLE_BYTES_MAX).read_to_end(&mut bytes).during("read", path)?;
+    Ok(Some(bytes))
 }
 
 /// The layer that is made.
@@ -146,6 +203,36 @@ struct Stubs {
 }
 
 impl Stubs {
+    /// Returns the layer, which is made if there is none yet.
+    fn in_place<'a>(layer: &'a mut Option<Self>, scaffold: &Scaffold) -> Result<&'a mut Self, SandboxError> {
+        let made = match layer.take() {
+            Some(made) => made,
+            None => Self { tree: scaffold.directory("stubs")?, copied: Vec::new() },
+        };
+        Ok(layer.insert(made))
+    }
+
+    /// Makes a file of the image again, with other content.
+    fn extend(
+        &mut self,
+        view: &OwnedFd,
+        place: &Place,
+        parts: [&[u8]; 2],
+        reporter: &Reporter<'_>,
+    ) -> Result<(), SandboxError> {
+        let path = place.path.join(&b'/');
+        let target = String::from_utf8_lossy(&path).into_owned();
+        self.add(view, place, false, &target, reporter)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.tree, &*path, flags, Mode::empty()).during("open", &target)?);
+        for part in parts {
+            file.write_all(part).during("write", &target)?;
+        }
+        let from = inside::open_without_links(view, &*path, OFlags::RDONLY).during("open", &target)?;
+        let status = fstat(&from).during("look at", &target)?;
+        self.imitate((&from, &OwnedFd::from(file)), &status, path, &target, reporter)
+    }
+
     fn add(
         &mut self,
         view: &OwnedFd,
@@ -190,7 +277,20 @@ impl Stubs {
         }
         let to = inside::open_without_links(&self.tree, &*path, OFlags::RDONLY | OFlags::DIRECTORY)
             .during("open", target)?;
-        if copy_attributes(&from, &to).is_err() {
+        self.imitate((&from, &to), &status, path, target, reporter)
+    }
+
+    /// Gives what was made at `path` the owner, the mode, the attributes and, at the end, the time of what is there in the
+    /// image.
+    fn imitate(
+        &mut self,
+        (from, to): (&OwnedFd, &OwnedFd),
+        status: &Stat,
+        path: Vec<u8>,
+        target: &str,
+        reporter: &Reporter<'_>,
+    ) -> Result<(), SandboxError> {
+        if copy_attributes(from, to).is_err() {
             let shown = String::from_utf8_lossy(&path).into_owned();
             reporter.note(format!("the step sees `/{shown}` without its extended attributes"))?;
         }

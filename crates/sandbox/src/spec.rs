@@ -202,6 +202,19 @@ pub struct ResourceLimit {
     pub hard: Option<u64>,
 }
 
+/// The way out of a step that has no network: a socket that the caller serves from outside.
+///
+/// The step has to be without a network. Nothing of it is in the step's layer, but where the step itself changes a file of
+/// trusted certificates: what it saw there begins with [`Outlet::trusted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlet {
+    /// The port on 127.0.0.1 of the step's loopback device. The listening socket is [`crate::Running::take_outlet`].
+    pub port: u16,
+    /// Certificates in the PEM format that are put in front of each file of trusted certificates that the root has; which
+    /// these are is [`crate::Running::extended`].
+    pub trusted: Vec<u8>,
+}
+
 /// One process to run, and the world that it sees.
 #[derive(Debug)]
 pub struct StepSpec {
@@ -219,6 +232,8 @@ pub struct StepSpec {
     pub hostname: String,
     /// The network.
     pub network: Network,
+    /// A way out of no network.
+    pub outlet: Option<Outlet>,
     /// Content of `/etc/hosts`.
     pub hosts: Vec<u8>,
     /// Content of `/etc/resolv.conf`.

@@ -6,10 +6,12 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno as Code;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
 use crate::error::{During, forgive};
@@ -62,14 +64,14 @@ pub(crate) fn run(
     let base = files.next().ok_or_else(|| SandboxError::Protocol { detail: "a step without a base".to_owned() })?;
     let streams: Vec<OwnedFd> = files.collect();
 
-    isolate(&step)?;
+    isolate(&step, &reporter)?;
     let devices = mounts::clone_devices(kit)?;
     let host = volumes::clone_host(&step)?;
     rustix::process::fchdir(&base).during("enter", "the base directory")?;
     own_mounts()?;
-    let scaffold = rootfs::scaffold(volumes::bytes(&step))?;
+    let scaffold = rootfs::scaffold(volumes::bytes(&step) + places::bytes(&step))?;
     let mut volumes = volumes::prepare(&step, host, &scaffold, &reporter)?;
-    let points = places::missing(&step.lowers(), &mut volumes, &scaffold, &reporter)?;
+    let points = places::missing(&step.lowers(), &mut volumes, step.outlet.as_ref().as_ref(), &scaffold, &reporter)?;
     let root = rootfs::mount(step.layers(), points.as_ref(), scaffold)?;
     mounts::attach_all(&root, devices, kit, &step, &reporter)?;
     volumes::attach(&root, volumes)?;
@@ -92,7 +94,7 @@ pub(crate) fn run(
 }
 
 /// What does not need the file system.
-fn isolate(step: &StepMessage<'_>) -> Result<(), SandboxError> {
+fn isolate(step: &StepMessage<'_>, reporter: &Reporter<'_>) -> Result<(), SandboxError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide", "the process")?;
     rustix::process::setsid().during("make", "a session")?;
     // What is made below has exactly the mode that it asks for.
@@ -101,8 +103,23 @@ fn isolate(step: &StepMessage<'_>) -> Result<(), SandboxError> {
     forgive(sys::join_new_session_keyring());
     if step.network == Network::None {
         sys::loopback_up().during("switch on", "the loopback device")?;
+        // A socket stays in the network that it was made in, whoever has it.
+        if let Some(outlet) = step.outlet.as_ref() {
+            let listener = listen(outlet.port).during("listen on", "the way out of the step's network")?;
+            reporter.send(&Report::Outlet, &[&listener])?;
+        }
     }
     rustix::system::sethostname(step.hostname.as_bytes()).during("set the host name", &step.hostname)
+}
+
+/// Connections to a step's way out that wait for the builder to take them.
+const BACKLOG: i32 = 128;
+
+fn listen(port: u16) -> Result<OwnedFd, Code> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// What is executed.

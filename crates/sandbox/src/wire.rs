@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::rootfs::Layers;
-use crate::{ExecSpec, Network, ResourceLimit, Rights, SandboxError, Security, StepMount, StepSpec, WindowSize};
+use crate::{
+    ExecSpec, Network, Outlet, ResourceLimit, Rights, SandboxError, Security, StepMount, StepSpec, WindowSize,
+};
 
 /// Descriptors in one message at most.
 pub(crate) const FILES_MAX: usize = 32;
@@ -70,6 +72,10 @@ pub(crate) enum Report {
     Terminal,
     /// A listening socket of the step's root comes along.
     Listener,
+    /// The listening socket of the step's way out comes along.
+    Outlet,
+    /// These files of the root begin with what is trusted beside the image's own.
+    Extended(Vec<String>),
     /// Something was left out.
     Note(String),
     /// Everything is set up; this program is executed next.
@@ -92,6 +98,7 @@ pub(crate) struct StepMessage<'a> {
     pub(crate) user: Cow<'a, str>,
     pub(crate) hostname: Cow<'a, str>,
     pub(crate) network: Network,
+    pub(crate) outlet: Cow<'a, Option<Outlet>>,
     pub(crate) hosts: Cow<'a, [u8]>,
     pub(crate) resolv_conf: Cow<'a, [u8]>,
     pub(crate) shm_bytes: u64,
@@ -123,6 +130,7 @@ impl<'a> StepMessage<'a> {
             user: Cow::Borrowed(&spec.user),
             hostname: Cow::Borrowed(&spec.hostname),
             network: spec.network,
+            outlet: Cow::Borrowed(&spec.outlet),
             hosts: Cow::Borrowed(&spec.hosts),
             resolv_conf: Cow::Borrowed(&spec.resolv_conf),
             shm_bytes: spec.shm_bytes,

@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("http", &[], &[]),
     ("fetch", &["graph", "http", "oci"], &["testkit"]),
     ("registry", &["http", "oci"], &["testkit"]),
+    ("proxy", &["http", "oci"], &[]),
     ("signature", &[], &[]),
     ("policy", &["oci", "signature"], &[]),
     ("cache", &["http", "oci", "registry"], &["testkit"]),

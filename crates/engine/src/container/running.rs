@@ -185,6 +185,7 @@ impl Engine {
             cwd: config.workdir.clone(),
             user: config.user.clone(),
             network: exec::network(config.network()),
+            outlet: None,
             hosts: net::hosts(&hostname, &settings.hosts),
             resolv_conf,
             shm_bytes: settings.shm(),

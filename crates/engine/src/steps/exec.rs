@@ -194,6 +194,7 @@ pub(crate) fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &Work
         user: exec.user.clone(),
         hostname: exec.hostname.clone(),
         network: network(exec.network),
+        outlet: None,
         hosts: net::hosts(&exec.hostname, &exec.hosts),
         resolv_conf: net::resolv_conf(exec.network, &engine.settings.resolv_conf),
         shm_bytes: exec.shm_bytes.unwrap_or(SHM_BYTES),

@@ -24,8 +24,10 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver as UreqResolver}
 use ureq::unversioned::transport::NextTimeout;
 
 use crate::cancel::Cancel;
+use crate::client::Reach;
 use crate::environment::read_optional;
 use crate::limits;
+use crate::url::is_own;
 
 /// How often a wait looks whether somebody asked for an end.
 const TICK: Duration = Duration::from_millis(50);
@@ -45,6 +47,7 @@ pub(crate) struct Resolver {
     etc: PathBuf,
     cancel: Cancel,
     timeout: Duration,
+    reach: Reach,
     /// The port that name servers listen on: 53, but in tests.
     port: u16,
     /// What was found lately: the HTTP library asks before each request, also where it has a connection already.
@@ -63,7 +66,13 @@ impl UreqResolver for Resolver {
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found = self.remembered(host).map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let mut addresses = self.empty();
-        for address in found.into_iter().take(16) {
+        let reached = |address: &IpAddr| self.reach == Reach::Everything || !is_own(*address);
+        let found: Vec<IpAddr> = found.into_iter().filter(reached).take(16).collect();
+        if found.is_empty() {
+            let reason = "it is this machine, or one that only this machine sees".to_owned();
+            return Err(ureq::Error::Other(Box::new(ResolveError { reason, temporary: false })));
+        }
+        for address in found {
             addresses.push(SocketAddr::new(address, port));
         }
         Ok(addresses)
@@ -71,8 +80,8 @@ impl UreqResolver for Resolver {
 }
 
 impl Resolver {
-    pub(crate) fn new(etc: &Path, cancel: Cancel, timeout: Duration) -> Self {
-        Self { etc: etc.to_owned(), cancel, timeout, port: 53, known: Mutex::default() }
+    pub(crate) fn new(etc: &Path, cancel: Cancel, timeout: Duration, reach: Reach) -> Self {
+        Self { etc: etc.to_owned(), cancel, timeout, reach, port: 53, known: Mutex::default() }
     }
 
     /// Returns the addresses of `host`, looking them up at most once a minute.
@@ -438,7 +447,7 @@ mod tests {
     }
 
     fn resolver(folder: &Path, port: u16) -> Resolver {
-        let mut resolver = Resolver::new(folder, Cancel::new(), Duration::from_secs(20));
+        let mut resolver = Resolver::new(folder, Cancel::new(), Duration::from_secs(20), Reach::Everything);
         resolver.port = port;
         resolver
     }

@@ -9,6 +9,7 @@ mod image;
 mod isolation;
 mod job;
 mod life;
+mod outlet;
 mod rootless;
 mod support;
 mod user;
