@@ -12,7 +12,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("solve", &["graph"], &["oci"]),
     ("tree", &["oci", "pattern"], &[]),
     ("store", &["oci", "tree"], &[]),
-    ("sandbox", &["oci"], &[]),
+    ("sandbox", &["oci"], &["testkit"]),
     ("http", &[], &[]),
     ("fetch", &["graph", "http", "oci"], &["testkit"]),
     ("registry", &["http", "oci"], &["testkit"]),
