@@ -95,6 +95,10 @@ pub(crate) fn reach(facts: &Reach) -> String {
         StepNetwork::None => {
             format!("{what}: the step has no network (`--network=none`), only its own loopback device.")
         }
+        StepNetwork::Recorded => format!(
+            "{what}: the step reaches the network only by the proxy that records its requests (`--proxy-network`); what it \
+             was asked is at the end of the step's output."
+        ),
         StepNetwork::Machines if facts.proxies.is_empty() && facts.builder_has_proxies => format!(
             "{what}: the step has the network of this machine and no proxy. stave's own proxies reach it only as build \
              arguments: `--build-arg HTTPS_PROXY`."

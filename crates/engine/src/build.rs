@@ -34,6 +34,7 @@ use crate::named_epoch::Asking;
 use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome, NearName};
 use crate::regroup;
 use crate::request::{BuildRequest, Grants, Indexing, Keep, OnMiss, Output, PullPolicy};
+use crate::requests::Recorder;
 use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
@@ -116,6 +117,7 @@ impl Engine {
             let rerun = rerun(&joined, &request.rerun_stages, events);
             let epochs: Vec<Epoch> =
                 joined.parts.iter().map(|part| Epoch::of(&epoch, source.commit, &part.plan, &bases)).collect();
+            let recorder = Recorder::new(&request.rules);
             let target = BuildTarget {
                 joined: &joined,
                 bases: &bases,
@@ -129,6 +131,7 @@ impl Engine {
                 only_pushed: only_pushed.as_deref(),
                 on_miss: request.on_miss,
                 exports: &caches.to,
+                recorder: &recorder,
             };
             // Whatever is started from here on is a step, or works for one.
             let zygote = self.launcher()?.pidfd();
@@ -453,6 +456,8 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) on_miss: OnMiss,
     /// The caches that are written.
     pub(crate) exports: &'a [ExportSpec],
+    /// Who decides about what steps ask of the network, where that is recorded.
+    pub(crate) recorder: &'a Recorder,
 }
 
 /// Everything that a plan is made from, and the bases found so far.

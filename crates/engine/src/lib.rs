@@ -64,6 +64,7 @@ mod registries;
 mod regroup;
 mod remote;
 mod request;
+mod requests;
 mod rules;
 mod run;
 mod save;

@@ -85,6 +85,16 @@ impl StepLog {
         Ok(())
     }
 
+    /// Adds lines of the builder's own after what the step wrote. They are none of its last lines.
+    pub(crate) fn say(&mut self, lines: &str, report: &dyn Fn(Stream, &[u8])) {
+        if lines.is_empty() {
+            return;
+        }
+        let text = if self.current.is_empty() { lines.to_owned() } else { format!("\n{lines}") };
+        self.keep(text.as_bytes());
+        report(Stream::Stderr, text.as_bytes());
+    }
+
     /// Writes to the file. A disk that is full must not end a step that could go on, so what cannot be written is not.
     fn keep(&mut self, bytes: &[u8]) {
         if self.incomplete {

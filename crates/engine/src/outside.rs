@@ -10,6 +10,7 @@ use stave_tree::{Keep, Naming, Selection};
 
 use crate::error::EngineError;
 use crate::remote::RemoteFile;
+use crate::requests::Requests;
 use crate::source::Source;
 
 /// What one operation reads.
@@ -32,6 +33,8 @@ pub(crate) enum Found {
     File(RemoteFile),
     /// A commit.
     Commit(Resolved),
+    /// What a command asked for while it ran.
+    Requests(Requests),
 }
 
 impl Outside {

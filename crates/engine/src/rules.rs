@@ -66,7 +66,8 @@ pub(crate) enum Meant {
 const LOCK_HINT: &str = "Run `stave lock` with the same file, arguments and platforms, and build again.";
 
 impl Objection {
-    fn text(&self) -> String {
+    /// Returns what it is in words.
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Refused(refusal) => refusal.to_string(),
             Self::Unusable { from, to, why } => {
@@ -195,6 +196,16 @@ impl SourceRules {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| changed("with a checksum that is none"))?),
         };
+        Ok((url, checksum))
+    }
+
+    /// Returns the address that a step's request is made for in the place of `url`, which has no credentials, and the
+    /// checksum that its content must have. What the lock says of a build's own sources does not count.
+    pub(crate) fn request(&self, url: &str) -> Result<(String, Option<BlobDigest>), Objection> {
+        let (url, checksum) = self.file(url, None)?;
+        if !self.rego.is_empty() {
+            self.judge_unfetched(&without_credentials(&url), http_input(&url, checksum))?;
+        }
         Ok((url, checksum))
     }
 

@@ -347,6 +347,7 @@ impl Worker<KnownSnapshot> for Run<'_> {
             unreachable!("the schedule calls this for look-ups only");
         };
         match self.lease.lookup(key.as_bytes()) {
+            Ok(CacheLookup::Hit(_)) if !self.is_recorded_below(node) => Ok(self.missed(node)),
             Ok(CacheLookup::Hit(record)) => {
                 Ok(Answer::KeyHit { node, result: Snapshot { layers: record.snapshot.into() }.into() })
             }

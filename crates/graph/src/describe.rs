@@ -88,6 +88,7 @@ impl List {
             hostname,
             network,
             wants_host_network: _,
+            recorded,
             mounts,
             security,
             hosts,
@@ -104,6 +105,9 @@ impl List {
         self.set("WORKDIR", cwd);
         self.some("USER", user);
         self.set("BUILDKIT_SANDBOX_HOSTNAME", hostname);
+        if *recorded {
+            self.set("--proxy-network", "true");
+        }
         self.set(
             "--network",
             match network {

@@ -27,6 +27,8 @@ pub struct Exec {
     /// Whether the Dockerfile asks for the network of this machine, which the caller must allow. Not part of the cache
     /// key: what the command sees is.
     pub wants_host_network: bool,
+    /// Whether what it asks of the network is recorded: then it reaches that by a proxy and no other way.
+    pub recorded: bool,
     /// What is mounted over its file system, in order.
     pub mounts: Vec<Mount>,
     /// What it may do.
@@ -57,6 +59,7 @@ impl Exec {
             hostname: String::new(),
             network: Network::None,
             wants_host_network: false,
+            recorded: false,
             mounts: Vec::new(),
             security: Security::Sandbox,
             hosts: Vec::new(),

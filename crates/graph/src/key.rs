@@ -176,6 +176,7 @@ impl Encoder {
             hostname,
             network,
             wants_host_network: _,
+            recorded,
             mounts,
             security,
             hosts,
@@ -190,9 +191,10 @@ impl Encoder {
         self.text(cwd);
         self.text(user);
         self.text(hostname);
-        self.u8(match network {
-            Network::Host => 0,
-            Network::None => 1,
+        self.u8(match (network, recorded) {
+            (Network::Host, false) => 0,
+            (Network::None, _) => 1,
+            (Network::Host, true) => 2,
         });
         self.list(mounts, Self::mount);
         self.u8(match security {

@@ -205,6 +205,7 @@ fn the_key_of_a_command_has_what_it_sees() {
         ("cgroup", Exec { cgroup_parent: Some("c".into()), ..exec() }),
         ("shared memory", Exec { shm_bytes: Some(1), ..exec() }),
         ("network", Exec { network: Network::Host, ..exec() }),
+        ("a recorded network", Exec { network: Network::Host, recorded: true, ..exec() }),
         ("security", Exec { security: Security::Insecure, ..exec() }),
         ("devices", Exec { devices: vec![Device { name: "v.com/c=1".into(), required: false }], ..exec() }),
         ("secrets by name", Exec { mounts: secret("s"), ..exec() }),

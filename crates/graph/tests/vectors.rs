@@ -26,6 +26,7 @@ fn exec(parent: NodeId) -> Exec {
         hostname: "buildkitsandbox".into(),
         network: Network::Host,
         wants_host_network: false,
+        recorded: false,
         mounts: Vec::new(),
         security: Security::Sandbox,
         hosts: vec![("registry".into(), "10.0.0.1".into())],

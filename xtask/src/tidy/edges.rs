@@ -41,6 +41,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
             "oci",
             "pattern",
             "policy",
+            "proxy",
             "registry",
             "sandbox",
             "sbom",

@@ -45,6 +45,7 @@ mod pattern;
 mod platforms;
 mod policy;
 mod progress;
+mod proxy;
 mod recipes;
 mod reference;
 mod registries;

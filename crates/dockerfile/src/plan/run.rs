@@ -33,7 +33,12 @@ impl Lowering<'_> {
             user: stage.config.config.user.clone(),
             hostname: hostname.map_or(HOSTNAME, String::as_str).to_owned(),
             network,
-            wants_host_network: head.flag(FlagName::Network).is_some_and(|flag| flag.value.as_str() == "host"),
+            wants_host_network: match head.flag(FlagName::Network) {
+                Some(flag) if flag.value.as_str() == "host" => true,
+                Some(flag) if flag.value.as_str() == "none" => false,
+                _ => self.options.run.on_host,
+            },
+            recorded: self.options.run.recorded && network == Network::Host,
             mounts,
             security: if insecure { Security::Insecure } else { Security::Sandbox },
             devices,

@@ -76,6 +76,10 @@ pub struct RunDefaults {
     pub shm_bytes: Option<u64>,
     /// The cgroup of the steps.
     pub cgroup_parent: Option<String>,
+    /// Whether what steps with a network ask of it is recorded.
+    pub recorded: bool,
+    /// Whether the caller says by name that steps which choose no network have that of this machine.
+    pub on_host: bool,
 }
 
 impl PlanOptions {

@@ -19,6 +19,7 @@ use super::statement::{Statement, image_purl};
 use crate::build::BuildTarget;
 use crate::outside::Found;
 use crate::request::Grants;
+use crate::requests::Requests;
 use crate::source::Source;
 
 /// Stands for the meaning of the parameters: no place, a name.
@@ -105,10 +106,14 @@ impl<'a> Parts<'a> {
                 let operation = past.target.joined.graph.op(*node);
                 operation.reads_outside() && !matches!(operation, Op::Http(_) | Op::Git(_))
             });
-        let hermetic = !nodes.iter().any(|node| match past.target.joined.graph.op(*node) {
+        let networked = |node: &NodeId| match past.target.joined.graph.op(*node) {
             Op::Exec(exec) => exec.network != Network::None,
             _ => false,
-        });
+        };
+        let hermetic = !nodes.iter().any(networked);
+        // What came over the network is among the materials, where all that came is in a record.
+        let is_recorded = |node: &NodeId| requests(past, *node).is_some_and(Requests::is_complete);
+        let recorded = nodes.iter().filter(|node| networked(node)).all(is_recorded);
         let run = (!options.reproducible).then(|| {
             let time = |seconds| Timestamp::from_second(seconds).map_or(String::new(), |time| time.to_string());
             let (start, end) = (time(past.times.0), time(past.times.1));
@@ -121,6 +126,11 @@ impl<'a> Parts<'a> {
             (number.hex()[..25].to_owned(), start, end)
         });
         let mut metadata = json!({});
+        let cut: BTreeSet<&str> =
+            nodes.iter().filter_map(|node| requests(past, *node)).flat_map(Requests::cut).collect();
+        if !cut.is_empty() {
+            metadata["incompleteRequests"] = json!(cut);
+        }
         if options.max {
             metadata["source"] = json!({
                 "fileName": file_name(&past.source.name),
@@ -134,7 +144,7 @@ impl<'a> Parts<'a> {
             build: options.max.then(|| steps(past, &nodes)),
             materials,
             hermetic,
-            complete: !reads_local && hermetic,
+            complete: !reads_local && recorded,
             metadata,
             run,
         }
@@ -251,6 +261,7 @@ fn request(options: &ProvenanceOptions, past: &Past<'_>) -> Value {
 /// Returns all that was read of other places, each once, sorted by its name.
 fn materials(past: &Past<'_>, nodes: &BTreeSet<NodeId>) -> Vec<Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
+    let mut asked: BTreeSet<(&str, BlobDigest)> = BTreeSet::new();
     let images: BTreeSet<_> = nodes
         .iter()
         .filter_map(|node| match past.target.joined.graph.op(*node) {
@@ -286,7 +297,7 @@ fn materials(past: &Past<'_>, nodes: &BTreeSet<NodeId>) -> Vec<Value> {
                 let uri = format!("{}{reference}", without_credentials(&git.source.url));
                 all.insert(uri, commit_digest(&resolved.commit));
             }
-            _ => {}
+            _ => asked.extend(requests(past, *node).into_iter().flat_map(Requests::files)),
         }
     }
     match &past.source.origin {
@@ -294,7 +305,22 @@ fn materials(past: &Past<'_>, nodes: &BTreeSet<NodeId>) -> Vec<Value> {
         Origin::Git { url, commit } => drop(all.insert(without_credentials(url), commit_digest(commit))),
         Origin::Http { url, digest } => drop(all.insert(without_credentials(url), json!({ "sha256": digest.hex() }))),
     }
-    all.into_iter().map(|(uri, digest)| json!({ "uri": uri, "digest": digest })).collect()
+    // One address may have given several files; what has the name and the digest of another material is that.
+    let named = |(uri, digest): &(&str, BlobDigest)| all.get(*uri) != Some(&json!({ "sha256": digest.hex() }));
+    asked.retain(named);
+    let asked = asked.into_iter().map(|(uri, digest)| json!({ "uri": uri, "digest": { "sha256": digest.hex() } }));
+    let mut materials: Vec<Value> =
+        all.iter().map(|(uri, digest)| json!({ "uri": uri, "digest": digest })).chain(asked).collect();
+    materials.sort_by_cached_key(|material| (material["uri"].to_string(), material["digest"].to_string()));
+    materials
+}
+
+/// Returns what a step asked of the network, if that is recorded.
+fn requests<'a>(past: &'a Past<'_>, node: NodeId) -> Option<&'a Requests> {
+    match past.found.get(&node) {
+        Some(Found::Requests(requests)) => Some(requests),
+        _ => None,
+    }
 }
 
 /// Returns the steps, with what each needs.

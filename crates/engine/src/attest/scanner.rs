@@ -19,6 +19,8 @@ use crate::event::{Event, TaskKind};
 use crate::finish::{ReadyImage, ScannedFiles};
 use crate::log::StepLog;
 use crate::request::{Grants, PullPolicy};
+use crate::requests::Recorder;
+use crate::rules::SourceRules;
 use crate::signal::signal_name;
 use crate::steps::Sources;
 use crate::steps::exec::{self, Ran};
@@ -111,6 +113,8 @@ fn carried_out(
             log: &mut log,
             report: &|_, _| (),
             note: &note,
+            recorder: &Recorder::new(&SourceRules::default()),
+            asked: None,
             go_on: &go_on,
             keeps: &|| false,
             left: None,

@@ -29,6 +29,8 @@ pub enum Trouble {
 pub enum StepNetwork {
     /// A step's: that of this machine.
     Machines,
+    /// A step's: only a proxy of the builder's, which records what it is asked.
+    Recorded,
     /// A step's: none but its own loopback device.
     None,
     /// The builder's own.
@@ -52,6 +54,7 @@ pub struct Reach {
 
 pub(super) fn of(exec: &Exec) -> StepNetwork {
     match exec.network {
+        Network::Host if exec.recorded => StepNetwork::Recorded,
         Network::Host => StepNetwork::Machines,
         Network::None => StepNetwork::None,
     }

@@ -178,7 +178,7 @@ impl Making<'_> {
         let digest = match self.outcomes.found.get(&node) {
             Some(Found::Commit(commit)) => commit.commit.clone(),
             Some(Found::File(file)) => file.digest.to_string(),
-            Some(Found::Nothing) | None => digest.hex(),
+            Some(Found::Nothing | Found::Requests(_)) | None => digest.hex(),
         };
         step.reads.push(Read::Remote { address, digest });
     }

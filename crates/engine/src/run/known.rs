@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use stave_graph::{CacheKey, CopySource, Image, NodeId, Op, TreeDigest, op_digest};
 use stave_oci::Compression;
-use stave_store::LayerId;
+use stave_store::{CacheLookup, LayerId};
 use stave_tree::Keep;
 
 use super::{Run, lock};
@@ -17,7 +17,7 @@ use crate::error::EngineError;
 use crate::finish::ScannedFiles;
 use crate::forms;
 use crate::joined::Extra;
-use crate::outside::{keep, keep_of_mount};
+use crate::outside::{Found, keep, keep_of_mount};
 use crate::snapshot::{KnownSnapshot, Snapshot};
 use crate::steps::copy;
 
@@ -46,6 +46,9 @@ impl Run<'_> {
             if !self.same_inputs(op, inputs, &candidate.inputs)? {
                 continue;
             }
+            if !self.is_recorded(node, candidate.snapshot.last().copied()) {
+                continue;
+            }
             // The parent's layers are this build's own; only what the step added is taken from the candidate.
             let (Some(parent), Some(layer)) = (inputs.first(), candidate.snapshot.last()) else { continue };
             let result = parent.with(*layer);
@@ -59,6 +62,10 @@ impl Run<'_> {
     /// cannot be used if it is not what it says.
     pub(super) fn import(&self, node: NodeId, key: CacheKey) -> Result<Option<KnownSnapshot>, EngineError> {
         let imports = self.target.imports;
+        // What other machines have done is in no record here.
+        if !self.is_recorded_below(node) {
+            return Ok(None);
+        }
         let Some(hit) = imports.find(&key, self.events) else { return Ok(None) };
         if self.may_stay(node, &hit)? {
             lock(&self.imported).insert(node);
@@ -196,6 +203,9 @@ impl Run<'_> {
         let late = if self.above_rerun(node) { None } else { self.import(node, key)? };
         let late = late.map(|late| self.bring(node, &late)).transpose()?;
         let [parent] = inputs else { return Ok(late) };
+        if !self.is_recorded(node, None) {
+            return Ok(None);
+        }
         if late.is_some() || !imports.knows_op(&op_digest(graph.op(node)).to_string(), self.events) {
             return Ok(late);
         }
@@ -207,6 +217,38 @@ impl Run<'_> {
         self.record(node, key, (selection, None), inputs, &result)?;
         lock(&self.imported).insert(node);
         Ok(Some(result))
+    }
+
+    /// Whether it is known what all commands that a node depends on asked of the network, as far as that is recorded, and
+    /// all of it is still allowed.
+    pub(super) fn is_recorded_below(&self, node: NodeId) -> bool {
+        let graph = &self.target.joined.graph;
+        let is_command = |node: &NodeId| matches!(graph.op(*node), Op::Exec(exec) if exec.recorded);
+        graph.reachable(node).into_iter().filter(is_command).all(|node| {
+            if matches!(lock(&self.found).get(&node), Some(Found::Requests(_))) {
+                return true;
+            }
+            let layer = match self.lease.lookup(self.key(node).as_bytes()) {
+                Ok(CacheLookup::Hit(record)) => record.snapshot.last().copied(),
+                // Who looks for the node itself learns that the store cannot be read.
+                Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) | Err(_) => None,
+            };
+            self.is_recorded(node, layer)
+        })
+    }
+
+    /// Whether a layer can be the result of a node: if that is a command whose requests are recorded, it has to have a
+    /// record, in which all is still allowed. Remembers what is in it.
+    fn is_recorded(&self, node: NodeId, layer: Option<LayerId>) -> bool {
+        match self.target.joined.graph.op(node) {
+            Op::Exec(exec) if exec.recorded => {}
+            _ => return true,
+        }
+        let found = layer.and_then(|layer| self.target.recorder.usable(self.engine, layer));
+        found.is_some_and(|found| {
+            lock(&self.found).insert(node, Found::Requests(found));
+            true
+        })
     }
 
     /// Whether a node depends on one that is to be executed again: its key would find what was made from the earlier one.

@@ -192,6 +192,8 @@ impl Run<'_> {
             log: &mut log,
             report: &report,
             note: &tell_note,
+            recorder: self.target.recorder,
+            asked: None,
             go_on: &go_on,
             keeps: &keeps,
             left: None,
@@ -211,8 +213,14 @@ impl Run<'_> {
             self.leave(node, &parent.layers, left);
         }
         let killed = watch.killed.take();
+        let asked = watch.asked.take();
         let cause = match ran {
-            Ok(Ran::Layer(layer)) => return Ok(layer),
+            Ok(Ran::Layer(layer)) => {
+                if let Some(asked) = asked {
+                    lock(&self.found).insert(node, Found::Requests(asked));
+                }
+                return Ok(layer);
+            }
             Ok(Ran::Failed(Exit::Code(code))) => StepCause::Exit(code),
             Ok(Ran::Failed(Exit::Signal { number, .. })) => StepCause::Signal(number),
             Err(error) => StepCause::Refused(error),

@@ -13,6 +13,7 @@ use stave_store::{LayerId, Lease, WorkDir};
 use super::group::Group;
 use super::mounts::{self, LeftCache, LeftMount, Mounts, Waiting};
 use super::normalise::Fresh;
+use super::recorded::{Served, Way};
 use super::{Sources, devices, like_parent};
 use crate::container::pid_of;
 use crate::engine::Engine;
@@ -22,6 +23,7 @@ use crate::log::{Pipes, StepLog};
 use crate::memory::{self, MemoryKill};
 use crate::net;
 use crate::request::{Entitlement, Grants};
+use crate::requests::{Recorder, Requests};
 use crate::snapshot::stacked;
 
 /// Size of a step's `/dev/shm`: what Docker gives.
@@ -43,6 +45,10 @@ pub(crate) struct Watch<'a> {
     pub(crate) report: &'a dyn Fn(Stream, &[u8]),
     /// Is told what the command does without.
     pub(crate) note: &'a dyn Fn(&str),
+    /// Who decides about what the command asks of the network, if that is recorded.
+    pub(crate) recorder: &'a Recorder,
+    /// What it asked, if that is recorded.
+    pub(crate) asked: Option<Requests>,
     /// Fails if the command need not run any more.
     pub(crate) go_on: &'a dyn Fn() -> Result<(), EngineError>,
     /// Whether what the command leaves when it fails is to be kept.
@@ -85,6 +91,10 @@ pub(crate) fn run(
     like_parent(engine, parent, &work)?;
     let fresh = Fresh::open(engine, &work)?;
     let mut spec = spec(engine, exec, parent, &work)?;
+    let way = exec.recorded.then(|| Way::new(watch.recorder, exec.wants_host_network)).transpose()?;
+    if let Some(way) = &way {
+        way.narrow(&mut spec);
+    }
     spec.mounts = std::mem::take(&mut mounts.shown);
     spec.mounts.extend(devices.mounts);
     spec.cgroup = group.as_ref().map(Group::directory).transpose()?;
@@ -93,12 +103,22 @@ pub(crate) fn run(
         spec.env.push(format!("{name}={value}"));
     }
     (watch.go_on)()?;
-    let ended = carry_out(engine, (platform, spec), &mut mounts, group.as_ref().map(Group::path), watch);
+    let ended = carry_out(engine, (platform, spec), way.as_ref(), &mut mounts, group.as_ref().map(Group::path), watch);
     drop(group);
     engine.go_on()?;
+    let ended = match (&way, ended) {
+        (Some(way), Ok((exit, extended))) => {
+            way.take_back(engine, &work, &extended)?;
+            Ok(exit)
+        }
+        (_, ended) => ended.map(|(exit, _)| exit),
+    };
     match ended {
         Ok(Exit::Code(0)) => {
             mounts.end();
+            if let Some(asked) = &watch.asked {
+                asked.write(engine, &work)?;
+            }
             fresh.finish(engine, parent)?;
             Ok(Ran::Layer(lease.publish_layer(work, None)?))
         }
@@ -121,20 +141,22 @@ fn leave(lease: &Lease, work: WorkDir, mounts: Mounts) -> Result<Left, EngineErr
     Ok(Left { layer: lease.publish_layer(work, None)?, mounts, caches })
 }
 
-/// Starts a command and waits for its end.
+/// Starts a command and waits for its end. Returns also the files that began with what its way has it trust.
 fn carry_out(
     engine: &Engine,
     (platform, spec): (&Platform, StepSpec),
+    way: Option<&Way<'_>>,
     mounts: &mut Mounts,
     own_group: Option<&Path>,
     watch: &mut Watch<'_>,
-) -> Result<Exit, EngineError> {
+) -> Result<(Exit, Vec<String>), EngineError> {
     let (io, pipes) = streams()?;
     // Of the caller's secrets only what is taken out of the output outlives the description of the step.
     let makes_steps = pid_of(engine.launcher()?.pidfd()).ok();
     let memory = memory::Watch::begin(own_group, makes_steps);
     let mut running = engine.spawn_for(platform, spec, io)?;
     running.notes().iter().for_each(|note| (watch.note)(note));
+    let served = way.map(|way| way.serve(engine, &mut running)).transpose()?;
     let agents = std::mem::take(&mut mounts.agents).into_iter().zip(running.take_listeners());
     let _services = agents.map(|(agent, listener)| agent.serve(listener)).collect::<Result<Vec<_>, _>>()?;
     let _cancel = engine
@@ -147,8 +169,14 @@ fn carry_out(
     }
     let exit = running.wait()?;
     watch.killed = memory.end(exit, &watch.log.last_lines(), running.peak_bytes());
+    let mut extended = Vec::new();
+    if let Some((exchanges, files)) = served.map(Served::end) {
+        let asked = Requests::new(&exchanges, &mounts.hidden);
+        watch.log.say(&asked.text(), watch.report);
+        (watch.asked, extended) = (Some(asked), files);
+    }
     followed.map_err(|source| EngineError::io("write the log", watch.log.file(), source))?;
-    Ok(exit)
+    Ok((exit, extended))
 }
 
 /// Fails if the command wants what the caller has not allowed.

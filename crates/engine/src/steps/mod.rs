@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod make_dir;
 pub(crate) mod mounts;
 mod normalise;
+mod recorded;
 pub(crate) mod secret;
 pub(crate) mod ssh;
 

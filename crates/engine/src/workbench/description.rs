@@ -272,8 +272,9 @@ impl Operation {
             cwd: exec.cwd.clone(),
             user: exec.user.clone(),
             hostname: exec.hostname.clone(),
-            network: exec.network == Network::Host,
-            wants_host_network: exec.wants_host_network,
+            // A session asks for nothing that is recorded, so it gets no way that is not.
+            network: exec.network == Network::Host && !exec.recorded,
+            wants_host_network: exec.wants_host_network && !exec.recorded,
             insecure: exec.security == Security::Insecure,
             hosts: exec.hosts.clone(),
             ulimits: exec.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),

@@ -113,6 +113,9 @@ pub(crate) struct BuildArgs {
     /// Network of the RUN steps: `default` and `host` are this machine's, `none` is none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: NetworkMode,
+    /// Let RUN steps reach the network only by a proxy, which asks the policies and records what is fetched
+    #[arg(long)]
+    pub(crate) proxy_network: bool,
     /// A name that steps find in `/etc/hosts`; `host-gateway` as address is this machine
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     pub(crate) hosts: Vec<HostArg>,

@@ -102,20 +102,6 @@ pub(crate) const TABLE: &[Row] = &[
             Refused("Use `--on-failure shell`, or afterwards `stave debug`, with `--before STEP` or `--after STEP`."),
         )],
     },
-    Row {
-        features: "B057, E019",
-        flags: &["--proxy-network"],
-        takes: Nothing,
-        answers: &[
-            (Of(&["false"]), So("nothing is between steps and the network")),
-            (
-                Any,
-                Refused(
-                    "No proxy records what a step fetches: fetch it with `ADD --checksum=...`, which is recorded and asked about, and give the step no network with `RUN --network=none`.",
-                ),
-            ),
-        ],
-    },
     // Of buildah build.
     Row {
         features: "B060, J013",

@@ -16,7 +16,8 @@ use super::outputs::{self, Results};
 use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
 use crate::args::{
-    BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, OutputArg, OutputKind, Timestamp, truth,
+    BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, NetworkMode, OutputArg, OutputKind,
+    Timestamp, truth,
 };
 use crate::failure::Failure;
 
@@ -83,6 +84,8 @@ pub(super) fn request(
             ulimits: ulimits(args.ulimits),
             shm_bytes: args.shm_size.filter(|bytes| *bytes > 0),
             cgroup_parent: args.cgroup_parent.filter(|parent| !parent.is_empty()),
+            recorded: args.proxy_network,
+            on_host: args.proxy_network && args.network == NetworkMode::Host,
         },
         limits: limits(&args.limits, args.resources),
         grants,
