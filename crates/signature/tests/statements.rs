@@ -152,15 +152,9 @@ fn a_statement_that_has_expired_itself_says_nothing() {
 
 #[test]
 fn a_subkey_whose_binding_has_expired_signs_nothing() {
-    let (main, sub) = (primary(), subkey());
-    let back = config(&sub, SignatureType::KeyBinding, 0, &[]);
-    let back = back.sign_primary_key_binding(&sub, sub.public_key(), &Password::empty(), main.public_key());
-    let back = SubpacketData::EmbeddedSignature(Box::new(back.expect("it signs")));
+    let sub = subkey();
     let asked = |says: SubpacketData| {
-        let config = config(&main, SignatureType::SubkeyBinding, 0, &[may(true), back.clone(), says]);
-        let binding = config.sign_subkey_binding(&main, main.public_key(), &Password::empty(), sub.public_key());
-        let bound = SignedPublicSubKey::new(sub.public_key().clone(), vec![binding.expect("it signs")]);
-        let keys = key(vec![], vec![of_name("a", 0, &[may(true)])], vec![bound]);
+        let keys = key(vec![], vec![of_name("a", 0, &[may(true)])], vec![bound(&[says])]);
         asked(&signature(&sub, SignatureType::Binary), &keys).expect("it can be found out")
     };
     let id = sub.legacy_key_id();
@@ -168,6 +162,60 @@ fn a_subkey_whose_binding_has_expired_signs_nothing() {
     let past = format!("what binds the key {id} had expired when the signature was made");
     assert_eq!(asked(itself_ends(50)), Verdict::Not(past));
     assert_eq!(asked(ends(50)), Verdict::Not(format!("the key {id} had expired when the signature was made")));
+}
+
+/// A subkey that the main key binds, and that agrees.
+fn bound(says: &[SubpacketData]) -> SignedPublicSubKey {
+    let (main, sub) = (primary(), subkey());
+    let back = config(&sub, SignatureType::KeyBinding, 0, &[]);
+    let back = back.sign_primary_key_binding(&sub, sub.public_key(), &Password::empty(), main.public_key());
+    let back = SubpacketData::EmbeddedSignature(Box::new(back.expect("it signs")));
+    let says = [&[may(true), back], says].concat();
+    let binding = config(&main, SignatureType::SubkeyBinding, 0, &says);
+    let binding = binding.sign_subkey_binding(&main, main.public_key(), &Password::empty(), sub.public_key());
+    SignedPublicSubKey::new(sub.public_key().clone(), vec![binding.expect("it signs")])
+}
+
+/// What takes a subkey back does so wherever it stands in a file of keys, as what takes a key back does.
+#[test]
+fn a_revocation_of_a_subkey_is_heard_wherever_it_stands() {
+    let (main, sub) = (primary(), subkey());
+    let revocation = config(&main, SignatureType::SubkeyRevocation, 5, &[]);
+    let revocation = revocation.sign_subkey_binding(&main, main.public_key(), &Password::empty(), sub.public_key());
+    let revocation = revocation.expect("it signs");
+    let mut detached = Vec::new();
+    revocation.to_writer_with_header(&mut detached).expect("it can be written");
+    let whole = key(vec![], vec![of_name("a", 0, &[may(true)])], vec![bound(&[])]);
+    let alone = key(vec![], vec![of_name("a", 0, &[may(true)])], vec![]);
+    let by_subkey = signature(&sub, SignatureType::Binary);
+    let asked = |keys: &[&[u8]]| asked(&by_subkey, &keys.concat());
+    assert_eq!(asked(&[&whole]).expect("it can be found out"), Verdict::Verified);
+    let mut other = bound(&[]);
+    other.signatures.push(revocation);
+    let inside = key(vec![], vec![of_name("a", 0, &[may(true)])], vec![other]);
+    let revoked = Verdict::Not(format!("the key {} was revoked", sub.legacy_key_id()));
+    for keys in [
+        &[inside.as_slice()] as &[&[u8]],
+        &[&whole, &detached],
+        &[&detached, &whole],
+        &[&whole, another(), &detached],
+        &[&inside, &whole],
+    ] {
+        assert_eq!(asked(keys).expect("it can be found out"), revoked);
+    }
+    let problem = asked(&[&alone, &detached]).expect_err("it revokes none of them").to_string();
+    assert!(problem.ends_with(" that revokes none of them"), "{problem}");
+}
+
+/// A key that has nothing to do with the others.
+fn another() -> &'static [u8] {
+    static OTHER: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    OTHER.get_or_init(|| {
+        let mut packets = Vec::new();
+        let armored = include_bytes!("../test_data/ada.asc").as_slice();
+        std::io::Read::read_to_end(&mut pgp::armor::Dearmor::new(armored), &mut packets).expect("it is armored");
+        packets
+    })
 }
 
 /// A signature over a text would be true of other bytes too: those whose lines end otherwise.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use pgp::armor::Dearmor;
-use pgp::composed::{Deserializable as _, SignedPublicKey};
+use pgp::composed::{Deserializable as _, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::{Packet, PacketHeader, PacketTrait as _, Signature, SignatureType};
 use pgp::types::{KeyDetails as _, PacketLength, Tag};
 
@@ -111,19 +111,34 @@ impl Ring {
     /// If something takes back a key and none of these is it: it may be meant for one that is not trusted any more.
     fn keys(self) -> Result<Vec<Key>, SignatureError> {
         let mut keys: Vec<Key> = self.keys.into_iter().map(|key| Key { key, is_revoked: false }).collect();
-        for revocation in &self.revocations {
-            let Some(key) = keys.iter_mut().find(|key| revocation.verify_key(&key.key.primary_key).is_ok()) else {
+        for revocation in self.revocations {
+            let whole = keys.iter_mut().find(|key| revocation.verify_key(&key.key.primary_key).is_ok());
+            if let Some(key) = whole {
+                key.is_revoked = true;
+            } else if let Some(subkey) = keys.iter_mut().find_map(|key| subkey_of(&mut key.key, &revocation)) {
+                subkey.signatures.push(revocation);
+            } else {
                 let by = revocation.issuer_key_id().first().map_or_else(String::new, |id| format!(" by the key {id}"));
                 return Err(wrong(format!("there is a revocation{by} that revokes none of them")));
-            };
-            key.is_revoked = true;
+            }
         }
         Ok(keys)
     }
 }
 
+/// Returns the subkey that `key` takes back by this revocation.
+fn subkey_of<'a>(key: &'a mut SignedPublicKey, revocation: &Signature) -> Option<&'a mut SignedPublicSubKey> {
+    if revocation.typ() != Some(SignatureType::SubkeyRevocation) {
+        return None;
+    }
+    let primary = &key.primary_key;
+    key.public_subkeys.iter_mut().find(|subkey| revocation.verify_subkey_binding(primary, &subkey.key).is_ok())
+}
+
+/// Whether it takes back a key or a subkey. It may stand anywhere, also behind another key than its own.
 fn takes_back(packet: &Packet) -> bool {
-    matches!(packet, Packet::Signature(one) if one.typ() == Some(SignatureType::KeyRevocation))
+    use SignatureType::{KeyRevocation, SubkeyRevocation};
+    matches!(packet, Packet::Signature(one) if matches!(one.typ(), Some(KeyRevocation | SubkeyRevocation)))
 }
 
 /// Takes packets apart. The crate's own way drops those that it cannot read, and a revocation may be among them.
