@@ -262,7 +262,7 @@ impl Registries {
     }
 
     /// Returns the images of an index by platform, or the one image.
-    fn images(&self, examined: &Examined) -> Result<Vec<(Option<Platform>, FoundManifest)>, EngineError> {
+    pub(crate) fn images(&self, examined: &Examined) -> Result<Vec<(Option<Platform>, FoundManifest)>, EngineError> {
         let Some(listed) = &examined.listed else { return Ok(vec![(None, examined.found.clone())]) };
         let mut images = Vec::new();
         for entry in listed.iter().filter(|entry| !entry.annotations.contains_key(SUBJECT_KEY)) {
@@ -309,7 +309,13 @@ impl Registries {
     }
 
     /// Fetches a part into memory.
-    fn small(&self, found: &FoundManifest, part: &Descriptor, what: &str, limit: u64) -> Result<Vec<u8>, EngineError> {
+    pub(crate) fn small(
+        &self,
+        found: &FoundManifest,
+        part: &Descriptor,
+        what: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, EngineError> {
         if part.size > limit {
             let message = format!("the {what} {} has {} bytes, and at most {limit} are read", part.digest, part.size);
             return Err(EngineError::request(message, None));
@@ -327,7 +333,7 @@ fn no_target() -> EngineError {
     EngineError::request("the result has no name", Some("Give it one with `--tag`."))
 }
 
-fn by_digest(name: &Reference, digest: BlobDigest) -> Reference {
+pub(crate) fn by_digest(name: &Reference, digest: BlobDigest) -> Reference {
     Reference { tag: None, digest: Some(digest), ..name.clone() }
 }
 

@@ -14,14 +14,14 @@ use stave_fetch::Objects;
 use stave_graph::remote::{AddressPlace, is_http, parse_git, redacted, without_credentials};
 use stave_graph::{Git, GitSource, Http, Op};
 use stave_oci::{BlobDigest, Platform, Reference};
-use stave_policy::{GitAsked, Input, OpenContent, ReadFile};
+use stave_policy::{GitAsked, ImageSignature, Input, OpenContent, ReadFile, SignatureError, TrustedRoot};
 use stave_store::Lease;
 use stave_tree::Dir;
 
 use crate::base::KnownBase;
 use crate::build::{Planning, Report};
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, with_causes};
 use crate::imagetools::SLSA;
 use crate::outcome::BuildFailure;
 use crate::policy_log::shown_words;
@@ -48,6 +48,8 @@ type Provenance = (String, serde_json::Value);
 pub(crate) struct Found<'a> {
     base: &'a KnownBase,
     provenance: Said,
+    /// What is kept beside it; nothing if nobody wants to know.
+    signatures: Option<Vec<ImageSignature>>,
 }
 
 /// What is said of how an image was built.
@@ -64,6 +66,15 @@ enum Verdict {
     Allowed(Option<BlobDigest>),
     /// None of those that need only its name denies it; some want to know more.
     WantsDetails,
+}
+
+/// Whether it is asked who signed an image, and whom to believe.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SignersAsked<'a> {
+    /// Whether it is asked.
+    pub wanted: bool,
+    /// Whom to believe; without it only functions that verify with keys have use for signatures.
+    pub root: Option<&'a TrustedRoot>,
 }
 
 /// Who asks for what is on the network: what keeps it, what proves who asks, and who is told.
@@ -184,6 +195,7 @@ impl Engine {
         &self,
         source: &PolicySource,
         platform: &Platform,
+        signers: SignersAsked<'_>,
         events: Report<'_>,
     ) -> Result<Input, EngineError> {
         let lease = self.lease()?;
@@ -195,7 +207,17 @@ impl Engine {
                 let base = self.find_base(&lease, &request, PullPolicy::Missing, events)?;
                 let provenance = self.provenance_of(reference, platform, &base)?;
                 let provenance = provenance.as_ref().map(|(kind, predicate)| (kind.as_str(), predicate));
-                Input::image(reference, platform).with_image(&base.config, base.digest()).with_provenance(provenance)
+                let input = Input::image(reference, platform).with_image(&base.config, base.digest());
+                let input = input.with_provenance(provenance);
+                if !signers.wanted {
+                    return Ok(input);
+                }
+                let signatures = self.signatures_of(reference, platform, &base)?;
+                let unverified = |error: SignatureError| Objection::Unverified {
+                    identifier: source.identifier(),
+                    problem: with_causes(&error),
+                };
+                input.with_signatures(signatures, signers.root).map_err(unverified)?
             }
             PolicySource::Http(url) => {
                 let digest = self.examine_file(&lease, url, &grants, events)?.digest;
@@ -222,6 +244,22 @@ impl Engine {
         let name = base.remote_name().unwrap_or(reference).clone();
         let registries = Registries::open(&self.settings.registries, &self.settings.cancel)?;
         registries.provenance(&Reference { tag: None, digest: Some(digest), ..name }, platform)
+    }
+
+    /// Returns what the image's registry keeps beside it.
+    fn signatures_of(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        base: &KnownBase,
+    ) -> Result<Vec<ImageSignature>, EngineError> {
+        let Some(digest) = base.digest() else {
+            let message = format!("it is not known who signed `{reference}`: no registry has it");
+            return Err(EngineError::request(message, Some("Push it, or name it with its registry.")));
+        };
+        let name = base.remote_name().unwrap_or(reference).clone();
+        let registries = Registries::open(&self.settings.registries, &self.settings.cancel)?;
+        registries.signatures(&Reference { tag: None, digest: Some(digest), ..name }, platform)
     }
 
     /// Returns the source, pinned to the commit that it is now.
@@ -305,6 +343,10 @@ impl SourceRules {
         self.rego.iter().any(|policy| policy.wants_provenance(input))
     }
 
+    fn wants_signatures(&self, input: &Input) -> bool {
+        self.rego.iter().any(|policy| policy.wants_signatures(input))
+    }
+
     /// Asks about a source of which nothing more is found out.
     pub(crate) fn judge_unfetched(&self, identifier: &str, input: Input) -> Result<(), Objection> {
         match self.verdict(identifier, input.clone())? {
@@ -358,6 +400,13 @@ impl SourceRules {
                 Said::Nothing => input.with_provenance(None),
                 Said::So((kind, predicate)) => input.with_provenance(Some((kind, predicate))),
             };
+            if let Some(signatures) = &found.signatures {
+                let verified = input.with_signatures(signatures.clone(), self.trusted_root.as_deref());
+                input = verified.map_err(|error| Objection::Unverified {
+                    identifier: identifier.clone(),
+                    problem: with_causes(&error),
+                })?;
+            }
         }
         let pin = match self.verdict(&identifier, input)? {
             Verdict::WantsDetails => return Ok(Judged { image, wants_details: true }),
@@ -394,7 +443,13 @@ impl Planning<'_> {
             }
             _ => Said::Unasked,
         };
-        let found = Found { base: &base, provenance };
+        let signatures = match request.reference.parse::<Reference>() {
+            Ok(name) if self.rules.wants_signatures(&Input::image(&name, &request.platform)) => {
+                Some(self.engine.signatures_of(&name, &request.platform, &base)?)
+            }
+            _ => None,
+        };
+        let found = Found { base: &base, provenance, signatures };
         let image = match self.rules.judge_image(request, judged.image, Some(&found)) {
             Ok(judged) => judged.image,
             Err(objection) => return Ok(Err(objection)),

@@ -70,6 +70,7 @@ mod run;
 mod save;
 mod schedule;
 mod signal;
+mod signatures;
 mod snapshot;
 mod source;
 mod steps;
@@ -100,7 +101,7 @@ pub use error::EngineError;
 pub use form::{Annotation, AnnotationLevel, Annotations, GZIP_LEVEL, ImageForm, LayerMethod, Regroup, ZSTD_LEVEL};
 pub use images::{HistoryLine, ImagePlatform, ImageSummary, Pulled, Removed};
 pub use imagetools::{Examined, ImageSource, MergeRequest, Merged, Remark, manifest_value};
-pub use judge::{PolicySource, policy_files};
+pub use judge::{PolicySource, SignersAsked, policy_files};
 pub use limits::SharedLimits;
 pub use manifests::{EntryName, EntryRemark, ManifestLists, PlatformRemark};
 pub use memory::MemoryKill;
@@ -126,7 +127,7 @@ pub use stave_graph::{Network, Ulimit};
 pub use stave_http::Environment as HttpEnvironment;
 pub use stave_policy::{
     Decision as PolicyDecision, Environment as PolicyEnvironment, Input as PolicyInput, Lock, LockError, Policy,
-    PolicyError, ReadFile, RegoError, RegoPolicy, TestOutcome,
+    PolicyError, ReadFile, RegoError, RegoPolicy, TRUSTED_ROOT_BYTES_MAX, TestOutcome, TrustedRoot,
 };
 pub use stave_registry::{Environment, Kept, LoggedIn, LoggedOut, registry_name};
 pub use stave_sandbox as sandbox;

@@ -3,6 +3,7 @@
 //! Turns a source as the Dockerfile names it into the one that is used, or into an objection. It finds nothing itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stave_dockerfile::plan::{BaseRequest, codes};
 use stave_dockerfile::{Diagnostic, Span};
@@ -11,7 +12,7 @@ use stave_graph::{Git, GitSource, Http, Op};
 use stave_oci::{BlobDigest, ImageId, Reference};
 use stave_policy::{
     Environment, FileEntry, GitEntry, ImageEntry, ImagePin, Input, Lock, Policy, Refusal, RegoError, RegoPolicy,
-    Source, evaluate,
+    Source, TrustedRoot, evaluate,
 };
 
 use crate::engine::Engine;
@@ -29,6 +30,8 @@ pub struct SourceRules {
     pub rego: Vec<RegoPolicy>,
     /// What policies in Rego are told of the command line.
     pub environment: Environment,
+    /// Who may say who signed an image; without it policies that ask are an error.
+    pub trusted_root: Option<Arc<TrustedRoot>>,
     /// What policies in Rego print, and how much of it is told.
     pub log: PolicyLog,
     /// What each source has to be. Without one, each is what it is now.
@@ -48,6 +51,8 @@ pub(crate) enum Objection {
     Denied { policy: String, identifier: String, messages: Vec<String> },
     /// A policy in Rego has no answer.
     Unanswered(RegoError),
+    /// It cannot be found out who signed it.
+    Unverified { identifier: String, problem: String },
     /// A policy in Rego asks for what is not known before the source is fetched.
     Undetailed { policy: String, identifier: String },
 }
@@ -81,6 +86,9 @@ impl Objection {
                 format!("the policy `{policy}` does not allow `{identifier}`: {}", messages.join("; "))
             }
             Self::Unanswered(error) => error.to_string(),
+            Self::Unverified { identifier, problem } => {
+                format!("it is not known who signed `{identifier}`: {problem}")
+            }
             Self::Undetailed { policy, identifier } => {
                 format!("the policy `{policy}` asks what of `{identifier}` is only known once it is fetched")
             }

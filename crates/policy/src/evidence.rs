@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stave_signature::git::{Actor, Commit, Signed, Tag};
+use stave_signature::image::ImageSignature;
 use stave_signature::{Kind, kind_of};
 
 /// Opens a file that was fetched, from its beginning.
@@ -38,6 +39,10 @@ pub(crate) struct Evidence {
     pub(crate) tag: Option<Signed>,
     /// A file.
     pub(crate) content: Option<Content>,
+    /// What was found beside an image.
+    pub(crate) image: Option<Vec<ImageSignature>>,
+    /// Why what was found beside an image is not told, for people.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Returns what a policy is told of a commit, with buildx's names.

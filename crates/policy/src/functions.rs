@@ -7,22 +7,26 @@ use regorus::{Engine, Value};
 use stave_oci::BlobDigest;
 use stave_signature::Verdict;
 use stave_signature::git::Signed;
+use stave_signature::image::ImageSignature;
 
 use crate::evidence::Content;
 use crate::input::Input;
 use crate::rego::ReadFile;
+use crate::signer;
 
 /// Functions of buildx's policies that are not evaluated, and how many arguments they have.
-const UNVERIFIED: &[(&str, u8)] = &[
-    ("artifact_attestation", 2),
-    ("docker_github_builder", 2),
-    ("docker_github_builder_signature", 2),
-    ("docker_github_builder_tag", 3),
-    ("github_attestation", 2),
-];
+const UNVERIFIED: &[(&str, u8)] = &[("artifact_attestation", 2), ("github_attestation", 2)];
 
 /// The function that verifies what is in a file.
 pub(crate) const VERIFY_FILE: &str = "verify_http_pgp_signature";
+
+/// The function that verifies an image with plain keys.
+pub(crate) const VERIFY_IMAGE: &str = "verify_image_signature";
+
+/// The functions that say whether Docker's builder signed an image.
+pub(crate) const BUILDERS: &[&str] = &["docker_github_builder", "docker_github_builder_signature", BUILDER_TAG];
+
+const BUILDER_TAG: &str = "docker_github_builder_tag";
 
 /// What functions saw while a policy was evaluated.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +73,11 @@ pub(crate) fn add(engine: &mut Engine, read: &ReadFile, input: &Input, seen: &Se
     engine.add_extension("verify_git_signature".to_owned(), 2, Box::new(move |given| objects.verify(&given)))?;
     let file = File::of(input, read, seen)?;
     engine.add_extension(VERIFY_FILE.to_owned(), 3, Box::new(move |given| file.verify(&given)))?;
+    let image = Image::of(input, read, seen)?;
+    engine.add_extension(VERIFY_IMAGE.to_owned(), 2, Box::new(move |given| image.verify(&given)))?;
+    for (name, count) in BUILDERS.iter().zip([2, 2, 3]) {
+        engine.add_extension((*name).to_owned(), count, Box::new(move |given| by_builder(name, &given)))?;
+    }
     for (name, count) in UNVERIFIED {
         let refuse = move |_: Vec<Value>| -> anyhow::Result<Value> {
             bail!("`{name}` is not evaluated: stave does not verify what it asks for")
@@ -171,6 +180,60 @@ impl File {
             .map_err(|error| anyhow!("{error:#}"))?;
         Ok(answer(verdict, &self.seen, |why| format!("the file is not verified by `{signature}` and `{keys}`: {why}")))
     }
+}
+
+/// An image, as the policy is told it, and what was found beside it.
+#[derive(Clone)]
+struct Image {
+    told: Value,
+    found: Option<Vec<ImageSignature>>,
+    read: ReadFile,
+    seen: Seen,
+}
+
+impl Image {
+    fn of(input: &Input, read: &ReadFile, seen: &Seen) -> anyhow::Result<Self> {
+        let told = Value::from_json_str(&input.json()["image"].to_string())?;
+        let found = input.evidence().image.clone();
+        Ok(Self { told, found, read: Arc::clone(read), seen: seen.clone() })
+    }
+
+    /// `verify_image_signature(IMAGE, KEYS)`
+    fn verify(&self, given: &[Value]) -> anyhow::Result<Value> {
+        let path = text(VERIFY_IMAGE, given, 1, "an image, and a file of keys")?;
+        let found = match &self.found {
+            Some(found) if given.first() == Some(&self.told) => found,
+            _ => bail!("`{VERIFY_IMAGE}` did not get `input.image` of the source that is asked about"),
+        };
+        let keys = (self.read)(path).map_err(|problem| anyhow!("`{VERIFY_IMAGE}` cannot read `{path}`: {problem}"))?;
+        let verdict = stave_signature::image::verify_image(found, &keys)
+            .with_context(|| format!("`{VERIFY_IMAGE}` cannot verify the image with `{path}`"))
+            .map_err(|error| anyhow!("{error:#}"))?;
+        Ok(answer(verdict, &self.seen, |why| format!("the image is not verified by `{path}`: {why}")))
+    }
+}
+
+/// `docker_github_builder(IMAGE, REPOSITORY)`, `..._tag(IMAGE, REPOSITORY, TAG)`, `..._signature(SIGNATURE, REPOSITORY)`:
+/// whether Docker's builder signed an image of a repository of GitHub, of a tag, or made one signature.
+fn by_builder(name: &str, given: &[Value]) -> anyhow::Result<Value> {
+    let repository = text(name, given, 1, "an image or a signature, and a repository as `OWNER/NAME`")?;
+    let first = given.first().map(Value::to_json_str).transpose()?.unwrap_or_default();
+    let first: serde_json::Value = serde_json::from_str(&first)?;
+    if name == "docker_github_builder_signature" {
+        return Ok(Value::Bool(signer::is_by_builder(&first, repository)));
+    }
+    let (Some(has_provenance), Some(signatures)) = (first["hasProvenance"].as_bool(), first["signatures"].as_array())
+    else {
+        bail!("`{name}` needs an image of which `hasProvenance` and `signatures` are told");
+    };
+    let any = signatures.iter().any(|one| signer::is_by_builder(one, repository));
+    if name != BUILDER_TAG {
+        return Ok(Value::Bool(has_provenance && any));
+    }
+    let tag = format!("refs/tags/{}", text(name, given, 2, "an image, a repository and a tag")?);
+    let of_tag = |one: &&serde_json::Value| one["signer"]["sourceRepositoryRef"] == tag.as_str();
+    let any = signatures.iter().filter(of_tag).any(|one| signer::is_by_builder(one, repository));
+    Ok(Value::Bool(has_provenance && any))
 }
 
 fn answer(verdict: Verdict, seen: &Seen, note: impl FnOnce(&str) -> String) -> Value {

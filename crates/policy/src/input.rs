@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stave_oci::{BlobDigest, ImageConfig, Platform, Reference};
+use stave_signature::SignatureError;
 use stave_signature::git::{Commit, ObjectError, Tag};
+use stave_signature::image::{ImageFinding, ImageSignature};
+use stave_signature::sigstore::TrustedRoot;
 
 use crate::evidence::{Content, Evidence, OpenContent, told_commit, told_tag};
-use crate::provenance;
+use crate::{provenance, signer};
 
 /// The document `input`: one source, and what the command line says of the build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -80,6 +83,10 @@ struct ImageInput {
     has_provenance: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provenance: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestations: Option<Vec<Value>>,
 }
 
 /// What only the image itself says.
@@ -199,6 +206,8 @@ impl Input {
             known: None,
             has_provenance: None,
             provenance: None,
+            signatures: None,
+            attestations: None,
         })))
     }
 
@@ -229,6 +238,50 @@ impl Input {
             image.provenance = found.map(|(kind, predicate)| provenance::told(kind, predicate));
         }
         self
+    }
+
+    /// Adds to an image what was found beside it. Who signed it is told as `root` vouches for it; without a root only the
+    /// functions that verify with keys have use for it. What shows no signer is not told, and why is for people.
+    ///
+    /// # Errors
+    /// If it cannot be found out who signed: what is not known is not told as not being there.
+    pub fn with_signatures(
+        mut self,
+        found: Vec<ImageSignature>,
+        root: Option<&TrustedRoot>,
+    ) -> Result<Self, SignatureError> {
+        let Some(Asked::Image(image)) = &mut self.source else { return Ok(self) };
+        if let Some(root) = root {
+            let (mut signatures, mut attestations) = (Vec::new(), Vec::new());
+            for one in &found {
+                let shown = one.signed_by(root).map_err(|source| {
+                    let place = one.place.clone();
+                    SignatureError::Image { place, source }
+                })?;
+                match shown {
+                    ImageFinding::Signed(signed) if signer::is_signature(&signed) => {
+                        signatures.push(signer::told(&signed));
+                    }
+                    ImageFinding::Signed(signed) => attestations.push(signer::told(&signed)),
+                    ImageFinding::Not(why) => {
+                        self.evidence.notes.push(format!("{} shows no signer of the image: {why}", one.place));
+                    }
+                }
+            }
+            (image.signatures, image.attestations) = (Some(signatures), Some(attestations));
+        }
+        self.evidence.image = Some(found);
+        Ok(self)
+    }
+
+    /// Whether it is an image beside which nothing was looked for.
+    pub(crate) fn lacks_signatures(&self) -> bool {
+        matches!(&self.source, Some(Asked::Image(_))) && self.evidence.image.is_none()
+    }
+
+    /// Whether it is an image of which it is not told who signed it.
+    pub(crate) fn lacks_signers(&self) -> bool {
+        matches!(&self.source, Some(Asked::Image(image)) if image.signatures.is_none())
     }
 
     /// Whether it is an image of which it was not said how it was built.
@@ -399,6 +452,7 @@ impl Input {
 fn shape(kind: &str) -> Map<String, Value> {
     let shape = match kind {
         "texts" => json!({ "type": "array", "items": { "type": "string" } }),
+        "objects" => json!({ "type": "array", "items": { "type": "object" } }),
         "map" => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         "map of texts" => {
             json!({ "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } })
@@ -440,6 +494,16 @@ const IMAGE: &Fields = &[
     ("workingDir", "string", "its working directory"),
     ("hasProvenance", "boolean", "whether it is said how the image was built; nobody has verified who says so"),
     ("provenance", "object", "how it was built: SLSA provenance in a few fields"),
+    (
+        "signatures",
+        "objects",
+        "who signed it, as a root of trust vouches: kind, type, timestamps, dockerReference, signer",
+    ),
+    (
+        "attestations",
+        "objects",
+        "who stated what of it, as a root of trust vouches: the same, predicateType, predicate",
+    ),
 ];
 
 const HTTP: &Fields = &[
@@ -482,6 +546,9 @@ mod tests {
         let config = ImageConfig { created: Some("2024-01-01T00:00:00Z".to_owned()), ..ImageConfig::default() };
         let image = Input::image(&reference, &platform).with_image(&config, None);
         let image = image.with_provenance(Some(("https://slsa.dev/provenance/v1", &Value::Null)));
+        let root = include_bytes!("../../signature/test_data/sigstore/trusted_root.json");
+        let root = TrustedRoot::parse(root).expect("a root of trust");
+        let image = image.with_signatures(Vec::new(), Some(&root)).expect("there is nothing to find out");
         let tagged = Input::image(&"alpine".parse().expect("a name"), &platform);
         let commit = "a".repeat(40);
         let git = |reference| {

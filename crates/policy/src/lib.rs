@@ -12,7 +12,7 @@
 //!
 //! 4. A policy in Rego is never answered with a guess: what it asks for is known, is fetched first, or is an error.
 //!
-//! Read `source`, `policy`, `pattern`, `input`, `evidence`, `provenance`, `rego`, `functions`, `words`, `lock` in this order.
+//! Read `source`, `policy`, `pattern`, `input`, `evidence`, `provenance`, `signer`, `rego`, `functions`, `words`, `lock` in this order.
 
 mod evidence;
 mod functions;
@@ -22,6 +22,7 @@ mod pattern;
 mod policy;
 mod provenance;
 mod rego;
+mod signer;
 mod source;
 mod words;
 
@@ -31,4 +32,8 @@ pub use lock::{FileEntry, GitEntry, ImageEntry, ImagePin, Lock, LockError};
 pub use policy::{Policy, PolicyError, ROUNDS_MAX, Refusal, evaluate};
 pub use rego::{Decision, ReadFile, RegoError, RegoPolicy, TestOutcome};
 pub use source::Source;
+pub use stave_signature::SignatureError;
 pub use stave_signature::git::ObjectError;
+pub use stave_signature::image::{Content as SignatureContent, ImageSignature, Simple as SimpleSignature};
+pub use stave_signature::limits::{BUNDLE_BYTES_MAX, IMAGE_SIGNATURES_MAX, TRUSTED_ROOT_BYTES_MAX};
+pub use stave_signature::sigstore::{SigstoreError, TrustedRoot};

@@ -33,8 +33,10 @@ const IMPORTS_MAX: usize = 64;
 const DECISION: &str = "data.docker.decision";
 
 /// What buildx knows of sources and stave does not, by the kind of source.
-const UNKNOWN: &[(Kind, &[&str])] =
-    &[(Kind::Image, &["signatures"]), (Kind::Http, &["signature", "attestationBundle"])];
+const UNKNOWN: &[(Kind, &[&str])] = &[(Kind::Image, &["isDHI"]), (Kind::Http, &["signature", "attestationBundle"])];
+
+/// What is said of who signed an image.
+const SIGNERS: &[&str] = &["signatures", "attestations"];
 
 /// What only the commit of a repository and its tag say themselves.
 const OBJECTS: &[&str] = &["commit", "isAnnotatedTag", "pgpSignature", "sshSignature", "tag"];
@@ -138,6 +140,19 @@ pub enum RegoError {
         /// Of which kind of source.
         kind: &'static str,
     },
+    /// It asks who signed an image, and nobody is trusted to say that.
+    #[error(
+        "line {line} of the policy `{policy}` asks for `{field}` of an image, and no `trusted-root` is named to verify them \
+         with"
+    )]
+    Untrusted {
+        /// The policy.
+        policy: String,
+        /// Where, counted from 1.
+        line: usize,
+        /// For what.
+        field: String,
+    },
     /// It could not be evaluated.
     #[error("the policy `{policy}` cannot be evaluated: {problem}")]
     Evaluation {
@@ -229,7 +244,23 @@ impl RegoPolicy {
     #[must_use]
     pub fn wants_details(&self, input: &Input) -> bool {
         let wants = !input.is_complete() && self.words.line_of_any(of_kind(DETAILS, input.kind())).is_some();
-        wants || self.wants_provenance(input) || self.wants_git_objects(input) || self.wants_content(input)
+        wants
+            || self.wants_provenance(input)
+            || self.wants_signatures(input)
+            || self.wants_git_objects(input)
+            || self.wants_content(input)
+    }
+
+    /// Whether it may ask who signed an image, and `input` does not have what was found beside it yet.
+    #[must_use]
+    pub fn wants_signatures(&self, input: &Input) -> bool {
+        input.lacks_signatures() && (self.words.calls(functions::VERIFY_IMAGE) || self.asks_for_signers().is_some())
+    }
+
+    /// Returns the first word that asks who signed an image, and its line.
+    fn asks_for_signers(&self) -> Option<(&str, usize)> {
+        let field = self.words.line_of_any(SIGNERS);
+        field.or_else(|| self.words.line_of_call(functions::BUILDERS))
     }
 
     /// Whether it verifies what is in a file, and `input` does not have it yet.
@@ -247,7 +278,8 @@ impl RegoPolicy {
     /// Whether it may ask how an image was built, and `input` does not say it yet.
     #[must_use]
     pub fn wants_provenance(&self, input: &Input) -> bool {
-        input.lacks_provenance() && self.words.line_of_any(PROVENANCE).is_some()
+        let asks = || self.words.line_of_any(PROVENANCE).or_else(|| self.words.line_of_call(functions::BUILDERS));
+        input.lacks_provenance() && asks().is_some()
     }
 
     /// Asks whether a source may be used.
@@ -264,6 +296,9 @@ impl RegoPolicy {
             };
             return Err(RegoError::Unknown { policy: self.name.clone(), line, field: field.to_owned(), kind });
         }
+        if let Some((field, line)) = self.asks_for_signers().filter(|_| input.lacks_signers()) {
+            return Err(RegoError::Untrusted { policy: self.name.clone(), line, field: field.to_owned() });
+        }
         let (mut engine, seen) = self.ready(input)?;
         if self.package != "data.docker" {
             return Err(self.undecided(format!("has the package `{}`, expected `docker`", self.package_name())));
@@ -271,6 +306,7 @@ impl RegoPolicy {
         let value = engine.eval_rule(DECISION.to_owned()).map_err(|error| self.unevaluated(&error))?;
         let mut printed = engine.take_prints().unwrap_or_default();
         printed.extend(seen.notes());
+        printed.extend(input.evidence().notes.iter().cloned());
         let Ok(decision) = value.as_object() else {
             return Err(self.undecided("has no `decision` for this source, expected an object with `allow`".to_owned()));
         };

@@ -7,8 +7,8 @@
 pub(crate) struct Words {
     /// Words that follow a dot or are a text.
     fields: Vec<Field>,
-    /// Names in front of an opening parenthesis.
-    calls: Vec<String>,
+    /// Names in front of an opening parenthesis, and their lines.
+    calls: Vec<(String, usize)>,
     imports: Vec<String>,
     tests: Vec<String>,
 }
@@ -77,7 +77,7 @@ impl Words {
         }
         for (at, _) in code.match_indices('(') {
             let name = code[..at].trim_end().rsplit(|letter| !is_word(letter)).next().unwrap_or_default();
-            self.calls.extend(Some(name).filter(|name| !name.is_empty()).map(str::to_owned));
+            self.calls.extend(Some(name).filter(|name| !name.is_empty()).map(|name| (name.to_owned(), line)));
         }
         let mut before = "";
         for (at, piece) in code.split('.').enumerate() {
@@ -108,7 +108,13 @@ impl Words {
 
     /// Whether this function is called.
     pub(crate) fn calls(&self, function: &str) -> bool {
-        self.calls.iter().any(|called| called == function)
+        self.line_of_call(&[function]).is_some()
+    }
+
+    /// Returns the first of these functions that is called, and the line.
+    pub(crate) fn line_of_call<'a>(&self, functions: &[&'a str]) -> Option<(&'a str, usize)> {
+        let mut calls = self.calls.iter();
+        calls.find_map(|(name, line)| functions.iter().find(|wanted| *wanted == name).map(|wanted| (*wanted, *line)))
     }
 
     /// Returns the first of these words that is there, and its line.

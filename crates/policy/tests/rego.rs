@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stave_oci::{BlobDigest, ImageConfig, Platform};
-use stave_policy::{Decision, Environment, GitAsked, Input, ReadFile, RegoPolicy};
+use stave_policy::{
+    Decision, Environment, GitAsked, ImageSignature, Input, ReadFile, RegoPolicy, SignatureContent, TrustedRoot,
+};
 
 fn files(files: &[(&str, &str)]) -> ReadFile {
     let files: BTreeMap<String, String> =
@@ -163,7 +165,8 @@ fn no_answer_is_an_error_and_never_a_guess() {
             "package docker\nallow if count(input.image.signatures) == 0\ndecision := {\"allow\": allow}\n",
             &image("a")
         ),
-        "line 2 of the policy `p.rego` asks for `signatures` of an image, which stave does not verify"
+        "line 2 of the policy `p.rego` asks for `signatures` of an image, and no `trusted-root` is named to verify them \
+         with"
     );
     let function = problem("package docker\ndecision := {\"allow\": no_such_function(1)}\n", &any);
     assert!(function.contains("no_such_function"), "{function}");
@@ -279,6 +282,140 @@ fn a_policy_verifies_files() {
             assert!(error.contains(problem), "{error}");
         }
     }
+}
+
+fn found(name: &str, bundle: &[u8]) -> ImageSignature {
+    let manifest = include_bytes!("../../signature/test_data/sigstore/image.manifest.json");
+    let sha256 = *BlobDigest::of(manifest).as_bytes();
+    ImageSignature { place: name.to_owned(), sha256, content: SignatureContent::Bundle(bundle.to_vec()) }
+}
+
+macro_rules! bundle {
+    ($name:literal) => {
+        found($name, include_bytes!(concat!("../../signature/test_data/sigstore/", $name)))
+    };
+}
+
+fn trusted_root() -> TrustedRoot {
+    let root = include_bytes!("../../signature/test_data/sigstore/trusted_root.json");
+    TrustedRoot::parse(root).expect("a root of trust")
+}
+
+fn deciding(rule: &str) -> String {
+    format!("package docker\ndefault allow := false\nallow if {rule}\ndecision := {{\"allow\": allow}}\n")
+}
+
+/// E018: who signed an image is told as a root of trust vouches for it, and what it does not vouch for is not told.
+#[test]
+fn a_policy_is_told_who_signed_an_image() {
+    let all = vec![
+        bundle!("signed.json"),
+        bundle!("attested.json"),
+        bundle!("other-authority.json"),
+        bundle!("expired.json"),
+    ];
+    let signed = image("example.com/base").with_signatures(all, Some(&trusted_root())).expect("it can be found out");
+    let told = signed.json();
+    let [signature] = told["image"]["signatures"].as_array().expect("signatures").as_slice() else { panic!("{told}") };
+    assert_eq!(signature["signer"]["sourceRepositoryURI"], "https://github.com/example/app");
+    assert_eq!(signature["signer"]["certificateIssuer"], "CN=made,O=example.com");
+    assert_eq!((&signature["type"], &signature["kind"]), (&"bundle-v0.3".into(), &"untrusted".into()));
+    assert_eq!(
+        signature["timestamps"][0],
+        serde_json::json!({ "type": "Tlog", "uri": "https://rekor.example.com", "timestamp": "2024-06-01T12:00:05Z" })
+    );
+    let attested = &told["image"]["attestations"][0];
+    assert_eq!(attested["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(attested["predicate"]["runDetails"]["builder"]["id"], "b");
+    let rule =
+        "some one in input.image.signatures; one.signer.sourceRepositoryURI == \"https://github.com/example/app\"";
+    let decision = policy(&deciding(&format!("{{ {rule} }}"))).decide(&signed).expect("a decision");
+    assert!(decision.allow);
+    let [authority, expired] = decision.printed.as_slice() else { panic!("{:?}", decision.printed) };
+    let not = "shows no signer of the image: nobody of the root of trust vouches for its certificate";
+    assert!(authority.starts_with(&format!("other-authority.json {not}")), "{authority}");
+    assert!(expired.starts_with(&format!("expired.json {not}")), "{expired}");
+    let mallory = rule.replace("example/app", "mallory/app");
+    assert!(!policy(&deciding(&format!("{{ {mallory} }}"))).decide(&signed).expect("a decision").allow);
+}
+
+/// E018: what is not known is not told as not being there.
+#[test]
+fn a_policy_never_decides_by_not_knowing_who_signed() {
+    for rule in ["not input.image.signatures", "count(input.image.attestations) == 0"] {
+        let asking = policy(&deciding(rule));
+        assert!(asking.wants_signatures(&image("a")) && asking.wants_details(&image("a")));
+        assert!(!asking.wants_signatures(&Input::local("context")));
+        let rootless = image("a").with_signatures(Vec::new(), None).expect("nothing is asked");
+        assert!(!asking.wants_signatures(&rootless));
+        let problem = asking.decide(&rootless).expect_err("nobody is trusted").to_string();
+        assert!(problem.contains("no `trusted-root` is named"), "{problem}");
+    }
+    let unreadable = image("a").with_signatures(vec![found("x", b"{")], Some(&trusted_root()));
+    assert_eq!(unreadable.expect_err("it is no bundle").to_string(), "the signature x of the image");
+    assert_eq!(
+        problem(&deciding("input.image.signatures[0].isDHI"), &image("a")),
+        "line 3 of the policy `p.rego` asks for `isDHI` of an image, which stave does not verify"
+    );
+}
+
+/// E018: an image is verified with plain keys that lie beside the policy, without any root of trust.
+#[test]
+fn a_policy_verifies_images_with_plain_keys() {
+    let keys = files(&[
+        ("p256.pub", include_str!("../../signature/test_data/sigstore/p256.pub")),
+        ("rsa.pub", include_str!("../../signature/test_data/sigstore/rsa.pub")),
+        ("none", "not a key"),
+    ]);
+    let asking = |path: &str| {
+        let text = deciding(&format!("verify_image_signature(input.image, \"{path}\")"));
+        RegoPolicy::parse("p.rego", &text, &keys).expect("a policy")
+    };
+    let policy = asking("p256.pub");
+    assert!(policy.wants_signatures(&image("a")));
+    let unfetched = policy.decide(&image("a")).expect_err("nothing was looked for").to_string();
+    assert!(unfetched.contains("`verify_image_signature` did not get `input.image` of the source"), "{unfetched}");
+    let signed = image("a").with_signatures(vec![bundle!("p256.bundle.json")], None).expect("nothing is asked");
+    assert!(policy.decide(&signed).expect("a decision").allow);
+    let by_other = asking("rsa.pub").decide(&signed).expect("a decision");
+    assert!(!by_other.allow);
+    assert_eq!(
+        by_other.printed,
+        ["the image is not verified by `rsa.pub`: p256.bundle.json: it is by none of the keys, or over something else"]
+    );
+    let keyless = asking("none").decide(&signed).expect_err("it is no key").to_string();
+    let problem =
+        "cannot verify the image with `none`: the keys cannot be used: there is no `-----BEGIN PUBLIC KEY-----`";
+    assert!(keyless.contains(problem), "{keyless}");
+}
+
+/// E018: what Docker's builder signs, by buildx's words. What a signature calls itself is not believed.
+#[test]
+fn a_policy_asks_for_what_dockers_builder_signed() {
+    let rule = "docker_github_builder(input.image, \"example/app\")";
+    let asking = policy(&deciding(rule));
+    assert!(asking.wants_signatures(&image("a")) && asking.wants_provenance(&image("a")));
+    let problem = asking.decide(&image("a")).expect_err("nobody is trusted").to_string();
+    assert!(problem.contains("asks for `docker_github_builder` of an image, and no `trusted-root`"), "{problem}");
+    let signed = image("a").with_signatures(vec![bundle!("signed.json")], Some(&trusted_root())).expect("it is known");
+    let problem = asking.decide(&signed).expect_err("provenance was not looked for").to_string();
+    assert!(problem.contains("needs an image of which `hasProvenance` and `signatures` are told"), "{problem}");
+    let signed = signed.with_provenance(Some(("https://slsa.dev/provenance/v1", &serde_json::Value::Null)));
+    assert!(!asking.decide(&signed).expect("a decision").allow, "another authority");
+    let tests = "package docker\n\
+        signer := {\"certificateIssuer\": \"CN=sigstore-intermediate,O=sigstore.dev\", \
+        \"issuer\": \"https://token.actions.githubusercontent.com\", \"runnerEnvironment\": \"github-hosted\", \
+        \"sourceRepositoryURI\": \"https://github.com/example/app\", \"sourceRepositoryRef\": \"refs/tags/v1\", \
+        \"buildSignerURI\": workflow, \"subjectAlternativeName\": workflow}\n\
+        workflow := \"https://github.com/docker/github-builder/.github/workflows/build.yml@refs/heads/main\"\n\
+        sig := {\"kind\": \"docker-github-builder\", \"type\": \"bundle-v0.3\", \"timestamps\": [1], \"signer\": signer}\n\
+        img := {\"hasProvenance\": true, \"signatures\": [sig]}\n\
+        test_one if docker_github_builder_signature(sig, \"example/app\")\n\
+        test_two if docker_github_builder_tag(img, \"example/app\", \"v1\")\n\
+        test_three if not docker_github_builder_tag(img, \"example/app\", \"v2\")\n\
+        test_four if allow with input as {\"image\": img}\n";
+    let outcomes = asking.test("p_test.rego", tests, "").expect("tests");
+    assert!(outcomes.len() == 4 && outcomes.iter().all(|outcome| outcome.passed), "{outcomes:?}");
 }
 
 /// E018: what a commit says is asked for only where the policy speaks of it.

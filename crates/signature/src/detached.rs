@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use crate::limits::{KEYS_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::sigstore::SigstoreError;
 use crate::{openpgp, ssh};
 
 /// Why it cannot be found out whether a key made a signature.
@@ -30,6 +31,15 @@ pub enum SignatureError {
         what: &'static str,
         /// What is not verified.
         problem: String,
+    },
+    /// It is a signature of an image, and cannot be read or verified.
+    #[error("the signature {place} of the image")]
+    Image {
+        /// Where it is.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: SigstoreError,
     },
     /// What was signed cannot be read.
     #[error("cannot read what was signed")]

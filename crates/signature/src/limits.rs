@@ -25,3 +25,12 @@ pub const PARENTS_MAX: usize = 4096;
 ///
 /// Reference: NIST SP 800-131A, revision 2, table 2.
 pub const RSA_BITS_MIN: usize = 2048;
+
+/// Largest bundle of Sigstore, or payload that is signed with a plain key, in bytes.
+pub const BUNDLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many signatures and signed statements beside one image are looked at.
+pub const IMAGE_SIGNATURES_MAX: usize = 64;
+
+/// Largest root of trust, in bytes. That of the public Sigstore has 7 KiB.
+pub const TRUSTED_ROOT_BYTES_MAX: usize = 1024 * 1024;

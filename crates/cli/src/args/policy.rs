@@ -46,6 +46,9 @@ pub(crate) struct PolicyEvalArgs {
     /// The platform that an image is for [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
+    /// Sigstore's `trusted_root.json`: who is believed about who signed an image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
     /// The source
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,

@@ -1,8 +1,11 @@
 //! `policy eval`, `test` and `json-schema`; and reading the policies of a build.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use stave_engine::{Event, PolicyInput, PolicySource, RegoPolicy, policy_files};
+use stave_engine::{
+    Event, PolicyInput, PolicySource, RegoPolicy, SignersAsked, TRUSTED_ROOT_BYTES_MAX, TrustedRoot, policy_files,
+};
 use stave_oci::Platform;
 
 use super::Context;
@@ -16,6 +19,9 @@ const POLICY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What the name of a file with tests ends in.
 const TEST_SUFFIX: &str = "_test.rego";
+
+/// What of an image is only told with a root of trust.
+const SIGNERS: [&str; 2] = ["image.signatures", "image.attestations"];
 
 /// Carries out `policy`.
 pub(super) fn policy(command: &PolicyCommand, context: &Context<'_>) -> Result<u8, Failure> {
@@ -54,6 +60,19 @@ fn read_text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| unread(&error))
 }
 
+/// Reads a root of trust.
+pub(super) fn trusted_root(path: &Path) -> Result<TrustedRoot, Failure> {
+    let unread =
+        |error: std::io::Error| Failure::usage(format!("cannot read the root of trust `{}`: {error}", path.display()));
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that a longer file is refused, and not cut.
+    let most = u64::try_from(TRUSTED_ROOT_BYTES_MAX + 1).unwrap_or(u64::MAX);
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(most).read_to_end(&mut bytes).map_err(unread)?;
+    TrustedRoot::parse(&bytes)
+        .map_err(|error| Failure::usage(render::chain(&error)).within(&path.display().to_string()))
+}
+
 fn of_argument(file: &Path) -> PathBuf {
     if file.extension().is_some_and(|extension| extension == "rego") { file.to_owned() } else { beside(file) }
 }
@@ -62,20 +81,28 @@ fn eval(args: &PolicyEvalArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let source = PolicySource::parse(&args.source).map_err(Failure::from)?;
     let platform = args.platform.clone().unwrap_or_else(Platform::host);
     let input = source.input(&platform);
-    let looked_up = || {
+    let root = args.trusted_root.as_deref().map(trusted_root).transpose()?;
+    let looked_up = |wanted: bool| {
+        let signers = SignersAsked { wanted, root: root.as_ref() };
         let host = context.host(Processes::Some)?;
         let display = context.display(false);
-        let found = host.engine.policy_input(&source, &platform, &|event: Event| display.report(event));
+        let found = host.engine.policy_input(&source, &platform, signers, &|event: Event| display.report(event));
         display.finish();
         super::settled(&host, found.map_err(Failure::from))
     };
     if args.print {
-        let input = if needs_look_up(&args.fields, &input)? { looked_up()? } else { input };
+        let needs = needs_look_up(&args.fields, &input)?;
+        let signers = args.fields.iter().any(|field| SIGNERS.contains(&field.trim_start_matches("input.")));
+        if needs && signers && root.is_none() {
+            return Err(Failure::usage("who signed an image is only known with a root of trust")
+                .with_hint("Name one: `--trusted-root trusted_root.json`."));
+        }
+        let input = if needs { looked_up(signers)? } else { input };
         return output::text(&format!("{:#}\n", input.json())).map(|()| 0);
     }
     let path = of_argument(&args.file);
     let policy = read(&path)?;
-    let input = if policy.wants_details(&input) { looked_up()? } else { input };
+    let input = if policy.wants_details(&input) { looked_up(policy.wants_signatures(&input))? } else { input };
     let decision = policy.decide(&input).map_err(|error| Failure::usage(render::chain(&error)))?;
     print_said(&decision.printed);
     if decision.allow {

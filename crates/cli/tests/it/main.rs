@@ -31,6 +31,7 @@ mod help;
 mod hostile;
 mod hygiene;
 mod ignored;
+mod image_signatures;
 mod images;
 mod imagetools;
 mod interop;

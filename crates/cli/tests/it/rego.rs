@@ -59,7 +59,7 @@ fn options_add_policies_leave_them_out_or_need_one() {
     for (value, problem) in [
         ("filename=", "`filename` is empty"),
         ("disabled=true,strict=true", "`disabled=true` goes with no other field"),
-        ("color=red", "unknown field `color`: expected filename, strict, disabled, reset or log-level"),
+        ("color=red", "unknown field `color`: expected filename, strict, disabled, reset, trusted-root or log-level"),
         ("log-level=loud", "`log-level=loud`: expected panic, fatal, error, warn, info, debug or trace"),
         ("filename=nowhere.rego", "cannot read the policy `nowhere.rego`"),
     ] {
@@ -298,15 +298,6 @@ fn a_policy_reads_nothing_outside_its_directory() {
     }
     bench.file("app/inside.json", "true").file("app/Dockerfile.rego", policy("allow if load_json(\"inside.json\")\n"));
     bench.run(["build", "app"]).success();
-}
-
-#[test]
-fn what_is_not_verified_is_an_error_by_name() {
-    let (bench, _registry) = with_base();
-    bench.file("Dockerfile.rego", policy("allow if input.local\nallow if count(input.image.signatures) > 0\n"));
-    bench.run(["build", "."]).exit(2).complains(
-        "line 4 of the policy `./Dockerfile.rego` asks for `signatures` of an image, which stave does not verify",
-    );
 }
 
 /// E017: `policy eval`

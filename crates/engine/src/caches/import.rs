@@ -16,7 +16,7 @@ use super::{Caches, key_digest, open};
 use crate::base::{ORIGINAL, Sink, short};
 use crate::build::Report;
 use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::{EngineError, with_causes};
 use crate::event::{Event, TaskKind};
 use crate::snapshot::SnapshotLayer;
 use crate::task::Task;
@@ -77,16 +77,6 @@ struct Ready {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 impl Imports {

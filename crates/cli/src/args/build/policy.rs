@@ -21,6 +21,8 @@ pub(crate) struct PolicyArg {
     pub(crate) disabled: bool,
     /// Whether the policy beside the Dockerfile, and those of options before, are left out.
     pub(crate) reset: bool,
+    /// Who may say who signed an image: Sigstore's `trusted_root.json`.
+    pub(crate) trusted_root: Option<PathBuf>,
     /// How much of what policies say is shown.
     pub(crate) log_level: Option<PolicyLogLevel>,
 }
@@ -36,6 +38,8 @@ impl FromStr for PolicyArg {
             match key.as_str() {
                 "filename" if value.is_empty() => return Err("`filename` is empty".to_owned()),
                 "filename" => arg.files.push(value.into()),
+                "trusted-root" if value.is_empty() => return Err("`trusted-root` is empty".to_owned()),
+                "trusted-root" => arg.trusted_root = Some(value.into()),
                 "strict" => arg.strict = switch()?,
                 "disabled" => arg.disabled = switch()?,
                 "reset" => arg.reset = switch()?,
@@ -44,12 +48,12 @@ impl FromStr for PolicyArg {
                     arg.log_level = Some(log_level(value).ok_or_else(|| format!("`{field}`: {known}"))?);
                 }
                 other => {
-                    let known = "expected filename, strict, disabled, reset or log-level";
+                    let known = "expected filename, strict, disabled, reset, trusted-root or log-level";
                     return Err(format!("unknown field `{other}`: {known}"));
                 }
             }
         }
-        if arg.disabled && (arg.strict || arg.reset || !arg.files.is_empty()) {
+        if arg.disabled && (arg.strict || arg.reset || !arg.files.is_empty() || arg.trusted_root.is_some()) {
             return Err("`disabled=true` goes with no other field".to_owned());
         }
         Ok(arg)

@@ -21,7 +21,8 @@ pub(crate) struct SupplyArgs {
     pub(crate) source_policies: Vec<PathBuf>,
     /// Policies in Rego that have to allow each source, besides the one that lies beside the Dockerfile as
     /// `Dockerfile.rego`: `filename=FILE`; `reset=true` leaves out those before, `strict=true` needs one,
-    /// `disabled=true` asks none; may be given several times
+    /// `disabled=true` asks none, `trusted-root=FILE` says who is believed about who signed an image; may be given
+    /// several times
     #[arg(long = "policy", value_name = "FIELDS")]
     pub(crate) rego: Vec<PolicyArg>,
     /// Say how the image was built: `mode=max` (the default) or `mode=min`, or `false`; other fields: docs/attestations.md

@@ -1,6 +1,7 @@
 //! What the arguments say about sources: files with policies and the lock are read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use stave_engine::{BuildFailure, EngineError, Lock, Policy, PolicyLog, RegoPolicy, SourceRules, StepCause};
 
@@ -51,9 +52,11 @@ pub(super) fn rules(
         Lock::parse(&text).map_err(|error| Failure::usage(render::chain(&error)).within(&path.display().to_string()))
     });
     let rego = rego(&args.rego, context, file)?;
+    let trusted_root = args.rego.iter().filter_map(|option| option.trusted_root.as_deref()).next_back();
+    let trusted_root = trusted_root.map(policy::trusted_root).transpose()?.map(Arc::new);
     // Of several, the last counts.
     let log = PolicyLog::new(args.rego.iter().filter_map(|option| option.log_level).next_back().unwrap_or_default());
-    Ok(SourceRules { policies, lock: lock.transpose()?, rego, log, ..SourceRules::default() })
+    Ok(SourceRules { policies, lock: lock.transpose()?, rego, trusted_root, log, ..SourceRules::default() })
 }
 
 /// Returns the policies in Rego: that beside the Dockerfile, and those that options name.
