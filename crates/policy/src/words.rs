@@ -2,6 +2,8 @@
 //!
 //! A word in a comment counts for nothing, a text counts where it is one word: `image["labels"]`.
 
+use std::collections::BTreeSet;
+
 /// The words of one or more texts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Words {
@@ -52,19 +54,55 @@ fn without_comment(line: &str) -> (String, Vec<String>) {
     (code, texts)
 }
 
+/// The document of an image.
+const IMAGE: &str = "image";
+
+/// Returns the names that are `input.image` wherever they stand: they are given nothing else, and are used only to reach
+/// a field. A name that is used in any other way may mean something else there.
+fn images(lines: &[(String, Vec<String>)]) -> BTreeSet<String> {
+    let code: Vec<&str> = lines.iter().map(|(code, _)| code.as_str()).collect();
+    let code = code.join("\n");
+    let (mut given, mut others) = (BTreeSet::new(), BTreeSet::new());
+    let mut rest = code.as_str();
+    let mut before = ' ';
+    while let Some(letter) = rest.chars().next() {
+        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+        if end == 0 {
+            (before, rest) = (letter, &rest[letter.len_utf8()..]);
+            continue;
+        }
+        let (word, behind) = rest.split_at(end);
+        let next = behind.trim_start_matches([' ', '\t']);
+        let value = next.strip_prefix(":=").map(str::trim_start).and_then(|value| value.strip_prefix("input.image"));
+        let is_image = value.is_some_and(|rest| {
+            let next = rest.trim_start_matches([' ', '\t', '\r']);
+            !rest.starts_with(is_word) && (next.is_empty() || next.starts_with(['\n', ';', '}']))
+        });
+        match before {
+            '.' => {}
+            _ if is_image => drop(given.insert(word.to_owned())),
+            _ if behind.starts_with('.') => {}
+            _ => drop(others.insert(word.to_owned())),
+        }
+        (before, rest) = ('a', behind);
+    }
+    given.difference(&others).cloned().collect()
+}
+
 impl Words {
     pub(crate) fn of(text: &str) -> Self {
         let mut words = Self::default();
-        for (index, line) in text.lines().enumerate() {
-            let (code, texts) = without_comment(line);
+        let lines: Vec<_> = text.lines().map(without_comment).collect();
+        let images = images(&lines);
+        for (index, (code, texts)) in lines.into_iter().enumerate() {
             let texts = texts.into_iter().filter(|text| text.chars().all(is_word));
             words.fields.extend(texts.map(|name| Field { of: String::new(), name, line: index + 1 }));
-            words.read(&code, index + 1);
+            words.read(&code, index + 1, &images);
         }
         words
     }
 
-    fn read(&mut self, code: &str, line: usize) {
+    fn read(&mut self, code: &str, line: usize, images: &BTreeSet<String>) {
         let first = code.split_whitespace().next().unwrap_or_default();
         if first == "import" {
             let path = code.split_whitespace().nth(1).unwrap_or_default();
@@ -87,6 +125,10 @@ impl Words {
                 self.fields.push(Field { of: before.to_owned(), name: piece[..end].to_owned(), line });
             }
             before = piece.rsplit(|letter| !is_word(letter)).next().unwrap_or_default();
+            // A field that is called as a name is stays a field.
+            if (at == 0 || before.len() < piece.len()) && images.contains(before) {
+                before = IMAGE;
+            }
         }
     }
 
@@ -146,6 +188,19 @@ mod tests {
         assert_eq!(tags.line_of_any(&["tag"]), Some(("tag", 1)));
         assert_eq!(tags.line_of_any_not_of("image", &["tag"]), None);
         assert_eq!(Words::of("x if input.git[\"tag\"]").line_of_any_not_of("image", &["tag"]), Some(("tag", 1)));
+        let same = "x if {\n\timg := input.image\n\timg.tag == \"1\"\n}";
+        assert_eq!(Words::of(same).line_of_any_not_of("image", &["tag"]), None, "it is what it was given");
+        for other in [
+            "x if { img := input.image; img.tag }\ny if { img := input.git; img.tag }",
+            "x if { img := input.image; img.tag }\nf(img) if img.tag",
+            "x if { img := input.image; img.tag }\ny if { some img in [input.git]; img.tag }",
+            "x if { img := input.image.git; img.tag }",
+            "x if { img := input.image_of; img.tag }",
+            "x if { img := input.image | input.git; img.tag }",
+            "x if { img := input.image; a.img.tag }",
+        ] {
+            assert!(Words::of(other).line_of_any_not_of("image", &["tag"]).is_some(), "{other}");
+        }
         assert_eq!(Words::of("x if i.image.env[_]").line_of_any(&["env"]), Some(("env", 1)));
         let calls = Words::of("x if { f(a.b) }\n# g(1)\ny := \"h(1)\"");
         assert_eq!(["f", "g", "h", "b"].map(|name| calls.calls(name)), [true, false, false, false]);
