@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use stave_graph::remote::redacted_text_without_queries;
 use stave_oci::BlobDigest;
-use stave_proxy::{Authority, Content, Exchange, Judge, Outcome, Verdict};
+use stave_proxy::{Authority, Content, Exchange, Judge, Judged, Outcome, Verdict};
 use stave_store::{LayerId, WorkDir};
 
+use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::rules::SourceRules;
@@ -38,6 +39,9 @@ struct Asked {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
+    /// What the policies made of it, where they did anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<ByPolicies>,
     /// Why it was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
@@ -52,6 +56,38 @@ struct Asked {
     /// Whether a file did not come whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
+}
+
+/// What the policies made of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ByPolicies {
+    /// They were not asked.
+    Unasked,
+    /// They denied it.
+    Denied,
+    /// They put this address in its place, and want this checksum.
+    Instead(String, Option<BlobDigest>),
+}
+
+impl ByPolicies {
+    fn new(judged: &Judged, hidden: &Hidden) -> Option<Self> {
+        match judged {
+            Judged::AsItIs => None,
+            Judged::Unasked => Some(Self::Unasked),
+            Judged::Denied => Some(Self::Denied),
+            Judged::Instead(verdict) => Some(Self::Instead(shown(&verdict.url, hidden), verdict.checksum)),
+        }
+    }
+
+    /// Returns what the policies make of an address now; nothing if they leave it as it is.
+    fn now(rules: &SourceRules, url: &str) -> Option<Self> {
+        match rules.request(url) {
+            Err(_) => Some(Self::Denied),
+            Ok((used, None)) if used == url => None,
+            Ok((used, checksum)) => Some(Self::Instead(used, checksum)),
+        }
+    }
 }
 
 impl Asked {
@@ -69,7 +105,9 @@ impl Asked {
             Outcome::Unfinished => failed = Some("the step ended before there was an answer".to_owned()),
         }
         let cut = exchange.content == Content::Cut;
-        Self { method: exchange.method.clone(), url: shown(&exchange.url), status, refused, failed, digest, bytes, cut }
+        let (method, url) = (exchange.method.clone(), shown(&exchange.url));
+        let rules = ByPolicies::new(&exchange.judged, hidden);
+        Self { method, url, status, rules, refused, failed, digest, bytes, cut }
     }
 
     /// Returns it as a line that people read.
@@ -125,10 +163,11 @@ impl Requests {
         self.requests.iter().filter(brought).all(|asked| asked.digest.is_some() || asked.method == "HEAD")
     }
 
-    /// Whether nothing that was asked for would be refused now.
-    fn is_allowed(&self, rules: &SourceRules) -> bool {
-        let made = self.requests.iter().filter(|asked| asked.status.is_some());
-        made.into_iter().all(|asked| rules.request(&asked.url).is_ok())
+    /// Whether the policies would say the same of all that was asked for now.
+    fn is_judged_alike(&self, rules: &SourceRules) -> bool {
+        let was_asked = |asked: &&Asked| asked.rules != Some(ByPolicies::Unasked);
+        let alike = |asked: &Asked| asked.rules == ByPolicies::now(rules, &asked.url);
+        self.requests.iter().filter(was_asked).all(alike)
     }
 
     /// Writes it beside the files of a layer that is going to be published.
@@ -175,9 +214,14 @@ impl Recorder {
         Arc::new(ByRules(Arc::clone(&self.rules)))
     }
 
-    /// Returns the record of a layer, if there is one and the policies would allow now what is in it.
+    /// Tells what the policies printed.
+    pub(crate) fn tell(&self, events: Report<'_>) {
+        self.rules.log.tell(events);
+    }
+
+    /// Returns the record of a layer, if there is one and the policies would say now what they said of it then.
     pub(crate) fn usable(&self, engine: &Engine, layer: LayerId) -> Option<Requests> {
-        Requests::read(engine, layer).filter(|requests| requests.is_allowed(&self.rules))
+        Requests::read(engine, layer).filter(|requests| requests.is_judged_alike(&self.rules))
     }
 }
 
@@ -196,7 +240,8 @@ mod tests {
     use super::*;
 
     fn exchange(url: &str, outcome: Outcome, content: Content) -> Exchange {
-        Exchange { method: "GET".to_owned(), url: url.to_owned(), outcome, content }
+        let judged = if matches!(outcome, Outcome::Refused(_)) { Judged::Denied } else { Judged::AsItIs };
+        Exchange { method: "GET".to_owned(), url: url.to_owned(), judged, outcome, content }
     }
 
     #[test]
@@ -224,6 +269,10 @@ mod tests {
         assert_eq!(requests.files().collect::<Vec<_>>(), [("https://a/****/f?...", BlobDigest::of(b"x"))]);
         assert_eq!(requests.cut().collect::<Vec<_>>(), ["https://a/cut"]);
         assert!(!requests.is_complete());
+        // Without rules, what was denied would be allowed.
+        assert!(!requests.is_judged_alike(&SourceRules::default()));
+        let allowed = Requests { requests: requests.requests[..2].to_vec(), ..requests.clone() };
+        assert!(allowed.is_judged_alike(&SourceRules::default()));
         let text = serde_json::to_string(&requests).expect("it is JSON");
         assert_eq!(serde_json::from_str::<Requests>(&text).expect("it is read"), requests);
         assert_eq!(Requests::new(&[], &hidden).text(), "");

@@ -139,6 +139,9 @@ pub enum Miss {
     },
     /// Nothing has changed: the step has not ended well yet.
     Unfinished,
+    /// Nothing has changed, and there is a result; but what the step asked of the network is not known, or the policies
+    /// would say something else of it now.
+    Unrecorded,
     /// Nothing has changed, and the result is not here.
     Gone,
     /// The instruction was carried out before, on something else.
@@ -291,6 +294,7 @@ impl Miss {
             Self::ImportFailed { .. } => "import-failed",
             Self::Version { .. } => "version",
             Self::Unfinished => "unfinished",
+            Self::Unrecorded => "unrecorded",
             Self::Gone => "gone",
             Self::OtherInputs => "other-inputs",
             Self::First => "first",
@@ -347,6 +351,9 @@ impl fmt::Display for Miss {
                 write!(out, "stave {} made what is known, and this is {}", Plain(old), Plain(new))
             }
             Self::Unfinished => out.write_str("nothing has changed, but it has not ended well yet"),
+            Self::Unrecorded => out.write_str(
+                "nothing has changed, but what it asked of the network is not known, or would be answered otherwise now",
+            ),
             Self::Gone => out.write_str("nothing has changed, but its result is not here"),
             Self::OtherInputs => out.write_str("the instruction was carried out before, on other files"),
             Self::First => out.write_str("it is carried out for the first time"),

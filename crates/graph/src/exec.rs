@@ -25,7 +25,7 @@ pub struct Exec {
     /// The network that it sees.
     pub network: Network,
     /// Whether the Dockerfile asks for the network of this machine, which the caller must allow. Not part of the cache
-    /// key: what the command sees is.
+    /// key, because what the command sees is the same, unless it is recorded: then it is what the proxy leads to.
     pub wants_host_network: bool,
     /// Whether what it asks of the network is recorded: then it reaches that by a proxy and no other way.
     pub recorded: bool,

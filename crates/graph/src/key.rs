@@ -175,7 +175,7 @@ impl Encoder {
             user,
             hostname,
             network,
-            wants_host_network: _,
+            wants_host_network,
             recorded,
             mounts,
             security,
@@ -194,6 +194,7 @@ impl Encoder {
         self.u8(match (network, recorded) {
             (Network::Host, false) => 0,
             (Network::None, _) => 1,
+            (Network::Host, true) if *wants_host_network => 3,
             (Network::Host, true) => 2,
         });
         self.list(mounts, Self::mount);

@@ -206,6 +206,10 @@ fn the_key_of_a_command_has_what_it_sees() {
         ("shared memory", Exec { shm_bytes: Some(1), ..exec() }),
         ("network", Exec { network: Network::Host, ..exec() }),
         ("a recorded network", Exec { network: Network::Host, recorded: true, ..exec() }),
+        (
+            "a recorded network with this machine",
+            Exec { network: Network::Host, recorded: true, wants_host_network: true, ..exec() },
+        ),
         ("security", Exec { security: Security::Insecure, ..exec() }),
         ("devices", Exec { devices: vec![Device { name: "v.com/c=1".into(), required: false }], ..exec() }),
         ("secrets by name", Exec { mounts: secret("s"), ..exec() }),

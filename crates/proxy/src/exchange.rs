@@ -9,10 +9,25 @@ pub struct Exchange {
     pub method: String,
     /// The whole address that was asked for, with its query and without credentials; for `CONNECT` host and port.
     pub url: String,
+    /// What the judge said of it.
+    pub judged: Judged,
     /// What came of it.
     pub outcome: Outcome,
     /// What of the answer's body the client was given.
     pub content: Content,
+}
+
+/// What a [`Judge`] said of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing: it was refused before.
+    Unasked,
+    /// That it is made as it is.
+    AsItIs,
+    /// That something else is done in its place.
+    Instead(Verdict),
+    /// That it is not made.
+    Denied,
 }
 
 /// What came of a request.

@@ -19,5 +19,5 @@ mod serve;
 mod wire;
 
 pub use authority::{Authority, AuthorityError};
-pub use exchange::{Content, Exchange, Judge, Outcome, Verdict};
+pub use exchange::{Content, Exchange, Judge, Judged, Outcome, Verdict};
 pub use serve::{Proxy, Settings, Spool};

@@ -7,7 +7,7 @@ use stave_http::{HttpError, Origin, Payload, Reply, Request, Scheme, Secret, Url
 use stave_oci::{BlobDigest, Hasher};
 use ureq::http::Method;
 
-use crate::exchange::{Content, Outcome, Verdict};
+use crate::exchange::{Content, Judged, Outcome, Verdict};
 use crate::limits;
 use crate::serve::{Client, Shared, unreadable};
 use crate::wire::{Framing, Head, Wire, reason};
@@ -105,7 +105,7 @@ fn serve<S: Read + Write>(
         wire.answer(503, &format!("a step makes {most} requests at most where they are recorded"), false)?;
         return Ok(false);
     };
-    let asked = ask(wire, shared, head, &url);
+    let asked = ask(wire, (shared, number), head, &url);
     let (mut reply, checksum, body_is_read) = match asked {
         Ok(answered) => answered,
         Err(no) => {
@@ -163,7 +163,7 @@ fn address(head: &Head, through: Option<&Origin>) -> Result<Url, (u16, String)> 
 /// the request was read.
 fn ask<S: Read + Write>(
     wire: &mut Wire<S>,
-    shared: &Shared,
+    (shared, number): (&Shared, usize),
     head: &Head,
     url: &Url,
 ) -> Result<(Reply, Option<BlobDigest>, bool), No> {
@@ -173,10 +173,15 @@ fn ask<S: Read + Write>(
         return Err(No::refused(501, "connections that turn into others, like those of WebSocket, are not passed on"));
     }
     let framing = head.framing().map_err(|text| No::refused(400, text))?;
-    let Verdict { url: used, checksum } =
-        shared.judge.judge(&head.method, &url.full()).map_err(|text| No::refused(403, text))?;
-    let is_other = used != url.full();
-    if (is_other || checksum.is_some()) && !matches!(head.method.as_str(), "GET" | "HEAD") {
+    let verdict = shared.judge.judge(&head.method, &url.full()).map_err(|text| {
+        shared.judged(number, Judged::Denied);
+        No::refused(403, text)
+    })?;
+    let is_other = verdict.url != url.full();
+    let is_changed = is_other || verdict.checksum.is_some();
+    shared.judged(number, if is_changed { Judged::Instead(verdict.clone()) } else { Judged::AsItIs });
+    let Verdict { url: used, checksum } = verdict;
+    if is_changed && !matches!(head.method.as_str(), "GET" | "HEAD") {
         let text = format!("a policy puts another file in the place of {url}, which `{}` cannot mean", head.method);
         return Err(No::refused(403, text));
     }

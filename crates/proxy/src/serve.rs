@@ -15,7 +15,7 @@ use rustls::{ServerConnection, StreamOwned};
 use stave_http::{Cancel, Http, Limits, Origin, Scheme, Setup};
 
 use crate::authority::Authority;
-use crate::exchange::{Content, Exchange, Judge, Outcome};
+use crate::exchange::{Content, Exchange, Judge, Judged, Outcome};
 use crate::limits;
 use crate::request::requests;
 use crate::wire::{Head, HeadError, Prefixed, Wire};
@@ -75,10 +75,18 @@ impl Shared {
         exchanges.push(Exchange {
             method: method.to_owned(),
             url: url.to_owned(),
+            judged: Judged::Unasked,
             outcome: Outcome::Unfinished,
             content: Content::Nothing,
         });
         Some(exchanges.len() - 1)
+    }
+
+    /// Adds to the record of a request what the judge said.
+    pub(crate) fn judged(&self, number: usize, judged: Judged) {
+        if let Some(exchange) = lock(&self.exchanges).get_mut(number) {
+            exchange.judged = judged;
+        }
     }
 
     /// Completes the record of a request.

@@ -1,6 +1,8 @@
 //! Steps whose requests to the network are recorded: `--proxy-network`. E019, B057
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -225,6 +227,18 @@ fn policies_deny_exchange_and_pin_what_steps_fetch() {
         let denied = format!("- GET {url}/a -> refused: rule 1 of the source policy `policy.json` denies `{url}/a`");
         build(&bench, &line, &args).exit(1).complains(&denied).complains("403 Forbidden");
         assert_eq!(take(&seen), Vec::<String>::new());
+        // What was made while it was denied is no result for a build that allows it.
+        let lenient = format!("RUN --network=host wget -q -O /got {url}/b || echo denied > /got\n");
+        build(&bench, &lenient, &args).success().complains(&format!("- GET {url}/b -> refused: "));
+        assert_eq!(of_image(&bench, "cat /got"), "denied\n");
+        build(&bench, &lenient, &args).success().complains(" CACHED");
+        let output = build(&bench, &lenient, &["--proxy-network", "-t", "made"]);
+        output.success().complains(
+            "runs because nothing has changed, but what it asked of the network is not known, or would be answered \
+             otherwise now",
+        );
+        assert_eq!(of_image(&bench, "cat /got"), "this is /b\n");
+        take(&seen);
         let to = format!(r#","updates":{{"identifier":"{url}/other"}}"#);
         policy(&bench, &[rule("CONVERT", &format!("{url}/a"), &to)]);
         build(&bench, &line, &[&args[..], &["--no-cache"]].concat()).success();
@@ -242,6 +256,63 @@ fn policies_deny_exchange_and_pin_what_steps_fetch() {
     });
 }
 
+/// A server of TLS that answers every request with the same file, and the certificate by which it is trusted.
+fn secure_server(content: &'static str) -> (std::net::SocketAddr, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, made.cert.der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n");
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("a key for the certificate");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            let mut byte = [0];
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len());
+            // A client that does not trust the server is gone.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    (address, pem)
+}
+
+/// What is fetched over TLS is recorded as what is not, and only from a server that stave trusts.
+#[test]
+fn files_of_servers_of_tls_are_recorded_if_their_certificates_are_trusted() {
+    each_caller(|caller| {
+        let Some((mut bench, _registry)) = with_base(caller) else { return };
+        let (address, pem) = secure_server("over TLS");
+        let line = format!("RUN --network=host wget -O /got https://{address}/f\n");
+        build(&bench, &line, &["--proxy-network"]).exit(1).complains(&format!(
+            "- GET https://{address}/f -> failed: cannot get https://{address}/f: TLS failed: invalid peer certificate: \
+             UnknownIssuer"
+        ));
+        bench.file("server.pem", pem);
+        let trusted = bench.work().join("server.pem");
+        bench.set("SSL_CERT_FILE", trusted);
+        build(&bench, &line, &["--proxy-network", "-t", "made"])
+            .success()
+            .complains(&format!("- GET https://{address}/f -> 200"));
+        assert_eq!(of_image(&bench, "cat /got"), "over TLS");
+        let digest = BlobDigest::of(b"over TLS").hex();
+        let predicate = provenance(&bench, &["--proxy-network"]);
+        assert!(uris(&predicate).contains(&(format!("https://{address}/f"), digest)), "{predicate}");
+    });
+}
+
 /// E016
 #[test]
 fn a_policy_in_rego_is_asked_about_what_steps_fetch() {
@@ -251,11 +322,11 @@ fn a_policy_in_rego_is_asked_about_what_steps_fetch() {
         let url = server.url();
         bench.file(
             "Dockerfile.rego",
-            "package docker\ndefault allow := false\nallow if not input.http\nallow if input.http.path == \"/good\"\n\
+            "package docker\ndefault allow := false\nallow if not input.http\nallow if { input.http.path == \"/good\"; print(\"good\") }\n\
              deny_msg contains \"not this one\" if not allow\ndecision := {\"allow\": allow, \"deny_msg\": deny_msg}\n",
         );
         let line = |path: &str| format!("RUN --network=host wget -q -O /got {url}{path}\n");
-        build(&bench, &line("/good"), &["--proxy-network"]).success();
+        build(&bench, &line("/good"), &["--proxy-network"]).success().complains("policy `./Dockerfile.rego` prints ");
         build(&bench, &line("/bad"), &["--proxy-network"]).exit(1).complains(&format!(
             "- GET {url}/bad -> refused: the policy `./Dockerfile.rego` does not allow `{url}/bad`: not this one"
         ));

@@ -43,6 +43,8 @@ pub(crate) struct Explain<'a> {
     /// Why nodes ran.
     misses: Mutex<BTreeMap<NodeId, Miss>>,
     evicted: Mutex<BTreeMap<NodeId, Eviction>>,
+    /// Nodes whose results have no record that can be used.
+    unrecorded: Mutex<BTreeSet<NodeId>>,
     done: Mutex<BTreeSet<NodeId>>,
 }
 
@@ -72,6 +74,7 @@ impl<'a> Explain<'a> {
             manifests: Mutex::default(),
             misses: Mutex::default(),
             evicted: Mutex::default(),
+            unrecorded: Mutex::default(),
             done: Mutex::default(),
         }
     }
@@ -79,6 +82,11 @@ impl<'a> Explain<'a> {
     /// Remembers that the result of a node was known, and is gone.
     pub(crate) fn evicted(&self, node: NodeId, reason: Eviction) {
         lock(&self.evicted).insert(node, reason);
+    }
+
+    /// Remembers that a node has a result, but none of which it is known what it asked of the network.
+    pub(crate) fn unrecorded(&self, node: NodeId) {
+        lock(&self.unrecorded).insert(node);
     }
 
     /// Remembers that nodes have results.
@@ -121,6 +129,9 @@ impl<'a> Explain<'a> {
                 Eviction::Damaged => Evicted::Damaged,
             };
             return Miss::Evicted { reason };
+        }
+        if lock(&self.unrecorded).contains(&node) {
+            return Miss::Unrecorded;
         }
         let files = Asking { explain: self, reading, parcel: None };
         let earlier = self.earlier(reading).iter().find(|earlier| earlier.has_stage(step));

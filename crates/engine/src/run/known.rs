@@ -233,7 +233,11 @@ impl Run<'_> {
                 // Who looks for the node itself learns that the store cannot be read.
                 Ok(CacheLookup::Miss | CacheLookup::Evicted { .. }) | Err(_) => None,
             };
-            self.is_recorded(node, layer)
+            let is_recorded = self.is_recorded(node, layer);
+            if layer.is_some() && !is_recorded {
+                self.explain.unrecorded(node);
+            }
+            is_recorded
         })
     }
 

@@ -208,6 +208,7 @@ impl Run<'_> {
             self.target.grants,
             &mut watch,
         );
+        self.target.recorder.tell(self.events);
         let left = watch.left.take();
         if left.is_some() {
             self.leave(node, &parent.layers, left);

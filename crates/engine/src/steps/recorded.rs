@@ -23,7 +23,8 @@ const PORT: u16 = 61080;
 
 /// The variables that lead programs to the proxy, in both cases that programs know.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
-/// The variables that say what is reached without it, and what that is: the step itself.
+/// The variables that say what is reached without it, and what that is: the step itself. Where the proxy leads to this
+/// machine, these names mean that.
 const DIRECT: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const ITSELF: &str = "localhost,127.0.0.1,::1";
 
@@ -51,7 +52,8 @@ impl<'a> Way<'a> {
         spec.resolv_conf.clear();
         spec.outlet = Some(Outlet { port: PORT, trusted: self.authority.pem().as_bytes().to_vec() });
         let proxy = format!("http://127.0.0.1:{PORT}");
-        let all = PROXIES.map(|name| (name, proxy.as_str())).into_iter().chain(DIRECT.map(|name| (name, ITSELF)));
+        let direct = if self.reach == Reach::Everything { "" } else { ITSELF };
+        let all = PROXIES.map(|name| (name, proxy.as_str())).into_iter().chain(DIRECT.map(|name| (name, direct)));
         for (name, value) in all {
             spec.env.retain(|entry| entry.split('=').next() != Some(name));
             spec.env.push(format!("{name}={value}"));
