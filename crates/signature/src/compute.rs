@@ -122,16 +122,22 @@ impl Key {
                 p384::ecdsa::VerifyingKey::from_public_key_der(der).map(Self::P384).map_err(broken)
             }
             KeyAlgorithm::Ed25519 => Ed25519Key::from_public_key_der(der).map(Self::Ed25519).map_err(broken),
-            KeyAlgorithm::Rsa => {
-                let key = RsaPublicKey::from_public_key_der(der).map_err(broken)?;
-                match key.n().bits() {
-                    bits if bits < RSA_BITS_MIN => {
-                        Err(format!("the key of RSA has {bits} bits, expected at least {RSA_BITS_MIN}"))
-                    }
-                    _ => Ok(Self::Rsa(key)),
-                }
-            }
+            KeyAlgorithm::Rsa => RsaPublicKey::from_public_key_der(der).map_err(broken).and_then(Self::rsa),
             _ => Err("keys of its kind are not verified".to_owned()),
+        }
+    }
+
+    /// Reads an `RSAPublicKey` (RFC 8017), if it is one that is trusted.
+    pub(crate) fn from_pkcs1(der: &[u8]) -> Option<Self> {
+        RsaPublicKey::from_pkcs1_der(der).ok().and_then(|key| Self::rsa(key).ok())
+    }
+
+    fn rsa(key: RsaPublicKey) -> Result<Self, String> {
+        match key.n().bits() {
+            bits if bits < RSA_BITS_MIN => {
+                Err(format!("the key of RSA has {bits} bits, expected at least {RSA_BITS_MIN}"))
+            }
+            _ => Ok(Self::Rsa(key)),
         }
     }
 

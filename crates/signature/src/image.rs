@@ -105,8 +105,9 @@ impl ImageSignature {
         let (found, reference) = match &self.content {
             Content::Bundle(bundle) => (root.verify(self.sha256, bundle)?, None),
             Content::Simple(simple) => {
-                let Some(bundle) = simple.as_bundle()? else {
-                    return Ok(ImageFinding::Not("it is by a plain key, and not by a certificate".to_owned()));
+                let bundle = match simple.as_bundle()? {
+                    Ok(bundle) => bundle,
+                    Err(why) => return Ok(ImageFinding::Not(why.to_owned())),
                 };
                 let reference = match simple.names(&self.sha256)? {
                     Ok(reference) => reference,
@@ -237,17 +238,16 @@ impl Simple {
         BASE64.decode(self.signature.trim()).map_err(|error| unread(format!("its signature: {error}")))
     }
 
-    /// Returns a bundle of the first form that shows the same; nothing if there is no certificate.
-    fn as_bundle(&self) -> Result<Option<Value>, SigstoreError> {
-        let Some(certificate) = &self.certificate else { return Ok(None) };
+    /// Returns a bundle of the first form that shows the same, or why it shows nobody.
+    fn as_bundle(&self) -> Result<Result<Value, &'static str>, SigstoreError> {
+        let Some(certificate) = &self.certificate else {
+            return Ok(Err("it is by a plain key, and not by a certificate"));
+        };
+        let Some(entry) = &self.log_entry else { return Ok(Err("it is in no log")) };
         let chain =
             certificates(certificate)?.into_iter().chain(certificates(self.chain.as_deref().unwrap_or_default())?);
         // What is no more than a root says nothing, and is not asked: only the root of trust is.
         let chain: Vec<Value> = chain.map(|one| json!({ "rawBytes": one })).collect();
-        let Some(entry) = &self.log_entry else {
-            let problem = "it is by a certificate, and has no entry of a log".to_owned();
-            return Err(SigstoreError::Unsupported { problem });
-        };
         let entry: Value = serde_json::from_str(entry)
             .map_err(|error| unread(format!("its entry of a log: {}", first_line(error))))?;
         let (payload, incomplete) = (&entry["Payload"], || unread("its entry of a log is not complete"));
@@ -256,7 +256,7 @@ impl Simple {
         let read = read.ok_or_else(incomplete)?;
         let log_id = payload["logID"].as_str().and_then(unhex).ok_or_else(incomplete)?;
         let number = |name: &str| payload[name].as_i64().map(|number| number.to_string()).ok_or_else(incomplete);
-        Ok(Some(json!({
+        Ok(Ok(json!({
             "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
             "verificationMaterial": {
                 "x509CertificateChain": { "certificates": chain },

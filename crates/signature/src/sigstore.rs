@@ -9,8 +9,10 @@ use std::fmt;
 use std::sync::Once;
 
 use serde_json::Value;
+use sigstore_verify::bundle::Error as Shape;
 use sigstore_verify::crypto::{FulcioCiClaims, install_default_provider};
 use sigstore_verify::trust_root::TrustedRoot as Root;
+use sigstore_verify::types::bundle::VerificationMaterialContent;
 use sigstore_verify::types::{Bundle, KindVersion, Sha256Hash, SignatureContent};
 use sigstore_verify::{
     CertificateError, Error, TransparencyLogError, VerificationPolicy, VerificationResult, Verifier,
@@ -156,9 +158,15 @@ impl TrustedRoot {
         if root.certificate_authorities.is_empty() || root.tlogs.is_empty() || root.ctlogs.is_empty() {
             return Err(wrong("it names no authority, no log of signatures or no log of certificates".to_owned()));
         }
-        let logs = root.tlogs.iter().map(|log| (&log.base_url, &log.public_key));
-        for (url, key) in logs.chain(root.ctlogs.iter().map(|log| (&log.base_url, &log.public_key))) {
-            Key::from_spki(key.raw_bytes.as_bytes()).map_err(|error| wrong(format!("the log `{url}`: {error}")))?;
+        for log in &root.tlogs {
+            let key = Key::from_spki(log.public_key.raw_bytes.as_bytes());
+            key.map_err(|error| wrong(format!("the log `{}`: {error}", log.base_url)))?;
+        }
+        for log in &root.ctlogs {
+            let key = log.public_key.raw_bytes.as_bytes();
+            // Some are keys of RSA without the words in front that say so.
+            let read = Key::from_spki(key).or_else(|error| Key::from_pkcs1(key).ok_or(error));
+            read.map_err(|error| wrong(format!("the log `{}`: {error}", log.base_url)))?;
         }
         let authorities = root.certificate_authorities.iter().map(|authority| (&authority.uri, &authority.cert_chain));
         for (uri, certificate) in
@@ -186,8 +194,11 @@ impl TrustedRoot {
             let kind = envelope.payload_type.escape_debug();
             return Err(unsupported(format!("it signs `{kind}`, expected `{STATEMENT}`")));
         }
-        let Some(certificate) = bundle.signing_certificate() else {
+        if let VerificationMaterialContent::PublicKey(_) = &bundle.verification_material.content {
             return Ok(Finding::Not("it is by a plain key, and not by a certificate".to_owned()));
+        }
+        let Some(certificate) = bundle.signing_certificate() else {
+            return Err(SigstoreError::Bundle { problem: "it has no certificate".to_owned() });
         };
         let certificate = Certificate::from_der(certificate.as_bytes())
             .map_err(|error| SigstoreError::Bundle { problem: format!("its certificate: {error}") })?;
@@ -319,6 +330,9 @@ fn not(error: &Error) -> Result<String, SigstoreError> {
             | TransparencyLogError::InclusionProof(_)
             | TransparencyLogError::Checkpoint(_)
             | TransparencyLogError::InclusionPromise(_),
+        )
+        | Error::Bundle(
+            Shape::MissingInclusionProof(_) | Shape::MissingInclusionPromise(_) | Shape::MissingSigningTimeEvidence,
         ) => "it is in no log of the root of trust",
         Error::Timestamp(_) => "nobody of the root of trust says when it was signed",
         Error::Types(_) | Error::Bundle(_) | Error::InvalidBundle(_) => return Err(SigstoreError::Bundle { problem }),

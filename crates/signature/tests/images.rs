@@ -113,8 +113,7 @@ fn the_older_form_is_verified_as_a_bundle_is() {
     assert!(why.starts_with("it is not by the key of its certificate"), "{why}");
     let Content::Simple(parts) = &mut moved.content else { panic!("it is one") };
     parts.log_entry = None;
-    let problem = unknown(&moved);
-    assert_eq!(problem, "the bundle of Sigstore is not verified: it is by a certificate, and has no entry of a log");
+    assert_eq!(why_not(&moved), "it is in no log");
 }
 
 #[test]
@@ -142,6 +141,8 @@ fn what_nobody_vouches_for_is_not_verified() {
         let found = why_not(&bundle(hostile));
         assert!(found.starts_with(why), "expected `{why}`, got `{found}`");
     }
+    let unlogged = changed(SIGNED, |bundle| bundle["verificationMaterial"]["tlogEntries"] = Value::Array(Vec::new()));
+    assert!(why_not(&bundle(&unlogged)).starts_with("it is in no log of the root of trust ("));
     let of_other = ImageSignature { sha256: [7; 32], ..bundle(SIGNED) };
     assert_eq!(why_not(&of_other), "it is over something else");
     let other_root = TrustedRoot::parse(data!("other_root.json")).expect("a root of trust");
@@ -167,7 +168,7 @@ fn what_cannot_be_found_out_is_an_error_that_names_it() {
         |bundle: &mut Value| bundle["mediaType"] = "application/vnd.dev.sigstore.bundle.v9+json".into(),
         |bundle: &mut Value| bundle["verificationMaterial"]["certificate"]["rawBytes"] = "MAA=".into(),
         |bundle: &mut Value| bundle["dsseEnvelope"] = Value::Null,
-        |bundle: &mut Value| bundle["verificationMaterial"]["tlogEntries"] = Value::Array(Vec::new()),
+        |bundle: &mut Value| bundle["verificationMaterial"]["certificate"] = Value::Null,
     ] {
         let problem = with(change);
         assert!(problem.starts_with("the bundle of Sigstore cannot be read: "), "{problem}");
@@ -194,6 +195,22 @@ fn a_root_of_trust_that_trusts_nobody_is_an_error() {
     assert!(problem(&[0xff]).starts_with("the root of trust cannot be used: "));
     let large = vec![b' '; stave_signature::limits::TRUSTED_ROOT_BYTES_MAX + 1];
     assert_eq!(problem(&large), "the root of trust cannot be used: it has 1048577 bytes, and 1048576 are the most");
+}
+
+/// The roots of trust that Sigstore publishes, for use and for tests; and that of GitHub's private repositories, which has
+/// no logs.
+#[test]
+fn published_roots_of_trust_are_read() {
+    use sigstore_verify::trust_root::{
+        SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT,
+    };
+    for root in [SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT] {
+        TrustedRoot::parse(root.as_bytes()).expect("it is one");
+    }
+    assert_eq!(
+        TrustedRoot::parse(SIGSTORE_GITHUB_TRUSTED_ROOT.as_bytes()).expect_err("it has no logs").to_string(),
+        "the root of trust cannot be used: it names no authority, no log of signatures or no log of certificates"
+    );
 }
 
 #[test]
