@@ -51,6 +51,15 @@ impl KnownBase {
         self.remote.as_ref().map(|remote| &remote.reference)
     }
 
+    /// Whether it is the image that has this manifest and this configuration. Of one whose layers are still in its registry
+    /// only the manifest says which these are; those of the store are what the configuration says.
+    pub(crate) fn is_image(&self, manifest: &BlobDigest, config: &BlobDigest) -> bool {
+        match &self.remote {
+            Some(remote) => remote.resolved.digest == *manifest,
+            None => self.id.as_bytes() == config.as_bytes(),
+        }
+    }
+
     /// Returns the digest by which a registry has it: that of its index, if it is one of several; nothing if none has.
     pub(crate) fn digest(&self) -> Option<BlobDigest> {
         let resolved = self.remote.as_ref().map(|remote| &remote.resolved);

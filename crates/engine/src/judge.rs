@@ -212,7 +212,7 @@ impl Engine {
                 if !signers.wanted {
                     return Ok(input);
                 }
-                let signatures = self.signatures_of(reference, platform, &base)?;
+                let signatures = self.signatures_of(reference, &base)?;
                 let unverified = |error: SignatureError| Objection::Unverified {
                     identifier: source.identifier(),
                     problem: with_causes(&error),
@@ -247,19 +247,14 @@ impl Engine {
     }
 
     /// Returns what the image's registry keeps beside it.
-    fn signatures_of(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-        base: &KnownBase,
-    ) -> Result<Vec<ImageSignature>, EngineError> {
+    fn signatures_of(&self, reference: &Reference, base: &KnownBase) -> Result<Vec<ImageSignature>, EngineError> {
         let Some(digest) = base.digest() else {
             let message = format!("it is not known who signed `{reference}`: no registry has it");
             return Err(EngineError::request(message, Some("Push it, or name it with its registry.")));
         };
         let name = base.remote_name().unwrap_or(reference).clone();
         let registries = Registries::open(&self.settings.registries, &self.settings.cancel)?;
-        registries.signatures(&Reference { tag: None, digest: Some(digest), ..name }, platform)
+        registries.signatures(&Reference { tag: None, digest: Some(digest), ..name }, base)
     }
 
     /// Returns the source, pinned to the commit that it is now.
@@ -445,7 +440,7 @@ impl Planning<'_> {
         };
         let signatures = match request.reference.parse::<Reference>() {
             Ok(name) if self.rules.wants_signatures(&Input::image(&name, &request.platform)) => {
-                Some(self.engine.signatures_of(&name, &request.platform, &base)?)
+                Some(self.engine.signatures_of(&name, &base)?)
             }
             _ => None,
         };

@@ -3,10 +3,11 @@
 //! Reference: sigstore, `cosign/specs/BUNDLE_SPEC.md` (referrers) and `SIGNATURE_SPEC.md` (tags); BuildKit,
 //! `docs/attestations/attestation-storage.md` for attestations in an index, which are what is signed there.
 
-use stave_oci::{BlobDigest, Descriptor, Document, Manifest, Platform, Reference};
+use stave_oci::{BlobDigest, Descriptor, Document, Manifest, Reference};
 use stave_policy::{BUNDLE_BYTES_MAX, IMAGE_SIGNATURES_MAX, ImageSignature, SignatureContent, SimpleSignature};
 use stave_registry::{FoundManifest, RegistryError};
 
+use crate::base::KnownBase;
 use crate::error::EngineError;
 use crate::imagetools::{SUBJECT_KEY, by_digest};
 use crate::registries::Registries;
@@ -37,14 +38,16 @@ struct Found<'a> {
 }
 
 impl Registries {
-    /// Returns what is kept beside the image `name`, which has a digest, and that says who signed it: the index, its image
-    /// for `platform`, or the attestations of that, which name it.
-    pub(crate) fn signatures(&self, name: &Reference, platform: &Platform) -> Result<Vec<ImageSignature>, EngineError> {
+    /// Returns what is kept beside the image `name`, which has a digest, and that says who signed it: the index, the image
+    /// in it that is used, or the attestations of that, which name it.
+    ///
+    /// An index may have several images for a platform. Only the one that `used` is counts, whatever the others are.
+    pub(crate) fn signatures(&self, name: &Reference, used: &KnownBase) -> Result<Vec<ImageSignature>, EngineError> {
         let examined = self.examine(name)?;
         let mut subjects = vec![examined.descriptor.digest];
-        let images = self.images(&examined)?;
-        let is_meant = |own: &Option<Platform>| own.as_ref().is_none_or(|own| own.runs_on(platform));
-        if let Some((_, image)) = images.iter().find(|(own, _)| is_meant(own)).filter(|_| examined.listed.is_some()) {
+        let images = if examined.listed.is_some() { self.images(&examined)? } else { Vec::new() };
+        let is_used = |found: &FoundManifest| matches!(&found.document, Document::Manifest(one) if used.is_image(&found.digest, &one.config.digest));
+        for (_, image) in images.iter().filter(|(_, found)| is_used(found)) {
             subjects.push(image.digest);
             let of_image = image.digest.to_string();
             let is_about = |entry: &&Descriptor| {

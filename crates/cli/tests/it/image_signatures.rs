@@ -169,6 +169,44 @@ fn a_signature_of_an_indexs_attestations_is_one_of_the_image_that_they_name() {
     bench.run(&build).exit(2).complains("does not allow `docker-image://");
 }
 
+/// E018: an index may have a signed image that runs on the platform, and another one that is used.
+#[test]
+fn the_signature_of_another_image_of_the_index_is_none_of_the_one_that_is_used() {
+    let (bench, registry) = with_image();
+    let image = made("image.manifest.json");
+    asks(&bench, "count(input.image.signatures) > 0");
+    put(&registry, &image);
+    attach(&registry, &image, "signed.json");
+    // One of the same configuration has the same files only if it has the same layers.
+    let same = String::from_utf8(image.clone()).expect("text").replace("\"layers\":[]", "\"layers\": []").into_bytes();
+    put(&registry, &same);
+    let config = String::from_utf8(made("image.config.json")).expect("text").replace("signed", "another");
+    registry.put_blob("base", config.as_bytes());
+    let manifest: Value = serde_json::from_slice(&image).expect("JSON");
+    let kind = manifest["config"]["mediaType"].as_str().expect("a type");
+    let other = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": described(kind, config.as_bytes()),
+        "layers": [],
+    });
+    let other = other.to_string().into_bytes();
+    put(&registry, &other);
+    let index = |other: &[u8], variants: [&str; 2]| {
+        let entries = [image.as_slice(), other].into_iter().zip(variants).map(|(manifest, variant)| {
+            let mut entry = described(media_type::OCI_MANIFEST, manifest);
+            entry["platform"] = json!({ "os": "linux", "architecture": "arm", "variant": variant });
+            entry
+        });
+        json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries.collect::<Vec<_>>() })
+    };
+    let build = [&BUILD[..], &["--platform", "linux/arm/v7", "--pull"]].concat();
+    registry.put_manifest("base", "1", media_type::OCI_INDEX, index(&same, ["v6", "v7"]).to_string().as_bytes());
+    bench.run(&build).exit(2).complains("does not allow `docker-image://");
+    registry.put_manifest("base", "1", media_type::OCI_INDEX, index(&other, ["v6", "v7"]).to_string().as_bytes());
+    bench.run(&build).exit(2).complains("does not allow `docker-image://");
+    registry.put_manifest("base", "1", media_type::OCI_INDEX, index(&other, ["v7", "v6"]).to_string().as_bytes());
+    bench.run(&build).success();
+}
+
 /// E018: the tag under which `cosign` kept signatures before there were referrers.
 #[test]
 fn signatures_of_the_older_form_are_found_by_their_tag() {
