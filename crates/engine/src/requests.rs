@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+use stave_event::RequestLine;
 use stave_graph::remote::redacted_text_without_queries;
 use stave_oci::BlobDigest;
 use stave_proxy::{Authority, Content, Exchange, Judge, Judged, Outcome, Verdict};
@@ -110,15 +111,17 @@ impl Asked {
         Self { method, url, status, rules, refused, failed, digest, bytes, cut }
     }
 
-    /// Returns it as a line that people read.
-    fn line(&self) -> String {
-        let what = match (self.status, &self.refused, &self.failed) {
-            (Some(status), ..) => status.to_string(),
-            (None, Some(text), _) => format!("refused: {text}"),
-            (None, None, text) => format!("failed: {}", text.as_deref().unwrap_or_default()),
-        };
-        let cut = if self.cut { " (incomplete)" } else { "" };
-        format!("- {} {} -> {what}{cut}", self.method, self.url)
+    /// Returns it as it is told.
+    fn line(&self) -> RequestLine {
+        RequestLine {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            status: self.status,
+            refused: self.refused.clone(),
+            failed: self.failed.clone(),
+            digest: self.digest.map(|digest| digest.to_string()),
+            cut: self.cut,
+        }
     }
 }
 
@@ -138,12 +141,17 @@ impl Requests {
 
     /// Returns the lines that the step's output ends with; nothing if it asked for nothing.
     pub(crate) fn text(&self) -> String {
-        let lines = self.requests.iter().map(|asked| format!("{}\n", asked.line()));
+        let lines = self.requests.iter().map(|asked| format!("- {}\n", asked.line()));
         if self.requests.is_empty() {
             String::new()
         } else {
             format!("network requests:\n{}", lines.collect::<String>())
         }
+    }
+
+    /// Returns the requests as they are told.
+    pub(crate) fn lines(&self) -> Vec<RequestLine> {
+        self.requests.iter().map(Asked::line).collect()
     }
 
     /// Returns the files that came whole, with their digests.

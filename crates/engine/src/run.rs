@@ -27,6 +27,7 @@ use crate::joined::step_id;
 use crate::memory::MemoryKill;
 use crate::outcome::{StepCause, Tally};
 use crate::outside::{Found, Outside, read_contexts};
+use crate::requests::Requests;
 use crate::schedule::Worker;
 use crate::snapshot::{KnownSnapshot, Snapshot};
 use crate::source::Source;
@@ -218,6 +219,18 @@ impl<'a> Run<'a> {
             let saved = costs.get(place).copied().flatten();
             let origin = if imported.contains(&node) { Origin::Imported } else { Origin::Local };
             self.tell(node, |step| Event::StepCached { step, saved, origin, result: key.to_string() });
+            let found = lock(&self.found).get(&node).cloned();
+            if let Some(Found::Requests(requests)) = found {
+                self.tell_requests(node, &requests);
+            }
+        }
+    }
+
+    /// Tells what a command asked of the network, if anything.
+    fn tell_requests(&self, node: NodeId, requests: &Requests) {
+        let requests = requests.lines();
+        if !requests.is_empty() {
+            self.tell(node, |step| Event::StepRequests { step, requests: requests.clone() });
         }
     }
 

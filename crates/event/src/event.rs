@@ -9,7 +9,7 @@ use crate::ending::Ending;
 use crate::miss::Miss;
 use crate::remarks::Remarks;
 use crate::request::RequestFacts;
-use crate::step::{Origin, StepId, StepLine, Stream};
+use crate::step::{Origin, RequestLine, StepId, StepLine, Stream};
 use crate::task::{TaskId, TaskKind};
 use crate::written;
 
@@ -85,6 +85,14 @@ pub enum Event {
         step: StepId,
         /// How many bytes.
         bytes: u64,
+    },
+    /// What a step asked of the network, where that is recorded, if it asked for anything. Comes before the end of a step
+    /// that ran, and after it was told that one is cached.
+    StepRequests {
+        /// Which.
+        step: StepId,
+        /// All requests, in their order.
+        requests: Vec<RequestLine>,
     },
     /// A step ended well.
     StepFinished {

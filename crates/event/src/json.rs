@@ -92,6 +92,16 @@ mod tests {
             Event::StepOutput { step, stream: Stream::Stderr, bytes: b"\x1b[1mx\n".to_vec() },
             Event::StepFinished { step, took, result: "ab".to_owned() },
             Event::StepOutputSkipped { step, bytes: 9 },
+            Event::StepRequests {
+                step,
+                requests: vec![crate::RequestLine {
+                    method: "GET".to_owned(),
+                    url: "https://a/".to_owned(),
+                    status: Some(200),
+                    digest: Some("sha256:ab".to_owned()),
+                    ..crate::RequestLine::default()
+                }],
+            },
             Event::StepFailed { step, took, message: Some("exit status 1".to_owned()) },
             Event::StepFailed { step, took, message: None },
             Event::TaskStarted { task, kind: TaskKind::Fetch, title: "fetch x".to_owned() },

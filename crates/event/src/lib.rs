@@ -24,5 +24,5 @@ pub use event::Event;
 pub use miss::{Evicted, FileChange, ImageName, Miss, StepName, Value};
 pub use remarks::Remarks;
 pub use request::RequestFacts;
-pub use step::{Origin, StepId, StepLine, Stream};
+pub use step::{Origin, RequestLine, StepId, StepLine, Stream};
 pub use task::{TaskId, TaskKind};

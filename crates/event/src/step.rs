@@ -1,5 +1,7 @@
 //! The steps of a build.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use stave_dockerfile::Span;
 
@@ -9,6 +11,42 @@ use crate::written;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepId(pub u32);
+
+/// One request that a step made to the network, as it can be shown: without credentials, and without its query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestLine {
+    /// `GET`, `POST` and so on; `CONNECT` where a connection came to nothing before there was a request.
+    pub method: String,
+    /// The address.
+    pub url: String,
+    /// What the server answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it was not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Why no answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// The digest of the file that came, if it came whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Whether a file did not come whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+impl fmt::Display for RequestLine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} -> ", self.method, self.url)?;
+        match (self.status, &self.refused, &self.failed) {
+            (Some(status), ..) => write!(out, "{status}")?,
+            (None, Some(text), _) => write!(out, "refused: {text}")?,
+            (None, None, text) => write!(out, "failed: {}", text.as_deref().unwrap_or_default())?,
+        }
+        if self.cut { out.write_str(" (incomplete)") } else { Ok(()) }
+    }
+}
 
 /// A step as a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use stave_event::{Ending, Event, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, TaskId, TaskKind, json};
+use stave_event::{
+    Ending, Event, Miss, Origin, Remarks, RequestFacts, RequestLine, StepId, StepLine, TaskId, TaskKind, json,
+};
 
 /// Everything that is known of one build, while it runs or afterwards. All times are since its begin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -55,6 +57,8 @@ pub struct StepRecord {
     pub origin: Option<Origin>,
     /// The key under which the store has its result, in hexadecimal digits.
     pub result: Option<String>,
+    /// What it asked of the network, where that is recorded.
+    pub requests: Vec<RequestLine>,
 }
 
 /// What has become of a step.
@@ -118,6 +122,7 @@ impl StepRecord {
             miss: None,
             origin: None,
             result: None,
+            requests: Vec::new(),
         }
     }
 
@@ -167,6 +172,7 @@ impl Record {
                 step.result = Some(result.clone());
             }),
             Event::StepOutput { .. } | Event::StepOutputSkipped { .. } => {}
+            Event::StepRequests { step, requests } => self.change(*step, |step| step.requests.clone_from(requests)),
             Event::StepFinished { step, took, result } => self.change(*step, |step| {
                 (step.state, step.took, step.result) = (StepState::Done, Some(*took), Some(result.clone()));
             }),

@@ -77,5 +77,6 @@ fn done(line: StepLine) -> StepRecord {
         miss: None,
         origin: None,
         result: None,
+        requests: Vec::new(),
     }
 }

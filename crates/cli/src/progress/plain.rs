@@ -216,7 +216,11 @@ impl Screen for Plain {
                 }
             }
             // Findings are shown when the build has ended, and so is a failure.
-            Event::Findings(_) | Event::Begun { .. } | Event::Ended { .. } | Event::StepMissed { .. } => {}
+            Event::Findings(_)
+            | Event::Begun { .. }
+            | Event::Ended { .. }
+            | Event::StepMissed { .. }
+            | Event::StepRequests { .. } => {}
         }
     }
 

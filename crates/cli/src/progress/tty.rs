@@ -197,7 +197,11 @@ impl State {
             Event::TaskFinished { task, took } => self.end_task(*task, *took),
             Event::Ended { ending } => self.ended(ending),
             // Findings are shown when the build has ended; why a step runs is shown with the step.
-            Event::Findings(_) | Event::Begun { .. } | Event::StepMissed { .. } | Event::StepCached { .. } => {}
+            Event::Findings(_)
+            | Event::Begun { .. }
+            | Event::StepMissed { .. }
+            | Event::StepRequests { .. }
+            | Event::StepCached { .. } => {}
         }
     }
 

@@ -104,6 +104,13 @@ fn what_a_step_fetches_is_recorded_and_a_material_also_when_it_is_cached() {
         take(&seen);
         let first = provenance(&bench, &["--proxy-network"]);
         assert_eq!(take(&seen), Vec::<String>::new(), "the step is cached");
+        // The history has it of the build that ran the step, and of the one that found it cached.
+        let history = bench.run(["builds", "ls", "-q"]).success().out();
+        for build in history.lines() {
+            let shown = bench.run(["builds", "show", build]).success().out();
+            assert!(shown.contains(&format!("  GET {url}/file?... -> 200\n")), "{shown}");
+            assert!(shown.contains(&format!("  GET {url}/cut -> 200 (incomplete)\n")), "{shown}");
+        }
         let file = BlobDigest::of(b"this is /file\n").hex();
         assert!(uris(&first).contains(&(format!("{url}/file?..."), file)), "{first}");
         assert_eq!(uris(&first).iter().filter(|(uri, _)| uri.starts_with(&url)).count(), 1);

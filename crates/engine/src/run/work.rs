@@ -215,6 +215,9 @@ impl Run<'_> {
         }
         let killed = watch.killed.take();
         let asked = watch.asked.take();
+        if let Some(asked) = &asked {
+            self.tell_requests(node, asked);
+        }
         let cause = match ran {
             Ok(Ran::Layer(layer)) => {
                 if let Some(asked) = asked {

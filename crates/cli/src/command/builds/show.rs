@@ -21,6 +21,9 @@ use crate::render::{self, Style, printable};
 use crate::template::Template;
 use crate::{human, output, table};
 
+/// How many requests of a step to the network are shown to people. All are in the JSON, and in the step's log.
+const REQUESTS_SHOWN: usize = 20;
+
 /// Version of the JSON. A reader may rely on the fields that there are; new ones may come.
 const SCHEMA: u32 = 1;
 
@@ -149,6 +152,11 @@ impl Shown<'_> {
             if let Some(miss) = step.miss.as_ref().filter(|miss| *miss.root() != Miss::First) {
                 rows.push(format!("\t\t\t\t  because {}", printable(&miss.to_string()).replace('\t', " ")));
             }
+            let shown = step.requests.iter().take(REQUESTS_SHOWN);
+            rows.extend(shown.map(|one| format!("\t\t\t\t  {}", printable(&one.to_string()).replace('\t', " "))));
+            if let Some(more) = step.requests.len().checked_sub(REQUESTS_SHOWN).filter(|more| *more > 0) {
+                rows.push(format!("\t\t\t\t  and {more} more requests"));
+            }
         }
         table::aligned(&rows)
     }
@@ -163,6 +171,7 @@ impl Shown<'_> {
             object["saved"] = json!(step.saved.map(|time| time.as_secs_f64()));
             object["origin"] = json!(step.origin);
             object["result"] = json!(step.result);
+            object["requests"] = json!(step.requests);
             object["log"] = match self.log_bytes(step) {
                 Some(bytes) => json!({ "path": directory.join(step.log_name()), "bytes": bytes }),
                 None => Value::Null,
