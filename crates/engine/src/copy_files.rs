@@ -183,6 +183,28 @@ pub(crate) fn unpack(tar: impl Read, into: &Dir, keep_owners: bool) -> Result<()
     Ok(())
 }
 
+/// Counts what is written, and keeps nothing of it.
+#[derive(Default)]
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the bytes of the archive that a copy of `from` goes through: a little more than it takes.
+pub(crate) fn weight(from: &CopyFrom<'_>, follow: bool) -> Result<u64, EngineError> {
+    let mut count = Count::default();
+    pack(from, follow, &mut count)?;
+    Ok(count.0)
+}
+
 /// Packs a file or a directory under its own name.
 pub(crate) fn pack(from: &CopyFrom<'_>, follow: bool, out: &mut dyn Write) -> Result<(), EngineError> {
     let source = find_source(from, follow)?;

@@ -224,8 +224,8 @@ impl Store {
     }
 
     /// Fails if what has grown has passed the limit, after as much as necessary was given up. What grows faster than it is
-    /// looked at ends here at the latest: nothing that does not fit is kept.
-    pub(crate) fn hold_limit(&self) -> Result<(), StoreError> {
+    /// looked at ends here at the latest: no layer that does not fit is kept.
+    pub fn hold_limit(&self) -> Result<(), StoreError> {
         if let Some(error) = self.over_limit() {
             return Err(error);
         }
@@ -308,6 +308,24 @@ impl Gauge {
 }
 
 impl Lease {
+    /// Makes room for work that will write at least so many bytes: nothing of it begins that would pass the limit. They are
+    /// counted only if there is a limit.
+    ///
+    /// Errors: they don't fit, with half of the room that what grows unseen is left, after as much as necessary was given up.
+    pub fn make_room(&self, bytes: impl FnOnce() -> u64) -> Result<(), StoreError> {
+        match self.store().size_limit()? {
+            Some(limit) => self.store().make_room(bytes().saturating_add(headroom(limit) / 2)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes room to begin something of which nobody knows how much it will write, and has it watched, as
+    /// [`Lease::watch_growth`].
+    pub fn begin_growth(&self) -> Result<(), StoreError> {
+        self.store().make_headroom()?;
+        self.start_gauge()
+    }
+
     /// Has everything in the store that grows while this lease lasts watched, if there is a limit.
     pub fn watch_growth(&self) -> Result<(), StoreError> {
         self.start_gauge()

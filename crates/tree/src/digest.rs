@@ -174,6 +174,7 @@ mod tests {
             uid: 7,
             gid: 8,
             size: 3,
+            allocated: 4096,
             modified: time,
             changed: time,
             device: 1,

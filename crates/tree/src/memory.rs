@@ -174,6 +174,7 @@ mod tests {
             uid: 0,
             gid: 0,
             size: 10,
+            allocated: 4096,
             modified: time(5),
             changed: time(changed),
             device: 3,

@@ -197,6 +197,41 @@ fn a_limit_holds_while_builds_run() {
     bench.run(["store", "check"]).success();
 }
 
+/// What is copied has a known size, and nothing of what does not fit is written; a container begins with room, and ends
+/// with an error if it was faster than anybody looked. D021.
+#[test]
+fn a_limit_holds_for_copies_and_containers_too() {
+    const MEGA: usize = 1 << 20;
+    let Some((bench, registry)) = with_busybox() else { return };
+    bench.run(["pull", "busybox"]).success();
+    bench.file("large", vec![7; 200 * MEGA]);
+    bench.file("small", vec![7; 4 * MEGA]);
+    let sparse = fs::File::create(bench.work().join("sparse")).expect("created");
+    sparse.set_len(300 * MEGA as u64).expect("a file system that has holes");
+    let limit = du(&bench.store()) + 64 * MEGA as u64;
+    bench.run(["store", "limit", &limit.to_string()]).success();
+    let build = |instruction: &str| {
+        bench.file("Dockerfile", format!("FROM busybox\n{instruction}\n"));
+        bench.run(["build", "-t", "made", "."])
+    };
+    for instruction in ["COPY large /", "ADD large /"] {
+        // The highest that it was is not to be seen afterwards, but what was needed is in the message.
+        let failed = build(instruction);
+        failed.exit(3).complains("the store would pass its limit of").complains("211.9 MB more are needed");
+    }
+    build("COPY small sparse /").success();
+    build("COPY small sparse /\nLABEL a=b").success();
+    bench.run(["create", "--name", "one", "busybox", "true"]).success();
+    bench.run(["cp", "large", "one:/"]).exit(3).complains("the store would pass its limit of");
+    bench.run(["cp", "small", "one:/"]).success();
+    assert!(du(&bench.store()) <= limit, "{} of {limit}", du(&bench.store()));
+    let fill = "head -c 100000000 /dev/zero > /fill";
+    bench.run(["run", "--rm", "busybox", "sh", "-c", fill]).exit(3).complains("the store would pass its limit of");
+    assert!(du(&bench.store()) <= limit, "{} of {limit}", du(&bench.store()));
+    drop(registry);
+    bench.run(["store", "check"]).success();
+}
+
 /// F3: builds, prunes and exports on one store, with one process that is stopped and one that is killed.
 #[test]
 fn nothing_that_is_in_use_is_ever_collected() {

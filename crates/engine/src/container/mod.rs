@@ -411,6 +411,8 @@ impl Engine {
         follow: bool,
         archive: bool,
     ) -> Result<(), EngineError> {
+        let lease = self.lease()?;
+        lease.begin_growth()?;
         let record = self.store.resolve_container(container)?;
         let view = self.files_of(&record)?;
         let shown = format!("{container}:{}", String::from_utf8_lossy(path));
@@ -421,14 +423,19 @@ impl Engine {
                     .map_err(|error| EngineError::tree(format!("cannot copy to `{shown}`"), error))?;
                 let tar = stave_tree::decompress(stream)
                     .map_err(|error| EngineError::tree("cannot read the archive", error))?;
-                copy_files::unpack(tar, &into, true)
+                copy_files::unpack(tar, &into, true)?;
             }
             CopySource::Path(source) => {
                 let (root, inside) = user_path(&source)?;
                 let from = CopyFrom { root: &root, path: &inside, shown: &source.display().to_string() };
-                copy_files::copy(self, &from, &CopyTo { root: &view, path, shown: &shown }, follow, archive)
+                if self.store.size_limit()?.is_some() {
+                    let bytes = copy_files::weight(&from, follow)?;
+                    lease.make_room(|| bytes)?;
+                }
+                copy_files::copy(self, &from, &CopyTo { root: &view, path, shown: &shown }, follow, archive)?;
             }
         }
+        Ok(self.store.hold_limit()?)
     }
 
     /// Returns a container's files, writable: those that its processes see, or, where none runs, its layers joined anew.

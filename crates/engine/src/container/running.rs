@@ -63,9 +63,11 @@ impl Engine {
             return Err(ContainerError::Running(record.name).into());
         }
         lease.pin_layers(&record.snapshot)?;
-        lease.watch_growth()?;
+        lease.begin_growth()?;
         let config = Config::read(&record)?;
         let exit = self.run_record(&record, &config, attached, on_start);
+        // What it wrote faster than somebody looked is its own, and is not taken away; but it is no success.
+        let exit = exit.and_then(|exit| self.store.hold_limit().map(|()| exit).map_err(EngineError::from));
         if config.settings.remove {
             // Somebody else may have removed it already.
             match self.store.remove_container(&record.id, true) {

@@ -74,6 +74,7 @@ pub(crate) fn run(
         previous: previous.as_ref().map(|earlier| Previous { layer: &earlier.layer, manifest: &earlier.manifest }),
         format: engine.format(),
     };
+    lease.make_room(|| request.weight(&into))?;
     let report = copy_into(&request, &into)
         .map_err(|source| EngineError::tree(format!("cannot copy to `{}`", operation.dest), source))?;
     check_owners(&request, &report, note)?;

@@ -50,6 +50,8 @@ pub(crate) fn run(
         }
     };
     let work = lease.work_dir()?;
+    let bytes = lease.blob(&file.digest)?.unwrap_or_default();
+    lease.make_room(|| bytes)?;
     let into = engine.store_dir(&work.diff_rel_path())?;
     let what = || format!("cannot store the file from {}", shown(&operation.url));
     let mut target =

@@ -47,10 +47,8 @@ impl Copier<'_> {
     ) -> Result<(), CopyError> {
         let Some(digest) = digest else { return self.regular(selection, pair, node, target) };
         let metadata = &node.metadata;
-        let owner = self.owner(selection.owners, metadata.uid, metadata.gid);
-        let mode = self.mode(metadata.mode, false);
-        let modified = selection.time(metadata);
-        let state = manifest::state(digest, mode, owner, modified);
+        let (mode, modified) = (self.mode(metadata.mode, false), selection.time(metadata));
+        let state = self.state_of(selection, node, digest);
         if self.linked_from_previous(pair, (node, mode, modified), &state, target)? {
             self.linked.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -58,6 +56,13 @@ impl Copier<'_> {
         }
         lock(&self.copied).push(target, state);
         Ok(())
+    }
+
+    /// Returns what the copy of a file is known by in the layer.
+    pub(super) fn state_of(&self, selection: &Selection, node: &Node, digest: &FileDigest) -> [u8; 32] {
+        let metadata = &node.metadata;
+        let owner = self.owner(selection.owners, metadata.uid, metadata.gid);
+        manifest::state(digest, self.mode(metadata.mode, false), owner, selection.time(metadata))
     }
 
     fn linked_from_previous(

@@ -4,7 +4,7 @@
 //! state, then the SHA-256 of all before it. A state is the SHA-256 over the digests of the file's bytes and attributes,
 //! its mode, owner, group and time. Files with several names are not listed: they are never linked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use stave_oci::{BlobDigest, Hasher};
 
@@ -88,6 +88,11 @@ impl Lookup<'_> {
     /// Returns the directory `path` of the layer, if it is there.
     pub(super) fn directory(&self, path: &[u8]) -> Option<Dir> {
         self.layer.open_dir_no_links(path).ok()
+    }
+
+    /// Returns the states of all files of the layer.
+    pub(super) fn states(&self) -> HashSet<[u8; 32]> {
+        self.states.values().copied().collect()
     }
 
     pub(super) fn has(&self, path: &[u8], state: &[u8; 32]) -> bool {

@@ -9,6 +9,7 @@ mod manifest;
 mod place;
 mod tree;
 mod unpack;
+mod weigh;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

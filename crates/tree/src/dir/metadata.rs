@@ -66,6 +66,8 @@ pub struct Metadata {
     pub gid: u32,
     /// Size in bytes; the length of the target for a link.
     pub size: u64,
+    /// Bytes of its blocks on disk: fewer than `size` where it has holes.
+    pub allocated: u64,
     /// Last change of the content.
     pub modified: Time,
     /// Last change of content or attributes, by the kernel's clock.
@@ -104,6 +106,7 @@ impl Metadata {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: stat.st_size as u64,
+            allocated: (stat.st_blocks as u64).saturating_mul(512),
             modified: Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 },
             changed: Time { seconds: stat.st_ctime as i64, nanoseconds: stat.st_ctime_nsec as u32 },
             device: stat.st_dev as u64,

@@ -357,6 +357,8 @@ fn the_same_files_are_linked_from_the_previous_result() {
     let selection = from_context(case.scratch.open("context"), &["d"]);
     let mut request = request(None, vec![selection], "/x/");
     request.previous = Some(Previous { layer: &case.layer, manifest: &manifest });
+    // One file is linked, and one has two names.
+    assert_eq!(request.weight(&next), 3 * 4096);
     let report = copy_into(&request, &next).unwrap();
     assert_eq!((report.files, report.linked), (5, 1));
     assert_tree(&next, "x/ 755\nx/a 644 = 1\nx/b 644 = changed\nx/c 600 = 3\nx/h 644 = 4\nx/i 644 = 4");
