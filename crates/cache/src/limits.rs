@@ -35,6 +35,12 @@ pub const IMPORT_WAIT: Duration = Duration::from_millis(100);
 /// How long all of an import from, or an export to, GitHub's cache may take, where nobody says.
 pub const GHA_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// How long an export to a registry waits for the beginning of an answer.
+pub const EXPORT_ANSWER_WAIT: Duration = Duration::from_secs(20);
+
+/// How often it asks again.
+pub const EXPORT_RETRIES_MAX: u32 = 2;
+
 /// How old an object may be before an export that uses it makes it new, where nobody says.
 pub const TOUCH_AFTER: Duration = Duration::from_hours(24);
 

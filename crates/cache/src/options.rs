@@ -115,6 +115,8 @@ pub struct ExportSpec {
     pub compressed: Compressed,
     /// Whether a failure is only told.
     pub ignore_error: bool,
+    /// How long all of it may take, where somebody says; GitHub's cache has a time of its own.
+    pub timeout: Option<Duration>,
     /// Most bytes that an export leaves in a directory.
     pub bytes_max: u64,
     /// Whether what was in a directory is removed.
@@ -206,9 +208,15 @@ pub fn export(fields: &[(String, String)], lookup: Lookup<'_>) -> Result<ExportS
         form: Form::default(),
         compressed: Compressed { kind: LayerKind::Gzip, level: None, force: false },
         ignore_error: fields.truth("ignore-error", false)?,
+        timeout: None,
         bytes_max: limits::LOCAL_BYTES_MAX,
         reset: false,
     };
+    if ["registry", "s3", "azblob"].contains(&fields.kind.as_str())
+        && let Some(text) = fields.take("timeout")
+    {
+        spec.timeout = Some(duration("timeout", &text)?);
+    }
     if documents {
         spec.form.image_manifest = fields.truth("image-manifest", true)?;
         spec.form.oci_types = fields.truth("oci-mediatypes", true)?;

@@ -235,6 +235,7 @@ impl From<TemplateError> for Failure {
 fn code_of(error: &EngineError) -> u8 {
     match error {
         EngineError::NoCommand(_) => FAILED,
+        EngineError::CacheExport { source, .. } => code_of(source),
         EngineError::Image(error) if !matches!(error, ImageError::Store(_) | ImageError::Config { .. }) => FAILED,
         EngineError::Container(error) if !matches!(error, ContainerError::Store(_)) => FAILED,
         EngineError::Build(error) if !matches!(error, BuildError::Store(_)) => FAILED,

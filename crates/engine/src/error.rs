@@ -86,6 +86,14 @@ pub enum EngineError {
     /// A cache of other machines could not be read or written.
     #[error(transparent)]
     Cache(#[from] stave_cache::CacheError),
+    /// A build is done, and a cache cannot be told of it.
+    #[error("the cache cannot be exported to {place}")]
+    CacheExport {
+        /// Where it goes.
+        place: String,
+        /// Why not.
+        source: Box<EngineError>,
+    },
     /// A volume cannot be made, found or removed.
     #[error(transparent)]
     Volume(#[from] stave_store::VolumeError),
@@ -149,6 +157,9 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request { hint, .. } => hint.clone(),
+            Self::CacheExport { source, .. } => Some(source.hint().unwrap_or_else(|| {
+                "With `ignore-error=true` in `--cache-to`, a build that is done does not fail for it.".to_owned()
+            })),
             Self::NoEmulator { .. } => Some(stave_sandbox::emulation::ADVICE.to_owned()),
             Self::Image(ImageError::NotFound(name)) => {
                 Some(format!("Pull it with `stave pull {name}`, or see `stave images`."))

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,6 +50,10 @@ pub struct LocalCache {
     bytes_max: u64,
     /// Whether an export removes what was there.
     reset: bool,
+    /// The blobs that this export has added.
+    sent: Mutex<BTreeSet<BlobDigest>>,
+    /// What whoever exports is to be told.
+    remark: Mutex<Option<String>>,
 }
 
 impl LocalCache {
@@ -61,7 +66,16 @@ impl LocalCache {
     /// Returns the cache to be written to a directory.
     #[must_use]
     pub fn to_write(place: LocalPlace, form: Form, platform: Platform, (bytes_max, reset): (u64, bool)) -> Self {
-        Self { name: place.directory.display().to_string(), place, form, platform, bytes_max, reset }
+        Self {
+            name: place.directory.display().to_string(),
+            place,
+            form,
+            platform,
+            bytes_max,
+            reset,
+            sent: Mutex::default(),
+            remark: Mutex::default(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -166,13 +180,25 @@ impl LocalCache {
                 return Err(failed("write")(io::Error::other(format!("its digest is {actual}"))));
             }
             sink.file.sync_data().map_err(failed("write"))?;
-            fs::rename(&partial, &path).map_err(failed("write"))
+            fs::rename(&partial, &path).map_err(failed("write"))?;
+            lock(&self.sent).insert(digest);
+            Ok(())
         })();
         if copied.is_err() {
             // What is left of it is of no use to anybody.
             drop(fs::remove_file(&partial));
         }
         copied
+    }
+
+    /// Notes that something of this very export had to be left out of the results and blobs that there were.
+    fn note_lack(&self, kept: &Catalog, (results, blobs): &(usize, BTreeSet<BlobDigest>)) {
+        let (sent, left) = (lock(&self.sent), blobs_of(kept));
+        let lacks = blobs.iter().any(|digest| sent.contains(digest) && !left.contains(digest));
+        *lock(&self.remark) = lacks.then(|| {
+            let (lost, limit) = (results - kept.len(), self.bytes_max);
+            format!("{lost} of {results} results are left out: with them it would have more than the {limit} bytes of `max-size`")
+        });
     }
 
     /// Returns the blobs that the manifests of the layout name, and the manifests.
@@ -206,9 +232,10 @@ impl LocalCache {
         named
     }
 
-    /// Removes blobs that `index` does not name: those that it named `before`, and old ones.
+    /// Removes blobs that `index` does not name: those that it named `before`, those that this export has added and that did
+    /// not fit, and old ones.
     fn sweep(&self, index: &Index, before: &BTreeSet<BlobDigest>) -> Result<(), CacheError> {
-        let named = self.named(index);
+        let (named, sent) = (self.named(index), lock(&self.sent));
         let directory = self.path("blobs/sha256");
         let entries = fs::read_dir(&directory).map_err(|error| CacheError::io("list", &directory, error))?;
         for entry in entries.flatten() {
@@ -216,12 +243,21 @@ impl LocalCache {
             let Some(digest) = digest.filter(|digest| !named.contains(digest)) else { continue };
             let age = entry.metadata().and_then(|metadata| metadata.modified()).ok();
             let old = age.and_then(|at| SystemTime::now().duration_since(at).ok()).is_some_and(|age| age > STRAY_AGE);
-            if self.reset || old || before.contains(&digest) {
+            if self.reset || old || before.contains(&digest) || sent.contains(&digest) {
                 fs::remove_file(entry.path()).map_err(|error| CacheError::io("remove", entry.path(), error))?;
             }
         }
         Ok(())
     }
+}
+
+/// Returns the blobs of all layers of a catalog.
+fn blobs_of(catalog: &Catalog) -> BTreeSet<BlobDigest> {
+    catalog.layers().into_iter().map(|layer| layer.blob).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct FileSink {
@@ -329,7 +365,9 @@ impl Backend for LocalCache {
             .sum();
         let mut catalog = catalog.clone();
         let parcels: u64 = catalog.latest_parcels(usize::MAX).iter().map(|parcel| parcel.size).sum();
+        let all = (catalog.len(), blobs_of(&catalog));
         catalog.trim_bytes(self.bytes_max.saturating_sub(others + parcels));
+        self.note_lack(&catalog, &all);
         let written = document::write(&catalog, self.form);
         self.write(&written.config_descriptor.digest, &written.config)?;
         let digest = BlobDigest::of(&written.manifest);
@@ -346,5 +384,9 @@ impl Backend for LocalCache {
 
     fn starts_anew(&self) -> bool {
         self.reset
+    }
+
+    fn remark(&self) -> Option<String> {
+        lock(&self.remark).clone()
     }
 }

@@ -82,6 +82,11 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// Returns what whoever has just exported is to be told, although nothing failed.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// Reads what is there.
     ///
     /// # Errors

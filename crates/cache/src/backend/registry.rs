@@ -63,7 +63,14 @@ impl RegistryCache {
             let name = reference.name();
             config.allow_insecure(name.split('/').next().unwrap_or_default());
         }
-        let client = Client::new(config, Limits::default()).with_cancel(cancel);
+        // A finished build waits for its export: not as long as for what it is built from.
+        let patient = Limits::default();
+        let limits = Limits {
+            first_byte_timeout: limits::EXPORT_ANSWER_WAIT,
+            retries_max: limits::EXPORT_RETRIES_MAX,
+            ..patient.clone()
+        };
+        let client = Client::new(config, if to_write { limits } else { patient }).with_cancel(cancel);
         let name = reference.to_string();
         let (source, window) = (Mutex::default(), Mutex::default());
         Ok(Self { name, client, reference, form, platform, to_write, source, window })

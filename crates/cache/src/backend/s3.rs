@@ -87,7 +87,8 @@ pub fn cache(
     let endpoint = place.endpoint.clone().map_or_else(|| own.parse().map_err(wrong), Ok)?;
     let (scheme, authority) = (endpoint.origin().scheme, endpoint.origin().authority());
     let path = endpoint.path().trim_end_matches('/').to_owned();
-    let (authority, base) = if place.path_style {
+    // A bucket cannot stand in front of an address.
+    let (authority, base) = if place.path_style || endpoint.origin().address().is_some() {
         (authority, format!("{path}/{}/", place.bucket))
     } else {
         (format!("{}.{authority}", place.bucket), format!("{path}/"))

@@ -302,7 +302,7 @@ fn a_registry_that_never_answers_costs_nothing_that_a_person_notices() {
     soon(Duration::from_millis(100), &mut |_| {
         let without = timed(&[]).1;
         let (output, with) = timed(&[&option]);
-        assert!(!output.stderr.contains("is not used"), "nothing was needed of it: {output}");
+        assert!(!output.stderr.contains("is not waited for"), "nothing was needed of it: {output}");
         (without, with)
     });
     // What is not known here is waited for once, not once a step.
@@ -315,7 +315,7 @@ fn a_registry_that_never_answers_costs_nothing_that_a_person_notices() {
         let without = timed(&[]).1;
         fresh("two");
         let (output, with) = timed(&[&option]);
-        output.complains("is not used: it did not say within 100 ms what it has");
+        output.complains("is not waited for: it did not say within 100 ms what it has");
         (without, with)
     });
 }
@@ -327,6 +327,17 @@ fn a_cache_that_nobody_serves_is_a_note() {
     let address = silent().local_addr().expect("an address");
     build(&bench, &[&from(&format!("type=registry,ref={address}/cache:x"))]).complains("is not used");
     build(&bench, &["--no-cache", "--cache-from=nowhere.invalid/x", "--cache-ttl=0s"]);
+    // To export, it is an error that says what it is about, or a note.
+    let to = format!("--cache-to=type=registry,ref={address}/cache:x");
+    let failed = bench.run(["build", &to, "."]);
+    failed.exit(3).complains(&format!("the cache cannot be exported to {address}/cache:x: "));
+    failed.complains("hint: With `ignore-error=true` in `--cache-to`");
+    build(&bench, &[&format!("{to},ignore-error=true")]).complains("was not written");
+    let server = silent();
+    let to = format!("--cache-to=type=registry,ref={}/cache:x", server.local_addr().expect("an address"));
+    let limited = format!("{to},ignore-error=true,timeout=100ms");
+    build(&bench, &[&limited]).complains("it took longer than its `timeout` of 0.1 s");
+    bench.run(["build", &format!("{to},timeout=100ms"), "."]).exit(3).complains("than its `timeout` of 0.1 s");
 }
 
 /// D001, A083
@@ -418,6 +429,12 @@ fn a_directory_keeps_to_its_size_and_is_emptied_on_request() {
     let limit = one + 2_100_000;
     let kept = make(3, &format!(",max-size={limit}"));
     assert!(kept <= limit + 20_000 && kept > one + 1_900_000, "{one} {kept} {limit}");
+    // What does not fit at all is not left behind either: a note says so.
+    for number in 10..13 {
+        let left = make(number, ",max-size=1m");
+        assert!(left < 1 << 20, "{left}");
+    }
+    build(&bench, &[&format!("{to},max-size=1m")]).complains("`max-size`");
     let alone = make(4, ",reset=true");
     assert!(alone.abs_diff(one) < 20_000, "{one} {alone}");
     let indexed: Value =

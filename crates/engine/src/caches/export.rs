@@ -4,13 +4,16 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stave_cache::format::RecordNote;
-use stave_cache::{Blob, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, parcel, publish};
+use stave_cache::{
+    Blob, CacheError, Catalog, ExportSpec, Layer, LayerKind, Mode, NewRecord, Place, document, parcel, publish,
+};
 use stave_graph::{CacheKey, Graph, NodeId, Op, TreeDigest, cache_key, op_digest};
 use stave_oci::{BlobDigest, DiffId, Platform, Reference, media_type};
 use stave_registry::OpenBlob;
 use stave_store::{CacheLookup, CacheRecord, LayerId, Lease};
 use stave_tree::Times;
 
+use super::deadline::Deadline;
 use super::{Content, Imports, RemoteLayer, content_digest, key_digest, open};
 use crate::build::Report;
 use crate::compose::Composed;
@@ -86,7 +89,11 @@ pub(crate) fn export(
                 }
                 events(Event::Notice { message: format!("the cache `{}` was not written: {text}", spec.place) });
             }
-            other => other?,
+            Err(EngineError::Interrupted) => return Err(EngineError::Interrupted),
+            Err(source) => {
+                return Err(EngineError::CacheExport { place: spec.place.to_string(), source: Box::new(source) });
+            }
+            Ok(()) => {}
         }
     }
     Ok(())
@@ -99,7 +106,26 @@ fn write(
     (spec, platform): (&ExportSpec, &Platform),
     events: Report<'_>,
 ) -> Result<(), EngineError> {
-    let backend = open(engine, &spec.place, Some(spec), platform)?;
+    let deadline = Deadline::start(engine.cancel().transfers(), spec.timeout)
+        .map_err(|source| EngineError::io("start", "a thread", source))?;
+    let written = write_within(engine, lease, solved, (spec, platform, &deadline), events);
+    match spec.timeout {
+        Some(time) if written.is_err() && deadline.has_passed() => {
+            let reason = format!("it took longer than its `timeout` of {} s", time.as_secs_f64());
+            Err(CacheError::Place { name: spec.place.to_string(), reason }.into())
+        }
+        _ => written,
+    }
+}
+
+fn write_within(
+    engine: &Engine,
+    lease: &Lease,
+    solved: &Solved<'_>,
+    (spec, platform, deadline): (&ExportSpec, &Platform, &Deadline),
+    events: Report<'_>,
+) -> Result<(), EngineError> {
+    let backend = open(engine, &spec.place, Some(spec), platform, deadline.cancel())?;
     let known = known(engine, lease, solved, spec.mode, events)?;
     let mut catalog = Catalog::default();
     let mut blobs: BTreeMap<DiffId, (Layer, OpenBlob, Option<Reference>)> = BTreeMap::new();
@@ -134,7 +160,11 @@ fn write(
     let sent =
         |(layer, open, elsewhere): (Layer, OpenBlob, _)| Blob { descriptor: layer.descriptor(), open, elsewhere };
     let blobs = blobs.into_values().map(sent).chain(parcel).collect();
-    Ok(publish(&*backend, &catalog, blobs, (engine.settings.now)())?)
+    publish(&*backend, &catalog, blobs, (engine.settings.now)())?;
+    if let Some(remark) = backend.remark() {
+        events(Event::Notice { message: format!("of what was exported to the cache `{}`, {remark}", spec.place) });
+    }
+    Ok(())
 }
 
 /// Returns a layer's blob, made if there is none yet.

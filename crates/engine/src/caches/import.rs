@@ -90,7 +90,7 @@ impl Imports {
             let spec = spec.clone();
             let name = spec.place.to_string();
             let state = Arc::new(Shared::default());
-            match open(engine, &spec.place, None, platform) {
+            match open(engine, &spec.place, None, platform, engine.cancel().transfers()) {
                 Ok(backend) => {
                     let (shared, backend) = (Arc::clone(&state), Arc::from(backend));
                     let started = thread::Builder::new().name("cache".to_owned()).spawn(move || load(&shared, backend));
@@ -120,7 +120,7 @@ impl Imports {
                 Err(problem) => problem,
             };
             if lock(&self.told).insert(source.name.clone()) {
-                let message = format!("the cache `{}` is not used: {problem}", source.name);
+                let message = format!("the cache `{}` {problem}", source.name);
                 events(Event::Notice { message });
             }
             None
@@ -282,8 +282,10 @@ impl Imports {
     fn lose(&self, engine: &Engine, remote: &RemoteLayer, error: &EngineError, events: Report<'_>) {
         let (name, error) = (remote.hit.backend.name(), with_causes(error));
         self.gaps.lose(&remote.hit, error.clone());
-        if !engine.cancel().is_cancelled() {
-            events(Event::Notice { message: format!("a result of the cache `{name}` is not used: {error}") });
+        let message = format!("a result of the cache `{name}` is not used: {error}");
+        // Several results may have one layer in common.
+        if !engine.cancel().is_cancelled() && lock(&self.told).insert(message.clone()) {
+            events(Event::Notice { message });
         }
     }
 
@@ -393,17 +395,19 @@ impl Shared {
 }
 
 impl Source {
-    /// Waits for the catalog as long as a build may.
+    /// Waits for the catalog as long as a build may. Without it, returns what is to be said of the cache.
     fn wait(&self, deadline: Instant) -> Result<Ready, String> {
         let mut state = lock(&self.state.state);
         loop {
             match &*state {
                 State::Ready(ready) => return Ok(ready.clone()),
-                State::Failed(problem) => return Err(problem.clone()),
+                State::Failed(problem) => return Err(format!("is not used: {problem}")),
                 State::Loading => {}
             }
             let Some(rest) = deadline.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) else {
-                return Err(format!("it did not say within {} ms what it has", self.spec.wait.as_millis()));
+                // It may be used yet, by steps that come later.
+                let time = self.spec.wait.as_millis();
+                return Err(format!("is not waited for: it did not say within {time} ms what it has"));
             };
             state = self.state.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -5,6 +5,7 @@
 //! what a cache looks like, and where it is, is the business of `stave-cache`. What is looked up by what:
 //! `docs/decisions/0009-caches-between-machines.md`.
 
+mod deadline;
 mod export;
 mod import;
 mod remote;
@@ -82,12 +83,13 @@ fn open(
     place: &stave_cache::Place,
     export: Option<&ExportSpec>,
     platform: &Platform,
+    cancel: stave_registry::Cancel,
 ) -> Result<Box<dyn stave_cache::Backend>, EngineError> {
     use stave_cache::Place;
     let form = export.map(|spec| spec.form).unwrap_or_default();
     Ok(match place {
         Place::Registry { reference, insecure } => {
-            let (environment, cancel) = (&engine.settings.registries, engine.settings.cancel.transfers());
+            let environment = &engine.settings.registries;
             let how = (form, platform.clone(), export.is_some());
             let cache =
                 stave_cache::backend::RegistryCache::new(reference.clone(), *insecure, how, environment, cancel)?;
@@ -101,7 +103,6 @@ fn open(
             None => stave_cache::backend::LocalCache::to_read(local.clone(), platform.clone()),
         }),
         Place::Gha(Some(place)) => {
-            let cancel = engine.settings.cancel.transfers();
             stave_cache::backend::gha::cache(place.clone(), &engine.settings.registries.http, cancel)?
         }
         Place::Gha(None) => {
@@ -110,12 +111,12 @@ fn open(
             return Err(EngineError::request("no workflow of GitHub's runs here that has a cache", Some(hint)));
         }
         Place::S3(place) => {
-            let (now, cancel) = (engine.settings.now, engine.settings.cancel.transfers());
+            let now = engine.settings.now;
             let environment = &engine.settings.registries.http;
             stave_cache::backend::s3::cache((**place).clone(), now, environment, cancel)?
         }
         Place::Azure(place) => {
-            let (now, cancel) = (engine.settings.now, engine.settings.cancel.transfers());
+            let now = engine.settings.now;
             stave_cache::backend::azure::cache((**place).clone(), now, &engine.settings.registries.http, cancel)
         }
         Place::Inline => return Err(EngineError::request("an inline cache is in the image, and in no place", None)),
