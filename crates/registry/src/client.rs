@@ -11,7 +11,7 @@ use ureq::http::Method;
 use crate::auth::{Grant, GrantKey};
 use crate::config::Config;
 use crate::config::registries::Place;
-use crate::error::RegistryError;
+use crate::error::{HttpError, RegistryError, TransportError};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::message;
@@ -24,6 +24,11 @@ use stave_http::{Http, Patience, Request, Setup};
 
 /// Where Docker Hub's registry really is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// Whether a failure is one of what is configured here: nothing was sent.
+fn is_own(error: &HttpError) -> bool {
+    matches!(error, HttpError::Transport { source: TransportError::Certificates(_), .. })
+}
 
 /// A client of all the registries that a command deals with.
 pub struct Client {
@@ -205,6 +210,8 @@ impl Client {
                     origins.insert(host.to_owned(), origin.clone());
                     return Ok(origin);
                 }
+                // What is wrong on this side is no sign that the other one speaks no TLS.
+                Err(error) if is_own(&error.error) => return Err(Failure::from(error)),
                 Err(error) => failure = Some(Failure::from(error)),
             }
             if self.cancel.is_cancelled() {

@@ -336,6 +336,12 @@ fn client_certificates_are_shown() {
     copy("client.crt", "client.cert");
     let error = pull(&bench, &name).expect_err("there is no key");
     assert!(shown(&error).contains("client.cert` has no matching `.key` file"), "{}", shown(&error));
+    // A registry that may be spoken to in the clear is not, because of what is wrong here.
+    let conf = format!("[[registry]]\nlocation = \"registry.test:{}\"\ninsecure = true\n", server.port);
+    bench.file("etc/containers/registries.conf", &conf);
+    let error = pull(&bench, &name).expect_err("there is no key");
+    assert!(shown(&error).contains("client.cert` has no matching `.key` file"), "{}", shown(&error));
+    bench.file("etc/containers/registries.conf", "");
     copy("server.key", "client.key");
     let error = pull(&bench, &name).expect_err("the key is another's");
     assert!(shown(&error).contains("does not belong to its certificate"), "{}", shown(&error));
