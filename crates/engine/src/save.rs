@@ -331,7 +331,7 @@ fn docker_image(entry: DockerEntry) -> Result<Found, EngineError> {
 }
 
 fn reference(name: &str) -> Result<Reference, EngineError> {
-    name.parse().map_err(|source| EngineError::tree("cannot use a name of the archive", source))
+    Reference::of_new_name(name).map_err(|source| EngineError::tree("cannot use a name of the archive", source))
 }
 
 fn oci_images(root: &Dir) -> Result<Vec<Entry>, EngineError> {

@@ -22,6 +22,55 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// Operating systems and processors that one word alone may mean, in Go's names.
+///
+/// Reference: containerd, `platforms/database.go`.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+const PROCESSORS: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// A text that names no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a platform: expected `os/architecture` or `os/architecture/variant`, like `linux/amd64`")]
@@ -51,6 +100,17 @@ impl Platform {
             other => other.to_owned(),
         };
         Self { architecture: architecture.to_owned(), os, os_version: None, variant: variant.map(str::to_owned) }
+    }
+
+    /// Returns what one word means.
+    fn of_word(word: &str) -> Option<Self> {
+        let host = Self::host();
+        let system = Self::normalised(word, &host.architecture, host.variant.as_deref());
+        if SYSTEMS.contains(&&*system.os) {
+            return Some(system);
+        }
+        let processor = Self::normalised("linux", word, None);
+        PROCESSORS.contains(&&*processor.architecture).then_some(processor)
     }
 
     /// Returns the platform as its parts are written in one way only: `linux/arm64` for `linux/arm64/v8`.
@@ -114,7 +174,8 @@ impl Platform {
 impl FromStr for Platform {
     type Err = PlatformError;
 
-    /// Parses `linux/arm/v7`; `local` is this machine's platform and a single word an architecture of Linux.
+    /// Parses `linux/arm/v7`; `local` is this machine's platform, and a single word a known operating system on this
+    /// machine's processor or a known architecture of Linux.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let allowed = |part: &&str| {
             part.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
@@ -134,8 +195,7 @@ impl FromStr for Platform {
             return Err(PlatformError(text.to_owned()));
         }
         let platform = match parts.as_slice() {
-            ["linux"] => Ok(Self { os: "linux".to_owned(), ..Self::host() }),
-            [architecture] => Ok(Self::normalised("linux", architecture, None)),
+            [word] => Self::of_word(word).ok_or_else(|| PlatformError(text.to_owned())),
             [os, architecture] => Ok(Self::normalised(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::normalised(os, architecture, Some(variant))),
             _ => Err(PlatformError(text.to_owned())),
@@ -214,12 +274,21 @@ mod tests {
         assert_eq!(parsed("linux/arm64/v8").as_deref(), Ok("linux/arm64"));
         assert_eq!(parsed("linux/arm").as_deref(), Ok("linux/arm/v7"));
         assert_eq!(parsed("aarch64").as_deref(), Ok("linux/arm64"));
+        let processor = Platform::host().architecture;
+        assert_eq!(parsed("darwin"), Ok(format!("darwin/{processor}")));
+        assert_eq!(parsed("macos"), Ok(format!("darwin/{processor}")));
+        assert_eq!(parsed("linux"), Ok(Platform::host().to_string()));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "linux/", "a/b/c/d", "linux/am d64", "../x"] {
+        for text in ["", "linux/", "a/b/c/d", "linux/am d64", "../x", "amr64", "foo", "v7"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+        assert_eq!(
+            "amr64".parse::<Platform>().map_err(|error| error.to_string()),
+            Err("`amr64` is not a platform: expected `os/architecture` or `os/architecture/variant`, like `linux/amd64`"
+                .to_owned())
+        );
     }
 }

@@ -40,12 +40,28 @@ pub enum ReferenceError {
         /// Which part is wrong: `registry`, `repository`, `tag` or `digest`.
         part: &'static str,
     },
+    /// Who reads it takes it for an image's id.
+    #[error("`{0}` cannot be given to an image as a name: it reads as an id")]
+    Id(String),
     /// Longer than 255 characters.
     #[error("image name has {0} characters, and at most 255 are allowed")]
     TooLong(usize),
 }
 
 impl Reference {
+    /// Parses a name that an image is to be given: what [`from_str`](str::parse) takes, without names that an id would
+    /// be mistaken for, 64 hexadecimal digits and `sha256` with any tag.
+    ///
+    /// Reference: distribution's `reference.ParseNormalizedNamed`; Docker's daemon for `sha256`.
+    pub fn of_new_name(text: &str) -> Result<Self, ReferenceError> {
+        let reference: Self = text.parse()?;
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if reference.familiar_name() == "sha256" || text.len() == 64 && text.bytes().all(hexadecimal) {
+            return Err(ReferenceError::Id(text.to_owned()));
+        }
+        Ok(reference)
+    }
+
     /// Returns the tag that this reference means: the one written, or `latest` if there is no digest either.
     #[must_use]
     pub fn effective_tag(&self) -> Option<&str> {
@@ -209,6 +225,18 @@ mod tests {
         for name in ["alpine", "avmaksimov/href-counter", "127.0.0.1:5000/x", "localhost/library/x"] {
             let reference: Reference = name.parse().expect("the name is valid");
             assert_eq!(reference.familiar_name(), name);
+        }
+    }
+
+    #[test]
+    fn names_that_shadow_ids_are_not_given() {
+        let digits = "0123456789abcdef".repeat(4);
+        for text in [&digits, "sha256", "sha256:0123456789ab", "docker.io/library/sha256:x"] {
+            let error = Reference::of_new_name(text).expect_err(text).to_string();
+            assert_eq!(error, format!("`{text}` cannot be given to an image as a name: it reads as an id"));
+        }
+        for text in [&format!("{digits}:1"), &digits[..12], "me/sha256:1", "sha256sum", &digits.replace('a', "g")] {
+            assert!(Reference::of_new_name(text).is_ok(), "{text}");
         }
     }
 

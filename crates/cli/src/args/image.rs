@@ -56,7 +56,7 @@ pub(crate) struct TagArgs {
     #[arg(value_name = "IMAGE")]
     pub(crate) source: String,
     /// The new name
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = Reference::of_new_name)]
     pub(crate) target: Reference,
 }
 

@@ -232,7 +232,7 @@ pub(crate) struct CommitArgs {
     #[arg(value_name = "CONTAINER")]
     pub(crate) container: String,
     /// Name of the image
-    #[arg(value_name = "NAME[:TAG]")]
+    #[arg(value_name = "NAME[:TAG]", value_parser = Reference::of_new_name)]
     pub(crate) name: Option<Reference>,
 }
 
@@ -274,7 +274,7 @@ pub(crate) struct ImportArgs {
     #[arg(value_name = "FILE|URL|-")]
     pub(crate) file: PathBuf,
     /// Name of the image
-    #[arg(value_name = "NAME[:TAG]")]
+    #[arg(value_name = "NAME[:TAG]", value_parser = Reference::of_new_name)]
     pub(crate) name: Option<Reference>,
 }
 

@@ -403,6 +403,47 @@ fn variables_stand_for_options_that_are_not_given() {
     bench.run(["build", "."]).exit(2).complains("the variable DOCKER_DEFAULT_PLATFORM is `no such thing`");
 }
 
+#[test]
+fn a_platform_that_nobody_knows_is_refused() {
+    let mut bench = small();
+    for text in ["amr64", "foo"] {
+        bench.run(["build", "--platform", text, "."]).exit(2).complains(&format!("`{text}` is not a platform"));
+    }
+    bench.run(["build", "--platform=linux/amd64,", "."]).exit(2).complains("a platform is missing beside a comma");
+    for text in ["amr64", "linux/amd64,"] {
+        bench.set("DOCKER_DEFAULT_PLATFORM", text);
+        bench.run(["build", "."]).exit(2).complains(&format!("`{text}` is not a platform"));
+    }
+}
+
+#[test]
+fn names_that_read_as_ids_are_not_given_to_images() {
+    let bench = small();
+    bench.run(["build", "-t", "made", "."]).success();
+    let digits = "ab12".repeat(16);
+    for name in [&digits, "sha256:0123456789ab"] {
+        for args in [&["tag", "made", name][..], &["build", "-t", name, "."], &["import", "none.tar", name]] {
+            bench.run(args).exit(2).complains("it reads as an id");
+        }
+        let output = format!("type=image,name={name}");
+        bench.run(["build", "-o", &output, "."]).exit(2).complains("it reads as an id");
+    }
+}
+
+#[test]
+fn outputs_that_contradict_themselves_or_each_other_are_refused() {
+    let bench = small();
+    let two = ["build", "-o", "type=tar,dest=out", "-o", "type=oci,dest=./out", "."];
+    bench.run(two).exit(2).complains("two outputs have `./out` as their destination");
+    let tagged = "type=image,push=true,push-by-digest=true,name=127.0.0.1:1/x:1";
+    bench.run(["build", "-o", tagged, "."]).exit(2).complains("`push-by-digest=true` pushes without one");
+    for option in ["--build-arg=SOURCE_DATE_EPOCH=9999999999999", "--output=type=image,source-date-epoch=9999999999999"]
+    {
+        bench.run(["build", option, "."]).exit(2).complains("`9999999999999`, which is after the year 9999");
+    }
+    bench.run(["build", "--timestamp=9999999999999", "."]).exit(2).complains("a number of seconds since 1970");
+}
+
 /// A088, B062
 #[test]
 fn the_time_of_an_image_is_an_option_an_argument_or_a_variable() {

@@ -51,7 +51,7 @@ pub(crate) struct BuildArgs {
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: PathBuf,
     /// Name of the result, `name` or `name:tag`; may be given several times
-    #[arg(short, long = "tag", value_name = "NAME")]
+    #[arg(short, long = "tag", value_name = "NAME", value_parser = Reference::of_new_name)]
     pub(crate) tags: Vec<Reference>,
     /// The Dockerfile [default: CONTEXT/Dockerfile], a path or an address; `-` reads it from standard input; the
     /// instructions of several follow each other

@@ -326,7 +326,8 @@ impl OutputArg {
                     if name == "*" {
                         self.names.with_tags = true;
                     } else {
-                        self.names.names.push(name.parse().map_err(|error| format!("`name={name}`: {error}"))?);
+                        let parsed = Reference::of_new_name(name).map_err(|error| format!("`name={name}`: {error}"))?;
+                        self.names.names.push(parsed);
                     }
                 }
             }

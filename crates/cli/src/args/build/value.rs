@@ -214,8 +214,10 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
         "now" => Ok(Timestamp::Now),
         text => text
             .parse()
+            .ok()
+            .filter(|&seconds| jiff::Timestamp::from_second(seconds).is_ok())
             .map(Timestamp::Seconds)
-            .map_err(|_| "expected a number of seconds since 1970, or `now`".to_owned()),
+            .ok_or_else(|| "expected a number of seconds since 1970, or `now`".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The outputs of a build, made from the arguments.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
 
 use stave_engine::{Annotations, ArchiveKind, Destination, FilesKind, ImageForm, Keep, Naming, Output, Regroup};
 use stave_oci::Reference;
@@ -37,6 +38,7 @@ pub(super) fn results(args: &BuildArgs, surroundings: &Surroundings<'_>) -> Resu
         tags: tags.clone(),
     };
     refuse_two_on_stdout(&args.outputs, args.quiet)?;
+    refuse_two_in_one_place(&args.outputs)?;
     let mut outputs = Vec::new();
     let mut given = args.outputs.clone();
     // `--push` and `--load` are outputs like any other.
@@ -152,6 +154,12 @@ impl Said {
                     .with_hint("Name it with `-t REGISTRY/NAME:TAG`."));
             }
             let OutputArg { by_digest, insecure, .. } = *output;
+            if let Some(name) = names.iter().find(|name| by_digest && name.tag.is_some()) {
+                return Err(Failure::usage(format!(
+                    "`{name}` has a tag, and `push-by-digest=true` pushes without one"
+                ))
+                .with_hint("Write the name without its tag."));
+            }
             outputs.push(Output::Registry { names: names.clone(), by_digest, insecure, form: form.clone() });
         }
         if output.store == Some(false) {
@@ -177,6 +185,21 @@ fn refuse_two_on_stdout(given: &[OutputArg], quiet: bool) -> Result<(), Failure>
     let to_stdout = given.iter().filter(|output| output.dest.as_deref() == Some(Path::new("-"))).count();
     if to_stdout + usize::from(quiet) > 1 && to_stdout > 0 {
         return Err(Failure::usage("standard output can take one thing only: one output, or with `-q` the id"));
+    }
+    Ok(())
+}
+
+/// The second of two outputs would write over the first.
+fn refuse_two_in_one_place(given: &[OutputArg]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for dest in given.iter().filter_map(|output| output.dest.as_deref()) {
+        // Trailing slashes and `.` don't make another place of it.
+        let place: PathBuf = dest.components().filter(|part| *part != Component::CurDir).collect();
+        let takes_all = dest == Path::new("-") || dest.starts_with("/dev");
+        if !takes_all && !seen.insert(place) {
+            return Err(Failure::usage(format!("two outputs have `{}` as their destination", dest.display()))
+                .with_hint("Give each of them a place of its own."));
+        }
     }
     Ok(())
 }

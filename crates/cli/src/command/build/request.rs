@@ -253,6 +253,9 @@ fn epoch_source(text: Option<&str>) -> Result<EpochSource, Failure> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(EpochSource::Inputs) };
     let is_number = text.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match text.parse() {
+        Ok(seconds) if jiff::Timestamp::from_second(seconds).is_err() => Err(Failure::usage(format!(
+            "{SOURCE_DATE_EPOCH} is `{text}`, which is after the year 9999 or before -9999"
+        ))),
         Ok(seconds) => Ok(EpochSource::Seconds(seconds)),
         Err(_) if is_number || text.contains(char::is_whitespace) => {
             Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`, expected a number of seconds since 1970"))

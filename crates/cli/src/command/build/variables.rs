@@ -57,6 +57,12 @@ impl<'a> Surroundings<'a> {
             Some(text) if given.is_empty() => (vec![text], "the variable DOCKER_DEFAULT_PLATFORM"),
             _ => (given.to_vec(), "`--platform`"),
         };
+        if texts.len() > 1 && texts.iter().any(String::is_empty) {
+            return Err(Failure::usage(format!(
+                "{source} is `{}`: a platform is missing beside a comma",
+                texts.join(",")
+            )));
+        }
         let mut platforms: Vec<Platform> = Vec::new();
         for text in texts.iter().map(String::as_str).filter(|text| !text.is_empty()) {
             let platform = match text {
