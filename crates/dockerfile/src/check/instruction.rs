@@ -124,8 +124,11 @@ impl View<'_> {
     /// `UndefinedVar`.
     fn undefined_var(&self, missing: &Missing, findings: &mut Vec<Diagnostic>) {
         let Missing { variable: Undefined { name, span }, guarded } = missing;
-        let near =
-            if findings.len() < SUGGESTIONS_MAX { nearest(name, self.variables.names().take(NAMES_MAX)) } else { None };
+        let near = if findings.len() < SUGGESTIONS_MAX {
+            nearest(name, self.variables.declared().take(NAMES_MAX))
+        } else {
+            None
+        };
         let hint = match near {
             _ if self.globals.get(name).is_some() => {
                 format!("Only `FROM` knows it so far; declare it in this stage with `ARG {name}`.")
@@ -170,6 +173,7 @@ impl View<'_> {
         }
         let keyword = instruction.head.keyword.as_str().to_uppercase();
         let hint = match json_form(line.as_str()) {
+            _ if looks_like_json(line.as_str()) => json_problem(line.as_str()).to_owned(),
             Some(array) => format!("Write `{keyword} {array}`; if a shell is meant, choose it with `SHELL`."),
             None => "Write it as a JSON array; if a shell is meant, choose it with `SHELL`.".to_owned(),
         };
@@ -250,11 +254,24 @@ fn legacy_format(instruction: &Instruction, pairs: &Pairs, findings: &mut Vec<Di
     let (true, [pair]) = (pairs.legacy, pairs.pairs.as_slice()) else { return };
     let keyword = instruction.head.keyword.as_str().to_uppercase();
     let (name, value) = (pair.name.as_str(), pair.value.as_str());
-    let plain = !value.is_empty() && !value.contains(|char: char| char.is_whitespace() || "\"'\\".contains(char));
-    let value = if plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\\\"")) };
+    // `ENV A = 1` gives `= 1`, which nobody means.
+    let meant = value.strip_prefix('=').map(str::trim_start);
+    let value = quoted(meant.unwrap_or(value));
+    let hint = match meant {
+        Some(_) => {
+            format!("The value begins with `=`, because of the blank before it. Write `{keyword} {name}={value}`.")
+        }
+        None => format!("Write `{keyword} {name}={value}`."),
+    };
     let message = format!("`{keyword}` without an equals sign is an old form");
     let finding = Diagnostic::warning(rules::LEGACY_KEY_VALUE_FORMAT, pair.name.span().to(pair.value.span()), message);
-    push(findings, finding.hint(format!("Write `{keyword} {name}={value}`.")));
+    push(findings, finding.hint(hint));
+}
+
+/// Returns a value as it is written after an equals sign.
+fn quoted(value: &str) -> String {
+    let plain = !value.is_empty() && !value.contains(|char: char| char.is_whitespace() || "\"'\\".contains(char));
+    if plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\\\"")) }
 }
 
 /// Whether the name of a variable says that its value is a secret, as the check `SecretsUsedInArgOrEnv` has it.
@@ -277,6 +294,23 @@ fn secret(keyword: &str, name: &str, span: Span, findings: &mut Vec<Diagnostic>)
             if lower.is_empty() { "NAME" } else { &lower }
         ));
         push(findings, finding);
+    }
+}
+
+fn looks_like_json(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('[') && line.ends_with(']') && line.contains(['"', '\'', ','])
+}
+
+/// Says why something that looks like a JSON array may be none.
+fn json_problem(line: &str) -> &'static str {
+    let inside = line.trim().trim_end_matches(']').trim_end();
+    if inside.ends_with(',') {
+        "It looks like a JSON array and is none: no comma may stand before the `]`."
+    } else if !line.contains('"') {
+        "It looks like a JSON array and is none: its strings need double quotes."
+    } else {
+        "It looks like a JSON array and is none: that has strings in double quotes, with commas between them."
     }
 }
 

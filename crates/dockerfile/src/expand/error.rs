@@ -103,6 +103,10 @@ impl ExpandError {
         };
         let diagnostic = Diagnostic::error(code, self.span(), self.to_string());
         match self {
+            Self::Quote { quote: '\'', .. } => diagnostic.label("opened here").hint(
+                "To mean the character itself, write an escape character before the `'`, outside of quotes: inside \
+                 single quotes nothing is escaped.",
+            ),
             Self::Quote { quote, .. } => diagnostic
                 .label("opened here")
                 .hint(format!("To mean the character itself, write an escape character before the `{quote}`.")),

@@ -137,3 +137,8 @@ impl Keyword {
 pub(super) fn owners(flag: &str) -> impl Iterator<Item = Keyword> {
     Keyword::ALL.into_iter().filter(move |keyword| keyword.flags().iter().any(|(name, _)| name.as_str() == flag))
 }
+
+/// Whether the instruction of this name has this flag.
+pub(crate) fn has_flag(keyword: &str, flag: &str) -> bool {
+    owners(flag).any(|owner| owner.as_str() == keyword)
+}

@@ -38,6 +38,13 @@ impl Parser<'_> {
         })
     }
 
+    /// Whether a flag of this instruction has no value. What was meant for it may be the first word, so that nothing that
+    /// can be said about the words is to the point.
+    fn lost_a_value(&self, head: &Head) -> bool {
+        let own = |diagnostic: &&Diagnostic| diagnostic.span().start >= head.span.start;
+        self.diagnostics.iter().rev().take_while(own).any(|diagnostic| diagnostic.code == codes::FLAG_WITHOUT_VALUE)
+    }
+
     /// Reads `FROM`. There is always a stage, so that what follows is not called stray.
     pub(super) fn from(&mut self, head: Head, rest: &Text) -> Stage {
         let whole = words::substitutions(rest.as_str());
@@ -52,25 +59,25 @@ impl Parser<'_> {
             [_] => None,
             [_, between, name] if is_as(between) => self.stage_name(name),
             [_, between] if is_as(between) => {
-                self.bad_from(between.span(), "a name is expected after this");
+                self.bad_from(between.span(), "a name is expected after this", None);
                 None
             }
             [_, between, _, extra, ..] if is_as(between) => {
                 let last = words.last().map_or(extra.span(), Text::span);
-                self.bad_from(extra.span().to(last), "nothing is expected after the stage's name");
+                self.bad_from(extra.span().to(last), "nothing is expected after the stage's name", late_flag(extra));
                 None
             }
             [_, extra, ..] => {
-                self.bad_from(extra.span(), "`AS` and a name, or nothing, is expected here");
+                self.bad_from(extra.span(), "`AS` and a name, or nothing, is expected here", late_flag(extra));
                 None
             }
         };
         Stage { head, base, name, instructions: Vec::new() }
     }
 
-    fn bad_from(&mut self, span: Span, label: &str) {
+    fn bad_from(&mut self, span: Span, label: &str, hint: Option<String>) {
         let message = "`FROM` takes an image, or an image, `AS` and a name";
-        self.say(Diagnostic::error(codes::BAD_FROM, span, message).label(label));
+        self.say(Diagnostic::error(codes::BAD_FROM, span, message).label(label).maybe_hint(hint));
     }
 
     fn stage_name(&mut self, written: &Text) -> Option<StageName> {
@@ -140,6 +147,9 @@ impl Parser<'_> {
             }
             Array::No => self.copy_words(keyword, rest)?,
         };
+        if self.lost_a_value(head) {
+            return None;
+        }
         match sources.pop() {
             Some(Source::Path(dest)) if !sources.is_empty() => Some(Copy { sources, dest }),
             Some(Source::Heredoc(heredoc)) if !sources.is_empty() => {
@@ -295,6 +305,12 @@ impl Parser<'_> {
         }
         Some(rest.clone())
     }
+}
+
+/// Says where a flag stands, if the word is one.
+fn late_flag(word: &Text) -> Option<String> {
+    let word = word.as_str();
+    word.starts_with("--").then(|| format!("A flag stands before the image: `FROM {word} ...`."))
 }
 
 fn is_as(word: &Text) -> bool {

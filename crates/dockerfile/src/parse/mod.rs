@@ -19,6 +19,8 @@ mod source;
 pub(crate) mod syntax;
 mod words;
 
+pub(crate) use keyword::has_flag;
+
 use crate::ast::{Directive, Dockerfile, Head, Instruction, InstructionKind, Onbuild, Stage};
 use crate::check::{self, rules};
 use crate::codes;
@@ -318,6 +320,10 @@ impl<'a> Parser<'a> {
             None if name.contains(|char: char| char.is_whitespace()) => {
                 Some("There is a blank in it that is no ordinary space.".to_owned())
             }
+            None if ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().any(|mark| name.starts_with(mark)) => {
+                Some("It marks a conflict of a merge; choose one of the two sides.".to_owned())
+            }
+            None if self.stages.is_empty() && self.global_args.is_empty() => None,
             None if !name.starts_with(|char: char| char.is_ascii_alphabetic()) => {
                 Some(format!("If this continues the line above, that line needs `{}` at its end.", self.escape))
             }

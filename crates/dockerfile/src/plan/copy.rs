@@ -11,6 +11,7 @@ use super::lower::Lowering;
 use super::stage::Stage;
 use crate::ast::{Copy, FlagName, Head, Heredoc, Source};
 use crate::diagnostic::Diagnostic;
+use crate::parse::has_flag;
 use crate::span::Span;
 use crate::text::Text;
 
@@ -162,22 +163,25 @@ impl Lowering<'_> {
 
     /// Expands and checks all but where the sources are; mistakes in several places are all reported.
     fn common(&mut self, stage: &Stage, keyword: &'static str, head: &Head, copy: &Copy) -> Option<Common> {
+        let before = self.diagnostics.len();
         let sources = self.sources(stage, copy);
         let chown = self.chown(stage, head);
         let chmod = self.chmod(stage, head);
-        let dest = self.word(stage, &copy.dest)?;
+        let dest = self.word(stage, &copy.dest);
+        self.join_quotes(before, keyword);
+        let dest = dest?;
         let ((paths, inline), chown, chmod) = (sources?, chown?, chmod?);
         let count = paths.len() + inline.len();
         if count > 1 && !is_directory(&dest) {
-            return self.fail(
-                Diagnostic::error(
-                    codes::DIRECTORY_NEEDED,
-                    copy.dest.span(),
-                    format!("{count} sources need a directory as destination"),
-                )
-                .label("no directory, because it does not end in `/`")
-                .hint(format!("Write `{dest}/`.")),
-            );
+            let message = format!("{count} sources need a directory as destination");
+            let diagnostic = Diagnostic::error(codes::DIRECTORY_NEEDED, copy.dest.span(), message);
+            return self.fail(if is_late_flag(keyword, copy.dest.as_str()) {
+                diagnostic
+                    .label("the destination, because it is last")
+                    .hint(format!("A flag stands before the sources: `{keyword} {dest} ...`."))
+            } else {
+                diagnostic.label("no directory, because it does not end in `/`").hint(format!("Write `{dest}/`."))
+            });
         }
         let on = |name: FlagName| head.flag(name).map(crate::ast::Flag::is_on);
         let unpack = match on(FlagName::Unpack) {
@@ -269,6 +273,12 @@ impl Lowering<'_> {
             ),
         }
     }
+}
+
+/// Whether the last word is a flag of the instruction.
+fn is_late_flag(keyword: &str, word: &str) -> bool {
+    let name = word.strip_prefix("--").map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+    name.is_some_and(|name| has_flag(keyword, name))
 }
 
 /// What a checksum could not be of.

@@ -18,6 +18,7 @@ use super::words::{body, word, words};
 use super::{BaseRequest, Facts, NamedContext, PlanOptions, Scope, Step, codes};
 use crate::ast::{Dockerfile, Head, Instruction, InstructionKind};
 use crate::check;
+use crate::codes::UNCLOSED_QUOTE;
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::text::Text;
@@ -140,7 +141,7 @@ impl Lowering<'_> {
 
     fn begin(&mut self, index: usize) -> Option<Stage> {
         let all = self.stages;
-        let Base { place, platform, .. } = all.bases[index].as_ref()?;
+        let Base { place, platform, unset, .. } = all.bases[index].as_ref()?;
         let written = &self.file.stages[index];
         let span = written.base.span();
         let platform = platform.as_ref().unwrap_or(&self.options.platform);
@@ -156,7 +157,7 @@ impl Lowering<'_> {
                 return Some(child);
             }
             Place::Image(reference) => {
-                if !self.is_image(reference, span, index) {
+                if !self.is_image(reference, span, index, unset.as_deref()) {
                     return None;
                 }
                 let request = BaseRequest { reference: reference.clone(), platform: platform.clone() };
@@ -245,10 +246,10 @@ impl Lowering<'_> {
     /// The files that `--from` means, written at `span` in stage `stage`.
     /// Whether `reference` can be the name of an image. What the caller gives a name is his own business: it may be one
     /// of a layout, which no image can have.
-    fn is_image(&mut self, reference: &str, span: Span, stage: usize) -> bool {
+    fn is_image(&mut self, reference: &str, span: Span, stage: usize, unset: Option<&str>) -> bool {
         let given = |context: &NamedContext| matches!(context, NamedContext::Image(given) if given == reference);
         self.options.contexts.values().any(given)
-            || stages::is_image(self.file, reference, span, stage, &mut self.diagnostics)
+            || stages::is_image(self.file, reference, span, stage, unset, &mut self.diagnostics)
     }
 
     pub(super) fn files(&mut self, place: &Place, stage: usize, span: Span) -> Option<MountSource> {
@@ -259,7 +260,7 @@ impl Lowering<'_> {
             Place::Git(source) => self.git(source, span),
             Place::Http(url) => self.http_files(url, span),
             Place::Image(reference) => {
-                if !self.is_image(reference, span, stage) {
+                if !self.is_image(reference, span, stage, None) {
                     return None;
                 }
                 let platform = self.options.platform.clone();
@@ -293,6 +294,21 @@ impl Lowering<'_> {
     /// Expands the body of a heredoc that becomes a file.
     pub(super) fn body(&mut self, stage: &Stage, text: &Text) -> Option<String> {
         body(text, &stage.variables, &mut self.diagnostics)
+    }
+
+    /// Makes one mistake of the quotes that blanks tore apart in the words of one instruction, reported since there were
+    /// `before` of them.
+    pub(super) fn join_quotes(&mut self, before: usize, keyword: &str) {
+        let is_quote = |diagnostic: &Diagnostic| diagnostic.code == UNCLOSED_QUOTE;
+        let mut quotes = self.diagnostics[before..].iter().filter(|diagnostic| is_quote(diagnostic));
+        let (Some(first), Some(last)) = (quotes.next(), quotes.next_back()) else { return };
+        let example = if keyword == "VOLUME" { "[\"/a directory\"]" } else { "[\"a file\", \"/to/\"]" };
+        let joined = Diagnostic::error(UNCLOSED_QUOTE, first.span().to(last.span()), first.message.clone())
+            .label("quotes do not hold words together here")
+            .hint(format!("Only a JSON array keeps the blanks of a path: `{keyword} {example}`."));
+        let mut at = 0..;
+        self.diagnostics.retain(|diagnostic| at.next() < Some(before) || !is_quote(diagnostic));
+        self.diagnostics.push(joined);
     }
 
     /// Reports a mistake; there is nothing to go on with.

@@ -36,8 +36,10 @@ impl Lowering<'_> {
                         .hint(format!("The image keeps `{name}={env}`. Use another name for one of them.")),
                 );
             }
-            if let Some(value) = value.as_deref().filter(|_| !variables::is_hidden(&name)) {
-                stage.variables.set(&name, value);
+            match value.as_deref() {
+                _ if variables::is_hidden(&name) => {}
+                Some(value) => stage.variables.set(&name, value),
+                None => stage.variables.declare(&name),
             }
             stage.args.push((name, value));
         }
@@ -124,6 +126,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn volume(&mut self, stage: &mut Stage, words: &[Text]) -> Option<()> {
+        let before = self.diagnostics.len();
         let mut volumes = Some(Vec::new());
         for text in words {
             let path = self.named(stage, text, "volume's path");
@@ -132,6 +135,7 @@ impl Lowering<'_> {
                 volumes
             });
         }
+        self.join_quotes(before, "VOLUME");
         let volumes = volumes?;
         stage.record(format!("VOLUME {}", plain_list(&volumes)), None);
         stage.config.config.volumes.extend(volumes.into_iter().map(|volume| (volume, Empty {})));

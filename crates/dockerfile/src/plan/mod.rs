@@ -152,8 +152,10 @@ fn globals(
                 (None, Some(default)) => words::word(default, &variables, file.escape, diagnostics),
                 (None, None) => None,
             };
-            if let Some(value) = value {
-                variables.set(name, &value);
+            match (value, &declaration.default) {
+                (Some(value), _) => variables.set(name, &value),
+                (None, None) => variables.declare(name),
+                (None, Some(_)) => {} // The default is a mistake, which has been reported.
             }
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Base {
     pub(super) platform: Option<Platform>,
     /// Whether the place stands for the whole stage: its instructions do not count.
     pub(super) replaced: bool,
+    /// What to do about the first variable of its name that has no value.
+    pub(super) unset: Option<String>,
 }
 
 /// All names of a file, resolved.
@@ -194,6 +196,7 @@ fn base(
         );
         return None;
     }
+    let unset = undefined_hint(&expanded, globals);
     let name = expanded.text;
     let wanted = platform.as_ref().unwrap_or(&options.platform);
     let own = stage.name.as_ref().and_then(|name| named_context(options, &name.name, wanted));
@@ -216,7 +219,7 @@ fn base(
         place => Ok(place),
     });
     match place {
-        Ok(place) => Some(Base { place, platform, replaced }),
+        Ok(place) => Some(Base { place, platform, replaced, unset }),
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
             None
@@ -247,10 +250,13 @@ fn context_place(file: &Dockerfile, context: &NamedContext, span: Span) -> Resul
     })
 }
 
-/// Says how to define the first variable that is not defined.
+/// Says how to give a value to the first variable that has none.
 fn undefined_hint(expanded: &Expanded, globals: &Variables) -> Option<String> {
     let name = &expanded.undefined.first()?.name;
-    Some(match nearest(name, globals.names()) {
+    if globals.is_unset(name) {
+        return Some(format!("Give it a value: `--build-arg {name}=...`, or `ARG {name}=...` in the file."));
+    }
+    Some(match nearest(name, globals.declared()) {
         Some(known) => format!("`{name}` is not defined before the first `FROM`; a similar name is: `{known}`."),
         None => format!("Define it before the first `FROM`, as `ARG {name}=value`."),
     })
@@ -486,17 +492,20 @@ fn report_later_stages(file: &Dockerfile, stages: &mut Stages, diagnostics: &mut
     }
 }
 
-/// Whether `reference`, written at `span` in stage `stage`, can be the name of an image. If not, says so.
+/// Whether `reference`, written at `span` in stage `stage`, can be the name of an image. If not, says so, and
+/// with `unset` what to do about a variable in it that has no value.
 pub(super) fn is_image(
     file: &Dockerfile,
     reference: &str,
     span: Span,
     stage: usize,
+    unset: Option<&str>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> bool {
     let Err(error) = reference.parse::<Reference>() else { return true };
     let earlier = file.stages[..stage].iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.as_str());
     let hint = nearest(reference, earlier).map(|name| format!("An earlier stage has a similar name: `{name}`."));
+    let hint = unset.map(str::to_owned).or(hint);
     diagnostics.push(Diagnostic::error(codes::REFERENCE, span, error.to_string()).maybe_hint(hint));
     false
 }

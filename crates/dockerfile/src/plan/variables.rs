@@ -9,13 +9,15 @@ use crate::ast::{Dockerfile, InstructionKind};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Variables {
     entries: Vec<(String, String)>,
+    /// The names that an `ARG` declares without giving them a value.
+    unset: Vec<String>,
     /// Whether there may be more that are not known yet: those of a base image that was only asked for.
     pub(crate) incomplete: bool,
 }
 
 impl Variables {
     pub(super) fn none() -> Self {
-        Self { entries: Vec::new(), incomplete: false }
+        Self { entries: Vec::new(), unset: Vec::new(), incomplete: false }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -34,13 +36,32 @@ impl Variables {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Notes that an `ARG` declares a name and gives it no value.
+    pub(super) fn declare(&mut self, name: &str) {
+        if !self.unset.iter().any(|known| known == name) {
+            self.unset.push(name.to_owned());
+        }
+    }
+
+    /// Whether an `ARG` declares a name that has no value.
+    pub(crate) fn is_unset(&self, name: &str) -> bool {
+        self.get(name).is_none() && self.unset.iter().any(|known| known == name)
+    }
+
+    /// Returns the names that have a value, then those that are only declared.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = &str> {
+        self.names().chain(self.unset.iter().map(String::as_str))
+    }
+
     pub(super) fn entries(&self) -> &[(String, String)] {
         &self.entries
     }
 
     /// Returns about how much memory a copy takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.iter().map(|entry| size_of_val(entry) + entry.0.len() + entry.1.len()).sum()
+        let unset: usize = self.unset.iter().map(|name| size_of_val(name) + name.len()).sum();
+        let set: usize = self.entries.iter().map(|entry| size_of_val(entry) + entry.0.len() + entry.1.len()).sum();
+        unset + set
     }
 
     pub(super) fn to_environment(&self) -> Vec<String> {

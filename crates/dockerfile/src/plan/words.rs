@@ -60,8 +60,20 @@ fn settle<T>(
         Ok(expanded) => Some(expanded).filter(|_| !undecided.get()),
         Err(ExpandError::Required { .. } | ExpandError::Length { .. }) if undecided.get() => None,
         Err(error) => {
-            diagnostics.push(error.diagnostic());
+            diagnostics.push(error.diagnostic().maybe_hint(required_hint(&error, variables)));
             None
+        }
+    }
+}
+
+/// Says how a variable gets the value that `${name:?message}` asks for.
+fn required_hint(error: &ExpandError, variables: &Variables) -> Option<String> {
+    let ExpandError::Required { name, .. } = error else { return None };
+    match variables.get(name) {
+        Some(_) => None, // It is empty, which may be the doing of an `ENV`.
+        None if variables.is_unset(name) => Some(format!("Give it a value: `--build-arg {name}=...`.")),
+        None => {
+            Some(format!("Declare it before this with `ARG {name}`, and give it a value: `--build-arg {name}=...`."))
         }
     }
 }

@@ -637,3 +637,18 @@ EXPOSE 80 8000-8010
 ",
     );
 }
+
+/// E024, E027.
+#[test]
+fn what_nearly_has_the_form_is_told_what_it_lacks() {
+    let text = "\nFROM a\nARG VERSION\nENV A = 1\nENV B=$VERSON\nCMD ['a', 'b']\nENTRYPOINT [\"a\",]\n";
+    let found = super::found_with(text, &super::options(), "");
+    for hint in [
+        "hint: The value begins with `=`, because of the blank before it. Write `ENV A=1`.",
+        "hint: A variable with a similar name is `VERSION`.",
+        "hint: It looks like a JSON array and is none: its strings need double quotes.",
+        "hint: It looks like a JSON array and is none: no comma may stand before the `]`.",
+    ] {
+        assert!(found.contains(hint), "{hint}\n{found}");
+    }
+}

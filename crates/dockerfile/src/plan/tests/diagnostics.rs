@@ -238,3 +238,88 @@ error[D102]: there is no stage 7
   ! line 2: `7` the file has 2 stages, numbered 0 to 1",
     );
 }
+
+/// T82, A056.
+#[test]
+fn an_arg_without_a_value_is_asked_for() {
+    let given = |name: &str| format!("Give it a value: `--build-arg {name}=...`, or `ARG {name}=...` in the file.");
+    let all = "error[D106]: the name of the base image is empty\n";
+    check(
+        "ARG BASE\nFROM $BASE\n",
+        &format!(
+            "\n{all}  ! line 2: `$BASE` nothing is left when its variables are expanded\n  hint: {}",
+            given("BASE")
+        ),
+    );
+    check(
+        "ARG BASE_IMAGE\nFROM $BASE_IMGE\n",
+        &format!(
+            "\n{all}  ! line 2: `$BASE_IMGE` nothing is left when its variables are expanded\n  hint: `BASE_IMGE` is not \
+             defined before the first `FROM`; a similar name is: `BASE_IMAGE`."
+        ),
+    );
+    let text = "ARG VERSION\nFROM busybox:$VERSION\n";
+    let (_, found) = outcome(text, &options(), &image);
+    assert_eq!((found[0].code, &found[0].hints[..]), ("D108", &[given("VERSION")][..]), "{}", render(text, &found));
+}
+
+/// T39.
+#[test]
+fn a_required_variable_says_how_it_is_given() {
+    check(
+        "FROM scratch\nARG A\nARG X=${A:?first}\nLABEL x=${B:?second}\n",
+        "
+error[D041]: A: first
+  ! line 3: `${A:?first}`
+  hint: Give it a value: `--build-arg A=...`.
+error[D041]: B: second
+  ! line 4: `${B:?second}`
+  hint: Declare it before this with `ARG B`, and give it a value: `--build-arg B=...`.",
+    );
+}
+
+#[test]
+fn quotes_that_blanks_tear_apart_are_one_mistake() {
+    check(
+        "FROM a\nCOPY \"a b\" /x\nVOLUME \"/a b\"\nUSER \"me\n",
+        "
+error[D040]: no closing `\"`
+  ! line 2: `\"a b\"` quotes do not hold words together here
+  hint: Only a JSON array keeps the blanks of a path: `COPY [\"a file\", \"/to/\"]`.
+error[D040]: no closing `\"`
+  ! line 3: `\"/a b\"` quotes do not hold words together here
+  hint: Only a JSON array keeps the blanks of a path: `VOLUME [\"/a directory\"]`.
+error[D040]: no closing `\"`
+  ! line 4: `\"me` opened here
+  hint: To mean the character itself, write an escape character before the `\"`.",
+    );
+}
+
+#[test]
+fn flags_that_stand_too_late_are_seen() {
+    check(
+        "FROM a --platform=linux/amd64\nCOPY a /b --chown=1\nCOPY --from b /a /b\n",
+        "
+error[D018]: `FROM` takes an image, or an image, `AS` and a name
+  ! line 1: `--platform=linux/amd64` `AS` and a name, or nothing, is expected here
+  hint: A flag stands before the image: `FROM --platform=linux/amd64 ...`.
+error[D014]: flag `--from` has no value
+  ! line 3: `--from` `--from=...` is expected
+error[D115]: 2 sources need a directory as destination
+  ! line 2: `--chown=1` the destination, because it is last
+  hint: A flag stands before the sources: `COPY --chown=1 ...`.",
+    );
+}
+
+#[test]
+fn marks_of_a_merge_are_named() {
+    let found = |text: &str| render(text, &crate::parse(text).diagnostics);
+    assert_eq!(
+        found("FROM a\n<<<<<<< HEAD\n"),
+        "\
+error[D002]: unknown instruction `<<<<<<<`
+  ! line 2: `<<<<<<<`
+  hint: It marks a conflict of a merge; choose one of the two sides.",
+    );
+    assert_eq!(found("&& b\n"), "error[D002]: unknown instruction `&&`\n  ! line 1: `&&`");
+}
