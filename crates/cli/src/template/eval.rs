@@ -1,10 +1,10 @@
 //! Nodes and a value in, text out.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::print::printf;
 use super::{Call, Node, Pipeline, TemplateError, Term, TermKind};
 
 /// Largest text that a template may produce, in bytes.
@@ -37,10 +37,11 @@ impl Scope {
         match node {
             Node::Text(text) => self.out.push_str(text),
             Node::Print(pipeline) => {
-                let value = self.pipeline(pipeline, dot)?;
-                match pipeline.variables.first() {
-                    Some(name) => self.variables.push((name.clone(), value)),
-                    None => self.out.push_str(&text_of(&value)),
+                let value = self.found(pipeline, dot)?;
+                match (pipeline.variables.first(), value) {
+                    (Some(name), value) => self.variables.push((name.clone(), value.unwrap_or_default())),
+                    (None, Some(value)) => self.out.push_str(&text_of(&value)),
+                    (None, None) => self.out.push_str("<no value>"),
                 }
             }
             Node::If { condition, then, otherwise } => {
@@ -105,32 +106,48 @@ impl Scope {
     }
 
     fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
-        let mut last = None;
+        Ok(self.found(pipeline, dot)?.unwrap_or_default())
+    }
+
+    /// Returns the value of a pipeline; `None` is what a map of anybody's keys does not have.
+    fn found(&self, pipeline: &Pipeline, dot: &Value) -> Result<Option<Value>, TemplateError> {
+        let mut last: Option<Option<Value>> = None;
         for call in &pipeline.commands {
-            last = Some(self.call(call, dot, last)?);
+            last = Some(self.call(call, dot, last.map(Option::unwrap_or_default))?);
         }
         Ok(last.expect("the parser makes no empty pipeline"))
     }
 
-    fn call(&self, call: &Call, dot: &Value, piped: Option<Value>) -> Result<Value, TemplateError> {
+    fn call(&self, call: &Call, dot: &Value, piped: Option<Value>) -> Result<Option<Value>, TemplateError> {
         let first = &call.words[0];
         if let TermKind::Function(name) = &first.kind {
             let mut arguments = Vec::with_capacity(call.words.len());
             for word in &call.words[1..] {
-                arguments.push(self.term(word, dot)?);
+                arguments.push(self.term(word, dot)?.unwrap_or_default());
             }
             arguments.extend(piped);
             let value = function(name, &arguments).map_err(|message| TemplateError::new(call.place, message))?;
             return fields_of(value, first);
         }
         match (call.words.get(1), piped) {
+            // Docker's one method with an argument.
+            (Some(second), None) if first.fields.last().is_some_and(|field| field == "Label") => {
+                match (self.term(first, dot)?, self.term(second, dot)?) {
+                    (Some(Value::Object(labels)), Some(Value::String(name))) => {
+                        Ok(Some(labels.get(&name).cloned().unwrap_or_else(|| Value::from(""))))
+                    }
+                    // The head of its column.
+                    (Some(Value::String(_)), Some(name)) => Ok(Some(name)),
+                    _ => Err(TemplateError::new(second.place, "`.Label` takes the name of a label")),
+                }
+            }
             (Some(second), _) => Err(TemplateError::new(second.place, "a value takes no arguments")),
             (None, Some(_)) => Err(TemplateError::new(first.place, "a value cannot take the result of a pipe")),
             (None, None) => self.term(first, dot),
         }
     }
 
-    fn term(&self, term: &Term, dot: &Value) -> Result<Value, TemplateError> {
+    fn term(&self, term: &Term, dot: &Value) -> Result<Option<Value>, TemplateError> {
         let value = match &term.kind {
             TermKind::Dot => dot.clone(),
             TermKind::Literal(value) => value.clone(),
@@ -147,25 +164,97 @@ impl Scope {
     }
 }
 
-fn fields_of(mut value: Value, term: &Term) -> Result<Value, TemplateError> {
-    for name in &term.fields {
+fn fields_of(mut value: Value, term: &Term) -> Result<Option<Value>, TemplateError> {
+    let mut before = "";
+    for (at, name) in term.fields.iter().enumerate() {
         value = match value {
             Value::Object(mut fields) => {
                 let key = if fields.contains_key(name) { Some(name.clone()) } else { key_of(&fields, name) };
-                let Some(field) = key.and_then(|key| fields.swap_remove(&key)) else {
-                    let known: Vec<&str> = sorted(&fields).map(|(key, _)| key).take(40).collect();
-                    let message = format!("there is no field `{name}` here, only {}", known.join(", "));
-                    return Err(TemplateError::new(term.place, message));
-                };
-                field
+                match key.and_then(|key| fields.swap_remove(&key)).or_else(|| omitted(&fields, name)) {
+                    Some(field) => field,
+                    None if MAPS.contains(&before) && at + 1 == term.fields.len() => return Ok(None),
+                    None => {
+                        let known: Vec<&str> = sorted(&fields).map(|(key, _)| key).take(FIELDS_SHOWN_MAX).collect();
+                        let more = if fields.len() > known.len() { ", and more" } else { "" };
+                        let message = format!("there is no field `{name}` here, only {}{more}", known.join(", "));
+                        return Err(TemplateError::new(term.place, message));
+                    }
+                }
             }
+            Value::Null if MAPS.contains(&before) && at + 1 == term.fields.len() => return Ok(None),
             other => {
                 let message = format!("there is no field `{name}` in {}", kind_of(&other));
                 return Err(TemplateError::new(term.place, message));
             }
         };
+        before = name;
     }
-    Ok(value)
+    Ok(Some(value))
+}
+
+/// Most fields that an error names.
+const FIELDS_SHOWN_MAX: usize = 60;
+
+/// Fields whose own fields have anybody's names: one that is not there has no value, and is no mistake.
+const MAPS: &[&str] = &[
+    "Labels",
+    "Annotations",
+    "ExposedPorts",
+    "Volumes",
+    "Ports",
+    "PortBindings",
+    "Networks",
+    "Options",
+    "labels",
+    "annotations",
+];
+
+/// Fields that Docker leaves out of its JSON where they are empty, and that its templates have all the same: a field that
+/// is always beside it, its name, and what it is then.
+///
+/// Reference: moby, `api/types/container/config.go`, the fields with `omitempty`; Go's zero values.
+const OMITTED: &[(&str, &str, Empty)] = &[
+    ("Env", "Hostname", Empty::Text),
+    ("Env", "Domainname", Empty::Text),
+    ("Env", "AttachStdin", Empty::False),
+    ("Env", "AttachStdout", Empty::False),
+    ("Env", "AttachStderr", Empty::False),
+    ("Env", "Tty", Empty::False),
+    ("Env", "OpenStdin", Empty::False),
+    ("Env", "StdinOnce", Empty::False),
+    ("Env", "ArgsEscaped", Empty::False),
+    ("Env", "NetworkDisabled", Empty::False),
+    ("Env", "Image", Empty::Text),
+    ("Env", "MacAddress", Empty::Text),
+    ("Env", "ExposedPorts", Empty::Map),
+    ("Env", "Healthcheck", Empty::Nothing),
+    ("Env", "StopSignal", Empty::Text),
+    ("Env", "StopTimeout", Empty::Nothing),
+    ("Env", "Shell", Empty::List),
+    ("OOMKilled", "Health", Empty::Nothing),
+    ("HostConfig", "SizeRw", Empty::Nothing),
+    ("HostConfig", "SizeRootFs", Empty::Nothing),
+];
+
+/// Go's zero values.
+#[derive(Clone, Copy)]
+enum Empty {
+    Text,
+    False,
+    List,
+    Map,
+    Nothing,
+}
+
+fn omitted(fields: &serde_json::Map<String, Value>, name: &str) -> Option<Value> {
+    let row = OMITTED.iter().find(|(beside, field, _)| *field == name && fields.contains_key(*beside));
+    row.map(|(.., empty)| match empty {
+        Empty::Text => Value::from(""),
+        Empty::False => Value::from(false),
+        Empty::List => Value::Array(Vec::new()),
+        Empty::Map => Value::Object(serde_json::Map::new()),
+        Empty::Nothing => Value::Null,
+    })
 }
 
 /// Returns the key that a field of Go's name has in JSON documents of the image formats: `mediaType` of `MediaType`,
@@ -187,7 +276,7 @@ fn sorted(fields: &serde_json::Map<String, Value>) -> impl Iterator<Item = (&str
     pairs.into_iter()
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "an absent value",
         Value::Bool(_) => "a truth value",
@@ -211,7 +300,7 @@ fn is_true(value: &Value) -> bool {
 }
 
 /// Go's `%v`.
-fn text_of(value: &Value) -> String {
+pub(super) fn text_of(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
@@ -239,6 +328,7 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "json" => count_is(1).map(|()| Value::from(arguments[0].to_string()))?,
         "len" => Value::from(length(one()?)?),
         "index" => index(one()?, &arguments[1..])?,
+        "slice" => slice(one()?, &arguments[1..])?,
         "upper" => text(0)?.to_uppercase().into(),
         "lower" => text(0)?.to_lowercase().into(),
         "title" => title(text(0)?).into(),
@@ -267,7 +357,7 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "eq" => return Err("`eq` needs at least 2 arguments".to_owned()),
         _ => {
             return Err(format!(
-                "no function is named `{name}`: there are json, index, len, join, split, upper, lower, title, print, \
+                "no function is named `{name}`: there are json, index, slice, len, join, split, upper, lower, title, print, \
                  println, printf, eq, ne, lt, le, gt, ge, and, or, not"
             ));
         }
@@ -301,6 +391,35 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Go's `slice`: a part of a list or a text, by its bytes.
+fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
+    let length = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.len(),
+        other => return Err(format!("`slice` expects a list or a text, not {}", kind_of(other))),
+    };
+    let bound = |at: usize, without: usize| match bounds.get(at) {
+        None => Ok(without),
+        Some(bound) => {
+            let number = bound.as_u64().and_then(|bound| usize::try_from(bound).ok());
+            number
+                .filter(|number| *number <= length)
+                .ok_or_else(|| format!("index {} is out of range: there are {length} items", text_of(bound)))
+        }
+    };
+    let (from, to) = (bound(0, 0)?, bound(1, length)?);
+    if bounds.len() > 2 {
+        return Err("`slice` takes two indexes at most".to_owned());
+    }
+    if from > to {
+        return Err(format!("`slice`: index {from} is after {to}"));
+    }
+    Ok(match value {
+        Value::Array(items) => items[from..to].to_vec().into(),
+        other => String::from_utf8_lossy(&text_of(other).as_bytes()[from..to]).into_owned().into(),
+    })
+}
+
 fn compare(arguments: &[Value]) -> Result<Ordering, String> {
     match (&arguments[0], &arguments[1]) {
         (Value::Number(left), Value::Number(right)) => {
@@ -323,43 +442,4 @@ fn title(text: &str) -> String {
         start = character.is_whitespace();
     }
     out
-}
-
-/// `%s`, `%v`, `%d`, `%q`, `%%`, with a width (`%-20s`, `%5d`).
-fn printf(format: &str, arguments: &[Value]) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = arguments.iter();
-    let mut characters = format.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character != '%' {
-            out.push(character);
-            continue;
-        }
-        let left = characters.next_if_eq(&'-').is_some();
-        let mut width = 0_usize;
-        while let Some(digit) = characters.peek().and_then(|digit| digit.to_digit(10)) {
-            width = width * 10 + digit as usize;
-            characters.next();
-            if width > 1000 {
-                return Err("`printf`: the width is over 1000".to_owned());
-            }
-        }
-        let mut next = || rest.next().ok_or_else(|| format!("`printf`: `{format}` needs more arguments"));
-        let text = match characters.next() {
-            Some('%') => "%".to_owned(),
-            Some('s' | 'v') => text_of(next()?),
-            Some('d') => match next()? {
-                Value::Number(number) => number.to_string(),
-                other => return Err(format!("`printf`: `%d` expects a number, not {}", kind_of(other))),
-            },
-            Some('q') => Value::from(text_of(next()?)).to_string(),
-            other => return Err(format!("`printf`: `%{}` is not supported", other.unwrap_or(' '))),
-        };
-        if left { write!(out, "{text:<width$}") } else { write!(out, "{text:>width$}") }
-            .expect("writing to a string does not fail");
-    }
-    if rest.next().is_some() {
-        return Err(format!("`printf`: `{format}` has fewer verbs than arguments"));
-    }
-    Ok(out)
 }

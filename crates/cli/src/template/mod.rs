@@ -1,14 +1,15 @@
 //! Go's text templates, as far as `--format` needs them: text and JSON values in, text out.
 //!
-//! Fields, `json`, `index`, `len`, `join`, `split`, `upper`, `lower`, `title`, `print`, `println`, `printf`, comparisons,
+//! Fields, `json`, `index`, `slice`, `len`, `join`, `split`, `upper`, `lower`, `title`, `print`, `println`, `printf`, comparisons,
 //! `and`, `or`, `not`, pipelines, variables, `if`, `with`, `range`, trim markers and comments. Anything else is an error
-//! that says where. Knows nothing of images or containers.
+//! that says where. Knows nothing of images or containers but which fields Docker leaves out of its JSON.
 //!
 //! Reference: the documentation of Go's `text/template`; Docker's "Format command and log output".
 
 mod eval;
 mod lex;
 mod parse;
+mod print;
 
 use serde_json::Value;
 

@@ -75,6 +75,27 @@ fn mistakes_are_named_and_placed() {
     assert!(rendered("{{$nope}}").contains("no variable is named `$nope`"));
 }
 
+/// I013: what a Go map does not have is no mistake, and what Docker leaves out of its JSON is empty.
+#[test]
+fn what_is_not_there_is_empty_where_it_is_for_docker() {
+    assert_eq!(rendered("[{{.Config.Labels.nope}}]"), "[<no value>]");
+    assert_eq!(rendered("{{if .Config.Labels.nope}}a{{else}}b{{end}}"), "b");
+    assert_eq!(rendered("[{{range $p, $c := .Config.ExposedPorts}}x{{end}}{{.Config.StopSignal}}]"), "[]");
+    assert_eq!(rendered("{{if .Config.Healthcheck}}a{{else}}b{{end}}{{.Config.Healthcheck}}"), "b<nil>");
+    assert_eq!(rendered("{{json .Config}}").matches("Healthcheck").count(), 0);
+    assert!(rendered("{{.Labels.nope}}").contains("there is no field `Labels` here"));
+    assert!(rendered("{{.Healthcheck}}").contains("there is no field `Healthcheck` here"));
+}
+
+#[test]
+fn parts_of_texts_and_lists() {
+    assert_eq!(rendered("{{slice .ID 7}} {{slice .ID 0 6}} {{slice .Config.Env 1}}"), "12 sha256 [B=2]");
+    assert_eq!(rendered("{{printf \"%.4s|%8.3s|%t|%T\" .ID .ID .Config.Tty .Size}}"), "sha2|     sha|false|int64");
+    assert_eq!(rendered("{{slice .ID 99}}"), "template, character 3: index 99 is out of range: there are 9 items");
+    assert_eq!(rendered("{{slice .ID 3 2}}"), "template, character 3: `slice`: index 3 is after 2");
+    assert_eq!(rendered("{{printf \"%x\" 1}}"), "template, character 3: `printf`: `%x` is not supported");
+}
+
 #[test]
 fn no_text_makes_it_panic() {
     let pieces = [
