@@ -51,7 +51,8 @@ impl fmt::Display for Place {
             Self::Registry { reference, .. } => write!(formatter, "{reference}"),
             Self::Local(place) => write!(formatter, "{}", place.directory.display()),
             Self::Inline => formatter.write_str("inline"),
-            Self::Gha(place) => write!(formatter, "gha:{}", place.as_ref().map_or("", |place| &place.scope)),
+            Self::Gha(None) => formatter.write_str("gha"),
+            Self::Gha(Some(place)) => write!(formatter, "gha:{}", place.scope),
             Self::S3(place) => write!(formatter, "s3://{}/{}", place.bucket, place.names.names.join(";")),
             Self::Azure(place) => {
                 write!(formatter, "azblob://{}/{}", place.container, place.names.names.join(";"))

@@ -234,8 +234,8 @@ impl From<TemplateError> for Failure {
 /// Returns the exit code for an error that is about no step.
 fn code_of(error: &EngineError) -> u8 {
     match error {
-        EngineError::NoCommand(_) => FAILED,
         EngineError::CacheExport { source, .. } => code_of(source),
+        EngineError::NoCommand(_) => FAILED,
         EngineError::Image(error) if !matches!(error, ImageError::Store(_) | ImageError::Config { .. }) => FAILED,
         EngineError::Container(error) if !matches!(error, ContainerError::Store(_)) => FAILED,
         EngineError::Build(error) if !matches!(error, BuildError::Store(_)) => FAILED,

@@ -70,7 +70,11 @@ impl Wrong {
             if errno.is_some() {
                 return Self { text, errno };
             }
-            text = format!("{text}: {error}");
+            let said = error.to_string();
+            // What an error says of its cause is not said again.
+            if !text.ends_with(&said) {
+                text = format!("{text}: {said}");
+            }
             cause = error.source();
         }
         Self { text, errno: None }

@@ -317,7 +317,7 @@ fn find(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     }
     Err(EngineError::request(
         "the archive is no image archive: it has neither `manifest.json` nor `index.json`",
-        Some("An archive of files is imported into an image by a Dockerfile with `FROM scratch` and `ADD`."),
+        Some("`stave import FILE NAME` makes an image of an archive of files."),
     ))
 }
 

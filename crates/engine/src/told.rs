@@ -144,7 +144,7 @@ pub fn how_ended(cause: &StepCause, killed: Option<&MemoryKill>) -> Option<Strin
 }
 
 /// Returns an error and its causes on one line; what an error says of its cause is not said again.
-fn causes(error: &dyn Error) -> String {
+pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

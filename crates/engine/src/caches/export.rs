@@ -81,12 +81,7 @@ pub(crate) fn export(
             Err(error)
                 if (spec.ignore_error || matches!(spec.place, Place::Gha(None))) && !engine.cancel().is_cancelled() =>
             {
-                let mut text = error.to_string();
-                let mut cause = std::error::Error::source(&error);
-                while let Some(source) = cause {
-                    text = format!("{text}: {source}");
-                    cause = source.source();
-                }
+                let text = crate::told::causes(&error);
                 events(Event::Notice { message: format!("the cache `{}` was not written: {text}", spec.place) });
             }
             Err(EngineError::Interrupted) => return Err(EngineError::Interrupted),

@@ -98,7 +98,7 @@ impl Imports {
                         state.set(State::Failed(error.to_string()));
                     }
                 }
-                Err(error) => state.set(State::Failed(with_causes(&error))),
+                Err(error) => state.set(State::Failed(crate::told::causes(&error))),
             }
             Source { spec, name, state }
         });
@@ -280,7 +280,7 @@ impl Imports {
 
     /// Notes that a result cannot be used, and says so.
     fn lose(&self, engine: &Engine, remote: &RemoteLayer, error: &EngineError, events: Report<'_>) {
-        let (name, error) = (remote.hit.backend.name(), with_causes(error));
+        let (name, error) = (remote.hit.backend.name(), crate::told::causes(error));
         self.gaps.lose(&remote.hit, error.clone());
         let message = format!("a result of the cache `{name}` is not used: {error}");
         // Several results may have one layer in common.
@@ -382,7 +382,7 @@ fn load(shared: &Shared, backend: Arc<dyn Backend>) {
     let state = match backend.load() {
         Ok((catalog, _)) => State::Ready(Ready { backend, catalog: Arc::new(catalog) }),
         Err(CacheError::Missing(_)) => State::Failed(NOTHING_YET.to_owned()),
-        Err(error) => State::Failed(with_causes(&error)),
+        Err(error) => State::Failed(crate::told::causes(&error)),
     };
     shared.set(state);
 }

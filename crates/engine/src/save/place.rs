@@ -114,12 +114,16 @@ fn docker_entries(root: &Dir, path: &Path, which: Option<&WhichImage>) -> Result
     let Some(number) = number else {
         let names: Vec<String> = images.iter().flat_map(|image| &image.names).map(ToString::to_string).collect();
         let hint = match names.as_slice() {
-            [] => format!("It has {} images, and no names.", images.len()),
-            names => format!("It has {} images: {}.", images.len(), names.join(", ")),
+            [] => format!("It has {}, and no names.", counted(images.len())),
+            names => format!("It has {}: {}.", counted(images.len()), names.join(", ")),
         };
         return Err(EngineError::request(format!("`{}` has no such image", path.display()), Some(&hint)));
     };
     Ok(vec![Entry::Image(images.swap_remove(number))])
+}
+
+fn counted(images: usize) -> String {
+    if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
 }
 
 /// Returns the image that a `dir:` has, or the images of its index.
