@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -107,6 +108,11 @@ impl Remote {
         Ok(Self { registries: Registries::with_insecure(&registries(), &cancel, hosts)?, cancel, signals })
     }
 
+    /// The registries alone, with nobody who watches for signals.
+    pub(crate) fn unwatched() -> Result<Registries, Failure> {
+        Ok(Registries::open(&registries(), &Cancel::new())?)
+    }
+
     /// Ends a command whose work may have been interrupted: what counts then is the signal.
     pub(crate) fn settled<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
         match (result, self.signals.first()) {
@@ -175,9 +181,12 @@ fn store_limit() -> Result<SizeLimit, Failure> {
     Ok(SizeLimit::Given(limit.0))
 }
 
-/// Returns a variable that is set.
+/// Returns a variable that is set, be it by the flag that stands for it.
 pub(crate) fn raw_variable(name: &str) -> Option<OsString> {
-    env::var_os(name)
+    match DOCKER_CONFIG.get() {
+        Some(directory) if name == "DOCKER_CONFIG" => Some(directory.clone().into_os_string()),
+        _ => env::var_os(name),
+    }
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -195,6 +204,14 @@ pub(crate) fn text_variable(name: &str) -> Option<String> {
 
 fn first_of(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| text_variable(name))
+}
+
+/// What `--config` says.
+static DOCKER_CONFIG: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has docker's own files be read in `directory`, whatever the variable says.
+pub(crate) fn set_docker_config(directory: PathBuf) {
+    DOCKER_CONFIG.get_or_init(|| directory);
 }
 
 /// Returns the folder of Docker's own files.

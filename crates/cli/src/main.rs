@@ -59,6 +59,9 @@ fn run() -> u8 {
     };
     // The modes of files in layers must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
+    if let Some(directory) = &cli.global.config {
+        host::set_docker_config(directory.clone());
+    }
     let style = Style { colour: !cli.global.no_color && colours_wanted() };
     match command::run(cli.command, &Context { global: &cli.global, style }) {
         Ok(code) => code,

@@ -192,6 +192,10 @@ pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
     if let Some(NearName::Image(image)) = near {
         block += &hint(&format!("The store has an image with a similar name: `{image}`."), style);
     }
+    if let Some(NearName::OtherPlatform(platform)) = near {
+        let advice = format!("The store has `{image}` for {platform}: `--platform {platform}` builds from it.");
+        block += &hint(&advice, style);
+    }
     if let Some(advice) = error.hint().or_else(|| reach.as_ref().map(clue::reach)) {
         block += &hint(&advice, style);
     }

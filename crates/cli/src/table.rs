@@ -49,7 +49,7 @@ impl Format {
     /// Returns `rows` as text. `heads` says what stands above the columns of a table.
     pub(crate) fn render(&self, rows: &[Value], heads: &[Column]) -> Result<String, TemplateError> {
         match self {
-            Self::Json => Ok(rows.iter().map(|row| row.to_string() + "\n").collect()),
+            Self::Json => Ok(rows.iter().map(|row| json_of(row) + "\n").collect()),
             Self::Lines(template) => rows.iter().map(|row| Ok(template.render(row)? + "\n")).collect(),
             Self::Table(template) => {
                 let head: Map<String, Value> =
@@ -62,6 +62,15 @@ impl Format {
             }
         }
     }
+}
+
+/// Returns a row as JSON, without what only a template asks for: `.Label "NAME"`.
+fn json_of(row: &Value) -> String {
+    let mut row = row.clone();
+    if let Value::Object(fields) = &mut row {
+        fields.shift_remove("Label");
+    }
+    row.to_string()
 }
 
 fn all(columns: &[Column]) -> String {

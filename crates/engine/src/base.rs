@@ -203,14 +203,16 @@ impl Engine {
     }
 
     /// Asks registries for the manifest and the configuration of an image; of a short name with several meanings, the
-    /// first that is there.
+    /// first that is there. Where no platform is asked for, an image that is for one only may be for another one than
+    /// this machine's.
     pub(crate) fn find_remote(
         &self,
         name: &str,
-        platform: &Platform,
+        asked: Option<&Platform>,
         events: Report<'_>,
     ) -> Result<Remote, EngineError> {
-        self.search(name, platform, OtherPlatform::Refused, events)
+        let other = if asked.is_some() { OtherPlatform::Refused } else { OtherPlatform::Accepted };
+        self.search(name, &Self::platform(asked), other, events)
     }
 
     fn search(
@@ -524,7 +526,7 @@ impl Engine {
     }
 }
 
-fn unusable_name(source: stave_oci::reference::ReferenceError) -> EngineError {
+pub(crate) fn unusable_name(source: stave_oci::reference::ReferenceError) -> EngineError {
     EngineError::tree("cannot use the image name", source)
 }
 

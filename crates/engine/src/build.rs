@@ -616,6 +616,12 @@ impl<'a> Planning<'a> {
         Ok(())
     }
 
+    /// Returns the platform for which the store has an image, if that is not the one that is asked for.
+    fn other_platform(&self, request: &BaseRequest) -> Option<String> {
+        let found = self.engine.platform_here(&request.reference)?;
+        (!found.runs_on(&request.platform)).then(|| found.to_string())
+    }
+
     fn unfound(&self, file: &Dockerfile, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
         match error {
             EngineError::Interrupted => BuildFailure::Interrupted,
@@ -626,6 +632,7 @@ impl<'a> Planning<'a> {
                 image: request.reference.clone(),
                 near: similar_stage(file, &request.reference)
                     .map(NearName::Stage)
+                    .or_else(|| self.other_platform(request).map(NearName::OtherPlatform))
                     .or_else(|| self.engine.similar_image(&request.reference).map(NearName::Image)),
                 reach: clue::reach(&error, &self.engine.settings.registries.http),
                 error,

@@ -143,6 +143,10 @@ fn find_source<'a>(from: &CopyFrom<'a>, follow: bool) -> Result<Source<'a>, Engi
     if metadata.kind == Kind::Directory {
         return from.root.open_dir_nofollow_last(&path).map(Source::Directory).map_err(fail);
     }
+    // As docker: a slash says that it is a directory.
+    if from.path.ends_with(b"/") || from.path.ends_with(b"/.") {
+        return Err(EngineError::request(format!("`{}` is not a directory", from.shown), None));
+    }
     Ok(Source::Other { root: from.root, path })
 }
 

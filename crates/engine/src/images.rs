@@ -85,10 +85,16 @@ pub struct HistoryLine {
 pub struct Pulled {
     /// The image.
     pub id: ImageId,
+    /// Its name, with the registry.
+    pub name: Reference,
     /// The digest under which the registry has it.
     pub digest: BlobDigest,
     /// Whether it was not here before.
     pub fresh: bool,
+}
+
+fn tagged(name: &Reference, tags: Vec<String>) -> Vec<Reference> {
+    tags.into_iter().map(|tag| Reference { tag: Some(tag), digest: None, ..name.clone() }).collect()
 }
 
 /// Which types of manifests a place takes.
@@ -120,6 +126,13 @@ impl Engine {
         let names = images.iter().flat_map(|image| &image.tags).filter_map(|tag| familiar(&tag.reference));
         let names: Vec<String> = names.filter(|name| *name != wanted).collect();
         nearest(&wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// Returns what platform an image of the store is for, by its name.
+    pub(crate) fn platform_here(&self, name: &str) -> Option<Platform> {
+        let reference = name.parse::<Reference>().ok()?;
+        let record = self.store.find_image(&reference.to_string()).ok()?;
+        Some(self.image_config(&record.id).ok()?.platform())
     }
 
     /// Returns all images, the latest first. Of those that share their names, one for each platform, only the one for
@@ -231,20 +244,21 @@ impl Engine {
         Ok(0)
     }
 
-    /// Fetches an image from its registry, with all its layers.
+    /// Fetches an image from its registry, with all its layers. Of a short name with several meanings, the first image
+    /// that there is.
     pub fn pull(
         &self,
-        reference: &Reference,
+        name: &str,
         platform: Option<&Platform>,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pulled, EngineError> {
         let lease = self.lease()?;
-        let remote = self.find_remote(&reference.to_string(), &Self::platform(platform), events)?;
+        let remote = self.find_remote(name, platform, events)?;
         let before = self.store.image(&remote.id)?.is_some();
         self.pull_image(&lease, &remote, events)?;
         self.store.settle()?;
         let digest = remote.resolved.index_digest.unwrap_or(remote.resolved.digest);
-        Ok(Pulled { id: remote.id, digest, fresh: !before })
+        Ok(Pulled { id: remote.id, name: remote.reference, digest, fresh: !before })
     }
 
     /// Returns the names of the store's images that differ from `name` in nothing but the tag.
@@ -257,10 +271,19 @@ impl Engine {
         Ok(found)
     }
 
-    /// Returns the names of the images in the registry that differ from `name` in nothing but the tag.
-    pub fn tags_there(&self, name: &Reference) -> Result<Vec<Reference>, EngineError> {
-        let tags = self.client()?.tags(name)?;
-        Ok(tags.into_iter().map(|tag| Reference { tag: Some(tag), digest: None, ..name.clone() }).collect())
+    /// Returns the names of the images in the registry that differ from `name` in nothing but the tag. Of a short name with
+    /// several meanings, those of the first that has some.
+    pub fn tags_there(&self, name: &str) -> Result<Vec<Reference>, EngineError> {
+        let client = self.client()?;
+        let mut first_error = None;
+        for meaning in client.config().meanings(name).map_err(crate::base::unusable_name)? {
+            match client.tags(&meaning) {
+                Ok(tags) if tags.is_empty() => {}
+                Ok(tags) => return Ok(tagged(&meaning, tags)),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        first_error.map_or(Ok(Vec::new()), |error| Err(error.into()))
     }
 
     /// Sends an image, given by name or id, to the registry that `name` says: an image, or the images for several platforms

@@ -93,6 +93,12 @@ pub struct Examined {
     found: FoundManifest,
 }
 
+/// Returns what is known of the images of an index: of the only one itself, else by platform. As buildx does.
+fn by_platform(mut all: Map<String, Value>) -> Value {
+    let only = if all.len() == 1 { all.keys().next().cloned() } else { None };
+    only.and_then(|platform| all.remove(&platform)).unwrap_or(Value::Object(all))
+}
+
 impl Registries {
     /// Merges images and indexes into one. Nothing is sent.
     ///
@@ -198,7 +204,7 @@ impl Registries {
         Ok(Examined { name: name.clone(), bytes: found.bytes.clone(), descriptor, listed, found })
     }
 
-    /// Returns the configuration of an image; of an index, those of all its images by platform.
+    /// Returns the configuration of an image; of an index of several, those of all by platform.
     pub fn configs(&self, examined: &Examined) -> Result<Value, EngineError> {
         let mut all = Map::new();
         for (platform, found) in self.images(examined)? {
@@ -212,11 +218,11 @@ impl Registries {
                 Some(platform) => all.insert(platform.to_string(), config),
             };
         }
-        Ok(Value::Object(all))
+        Ok(by_platform(all))
     }
 
-    /// Returns what is attested of an image, `{"SLSA": ...}` and `{"SPDX": ...}`; of an index, those of all its images by
-    /// platform. Attestations in the index count, and those that are attached to the images.
+    /// Returns what is attested of an image, `{"SLSA": ...}` and `{"SPDX": ...}`; of an index of several images, those of
+    /// all by platform. Attestations in the index count, and those that are attached to the images.
     pub fn attestations(&self, examined: &Examined) -> Result<(Value, Value), EngineError> {
         let (mut provenances, mut sboms) = (Map::new(), Map::new());
         for (platform, found) in self.images(examined)? {
@@ -240,7 +246,7 @@ impl Registries {
                 }
             }
         }
-        Ok((Value::Object(provenances), Value::Object(sboms)))
+        Ok((by_platform(provenances), by_platform(sboms)))
     }
 
     /// Returns the provenance of an image, of an index that of its image for `platform`: its type and what it states.

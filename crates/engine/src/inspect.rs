@@ -24,13 +24,18 @@ pub(crate) fn image(facts: &ImageFacts<'_>) -> Value {
         "Parent": "",
         "Comment": config.history.last().and_then(|entry| entry.comment.clone()).unwrap_or_default(),
         "Created": config.created.clone().unwrap_or_default(),
+        "DockerVersion": "",
         "Author": config.author.clone().unwrap_or_default(),
         "Config": run_config(&config.config),
         "Architecture": config.architecture,
         "Variant": config.variant.clone().unwrap_or_default(),
         "Os": config.os,
         "Size": facts.size,
+        "VirtualSize": facts.size,
+        "GraphDriver": { "Name": "overlay", "Data": null },
         "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+        // The store does not know when a name was given.
+        "Metadata": { "LastTagTime": "0001-01-01T00:00:00Z" },
     })
 }
 

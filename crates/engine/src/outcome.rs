@@ -101,6 +101,8 @@ pub enum NearName {
     Stage(String),
     /// An image of the store.
     Image(String),
+    /// The very image, which the store has for this platform only.
+    OtherPlatform(String),
 }
 
 /// How a step failed.

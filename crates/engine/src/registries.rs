@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stave_oci::Reference;
 use stave_registry::{Client, Config, Environment, Limits, LoggedIn, LoggedOut, Secret};
 
 use crate::cancel::Cancel;
@@ -32,6 +33,22 @@ impl Registries {
     /// Tries a name and a password at a registry and keeps them if it accepts them.
     pub fn log_in(&self, registry: &str, username: &str, password: String) -> Result<LoggedIn, EngineError> {
         Ok(self.client.log_in(registry, username, Secret::new(password))?)
+    }
+
+    /// Tries what is kept for a registry. False if nothing is.
+    ///
+    /// # Errors
+    /// If the registry does not accept it, or it cannot be read.
+    pub fn log_in_again(&self, registry: &str) -> Result<bool, EngineError> {
+        Ok(self.client.log_in_again(registry)?)
+    }
+
+    /// Returns what a name means: of a short one, the images of the registries that are searched, the first first.
+    ///
+    /// # Errors
+    /// If it is no name.
+    pub fn meanings(&self, name: &str) -> Result<Vec<Reference>, EngineError> {
+        self.client.config().meanings(name).map_err(crate::base::unusable_name)
     }
 
     /// Forgets the name and the password for a registry.

@@ -76,14 +76,14 @@ impl Engine {
         Ok(self.store.prune(&options)?)
     }
 
-    /// Removes the containers that do not run. Returns their names.
-    pub fn prune_containers(&self, filter: &ImageFilter) -> Result<Vec<String>, EngineError> {
+    /// Removes the containers that do not run. Returns their ids and names.
+    pub fn prune_containers(&self, filter: &ImageFilter) -> Result<Vec<(String, String)>, EngineError> {
         let mut removed = Vec::new();
         for container in self.containers()? {
             let runs = matches!(container.state, ContainerState::Running { .. });
             if !runs && filter.accepts(Some(container.created), &container.labels) {
                 self.remove_container(&container.id, false)?;
-                removed.push(container.name);
+                removed.push((container.id, container.name));
             }
         }
         Ok(removed)

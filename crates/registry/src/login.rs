@@ -44,28 +44,42 @@ impl Client {
     /// Errors: it does not; or they cannot be kept.
     pub fn log_in(&self, registry: &str, username: &str, password: Secret<String>) -> Result<LoggedIn, RegistryError> {
         let credential = Credential::Password { username: username.to_owned(), password };
+        let keep = self.prove(registry, &credential)?;
+        let unkept = |source| self.unreadable(registry, source);
+        let kept = logins::keep(&self.config.environment, &self.cancel, registry, &keep).map_err(unkept)?;
+        let found = credentials::locate(&self.config.environment, &self.cancel, registry, "").map_err(unkept)?;
+        let hidden_by = found.filter(|(credential, _)| *credential != keep).map(|(_, source)| source);
+        Ok(LoggedIn { kept, hidden_by })
+    }
+
+    /// Tries the credentials that are kept for `registry`. False if there are none.
+    ///
+    /// Errors: it does not accept them; or they cannot be read.
+    pub fn log_in_again(&self, registry: &str) -> Result<bool, RegistryError> {
+        let found = credentials::find(&self.config.environment, &self.cancel, registry, "")
+            .map_err(|source| self.unreadable(registry, source))?;
+        found.map_or(Ok(false), |credential| self.prove(registry, &credential).map(|_| true))
+    }
+
+    /// Returns what is to be kept of credentials that `registry` accepts.
+    fn prove(&self, registry: &str, credential: &Credential) -> Result<Credential, RegistryError> {
         let place = Place {
             host: registry.to_owned(),
             repository: String::new(),
             insecure: self.config.registries.is_insecure(registry),
             mirror: false,
         };
-        let repository = self.open(&place, false)?.with_credential(&credential);
+        let repository = self.open(&place, false)?.with_credential(credential);
         let mut patience = repository.patience();
-        let keep = loop {
-            match repository.log_in(&credential) {
-                Ok(keep) => break keep,
+        loop {
+            match repository.log_in(credential) {
+                Ok(keep) => return Ok(keep),
                 Err(failure) => failure.wait(&mut patience).map_err(|error| match error {
                     RegistryError::Denied { origin, message, .. } => RegistryError::Login { origin, message },
                     other => other,
                 })?,
             }
-        };
-        let unkept = |source| self.unreadable(registry, source);
-        let kept = logins::keep(&self.config.environment, &self.cancel, registry, &keep).map_err(unkept)?;
-        let found = credentials::locate(&self.config.environment, &self.cancel, registry, "").map_err(unkept)?;
-        let hidden_by = found.filter(|(credential, _)| *credential != keep).map(|(_, source)| source);
-        Ok(LoggedIn { kept, hidden_by })
+        }
     }
 
     /// Forgets the credentials for `registry` that [`Client::log_in`] keeps. The registry is not asked.

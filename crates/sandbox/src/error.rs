@@ -123,7 +123,7 @@ pub enum SandboxError {
         errno: Errno,
     },
     /// A user text that is not one, or that names nobody.
-    #[error("cannot use `{user}` as the step's user")]
+    #[error("cannot use `{user}` as the user")]
     User {
         /// The text as given.
         user: String,
@@ -168,7 +168,7 @@ pub enum SandboxError {
     #[error("the step has no command")]
     NoCommand,
     /// No directory of `PATH` has the program.
-    #[error("`{program}` is not in any directory of the step's PATH")]
+    #[error("`{program}` is not in any directory of PATH")]
     CommandNotFound {
         /// The program as given.
         program: String,

@@ -50,7 +50,7 @@ pub(crate) fn run(
     drop(step);
 
     let person = person::find(&spec.user)?;
-    person::enter_directory(&spec.cwd, &person)?;
+    person::enter_directory(&spec.cwd, &person, false)?;
     match message.terminal {
         Some(size) => stdio::terminal(size, &person, &reporter)?,
         None => stdio::streams(&streams, &person)?,

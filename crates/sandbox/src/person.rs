@@ -45,8 +45,8 @@ fn open_directory(path: &str) -> Result<OwnedFd, Code> {
     inside::open(CWD, path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
-/// Enters the working directory; makes what is missing of it, with the step's user as owner.
-pub(crate) fn enter_directory(cwd: &str, person: &Person) -> Result<(), SandboxError> {
+/// Enters the working directory; with `make`, what is missing of it is made, with the step's user as owner.
+pub(crate) fn enter_directory(cwd: &str, person: &Person, make: bool) -> Result<(), SandboxError> {
     let failed = |action: &'static str| {
         move |errno: Code| SandboxError::WorkDir {
             action: action.to_owned(),
@@ -60,7 +60,7 @@ pub(crate) fn enter_directory(cwd: &str, person: &Person) -> Result<(), SandboxE
         path.push('/');
         path.push_str(component);
         directory = match open_directory(&path) {
-            Err(Code::NOENT) => {
+            Err(Code::NOENT) if make => {
                 mkdirat(&directory, component, Mode::from_raw_mode(0o755)).map_err(failed("make"))?;
                 let (uid, gid) = (Uid::from_raw(person.uid), Gid::from_raw(person.gid));
                 chownat(&directory, component, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| {

@@ -78,7 +78,7 @@ pub(crate) fn run(
     rootfs::pivot(&root.tree)?;
 
     let person = person::find(&step.user)?;
-    person::enter_directory(&step.cwd, &person)?;
+    person::enter_directory(&step.cwd, &person, true)?;
     match step.terminal {
         Some(size) => stdio::terminal(size, &person, &reporter)?,
         None => stdio::streams(&streams, &person)?,

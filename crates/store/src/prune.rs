@@ -144,7 +144,7 @@ const UNUSED_IMAGES: &str = "
     SELECT id FROM images AS image
     WHERE NOT EXISTS (SELECT 1 FROM containers WHERE image = image.id)
       AND NOT EXISTS (SELECT 1 FROM pins WHERE kind = 'image' AND id = image.id)
-      AND (?1 OR NOT EXISTS (SELECT 1 FROM tags WHERE image = image.id)
+      AND (?1 OR NOT EXISTS (SELECT 1 FROM tags WHERE image = image.id AND reference NOT LIKE '%@sha256:%')
              AND NOT EXISTS (SELECT 1 FROM indexes JOIN tags USING (reference) WHERE indexes.image = image.id))
       AND stored < ?2";
 

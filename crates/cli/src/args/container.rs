@@ -8,11 +8,14 @@ use stave_engine::SharedLimits;
 use stave_oci::Platform;
 
 use super::build::HostArg;
+use super::image::TrustOptions;
 use super::mount::{CapabilityArg, DeviceArg, MountArg, TmpfsArg, VolumeArg, added_capability, signal};
 
 /// Network of a container, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RunNetwork {
+    // Docker's name of its default.
+    #[value(alias = "bridge")]
     Default,
     Host,
     None,
@@ -141,7 +144,7 @@ pub(crate) struct ContainerOptions {
     #[arg(long, alias = "net", value_name = "MODE", default_value = "default")]
     pub(crate) network: RunNetwork,
     /// Host name inside the container [default: the first 12 digits of its id]
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
     /// Label of the container; may be given several times
     #[arg(short, long = "label", value_name = "NAME=VALUE")]
@@ -244,6 +247,11 @@ pub(crate) struct ContainerOptions {
     /// Do not show the progress of a pull
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) _trust: TrustOptions,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub(crate) _help: Option<bool>,
     /// The image, and the command that replaces its CMD
     #[arg(value_names = ["IMAGE", "COMMAND"], num_args = 1.., required = true, trailing_var_arg = true)]
     pub(crate) image_and_command: Vec<String>,
@@ -252,6 +260,8 @@ pub(crate) struct ContainerOptions {
 /// Run a command in a new container
 #[derive(Debug, Args)]
 #[command(
+    // `-h` is the host name's, as in docker.
+    disable_help_flag = true,
     override_usage = "stave run [OPTIONS] <IMAGE> [COMMAND] [ARG]...",
     after_help = "\
 Examples:
@@ -287,6 +297,7 @@ pub(crate) struct RunArgs {
 /// Create a container without starting it
 #[derive(Debug, Args)]
 #[command(
+    disable_help_flag = true,
     override_usage = "stave create [OPTIONS] <IMAGE> [COMMAND] [ARG]...",
     after_help = "\
 Examples:
@@ -408,9 +419,10 @@ Examples:
   stave ps -a --format '{{.Names}}: {{.Status}}'   Chosen fields
   stave ps -a --format json                      One JSON object a line
 
-Filters: id, name, status (created, running, exited), ancestor (image), exited (a code), label, before, since (a
-container).
-Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels .Networks .Mounts")]
+Filters: id, name, status (created, running, paused, exited), ancestor (image), exited (a code), label, before, since (a
+container), network (host, none), volume (a name, or a path on either side), expose, publish (a port; none is).
+Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels .Label .Networks .Mounts;
+{{.Label \"NAME\"}} is one label.")]
 pub(crate) struct PsArgs {
     /// Show containers that do not run, too
     #[arg(short, long)]

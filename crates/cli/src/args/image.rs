@@ -5,6 +5,33 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stave_oci::{Platform, Reference};
 
+use super::build::truth;
+
+/// Docker's `--disable-content-trust`, of `pull`, `push`, `run` and `create`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustOptions {
+    /// Verify no signatures of docker's content trust, as docker without it; policies verify others
+    #[arg(
+        long = "disable-content-trust",
+        hide = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = no_content_trust
+    )]
+    pub(crate) _disable_content_trust: Option<bool>,
+}
+
+/// Reads the value of `--disable-content-trust`: true is what is so anyway.
+fn no_content_trust(text: &str) -> Result<bool, String> {
+    match truth(text) {
+        Some(true) => Ok(true),
+        Some(false) => Err("signatures of content trust are not verified: name the image `NAME@sha256:...`".to_owned()),
+        None => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
 /// List images
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
@@ -161,6 +188,8 @@ pub(crate) struct PullArgs {
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) _trust: TrustOptions,
     /// For which platform; this machine's without
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
@@ -190,6 +219,8 @@ pub(crate) struct PushArgs {
     /// Print nothing but the image's name
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) _trust: TrustOptions,
     /// Of an image for several platforms, send only the one for this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,

@@ -84,7 +84,7 @@ Examples:
   stave imagetools inspect --format '{{json .Manifest}}' alpine
   stave imagetools inspect --format '{{range $platform, $image := .Image}}{{println $platform}}{{end}}' alpine
 
-Fields of --format: .Name .Manifest .Image .Provenance .SBOM. Of an index, the last three are maps by platform.")]
+Fields of --format: .Name .Manifest .Image .Provenance .SBOM. Of an index of several images, the last three\nare maps by platform.")]
 pub(crate) struct ExamineArgs {
     /// Print by a template
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "raw")]
@@ -93,8 +93,13 @@ pub(crate) struct ExamineArgs {
     #[arg(long)]
     pub(crate) raw: bool,
     /// The image's name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: Reference,
+    #[arg(value_name = "NAME", value_parser = image_name)]
+    pub(crate) name: String,
+}
+
+/// Takes an image's name as it is typed: a short one may mean several registries.
+fn image_name(text: &str) -> Result<String, stave_oci::reference::ReferenceError> {
+    text.parse::<Reference>().map(|_| text.to_owned())
 }
 
 /// One or more things to merge.

@@ -14,6 +14,7 @@ mod debug;
 mod diff;
 mod explain;
 mod filter;
+mod globals;
 mod image;
 mod imagetools;
 mod lifecycle;
@@ -118,6 +119,9 @@ pub(crate) struct Global {
     /// `$XDG_DATA_HOME/stave`; the variable `STAVE_ROOT` changes it]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub(crate) root: Option<PathBuf>,
+    /// Directory of docker's `config.json` [default: `$DOCKER_CONFIG`, else `~/.docker`]
+    #[arg(long, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
     /// Print where the store is and which user ids there are
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,
@@ -202,7 +206,7 @@ pub(crate) enum Command {
 /// # Errors
 /// The text to print and the code to exit with; `--help` arrives here too, with code 0.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, UsageError> {
-    let mut arguments = normalise::noun_forms(arguments)?;
+    let mut arguments = normalise::noun_forms(globals::without_dockers(arguments)?)?;
     loop {
         let error = match Cli::command().try_get_matches_from(&arguments) {
             Ok(matches) => return Cli::from_arg_matches(&matches).map_err(|error| usage::explain(&error, &arguments)),

@@ -7,17 +7,18 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::globals::command_position;
 use super::usage::UsageError;
 
 /// Docker's two-word commands, and the words that stand for them here.
 const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("builder", "build", &["build"]),
     ("builder", "du", &["store", "usage", "--by=record"]),
-    ("builder", "prune", &["store", "prune", "--only=cache"]),
+    ("builder", "prune", &["store", "prune", "--only=cache", "--docker"]),
     ("buildx", "build", &["build"]),
     ("buildx", "history", &["builds"]),
     ("buildx", "du", &["store", "usage", "--by=record"]),
-    ("buildx", "prune", &["store", "prune", "--only=cache"]),
+    ("buildx", "prune", &["store", "prune", "--only=cache", "--docker"]),
     ("buildx", "imagetools", &["imagetools"]),
     ("image", "build", &["build"]),
     ("image", "history", &["history"]),
@@ -26,7 +27,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("image", "list", &["images"]),
     ("image", "load", &["load"]),
     ("image", "ls", &["images"]),
-    ("image", "prune", &["store", "prune", "--only=images"]),
+    ("image", "prune", &["store", "prune", "--only=images", "--docker"]),
     ("image", "pull", &["pull"]),
     ("image", "push", &["push"]),
     ("image", "remove", &["rmi"]),
@@ -45,7 +46,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("container", "list", &["ps"]),
     ("container", "ls", &["ps"]),
     ("container", "ps", &["ps"]),
-    ("container", "prune", &["store", "prune", "--only=containers"]),
+    ("container", "prune", &["store", "prune", "--only=containers", "--docker"]),
     ("container", "remove", &["rm"]),
     ("container", "rm", &["rm"]),
     ("container", "run", &["run"]),
@@ -60,7 +61,7 @@ const NOUN_FORMS: &[(&str, &str, &[&str])] = &[
     ("container", "wait", &["wait"]),
     ("system", "info", &["info"]),
     ("system", "df", &["store", "usage", "--by=use"]),
-    ("system", "prune", &["store", "prune", "--only=containers", "--only=images", "--only=cache"]),
+    ("system", "prune", &["store", "prune", "--only=containers", "--only=images", "--only=cache", "--docker"]),
 ];
 
 /// Commands of Docker's plugins that stave does not have, and what does their work.
@@ -81,20 +82,6 @@ const FORMS_REFUSED: &[(&str, &str)] = &[
     ("buildx history import", "A failed state of another machine is opened with `stave debug --bundle FILE`."),
     ("buildx history open", "`stave report -o report.html` writes the page to be opened."),
 ];
-
-/// Returns where the command is among `arguments`: after the program's name and the global flags.
-pub(super) fn command_position(arguments: &[OsString]) -> usize {
-    let mut position = 1;
-    while let Some(word) = arguments.get(position).and_then(|word| word.to_str()) {
-        match word {
-            "--root" => position += 2,
-            "--debug" | "-D" | "--no-color" => position += 1,
-            _ if word.starts_with("--root=") => position += 1,
-            _ => break,
-        }
-    }
-    position.min(arguments.len())
-}
 
 /// Rewrites `image ls` and the like, `help COMMAND` and `--version`.
 pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
@@ -136,7 +123,8 @@ pub(super) fn noun_forms(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, 
 fn noun_help(noun: &str) -> String {
     let mut lines = vec![format!("Docker's `{noun}` commands that stave has:\n")];
     for (_, verb, words) in NOUN_FORMS.iter().filter(|(known, ..)| *known == noun) {
-        lines.push(format!("  stave {noun} {verb:<10} the same as `stave {}`", words.join(" ")));
+        let shown: Vec<&str> = words.iter().filter(|word| **word != "--docker").copied().collect();
+        lines.push(format!("  stave {noun} {verb:<10} the same as `stave {}`", shown.join(" ")));
     }
     lines.join("\n")
 }

@@ -42,6 +42,7 @@ pub(crate) enum PruneKind {
 
 /// Free space: cached steps, and images without a name
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[command(after_help = "\
 Examples:
   stave store prune                                Images without a name, and what only the cache needs
@@ -82,9 +83,12 @@ pub(crate) struct PruneArgs {
     /// List what was given up
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// Do not ask: accepted because stave never asks
-    #[arg(short = 'f', long = "force", hide = true)]
-    pub(crate) _force: bool,
+    /// Do not ask; asked is on a terminal with `--all`, and always in docker's forms, as `image prune`
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Ask and answer as docker does: its forms, as `image prune`, come with it
+    #[arg(long, hide = true)]
+    pub(crate) docker: bool,
 }
 
 /// What a line of `usage` is about.
@@ -167,6 +171,8 @@ pub(crate) struct DoctorArgs {
 
 /// Show the version
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Fields: .Version .Os .Arch, and for docker's sake the same of .Client and .Server.")]
 pub(crate) struct VersionArgs {
     /// Print by a template, or `json`
     #[arg(short, long, value_name = "TEMPLATE")]

@@ -7,7 +7,7 @@ use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::normalise::command_position;
+use super::globals::command_position;
 
 /// A text to print instead of running a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,8 +99,19 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
          the timeline.",
     ),
     ("logs", &["--details"], "A log has no details."),
-    ("rmi load", &["--platform"], "An image is removed and loaded with all its platforms."),
-    ("pull push", &["--disable-content-trust"], "Images are told apart by digests, with or without this."),
+    ("rmi", &["--platform"], "An image is removed with all its platforms."),
+    (
+        "load",
+        &["--platform"],
+        "An archive is loaded with all its platforms; `stave pull oci-archive:FILE --platform OS/ARCH` takes one.",
+    ),
+    (
+        "pull push login logout",
+        &["--tls-verify"],
+        "A registry without TLS or with a certificate of its own is `insecure = true` in registries.conf, or has its \
+         authority in certs.d: see docs/registries.md.",
+    ),
+    ("login", &["--authfile", "--cert-dir"], "Credentials are where REGISTRY_AUTH_FILE or DOCKER_CONFIG say."),
 ];
 
 /// Commands of Docker's that stave does not have, and what to do instead. Table.
@@ -168,6 +179,10 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => wrong_value(error, argument, &help),
         ErrorKind::ArgumentConflict => conflict(error, argument),
         ErrorKind::MissingRequiredArgument => missing(error, command, &help),
+        ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues if !argument.starts_with('-') => {
+            let needed = several_names(argument).join(" and ");
+            UsageError::usage(format!("`stave {}` needs {needed}", path(command, arguments)), &help)
+        }
         _ => UsageError { text: error.render().to_string(), code: 2 },
     };
     if command == "run" {
@@ -177,9 +192,17 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
     usage
 }
 
-/// Returns the name in `--ulimit <NAME=SOFT[:HARD]>`, or the whole of it where it is no option.
+/// Returns the name in `--ulimit <NAME=SOFT[:HARD]>`; of what is no option, the name that help has for it: `BYTES` of
+/// `[BYTES]`, `REPOSITORY` of `[REPOSITORY[:TAG]]`.
 fn flag_name(argument: &str) -> &str {
-    argument.split([' ', '[']).next().unwrap_or(argument)
+    let inner = argument.strip_prefix(['[', '<']).unwrap_or(argument);
+    inner.split([' ', '[', ']', '>']).next().unwrap_or(inner)
+}
+
+/// Returns the names in `<CONTAINER> <COMMAND>...`.
+fn several_names(argument: &str) -> Vec<String> {
+    let words = argument.split(' ').map(|word| word.trim_end_matches('.').trim_matches(['<', '>', '[', ']']));
+    words.filter(|word| !word.is_empty()).map(|word| format!("`{word}`")).collect()
 }
 
 /// An option's value is not what it takes: what was expected, and which value is near.
@@ -192,7 +215,11 @@ fn wrong_value(error: &clap::Error, argument: &str, help: &str) -> UsageError {
     if value.is_empty() && error.source().is_none() {
         return UsageError::usage(format!("`{flag}` needs a value"), help);
     }
-    let given = if value.is_empty() { format!("`{flag}` without a value") } else { format!("`{flag} {value}`") };
+    let given = match (value.is_empty(), argument.starts_with('-')) {
+        (true, _) => format!("`{flag}` without a value"),
+        (false, true) => format!("`{flag} {value}`"),
+        (false, false) => format!("{flag} `{value}`"),
+    };
     let wrong = match (error.source(), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
             Some(IntErrorKind::PosOverflow) => "the number is too large".to_owned(),

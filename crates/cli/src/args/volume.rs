@@ -70,9 +70,9 @@ pub(crate) struct VolumePruneArgs {
     /// Also volumes whose names somebody chose
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Accepted for docker's sake: nothing is ever asked
-    #[arg(short, long = "force")]
-    pub(crate) _force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
     /// Only volumes with this label: `label=NAME` or `label=NAME=VALUE`
     #[arg(long = "filter", value_name = "KEY=VALUE")]
     pub(crate) filters: Vec<String>,

@@ -1,6 +1,7 @@
 //! `run`, `create`, `start`, `cp`, `rm`.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use stave_engine::{
@@ -383,7 +384,10 @@ fn finish_copy(host: &Host, result: Result<(), EngineError>, said: Option<String
             if failure.code == failure::USAGE { failure.with_code(failure::FAILED) } else { failure }
         }),
     )?;
-    crate::print_error(&said.unwrap_or_default());
+    // As docker, which says it to people only.
+    if std::io::stderr().is_terminal() {
+        crate::print_error(&said.unwrap_or_default());
+    }
     Ok(0)
 }
 

@@ -96,23 +96,46 @@ fn metadata(merged: &Merged, targets: &[Reference]) -> String {
 fn inspect(args: &ExamineArgs) -> Result<u8, Failure> {
     let template = args.format.as_deref().map(Template::parse).transpose()?;
     let remote = Remote::open()?;
-    let examined = remote.settled(remote.registries.examine(&args.name).map_err(Failure::from))?;
+    let examined = remote.settled(examined(&remote, &args.name))?;
     if args.raw {
         return output::bytes(&examined.bytes).map(|()| 0);
     }
     let Some(template) = template else { return output::text(&described(&examined)).map(|()| 0) };
     let value = remote.settled(value(&remote, &examined, args.format.as_deref().unwrap_or_default()))?;
-    output::text(&format!("{}\n", template.render(&value)?))?;
+    let text = template.render(&value).or_else(|_| {
+        // An error names every field that there is, be it fetched or not.
+        let mut all = value.clone();
+        for field in ["image", "Provenance", "SBOM"] {
+            if all.get(field).is_none() {
+                all[field] = Value::Null;
+            }
+        }
+        template.render(&all)
+    });
+    output::text(&format!("{}\n", text?))?;
     Ok(0)
+}
+
+/// Looks at the first image that a name means and that there is.
+fn examined(remote: &Remote, name: &str) -> Result<Examined, Failure> {
+    let mut first_error = None;
+    for meaning in remote.registries.meanings(name)? {
+        match remote.registries.examine(&meaning) {
+            Ok(examined) => return Ok(examined),
+            Err(error) => drop(first_error.get_or_insert(error)),
+        }
+    }
+    Err(first_error.map_or_else(|| Failure::failed(format!("the name `{name}` means no image")), Failure::from))
 }
 
 /// Returns what a template sees. Only what it names is fetched.
 fn value(remote: &Remote, examined: &Examined, template: &str) -> Result<Value, Failure> {
     let whole = ["json .}", "json . ", "{{.}", "{{ . }"].iter().any(|text| template.contains(text));
-    let wants = |name: &str| whole || template.contains(name);
-    let mut value = json!({ "Name": examined.name.to_string(), "Manifest": manifest_value(examined) });
-    if wants("Image") {
-        value["Image"] = remote.registries.configs(examined)?;
+    let wants = |name: &str| template.contains(name);
+    // The keys are what buildx's `{{json .}}` has; what is attested is no part of that.
+    let mut value = json!({ "name": examined.name.to_string(), "manifest": manifest_value(examined) });
+    if whole || wants("Image") || wants(".image") {
+        value["image"] = remote.registries.configs(examined)?;
     }
     if wants("Provenance") || wants("SBOM") {
         let (provenance, sbom) = remote.registries.attestations(examined)?;

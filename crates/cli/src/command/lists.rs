@@ -41,6 +41,7 @@ const CONTAINER_COLUMNS: &[Column] = &[
     column("CreatedAt", "CREATED AT"),
     column("State", "STATE"),
     column("Labels", "LABELS"),
+    column("Label", "LABEL"),
     column("Networks", "NETWORKS"),
     column("Mounts", "MOUNTS"),
     column("LocalVolumes", "LOCAL VOLUMES"),
@@ -228,8 +229,14 @@ pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Fai
         fields.push("Size");
     }
     let format = Format::parse(args.format.as_deref(), &only(CONTAINER_COLUMNS, &fields))?;
-    let known = ["id", "name", "status", "ancestor", "exited", "label", "before", "since"];
+    let known = [
+        "id", "name", "status", "ancestor", "exited", "label", "before", "since", "network", "volume", "publish",
+        "expose",
+    ];
     let filters = filters(&args.filters, &known)?;
+    for (key, value) in &filters {
+        sensible(key, value)?;
+    }
     let engine = context.host(Processes::None)?.engine;
     let mut containers = engine.containers()?;
     let now = host::now();
@@ -256,11 +263,28 @@ pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Fai
     }
     let mut rows = Vec::new();
     for container in &containers {
-        let size = if args.size { Some(engine.container_sizes(&container.id)?) } else { None };
+        let size = if args.size || shows_size(args) { Some(engine.container_sizes(&container.id)?) } else { None };
         rows.push(container_row(container, size, args.no_trunc, now));
     }
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, CONTAINER_COLUMNS)? })?;
     Ok(0)
+}
+
+/// Whether a template asks for the size, which takes a while to find.
+fn shows_size(args: &PsArgs) -> bool {
+    args.format.as_deref().is_some_and(|format| format.contains(".Size"))
+}
+
+/// Fails for a value that no container can have.
+fn sensible(key: &str, value: &str) -> Result<(), Failure> {
+    const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+    match key {
+        "status" if !STATES.contains(&value) => {
+            Err(Failure::usage(format!("`status={value}` is no state of a container: there are {}", STATES.join(", "))))
+        }
+        "exited" if value.parse::<i32>().is_err() => Err(Failure::usage(format!("`exited={value}` is no exit code"))),
+        _ => Ok(()),
+    }
 }
 
 /// Whether for every key one of its values holds.
@@ -276,6 +300,11 @@ fn passes(container: &ContainerSummary, filters: &[(&str, &str)]) -> bool {
             Some((name, value)) => container.labels.get(name).is_some_and(|found| found == value),
             None => container.labels.contains_key(value),
         },
+        "network" => container.network == value,
+        "volume" => container.mounts.iter().chain(&container.targets).any(|mounted| mounted == value),
+        "expose" => container.exposed.iter().any(|port| port == value || port.strip_suffix("/tcp") == Some(value)),
+        // No port of a container is published: with the host's network it is the host's.
+        "publish" => false,
         // These are about all containers together.
         "before" | "since" => true,
         _ => {
@@ -329,7 +358,8 @@ fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trun
         "Ports": "",
         "Names": container.name,
         "Labels": labels.join(","),
-        "Networks": "",
+        "Label": container.labels,
+        "Networks": container.network,
         "Mounts": container.mounts.join(","),
         "LocalVolumes": "0",
         "Size": size,

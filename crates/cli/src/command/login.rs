@@ -23,6 +23,10 @@ pub(super) fn log_in(args: LoginArgs) -> Result<u8, Failure> {
     if password.is_some() {
         crate::print_error("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n");
     }
+    // As docker: who gives nothing wants what is kept to be tried.
+    if username.is_none() && password.is_none() && logged_in_again(&registry)? {
+        return output::text("Login Succeeded\n").map(|()| 0);
+    }
     let asks = username.is_none() || password.is_none() && !password_stdin;
     if asks && !io::stdin().is_terminal() {
         let missing = if username.is_none() { "name or password" } else { "password" };
@@ -59,6 +63,24 @@ pub(super) fn log_in(args: LoginArgs) -> Result<u8, Failure> {
     }
     output::text("Login Succeeded\n")?;
     Ok(0)
+}
+
+/// Tries the credentials that are kept, and says so. What the registry does not accept is asked for anew on a terminal.
+fn logged_in_again(registry: &str) -> Result<bool, Failure> {
+    // Nothing watches for signals, so that Ctrl-C at a prompt ends stave as ever.
+    let registries = Remote::unwatched()?;
+    if registries.user_of(registry).map_err(Failure::from)?.is_none() {
+        return Ok(false);
+    }
+    crate::print_error("Authenticating with existing credentials...\n");
+    match registries.log_in_again(registry) {
+        Err(error) if io::stdin().is_terminal() => {
+            let why = crate::render::printable(&error.to_string());
+            crate::print_error(&format!("Login did not succeed, error: {why}\n"));
+            Ok(false)
+        }
+        tried => Ok(tried?),
+    }
 }
 
 pub(super) fn log_out(args: &LogoutArgs) -> Result<u8, Failure> {

@@ -1,5 +1,6 @@
 //! `manifest`: `create`, `annotate`, `inspect`, `push` and `rm` in Docker's words, and what Buildah has beside them.
 
+use base64::Engine as _;
 use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
@@ -201,7 +202,7 @@ fn inspect(lists: &ManifestLists, args: &ListInspectArgs) -> Result<u8, Failure>
         }
         match examined.listed {
             Some(_) => Value::Array(verbose_list(&remote, image, (&examined.bytes, None))?),
-            None => verbose(&examined, &examined.descriptor),
+            None => verbose(&examined, &with_platform(&remote, &examined)?),
         }
     };
     output::bytes(&indented(value.to_string().as_bytes()))?;
@@ -229,10 +230,19 @@ fn verbose_list(
     Ok(all)
 }
 
+/// Returns the descriptor of an image with the platform that its configuration says, as docker shows it.
+fn with_platform(remote: &Remote, examined: &Examined) -> Result<Descriptor, Failure> {
+    let mut descriptor = examined.descriptor.clone();
+    let config = remote.settled(remote.registries.configs(examined).map_err(Failure::from))?;
+    descriptor.platform = serde_json::from_value(config).ok();
+    Ok(descriptor)
+}
+
 fn verbose(examined: &Examined, descriptor: &Descriptor) -> Value {
     let document: Value = serde_json::from_slice(&examined.bytes).unwrap_or_default();
     let key = if examined.descriptor.media_type.contains("vnd.docker.") { "SchemaV2Manifest" } else { "OCIManifest" };
-    json!({ "Ref": examined.name.to_string(), "Descriptor": descriptor, key: document })
+    let raw = base64::engine::general_purpose::STANDARD.encode(&examined.bytes);
+    json!({ "Ref": examined.name.to_string(), "Descriptor": descriptor, "Raw": raw, key: document })
 }
 
 /// Returns JSON indented as Docker does it here.

@@ -21,6 +21,7 @@ mod login;
 mod manifest;
 mod own;
 mod policy;
+mod prompt;
 mod records;
 mod report;
 mod store;

@@ -91,11 +91,14 @@ fn doctor_text(findings: &[Finding]) -> String {
 
 pub(super) fn version(args: &VersionArgs) -> Result<u8, Failure> {
     let platform = Platform::host();
-    let value = json!({
+    let own = json!({
         "Version": env!("CARGO_PKG_VERSION"),
         "Os": platform.os,
         "Arch": platform.architecture,
     });
+    // One program is what for docker are two.
+    let mut value = own.clone();
+    (value["Client"], value["Server"]) = (own.clone(), own);
     let text = match args.format.as_deref() {
         None => format!("{}\nplatform {platform}\n", crate::version_line()),
         Some("json") => format!("{value}\n"),

@@ -1,10 +1,12 @@
 //! `store check`, `prune`, `usage`, `limit`.
 
+use std::io::IsTerminal as _;
+
 use serde_json::{Value, json};
 use stave_engine::store::{Amount, DiskRecord, PruneOptions, Pruned, RecordKind, Usage};
 use stave_engine::{EngineError, ImageFilter};
 
-use super::{Context, filters, records, settled};
+use super::{Context, filters, prompt, records, settled};
 use crate::args::{CheckArgs, FilterArg, LimitArgs, PruneArgs, PruneKind, StoreCommand, UsageArgs, UsageBy};
 use crate::failure::{self, Failure};
 use crate::host::{self, Host, Processes};
@@ -53,39 +55,114 @@ fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<u8, Failure> {
         Err(error) if image_filter.is_none() => return Err(error),
         Err(_) => None,
     };
-    let host = context.host(Processes::None)?;
-    let mut lines = Vec::new();
-    if containers && let Some(filter) = &image_filter {
-        let removed = host.engine.prune_containers(filter)?;
-        lines.extend(removed.iter().map(|name| format!("removed: {name}")));
+    let asks = !args.force && (args.docker || args.all && std::io::stdin().is_terminal());
+    if asks && !prompt::confirmed(&warning(args.all, [containers, images, cache]))? {
+        output::text(&format!("Total reclaimed space: {}\n", human::size(0)))?;
+        return Ok(0);
     }
-    let mut pruned = Pruned::default();
+    let host = context.host(Processes::None)?;
+    let mut gone = Gone::default();
+    if containers && let Some(filter) = &image_filter {
+        gone.containers = host.engine.prune_containers(filter)?;
+    }
     if images && let Some(filter) = &image_filter {
         let all = args.all || filter.with_names;
-        pruned = settled(&host, host.engine.prune_images(all, filter).map_err(Failure::from))?;
+        gone.pruned = settled(&host, host.engine.prune_images(all, filter).map_err(Failure::from))?;
     }
     if cache && let Some(filters) = &cache_filter {
-        let before = if args.verbose { host.engine.store().records().map_err(EngineError::from)? } else { Vec::new() };
+        let told = args.verbose || args.docker;
+        let before = if told { host.engine.store().records().map_err(EngineError::from)? } else { Vec::new() };
         let of_cache = prune_cache(args, filters, &host, now)?;
-        if args.verbose {
-            lines.extend(gone(&before, &host)?);
+        if told {
+            gone.records = gone_records(before, &host)?;
         }
-        pruned.cache_records += of_cache.cache_records;
-        pruned.cache_mounts += of_cache.cache_mounts;
-        pruned.layers += of_cache.layers;
-        pruned.blobs += of_cache.blobs;
-        pruned.bytes += of_cache.bytes;
+        gone.pruned.cache_records += of_cache.cache_records;
+        gone.pruned.cache_mounts += of_cache.cache_mounts;
+        gone.pruned.layers += of_cache.layers;
+        gone.pruned.blobs += of_cache.blobs;
+        gone.pruned.bytes += of_cache.bytes;
     }
     host.engine.settle()?;
-    lines.extend(pruned.untagged.iter().map(|name| format!("untagged: {name}")));
-    lines.extend(pruned.images.iter().map(|id| format!("deleted: {id}")));
-    lines.push(format!(
-        "{} cached steps, {} cache mounts, {} layers, {} blobs",
-        pruned.cache_records, pruned.cache_mounts, pruned.layers, pruned.blobs
-    ));
-    lines.push(format!("Total reclaimed space: {}", human::size(pruned.bytes)));
-    output::lines(&lines)?;
+    output::lines(&if args.docker { gone.as_docker(args.verbose) } else { gone.lines() })?;
     Ok(0)
+}
+
+/// What would be removed, in docker's words: of stopped containers, images and the cache those that are asked for.
+fn warning(all: bool, [containers, images, cache]: [bool; 3]) -> String {
+    let mut kinds = Vec::new();
+    if containers {
+        kinds.push("all stopped containers");
+    }
+    if images {
+        kinds.push(if all {
+            "all images without at least one container associated to them"
+        } else {
+            "all dangling images"
+        });
+    }
+    if cache {
+        kinds.push(if all { "all build cache" } else { "all dangling build cache" });
+    }
+    match kinds.as_slice() {
+        [one] => format!("WARNING! This will remove {one}.\n"),
+        several => {
+            let lines: Vec<String> = several.iter().map(|kind| format!("  - {kind}")).collect();
+            format!("WARNING! This will remove:\n{}\n\n", lines.join("\n"))
+        }
+    }
+}
+
+/// What `prune` removed.
+#[derive(Default)]
+struct Gone {
+    /// Ids and names.
+    containers: Vec<(String, String)>,
+    pruned: Pruned,
+    /// Only where somebody wants to know.
+    records: Vec<DiskRecord>,
+}
+
+impl Gone {
+    fn lines(&self) -> Vec<String> {
+        let pruned = &self.pruned;
+        let mut lines: Vec<String> = self.containers.iter().map(|(_, name)| format!("removed: {name}")).collect();
+        lines.extend(self.records.iter().map(record_line));
+        lines.extend(self.images());
+        lines.push(format!(
+            "{} cached steps, {} cache mounts, {} layers, {} blobs",
+            pruned.cache_records, pruned.cache_mounts, pruned.layers, pruned.blobs
+        ));
+        lines.push(format!("Total reclaimed space: {}", human::size(pruned.bytes)));
+        lines
+    }
+
+    fn images(&self) -> Vec<String> {
+        let untagged = self.pruned.untagged.iter().map(|name| format!("untagged: {name}"));
+        untagged.chain(self.pruned.images.iter().map(|id| format!("deleted: {id}"))).collect()
+    }
+
+    /// Reference: docker/cli, `cli/command/{container,image,builder}/prune.go`.
+    fn as_docker(&self, verbose: bool) -> Vec<String> {
+        let records = self.records.iter();
+        let parts: [(&str, Vec<String>); 3] = [
+            ("Deleted Containers:", self.containers.iter().map(|(id, _)| id.clone()).collect()),
+            ("Deleted Images:", self.images()),
+            (
+                "Deleted build cache objects:",
+                records.map(|record| if verbose { record_line(record) } else { record.id.clone() }).collect(),
+            ),
+        ];
+        let mut lines = Vec::new();
+        for (head, part) in parts {
+            if !part.is_empty() {
+                lines.push(head.to_owned());
+                lines.extend(part);
+                lines.push(String::new());
+            }
+        }
+        lines.push(format!("Total reclaimed space: {}", human::size(self.pruned.bytes)));
+        lines
+    }
 }
 
 fn prune_cache(args: &PruneArgs, filters: &records::Filters, host: &Host, now: i64) -> Result<Pruned, Failure> {
@@ -104,16 +181,16 @@ fn prune_cache(args: &PruneArgs, filters: &records::Filters, host: &Host, now: i
     settled(host, host.engine.store().prune(&options).map_err(|error| Failure::from(EngineError::from(error))))
 }
 
-/// Returns a line for each record that was there and is not there any more.
-fn gone(before: &[DiskRecord], host: &Host) -> Result<Vec<String>, Failure> {
+/// Returns the records that were there and are not there any more.
+fn gone_records(mut before: Vec<DiskRecord>, host: &Host) -> Result<Vec<DiskRecord>, Failure> {
     let after = host.engine.store().records().map_err(EngineError::from)?;
-    let after: Vec<&str> = after.iter().map(|record| record.id.as_str()).collect();
-    let gone = before.iter().filter(|record| !after.contains(&record.id.as_str()));
-    let line = |record: &DiskRecord| {
-        let description = crate::render::printable(&record.description.replace('\n', " "));
-        format!("{} {} {} {description}", record.id, record.kind.name(), human::size(record.bytes))
-    };
-    Ok(gone.map(line).collect())
+    before.retain(|record| !after.iter().any(|left| left.id == record.id));
+    Ok(before)
+}
+
+fn record_line(record: &DiskRecord) -> String {
+    let description = crate::render::printable(&record.description.replace('\n', " "));
+    format!("{} {} {} {description}", record.id, record.kind.name(), human::size(record.bytes))
 }
 
 /// Reads the filters that images and containers have.

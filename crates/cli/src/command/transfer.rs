@@ -34,8 +34,12 @@ impl End {
 
 /// Reads an image's name, which may say that it is one of a registry.
 pub(super) fn registry_name(text: &str) -> Result<Reference, Failure> {
-    let name = text.strip_prefix("docker://").unwrap_or(text);
-    name.parse().map_err(|error: ReferenceError| Failure::usage(error.to_string()))
+    without_transport(text).parse().map_err(|error: ReferenceError| Failure::usage(error.to_string()))
+}
+
+/// Returns an image's name without the word that it is one of a registry.
+fn without_transport(text: &str) -> &str {
+    text.strip_prefix("docker://").unwrap_or(text)
 }
 
 /// Returns where the daemon listens that `place` is about, if it is about one that there is.
@@ -53,13 +57,22 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure
     };
     refuse_one_of_all(args.all_tags, &image)?;
     let host = context.host(Processes::Some)?;
-    let names = if args.all_tags {
-        settled(&host, host.engine.tags_there(&image).map_err(Failure::from))?
+    // As it was typed: a short name may mean several registries.
+    let typed = without_transport(&args.image);
+    let names: Vec<String> = if args.all_tags {
+        let tags = settled(&host, host.engine.tags_there(typed).map_err(Failure::from))?;
+        tags.iter().map(ToString::to_string).collect()
     } else {
-        vec![image.clone()]
+        vec![typed.to_owned()]
     };
     for name in &names {
-        pull_one(&host, name, args, context)?;
+        let pulled = pull_one(&host, name, args, context)?;
+        if !args.all_tags {
+            output::text(&format!("{pulled}\n"))?;
+        } else if names.last() == Some(name) {
+            // Of all images of a repository, its own name is the last word.
+            output::text(&format!("{}\n", pulled.name()))?;
+        }
     }
     if names.is_empty() {
         return Err(Failure::failed(format!("the registry has no tag of `{}`", image.familiar_name())));
@@ -67,7 +80,7 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> Result<u8, Failure
     Ok(0)
 }
 
-fn pull_one(host: &Host, name: &Reference, args: &PullArgs, context: &Context<'_>) -> Result<(), Failure> {
+fn pull_one(host: &Host, name: &str, args: &PullArgs, context: &Context<'_>) -> Result<Reference, Failure> {
     let display = context.display(args.quiet);
     let pulled = host.engine.pull(name, args.platform.as_ref(), &|event| display.report(event));
     display.finish();
@@ -76,10 +89,10 @@ fn pull_one(host: &Host, name: &Reference, args: &PullArgs, context: &Context<'_
     if !args.quiet {
         let status = if pulled.fresh { "Downloaded newer image for" } else { "Image is up to date for" };
         lines.push(format!("Digest: {}", pulled.digest));
-        lines.push(format!("Status: {status} {}", familiar(name)));
+        lines.push(format!("Status: {status} {}", familiar(&pulled.name)));
     }
-    lines.push(name.to_string());
-    output::lines(&lines)
+    output::lines(&lines)?;
+    Ok(pulled.name)
 }
 
 /// Prints the names that the images have from there, or their ids.
@@ -128,10 +141,18 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> Result<u8, Failure
     refuse_one_of_all(args.all_tags, &image)?;
     let host = context.host(Processes::Some)?;
     let names = if args.all_tags { host.engine.tags_here(&image)? } else { vec![image.clone()] };
+    if !args.quiet && !names.is_empty() {
+        output::text(&format!("The push refers to repository [{}]\n", image.name()))?;
+    }
     for name in &names {
         let pushed = push_one(&host, (&name.to_string(), name), args, context)?;
         let tag = name.effective_tag().unwrap_or_default();
-        told(args, &name.to_string(), tag, &pushed)?;
+        if !(args.all_tags && args.quiet) {
+            told(args, &name.to_string(), tag, &pushed)?;
+        }
+    }
+    if args.all_tags && args.quiet && !names.is_empty() {
+        output::text(&format!("{}\n", image.name()))?;
     }
     if names.is_empty() {
         return Err(Failure::failed(format!("no image here has a tag of `{}`", image.familiar_name()))
@@ -181,7 +202,7 @@ fn told(args: &PushArgs, full: &str, short: &str, pushed: &Descriptor) -> Result
     if args.quiet {
         return output::text(&format!("{full}\n"));
     }
-    output::text(&format!("{short}: digest: {}\n", pushed.digest))
+    output::text(&format!("{short}: digest: {} size: {}\n", pushed.digest, pushed.size))
 }
 
 /// Writes the digest of what was pushed into a file.
@@ -260,6 +281,11 @@ impl Drop for NewFile {
 
 pub(super) fn load(args: &LoadArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let input: Box<dyn Read + Send> = match &args.input {
+        Some(path) if path.is_dir() => {
+            let path = path.display();
+            return Err(Failure::failed(format!("`{path}` is a directory, expected an archive"))
+                .with_hint(&format!("If it is an OCI layout, `stave pull oci:{path}` takes its image.")));
+        }
         Some(path) => Box::new(File::open(path).map_err(|error| {
             Failure::environment(&error).within(&format!("cannot open `{}`", path.display())).with_code(failure::FAILED)
         })?),

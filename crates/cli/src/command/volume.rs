@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use stave_engine::store::VolumeError;
 use stave_engine::{EngineError, VolumeFilter, VolumeSummary};
 
-use super::Context;
 use super::container::pair;
 use super::lists::filters;
+use super::{Context, prompt};
 use crate::args::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs, truth,
 };
@@ -106,6 +106,14 @@ fn list(args: &VolumeLsArgs, context: &Context<'_>) -> Result<u8, Failure> {
 }
 
 fn prune(args: &VolumePruneArgs, context: &Context<'_>) -> Result<u8, Failure> {
+    let warning = if args.all {
+        "WARNING! This will remove all volumes not used by at least one container.\n"
+    } else {
+        "WARNING! This will remove anonymous volumes not used by at least one container.\n"
+    };
+    if !args.force && !prompt::confirmed(warning)? {
+        return Ok(0);
+    }
     let labels = filters(&args.filters, &["label"])?.into_iter().map(|(_, value)| value.to_owned()).collect();
     let filter = VolumeFilter { named: args.all, labels };
     let removed = context.host(Processes::None)?.engine.prune_volumes(&filter)?;

@@ -85,12 +85,12 @@ fn builder_prune_keeps_what_images_need_and_goes_by_filters() {
     let layers = |bench: &Bench| rows(bench, &["buildx", "du", "--filter", "type=regular", "--format", "json"]).len();
     let all = layers(&bench);
     let old = bench.run(["builder", "prune", "-f", "--filter", "until=24h"]).success().out();
-    assert!(old.starts_with("0 cached steps, 0 cache mounts, 0 layers"), "nothing is that old: {old}");
+    assert_eq!(old, "Total reclaimed space: 0B\n", "nothing is that old");
     let pruned = bench.run(["builder", "prune", "-f", "--verbose", "--filter", "description~=^RUN"]).success().out();
     assert!(pruned.contains("regular 3") && pruned.contains("RUN --mount=type=cache"), "{pruned}");
     assert_eq!(layers(&bench), all - 1);
     let pruned = bench.run(["buildx", "prune", "--force"]).success().out();
-    assert!(pruned.contains(" 1 cache mounts, "), "{pruned}");
+    assert!(pruned.starts_with("Deleted build cache objects:\n"), "{pruned}");
     let private =
         rows(&bench, &["buildx", "du", "--filter", "private", "--filter", "type=regular", "--format", "json"]);
     assert_eq!(private, Vec::<serde_json::Value>::new());
@@ -141,7 +141,10 @@ fn image_prune_takes_images_without_names_or_by_label() {
     bench.run(["image", "prune", "-f", "--filter", "until=24h"]).success();
     assert_eq!(left(&bench).len(), 4);
     let pruned = bench.run(["image", "prune", "-f"]).success().out();
-    assert!(pruned.starts_with("deleted: sha256:") && pruned.contains("Total reclaimed space: "), "{pruned}");
+    assert!(
+        pruned.starts_with("Deleted Images:\ndeleted: sha256:") && pruned.contains("Total reclaimed space: "),
+        "{pruned}"
+    );
     assert_eq!(left(&bench), ["one", "three", "two"]);
     bench.run(["image", "prune", "-af", "--filter", "label=a=2"]).success();
     assert_eq!(left(&bench), ["one", "three"]);
@@ -151,7 +154,7 @@ fn image_prune_takes_images_without_names_or_by_label() {
     bench.run(["create", "--name", "stopped", "one", "true"]).success();
     bench.run(["image", "prune", "-af"]).success();
     assert_eq!(left(&bench), ["one", "three"], "a container needs it");
-    assert!(bench.run(["system", "prune", "-af"]).success().out().contains("removed: stopped\n"));
+    assert!(bench.run(["system", "prune", "-af"]).success().out().starts_with("Deleted Containers:\n"));
     assert_eq!(left(&bench), Vec::<String>::new());
     bench.run(["store", "check"]).success();
 }

@@ -558,8 +558,17 @@ fn inspect_shows_provenance_and_sbom() {
         |format: &str, name: &str| bench.run(["imagetools", "inspect", "--format", format, name]).success().line();
     assert_eq!(
         shown("{{json .Provenance}} {{json .SBOM}}", &name),
-        r#"{"linux/amd64":{"SLSA":{"builder":"b"}}} {"linux/amd64":{"SPDX":{"name":"n"}}}"#
+        r#"{"SLSA":{"builder":"b"}} {"SPDX":{"name":"n"}}"#,
+        "as in buildx, an index of one image is that image"
     );
+    assert_eq!(shown("{{json .Provenance.SLSA}}", &name), r#"{"builder":"b"}"#);
+    let whole = json_of(shown("{{json .}}", &name).as_bytes());
+    let keys: Vec<&str> = whole.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(keys, ["name", "manifest", "image"]);
+    bench
+        .run(["imagetools", "inspect", "--format", "{{.Nope}}", &name])
+        .exit(2)
+        .complains("there is no field `Nope` here, only Provenance, SBOM, image, manifest, name");
     assert_eq!(shown("{{json .SBOM.SPDX}}", &format!("{host}/app:amd64")), r#"{"name":"n"}"#);
     // Attestations go with the platforms that are taken.
     let target = format!("{host}/app:2");

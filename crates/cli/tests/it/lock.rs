@@ -48,6 +48,16 @@ fn a_locked_build_uses_the_image_of_the_lock_and_asks_for_nothing_by_tag() {
     assert_eq!(read(&bench, "out/who"), "two");
     bench.run(["lock", "--pull", "--lock-file", "-", "."]).success();
     assert_ne!(bench.run(["lock", "--pull", "--lock-file", "-", "."]).success().out(), lock);
+    // The file may have another name, as that of `stave lock`, and a false one is none.
+    bench.run(["lock", "--pull", "--lock-file", "other.lock", "."]).success();
+    registry.put("base", "1", &image("three"));
+    for words in [&["--lock-file", "other.lock", "--locked"][..], &["--locked=other.lock"]] {
+        bench.run(["build", "-o", "out"].iter().chain(words).chain(&["."])).success();
+        assert_eq!(read(&bench, "out/who"), "two", "{words:?}");
+    }
+    bench.run(["build", "--pull", "--locked=false", "-o", "out", "."]).success();
+    assert_eq!(read(&bench, "out/who"), "three");
+    bench.run(["build", "--lock-file", "other.lock", "."]).exit(2).complains("`--locked");
 }
 
 #[test]

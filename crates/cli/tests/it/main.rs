@@ -4,6 +4,7 @@
 //! line that begins with `skipped:`.
 
 mod advise;
+mod as_docker;
 mod attacks;
 mod attestations;
 mod book;

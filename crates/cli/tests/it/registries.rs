@@ -76,6 +76,14 @@ fn passwords_come_from_where_docker_takes_them() {
     }
     bench.run(["login", "--password-stdin", &host]).exit(2).complains("`--password-stdin` needs a user's name");
     bench.run(["login", "-u", "me", "-p", "x", "--password-stdin", &host]).exit(2).complains("cannot be used together");
+    // As docker: what is kept is tried.
+    let again = bench.run(["login", &host]);
+    assert_eq!(again.success().out(), "Login Succeeded\n");
+    assert_eq!(again.stderr, "Authenticating with existing credentials...\n");
+    registry.require_password("me", "changed");
+    bench.run(["login", &host]).exit(3).complains("Authenticating with existing credentials...\nerror: ");
+    registry.require_password("me", "secret");
+    bench.run(["logout", &host]).success();
     bench.run(["login", &host]).exit(2).complains("standard input is no terminal to ask for a name or password on");
     bench.run(["login", "-u", "me", "-p", "x", "a b"]).exit(2).complains("is not the name of a registry");
     bench.run_with_input(["login", "-u", "me", "--password-stdin", &host], b"\n".to_vec()).exit(2).complains("empty");
@@ -132,6 +140,8 @@ fn a_terminal_shows_no_password_and_is_itself_again_after_ctrl_c() {
     registry.require_password("me", "secret");
     let (bench, host) = (Bench::new(), registry.host());
     for (typed, code) in [("secret\n", 0), ("sec\u{3}", 130)] {
+        // What is kept would be tried first.
+        bench.run(["logout", &host]).success();
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
         grantpt(&ours).expect("a pseudo-terminal");
         unlockpt(&ours).expect("a pseudo-terminal");
@@ -159,8 +169,8 @@ fn a_terminal_shows_no_password_and_is_itself_again_after_ctrl_c() {
         assert!(modes.contains(rustix::termios::LocalModes::ECHO | rustix::termios::LocalModes::ISIG), "{modes:?}");
         let shown = until(&mut ours, "Password: ");
         assert!(!shown.contains("sec"), "{shown:?}");
+        assert_eq!(config(&bench).contains(&host), code == 0);
     }
-    assert!(config(&bench).contains(&host));
 }
 
 /// I029.
@@ -174,7 +184,9 @@ fn all_tags_of_a_repository_go_and_come_at_once() {
     }
     let all = format!("{host}/team/app");
     let out = bench.run(["push", "-a", &all]).success().out();
-    let tags: Vec<&str> = out.lines().map(|line| line.split(':').next().expect("there is a first part")).collect();
+    assert_eq!(out.lines().next(), Some(format!("The push refers to repository [{all}]").as_str()));
+    let tags: Vec<&str> =
+        out.lines().skip(1).map(|line| line.split(':').next().expect("there is a first part")).collect();
     assert_eq!(tags, ["1", "2"]);
     assert!(registry.manifest("team/app", "2").is_some() && registry.manifest("team/app-2", "3").is_none());
     bench.run(["push", "-a", &format!("{all}:1")]).exit(2).complains("Name the repository alone");
@@ -182,7 +194,8 @@ fn all_tags_of_a_repository_go_and_come_at_once() {
 
     let other = Bench::new();
     let out = other.run(["pull", "-q", "--all-tags", &all]).success().out();
-    assert_eq!(out, format!("{all}:1\n{all}:2\n"));
+    assert_eq!(out, format!("{all}\n"), "as docker's, the repository alone");
+    assert_eq!(other.run(["images", "-q", &all]).success().out().lines().count(), 2);
     other.run(["pull", "-a", &format!("{host}/none")]).exit(1).complains("the registry has no tag of");
 }
 

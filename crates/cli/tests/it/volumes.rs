@@ -76,7 +76,15 @@ fn a_volume_is_made_listed_and_removed_as_docker_does_it() {
     assert_eq!(bench.run(["volume", "prune", "-f"]).success().out(), format!("{made_up}\n"));
     bench.run(["rm", "user"]).success();
     assert_eq!(bench.run(["volume", "prune", "-f"]).success().out(), "");
-    assert_eq!(bench.run(["volume", "prune", "-a", "--filter", "label=other"]).success().out(), "");
+    assert_eq!(bench.run(["volume", "prune", "-af", "--filter", "label=other"]).success().out(), "");
+    let asked = bench.run(["volume", "prune", "-a"]);
+    assert_eq!(
+        (asked.success().out(), asked.stderr.as_str()),
+        (
+            String::new(),
+            "WARNING! This will remove all volumes not used by at least one container.\nAre you sure you want to continue? [y/N] \n"
+        )
+    );
     assert_eq!(bench.run(["volume", "prune", "-a", "-f"]).success().out(), "mine\n");
     bench.run(["volume", "rm", "mine"]).exit(1).complains("no such volume: `mine`");
     assert_eq!(bench.run(["volume", "rm", "-f", "mine"]).success().out(), "mine\n");

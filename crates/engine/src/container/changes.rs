@@ -216,7 +216,7 @@ impl Engine {
             if !CHANGES.contains(&word.as_str()) {
                 let hint = format!("There are: {}.", CHANGES.join(", "));
                 return Err(EngineError::request(
-                    format!("`{instruction}` cannot be changed of an image"),
+                    format!("`{instruction}` is no instruction that `--change` takes"),
                     Some(&hint),
                 ));
             }

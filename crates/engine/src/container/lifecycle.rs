@@ -9,7 +9,7 @@ use stave_store::{ContainerError, ContainerRecord, ContainerState};
 
 use super::control::{Answer, Holder, Request};
 use super::log::{LogPiece, LogReader};
-use super::running::duplicate;
+use super::running::{duplicate, with_hostname};
 use super::{Config, ContainerExit, end, is_alive};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -167,7 +167,8 @@ impl Engine {
     ) -> Result<ContainerExit, EngineError> {
         let record = self.running_container(name)?;
         let config = Config::read(&record)?;
-        let spec = exec_spec(&config, request);
+        let hostname = config.hostname_of(&record);
+        let spec = exec_spec(&config, &hostname, request);
         let bytes = serde_json::to_vec(&spec).expect("a process has only text keys");
         let payload = wire::payload(&bytes).map_err(|errno| EngineError::io("make", "a memory file", errno.into()))?;
         let mut files = vec![payload];
@@ -262,8 +263,8 @@ fn process(pid: u32) -> Option<(u32, u64, String)> {
     Some((user, ticks / TICKS_PER_SECOND, command))
 }
 
-fn exec_spec(config: &Config, request: &ExecRequest) -> ExecSpec {
-    let mut env = config.env.clone();
+fn exec_spec(config: &Config, hostname: &str, request: &ExecRequest) -> ExecSpec {
+    let mut env = with_hostname(&config.env, hostname);
     for variable in &request.env {
         let name = variable.split('=').next().unwrap_or(variable);
         env.retain(|known| known.split('=').next() != Some(name));

@@ -8,6 +8,7 @@
 mod attach;
 mod changes;
 mod control;
+mod describe;
 mod lifecycle;
 mod log;
 mod running;
@@ -27,7 +28,6 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use stave_graph::Network;
 use stave_oci::{ImageConfig, Platform};
 use stave_sandbox::SandboxError;
@@ -57,6 +57,12 @@ pub struct ContainerSummary {
     pub labels: BTreeMap<String, String>,
     /// What of this machine is mounted into it.
     pub mounts: Vec<String>,
+    /// Where in it something is mounted.
+    pub targets: Vec<String>,
+    /// Its network: `host` or `none`.
+    pub network: &'static str,
+    /// The ports that it says it listens at: `80/tcp`.
+    pub exposed: Vec<String>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
     /// When it was last started, in seconds since 1970.
@@ -97,6 +103,15 @@ struct Config {
 enum NetworkName {
     Host,
     None,
+}
+
+impl NetworkName {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Config {
@@ -162,6 +177,10 @@ impl Config {
         self.entrypoint.iter().chain(&self.command).cloned().collect()
     }
 
+    fn hostname_of(&self, record: &ContainerRecord) -> String {
+        self.hostname.clone().unwrap_or_else(|| record.id.short().to_owned())
+    }
+
     fn network(&self) -> Network {
         match self.network {
             NetworkName::Host => Network::Host,
@@ -217,8 +236,7 @@ impl Engine {
         request: ContainerRequest,
         events: Report<'_>,
     ) -> Result<ContainerRecord, EngineError> {
-        let platform = Self::platform(request.platform.as_ref());
-        let (id, config) = self.image_for(lease, &request.image, &platform, request.pull, events)?;
+        let (id, config) = self.image_for(lease, &request.image, request.platform.as_ref(), request.pull, events)?;
         let layers = self.unpacked_layers(lease, id, events)?;
         let (name, image_name) = (request.name.clone(), request.image.clone());
         let config = Config::new(request, &config)?;
@@ -256,31 +274,42 @@ impl Engine {
         Ok(())
     }
 
-    /// Finds an image by name or id, and pulls it if the policy says so.
+    /// Finds an image by name or id, and pulls it if the policy says so. Where no platform is asked for, the only one that
+    /// an image is for will do.
     fn image_for(
         &self,
         lease: &Lease,
         name: &str,
-        platform: &Platform,
+        asked: Option<&Platform>,
         pull: PullPolicy,
         events: Report<'_>,
     ) -> Result<(stave_oci::ImageId, ImageConfig), EngineError> {
+        let platform = Self::platform(asked);
         let here = match pull {
             PullPolicy::Always => None,
-            PullPolicy::Missing | PullPolicy::Never => match self.image_for_platform(lease, name, Some(platform)) {
+            PullPolicy::Missing | PullPolicy::Never => match self.image_for_platform(lease, name, Some(&platform)) {
                 Ok(record) => Some(record),
                 Err(EngineError::Image(stave_store::ImageError::NotFound(_))) if pull == PullPolicy::Missing => None,
                 // A registry may have it for the platform that is missing here.
                 Err(_) if pull == PullPolicy::Missing && self.is_from_registry(name) => None,
+                Err(EngineError::Platform { .. }) if asked.is_none() => Some(lease.resolve_image(name)?),
                 Err(error) => return Err(error),
             },
         };
-        if let Some(record) = here {
-            return Ok((record.id, self.image_config(&record.id)?));
+        let (id, config) = if let Some(record) = here {
+            (record.id, self.image_config(&record.id)?)
+        } else {
+            let remote = self.find_remote(name, asked, events)?;
+            self.pull_image(lease, &remote, events)?;
+            (remote.id, remote.config)
+        };
+        let found = config.platform();
+        if asked.is_none() && !found.os.is_empty() && !found.runs_on(&platform) {
+            let message =
+                format!("`{name}` is for {found}, this machine is {platform}, and no `--platform` was asked for");
+            events(Event::Notice { message });
         }
-        let remote = self.find_remote(name, platform, events)?;
-        self.pull_image(lease, &remote, events)?;
-        Ok((remote.id, remote.config))
+        Ok((id, config))
     }
 
     /// Returns the bytes of a container's own files, and of all that it sees.
@@ -329,52 +358,6 @@ impl Engine {
             Err(ContainerError::NotFound(_)) | Ok(()) => Ok(name.to_owned()),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Describes a container as `docker inspect` does.
-    pub fn inspect_container(&self, name: &str) -> Result<Value, EngineError> {
-        let record = self.store.resolve_container(name)?;
-        let config = Config::read(&record)?;
-        let args = config.args();
-        let (path, rest) = args.split_first().map_or(("", &[][..]), |(path, rest)| (path.as_str(), rest));
-        Ok(json!({
-            "Id": record.id.to_string(),
-            "Created": rfc3339(record.created),
-            "Path": path,
-            "Args": rest,
-            "State": state_json(&record),
-            "Image": record.image.to_string(),
-            "Name": format!("/{}", record.name),
-            "Config": {
-                "Hostname": config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned()),
-                "User": config.user,
-                "Env": config.env,
-                "Cmd": config.command,
-                "Image": record.image_name,
-                "WorkingDir": config.workdir,
-                "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
-                "Labels": config.labels,
-                "OpenStdin": config.interactive,
-                "Tty": config.settings.terminal,
-                "StopSignal": config.settings.stop_signal,
-            },
-            "HostConfig": {
-                "NetworkMode": config.network,
-                "AutoRemove": config.settings.remove,
-                "Memory": config.settings.shared_limits.memory.unwrap_or_default(),
-                "MemorySwap": config.settings.shared_limits.swap.unwrap_or_default(),
-                "CpuPeriod": config.settings.shared_limits.cpu_period.unwrap_or_default(),
-                "CpuQuota": config.settings.shared_limits.cpu_quota.unwrap_or_default(),
-                "CpuShares": config.settings.shared_limits.cpu_shares.unwrap_or_default(),
-                "CpusetCpus": config.settings.shared_limits.cpus.clone().unwrap_or_default(),
-                "CpusetMems": config.settings.shared_limits.nodes.clone().unwrap_or_default(),
-                "PidsLimit": config.settings.shared_limits.processes,
-                "Privileged": config.settings.privileged,
-                "ReadonlyRootfs": config.settings.read_only,
-                "ShmSize": config.settings.shm(),
-            },
-            "Mounts": config.settings.mounts.iter().map(mount_json).collect::<Vec<_>>(),
-        }))
     }
 
     /// Copies a file or directory out of a container.
@@ -489,6 +472,9 @@ fn summary(record: ContainerRecord) -> Result<ContainerSummary, EngineError> {
         id: record.id.to_string(),
         command: config.args(),
         mounts: config.settings.sources(),
+        targets: config.settings.mounts.iter().map(|mount| mount.target.clone()).collect(),
+        network: config.network.text(),
+        exposed: config.settings.exposed.iter().map(|port| with_protocol(port)).collect(),
         labels: config.labels,
         created: record.created,
         started: record.started,
@@ -543,43 +529,4 @@ fn end(state: ContainerState) -> std::io::Result<()> {
     let mut polled = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut polled, None)?;
     Ok(())
-}
-
-fn mount_json(mount: &ContainerMount) -> Value {
-    match &mount.kind {
-        ContainerMountKind::Bind { source, writable } => {
-            json!({ "Type": "bind", "Source": source, "Destination": mount.target, "RW": writable })
-        }
-        ContainerMountKind::Volume { name, writable, .. } => {
-            json!({ "Type": "volume", "Name": name, "Driver": "local", "Destination": mount.target, "RW": writable })
-        }
-        ContainerMountKind::Device { path } => {
-            json!({ "Type": "device", "Source": path, "Destination": mount.target, "RW": true })
-        }
-        ContainerMountKind::Tmpfs { .. } => json!({ "Type": "tmpfs", "Destination": mount.target, "RW": true }),
-    }
-}
-
-fn rfc3339(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
-}
-
-fn state_json(record: &ContainerRecord) -> Value {
-    let alive = is_alive(record.state);
-    let state = if alive { record.state } else { ended(record.state) };
-    let (status, code, pid) = match state {
-        ContainerState::Created => ("created", 0, 0),
-        ContainerState::Running { pid, .. } if attach::is_paused(state) => ("paused", 0, pid),
-        ContainerState::Running { pid, .. } => ("running", 0, pid),
-        ContainerState::Exited { code } => ("exited", code, 0),
-    };
-    json!({
-        "Status": status,
-        "Running": alive,
-        "Paused": status == "paused",
-        "Pid": pid,
-        "ExitCode": code,
-        "StartedAt": record.started.map(rfc3339).unwrap_or_default(),
-        "FinishedAt": record.finished.map(rfc3339).unwrap_or_default(),
-    })
 }

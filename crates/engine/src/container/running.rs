@@ -167,7 +167,7 @@ impl Engine {
     }
 
     fn container_spec(&self, record: &ContainerRecord, config: &Config) -> Result<StepSpec, EngineError> {
-        let hostname = config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned());
+        let hostname = config.hostname_of(record);
         let work = self.store.container_work_rel_path(&record.id);
         // A volatile overlay refuses a work directory that it has used before.
         let path = self.store.root().join(&work);
@@ -183,7 +183,7 @@ impl Engine {
         Ok(StepSpec {
             root: exec::root_fs(self, &record.snapshot, self.store.container_diff_rel_path(&record.id), work, true)?,
             args: config.args(),
-            env: config.env.clone(),
+            env: with_hostname(&config.env, &hostname),
             cwd: config.workdir.clone(),
             user: config.user.clone(),
             network: exec::network(config.network()),
@@ -199,6 +199,16 @@ impl Engine {
             hostname,
         })
     }
+}
+
+/// Returns the variables of a container: as docker's, its host name too, unless it has one of that name.
+pub(super) fn with_hostname(env: &[String], hostname: &str) -> Vec<String> {
+    let mut env = env.to_vec();
+    if !env.iter().any(|variable| variable.starts_with("HOSTNAME=")) {
+        let after_path = usize::from(env.first().is_some_and(|first| first.starts_with("PATH=")));
+        env.insert(after_path, format!("HOSTNAME={hostname}"));
+    }
+    env
 }
 
 /// The code of a container that could not be started, as docker has it.

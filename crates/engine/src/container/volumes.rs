@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use stave_store::{ContainerRecord, Lease, Store, VolumeError, VolumeRecord};
 use stave_tree::{Follow, Kind, Times, pack_tree};
 
-use super::{Config, ContainerMountKind, rfc3339};
+use super::describe::rfc3339;
+use super::{Config, ContainerMountKind};
 use crate::confined;
 use crate::engine::Engine;
 use crate::error::EngineError;

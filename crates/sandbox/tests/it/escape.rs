@@ -61,7 +61,7 @@ fn the_builders_executable_is_out_of_reach() {
             [
                 format!("error: cannot run `/proc/self/exe`: {loops}"),
                 format!("error: cannot run `/proc/1/exe`: {loops}"),
-                "error: `linked` is not in any directory of the step's PATH".to_owned(),
+                "error: `linked` is not in any directory of PATH".to_owned(),
                 "code 127".to_owned(),
                 "code 127".to_owned(),
                 "code 0".to_owned(),

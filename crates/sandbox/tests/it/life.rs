@@ -36,7 +36,7 @@ fn exit_codes_are_a_shells() {
                 ("code 0", Some(0)),
                 ("code 3", Some(3)),
                 ("code 137", Some(137)),
-                ("error: `nosuch` is not in any directory of the step's PATH", Some(127)),
+                ("error: `nosuch` is not in any directory of PATH", Some(127)),
                 ("error: cannot run `/bin/nosuch`: No such file or directory (os error 2)", Some(127)),
                 ("error: cannot run `no-permission`: Permission denied (os error 13)", Some(126)),
                 ("error: cannot run `/bin/no-format`: Exec format error (os error 8)", Some(126)),

@@ -35,7 +35,7 @@ fn texts_that_are_no_users_are_refused_and_never_become_root() {
             ("root:nothing", "no group `nothing` in `/etc/group` of the image"),
         ];
         for ((text, why), seen) in cases.into_iter().zip(ids_of(world, &cases.map(|case| case.0))) {
-            assert_eq!(seen, format!("error: cannot use `{text}` as the step's user: {why}"));
+            assert_eq!(seen, format!("error: cannot use `{text}` as the user: {why}"));
         }
     });
 }
@@ -102,7 +102,7 @@ fn a_hostile_passwd_is_an_error_and_costs_nothing() {
         symlink(world.outside().join("secret"), &passwd).unwrap();
         assert_eq!(
             id_of(world, "root"),
-            "error: cannot use `root` as the step's user: no user `root` in `/etc/passwd` of the image"
+            "error: cannot use `root` as the user: no user `root` in `/etc/passwd` of the image"
         );
         let root: Value = json!({ "args": ["busybox", "id", "-u"] });
         assert_eq!(world.step(&root).stdout, "0\n");

@@ -292,6 +292,9 @@ impl OutputArg {
             ("dest", Kind::Oci | Kind::Docker | Kind::Tar | Kind::Local) if !value.is_empty() => {
                 self.dest = Some(value.into());
             }
+            ("dest", Kind::Oci | Kind::Docker | Kind::Tar | Kind::Local) => {
+                return Err("`dest=` has no value: expected a path, or `-` for standard output".to_owned());
+            }
             ("tar", Kind::Oci | Kind::Docker) => self.tar = switch(key, value)?,
             ("context", Kind::Docker) if !value.is_empty() => self.context = Some(value.to_owned()),
             ("platform-split", Kind::Local | Kind::Tar) => self.split = Some(switch(key, value)?),

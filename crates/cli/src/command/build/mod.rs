@@ -61,7 +61,7 @@ fn built(args: BuildArgs, context: &Context<'_>, telemetry: &mut Telemetry) -> R
     telemetry.speak(report.mode);
     debug::require_terminal(args.on_failure)?;
     let (on_failure, taken) = (args.on_failure, args.output_on_failure.clone());
-    let is_locked = args.supply.locked.is_some();
+    let is_locked = args.supply.is_locked();
     // The agents end when this function does.
     let (request, _agents) = request::request(args, &surroundings, &mut notes)?;
     report.prepare()?;

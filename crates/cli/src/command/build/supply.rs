@@ -46,8 +46,8 @@ pub(super) fn rules(
         Policy::parse(&path.display().to_string(), &text).map_err(|error| Failure::usage(render::chain(&error)))
     };
     let policies = files.map(policy).collect::<Result<_, _>>()?;
-    let lock = args.locked.as_ref().map(|given| {
-        let path = if super::request::is_given(given) { given.clone() } else { lock_path(context) };
+    let lock = args.is_locked().then(|| {
+        let path = args.lock_file().map_or_else(|| lock_path(context), Path::to_path_buf);
         let text = read(&path, "the lock").map_err(|failure| failure.with_hint("`stave lock` makes it."))?;
         Lock::parse(&text).map_err(|error| Failure::usage(render::chain(&error)).within(&path.display().to_string()))
     });
