@@ -12,6 +12,7 @@ use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
 use stave_engine::{BaseFailure, EngineError, NearName, StepCause, StepFailure, Tally, how_ended, masked_text};
 
+use crate::progress::as_shown;
 use crate::{clue, human};
 
 /// Digits of a build's id by which it is named: enough to be the only one that begins so.
@@ -223,7 +224,7 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
     if !failure.last_lines.is_empty() {
         block += "its last lines:\n";
         for line in &failure.last_lines {
-            writeln!(block, "{} {}", style.dim("  |"), printable(line)).expect("writing to a string does not fail");
+            writeln!(block, "{} {}", style.dim("  |"), as_shown(line)).expect("writing to a string does not fail");
         }
     }
     block += &tally(&failure.tally, style);
@@ -459,7 +460,7 @@ error: [build] RUN make all failed: exit status 127
   | |_____^ exit status 127 after 1.2s
 its last lines:
   | one
-  | make: \\u{1b}[1mnot found
+  | make: not found
 hint: 127 means that a command was not found in the image.
 full log: /store/builds/1/3.log
 look inside: stave debug 01234567

@@ -194,10 +194,29 @@ impl Joined {
         (steps, images)
     }
 
-    /// Returns the step that makes each layer that the history of a part speaks of, the lowest first.
+    /// Returns the step that makes each layer that the history of a part speaks of, the lowest first. Where several stages
+    /// do the same, it is the step of the stage that the target is, or goes on from.
     pub(crate) fn layer_steps(&self, part: usize) -> Vec<Option<StepId>> {
-        let step = |node: NodeId| self.steps.iter().position(|step| step.node == node).map(step_id);
-        self.parts[part].layers().map(step).collect()
+        let by_node = self.steps_by_node();
+        let stage = |place: usize| self.steps[place].step.stage.index;
+        let part = &self.parts[part];
+        let ends: BTreeMap<usize, NodeId> =
+            part.plan.steps.iter().map(|step| (step.stage.index, part.renamed.node(step.node))).collect();
+        let mut current = part.plan.steps.last().map_or(0, |step| step.stage.index);
+        let layers: Vec<NodeId> = part.layers().collect();
+        let mut steps: Vec<Option<StepId>> = Vec::with_capacity(layers.len());
+        for node in layers.iter().rev() {
+            let places = by_node.get(node).map(Vec::as_slice).unwrap_or_default();
+            let own = places.iter().find(|&&place| stage(place) == current);
+            // A stage goes on from the end of an earlier one.
+            let is_end = |&&place: &&usize| stage(place) < current && ends.get(&stage(place)) == Some(node);
+            let earlier = || places.iter().rev().find(is_end);
+            let place = own.or_else(earlier).or_else(|| places.first()).copied();
+            current = place.map_or(current, stage);
+            steps.push(place.map(step_id));
+        }
+        steps.reverse();
+        steps
     }
 
     /// Returns for which platform a step is, where there are several: `linux/amd64`, or `linux/amd64->arm64` for what is
@@ -291,6 +310,21 @@ mod tests {
         let targets = joined.targets();
         assert_eq!((targets.len(), targets[0] == targets[1]), (2, false));
         assert_eq!(joined.layer_makers(), targets.into_iter().collect());
+    }
+
+    #[test]
+    fn a_layer_is_of_the_stage_that_the_target_is_or_goes_on_from() {
+        let text = "FROM scratch AS other\nCOPY a /a\nFROM scratch AS base\nCOPY a /a\n\
+                    FROM scratch AS longer\nCOPY a /a\nCOPY b /b\nCOPY c /c\nFROM base\nCOPY b /b\n\
+                    COPY --from=other /a /x\nCOPY --from=longer /c /y\n";
+        let joined = Joined::new(vec![planned(text, "linux/amd64")]);
+        let lines = joined.lines(&|id| id.to_string());
+        let makers: Vec<String> = joined
+            .layer_steps(0)
+            .into_iter()
+            .map(|step| step.map_or_else(String::new, |step| lines[step.0 as usize].stage.clone()))
+            .collect();
+        assert_eq!(makers, ["base", "stage-3", "stage-3", "stage-3"]);
     }
 
     #[test]

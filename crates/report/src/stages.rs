@@ -146,8 +146,7 @@ pub(crate) fn reads<'a>(record: &'a Record, all: &[StageSteps], stage: usize, pl
     }
     let mut reads = Vec::new();
     let inputs = step.line.inputs.iter().filter_map(|&input| place_of(record, input));
-    // What stands first in a stage and has no base starts from nothing.
-    let has_parent = step.line.number > 1 || place > own.start;
+    let has_parent = step.line.number > 1 || place > own.start || goes_on_from_a_stage(step);
     for (at, input) in inputs.enumerate() {
         let is_parent = at == 0 && has_parent;
         if is_parent && place > own.start {
@@ -160,6 +159,16 @@ pub(crate) fn reads<'a>(record: &'a Record, all: &[StageSteps], stage: usize, pl
     }
     reads.extend(step.line.bases.iter().map(|base| (Read::Image(base), false)));
     reads
+}
+
+/// Whether what stands first in a stage without a step for its `FROM` goes on from another stage, or starts from nothing.
+/// The record has no more of it than what the step reads: what copies files of a stage onto nothing reads that stage alone.
+fn goes_on_from_a_stage(step: &StepRecord) -> bool {
+    let mut words = step.line.title.split_whitespace();
+    let copies = words.next().is_some_and(|word| ["COPY", "ADD"].iter().any(|name| word.eq_ignore_ascii_case(name)));
+    let is_copy_from = copies && words.any(|word| word.starts_with("--from"));
+    let others = step.line.inputs.len() + step.line.bases.len();
+    others > usize::from(is_copy_from)
 }
 
 /// The image or the stage that a `FROM` names.

@@ -110,6 +110,14 @@ impl Lines {
     }
 }
 
+/// Returns one whole line of output as a terminal without colours shows it when it is written out.
+pub(crate) fn as_shown(line: &str) -> String {
+    let mut lines = Lines::default();
+    // A return at its end has nothing after it that it could start anew.
+    lines.each(line.trim_end_matches('\r').as_bytes(), &mut |_| {});
+    lines.finish().unwrap_or_default()
+}
+
 /// Whether a byte is part of a line and ends or changes nothing.
 fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
@@ -160,6 +168,12 @@ mod tests {
     fn nothing_turns_a_line_around_or_ends_it() {
         let bytes = "a\u{202e}b\u{2066}c\u{2028}d \u{200f}שלום\n".as_bytes();
         assert_eq!(lines(&[bytes]), ["abcd \u{200f}שלום"]);
+    }
+
+    #[test]
+    fn one_line_is_shown_as_its_last_state() {
+        let shown = ["\u{1b}[31mERR\u{1b}[0m npm", "\rprogress 10%\rprogress 100%\r", "", "a\tb\u{9b}\u{202e}"];
+        assert_eq!(shown.map(as_shown), ["ERR npm", "progress 100%", "", "a\tb"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::host::raw_variable;
 use crate::human;
 use crate::render::Style;
 use frame::Size;
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Lines, as_shown};
 use queue::{Pace, Queue};
 use settings::Settings;
 

@@ -195,6 +195,21 @@ pub(crate) fn three() -> (Record, BTreeMap<StepId, LogExcerpt>) {
     (record(&events), BTreeMap::from([(StepId(2), log)]))
 }
 
+/// A build with a stage that goes on from another one, and one that copies onto nothing.
+pub(crate) fn stage_of_a_stage() -> Record {
+    let steps = vec![
+        plain(0, "base", (1, 2), "FROM alpine AS base", &[]),
+        plain(1, "base", (2, 2), "RUN a", &[0]),
+        plain(2, "app", (1, 2), "RUN b", &[1]),
+        plain(3, "app", (2, 2), "COPY --from=base /x /", &[2, 1]),
+        plain(4, "more", (1, 1), "COPY --from=app /x /", &[1, 3]),
+        plain(5, "stage-3", (1, 1), "copy --from=app /x /", &[3]),
+    ];
+    let mut events = begun_with("Dockerfile", "FROM alpine AS base\n");
+    events.push((10, Event::Planned { steps }));
+    record(&events)
+}
+
 fn plain(step: u32, stage: &str, (number, of): (u32, u32), title: &str, inputs: &[u32]) -> StepLine {
     StepLine {
         step: StepId(step),

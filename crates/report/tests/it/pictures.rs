@@ -48,6 +48,17 @@ fn a_file_that_was_not_built_is_drawn_for_markdown() {
 }
 
 #[test]
+fn a_stage_that_goes_on_from_a_stage_is_not_drawn_like_one_that_copies_from_it() {
+    let diagram = Diagram::of_build(&builds::stage_of_a_stage(), Detail::Stages);
+    let name = |place: usize| diagram.nodes[place].name.as_str();
+    let mut edges: Vec<String> =
+        diagram.edges.iter().map(|edge| format!("{} {} {:?}", name(edge.from), name(edge.to), edge.kind)).collect();
+    edges.sort();
+    let expected = ["alpine base Base", "app more Files", "app stage-3 Files", "base app Base", "base more Base"];
+    assert_eq!(edges, expected);
+}
+
+#[test]
 fn steps_are_drawn_one_by_one() {
     let diagram = Diagram::of_build(&builds::built(), Detail::Steps);
     assert_eq!((diagram.nodes.len(), diagram.edges.len()), (10, 9));
