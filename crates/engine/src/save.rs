@@ -148,6 +148,29 @@ impl Engine {
         }
         writer.finish(&archived, true).map_err(unwritable)?;
         self.store.settle()?;
+        for name in names.iter().filter(|_| platform.is_none()) {
+            self.note_left_out(name, events)?;
+        }
+        Ok(())
+    }
+
+    /// Says what of an image an archive that Docker reads does not have.
+    fn note_left_out(&self, name: &str, events: Report<'_>) -> Result<(), EngineError> {
+        let (saved, index) = (self.store.find_image(name)?.id, self.store.find_index(name)?);
+        let others: Vec<String> = index
+            .into_iter()
+            .flat_map(|index| index.images)
+            .filter(|(_, id)| *id != saved)
+            .map(|(platform, _)| format!("the image for {platform}"))
+            .collect();
+        let said = !self.store.attestations(&saved)?.is_empty();
+        let left: Vec<String> = others.into_iter().chain(said.then(|| "what is said about it".to_owned())).collect();
+        if !left.is_empty() {
+            let left = left.join(", ");
+            let message =
+                format!("of `{name}`, the archive lacks {left}: `stave push {name} oci-archive:FILE` writes all");
+            events(Event::Notice { message });
+        }
         Ok(())
     }
 

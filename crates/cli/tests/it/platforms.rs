@@ -200,6 +200,10 @@ fn the_store_keeps_all_platforms_under_one_name() {
     bench.run(["tag", "made", "again:1"]).success();
     assert_eq!(inspect("again:1", &["--platform", OTHER]).success().line(), "s390x s390x [again:1]");
     bench.run(["save", "--platform", OTHER, "-o", "one.tar", "again:1"]).success();
+    let lacks = format!("the archive lacks the image for {OTHER}: `stave push again:1 oci-archive:FILE` writes all");
+    bench.run(["save", "-o", "own.tar", "again:1"]).success().complains(&format!("of `again:1`, {lacks}"));
+    let other = bench.run(["save", "--platform", OTHER, "-o", "other.tar", "again:1"]);
+    assert!(!other.success().stderr.contains("lacks"), "it was asked for: {other}");
     bench.run(["history", "-q", "--platform", OTHER, "made"]).success();
     for name in ["made", "made:2", "again:1"] {
         inspect(name, &["--platform", OTHER]).success();
