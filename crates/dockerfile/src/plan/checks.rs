@@ -85,6 +85,7 @@ pub fn survey(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> Survey
     let Lowering { missing, diagnostics, findings: more, .. } =
         lowered(&file, options, facts, &stages, &globals, mistakes);
     findings.extend(more);
+    let missing = missing.into_iter().map(|(request, span)| (request, anchors.place(span))).collect();
     let mut mistakes: Vec<Diagnostic> = diagnostics.into_iter().map(|one| anchors.settle(one)).collect();
     mistakes.sort_by_key(Diagnostic::span);
     Survey { missing, mistakes, findings }
@@ -109,6 +110,11 @@ pub(crate) fn needed_stages(file: &Dockerfile, options: &PlanOptions) -> Result<
     let globals = globals(file, options, predefined, &mut mistakes);
     let Some(bases) = stages::bases(file, options, &globals, &mut mistakes) else { return Err(mistakes) };
     let stages = stages::resolve(file, bases, options, &mut mistakes);
+    for &index in &stages.needed {
+        let Some(Base { place: Place::Image(reference), unset, .. }) = &stages.bases[index] else { continue };
+        let span = file.stages[index].base.span();
+        stages::is_image(file, options, reference, span, index, unset.as_deref(), &mut mistakes);
+    }
     let Some(target) = stages.target.filter(|_| !mistakes.iter().any(Diagnostic::is_error)) else {
         return Err(mistakes);
     };

@@ -15,7 +15,7 @@ use super::stage::Stage;
 use super::stages::{self, Base, Place, Stages};
 use super::variables::Variables;
 use super::words::{body, word, words};
-use super::{BaseRequest, Facts, NamedContext, PlanOptions, Scope, Step, codes};
+use super::{BaseRequest, Facts, PlanOptions, Scope, Step, codes};
 use crate::ast::{Dockerfile, Head, Instruction, InstructionKind};
 use crate::check;
 use crate::codes::UNCLOSED_QUOTE;
@@ -244,12 +244,9 @@ impl Lowering<'_> {
     }
 
     /// The files that `--from` means, written at `span` in stage `stage`.
-    /// Whether `reference` can be the name of an image. What the caller gives a name is his own business: it may be one
-    /// of a layout, which no image can have.
+    /// Whether `reference` can be the name of an image.
     fn is_image(&mut self, reference: &str, span: Span, stage: usize, unset: Option<&str>) -> bool {
-        let given = |context: &NamedContext| matches!(context, NamedContext::Image(given) if given == reference);
-        self.options.contexts.values().any(given)
-            || stages::is_image(self.file, reference, span, stage, unset, &mut self.diagnostics)
+        stages::is_image(self.file, self.options, reference, span, stage, unset, &mut self.diagnostics)
     }
 
     pub(super) fn files(&mut self, place: &Place, stage: usize, span: Span) -> Option<MountSource> {

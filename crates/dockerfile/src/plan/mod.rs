@@ -82,6 +82,7 @@ pub fn plan(file: &Dockerfile, options: &PlanOptions, facts: &Facts) -> (Plan, V
         return (Plan::Invalid, diagnostics);
     };
     if !missing.is_empty() {
+        let missing = missing.into_iter().map(|(request, span)| (request, anchors.place(span))).collect();
         return (Plan::Need(missing), diagnostics);
     }
     let mut config = target.config;

@@ -312,9 +312,23 @@ fn place(
     }
     match named_context(options, name, &options.platform) {
         Some(context) => context_place(file, context, value.span()),
+        None if numbered(file, name).is_some() && is_number(name) => Err(Box::new(number_in_mount(file, name, value))),
         None if has_variable(name) => Err(Box::new(variable_in_from(value))),
         None => Ok(Place::Image(name.to_owned())),
     }
+}
+
+/// A mount names a stage by its number. BuildKit looks for an image of that name then, which is never what is meant.
+fn number_in_mount(file: &Dockerfile, number: &str, value: &Text) -> Diagnostic {
+    let stage = &file.stages[numbered(file, number).expect("only the number of a stage is asked about")];
+    let hint = match &stage.name {
+        Some(name) => format!("Write the stage's name: `from={}`.", name.written.as_str()),
+        None => "Give the stage a name, `FROM ... AS name`, and write that.".to_owned(),
+    };
+    Diagnostic::error(codes::STAGE_INDEX, value.span(), format!("mounts do not know stage {number} by its number"))
+        .label("an image of this name is looked for")
+        .also(definition(stage), format!("stage {number}"))
+        .hint(hint)
 }
 
 /// The stage that `FROM --after` names, by name or number, in the head of stage `current`.
@@ -494,14 +508,21 @@ fn report_later_stages(file: &Dockerfile, stages: &mut Stages, diagnostics: &mut
 
 /// Whether `reference`, written at `span` in stage `stage`, can be the name of an image. If not, says so, and
 /// with `unset` what to do about a variable in it that has no value.
+///
+/// What the caller gives the name of is his own business: it may be one of a layout, which no image can have.
 pub(super) fn is_image(
     file: &Dockerfile,
+    options: &PlanOptions,
     reference: &str,
     span: Span,
     stage: usize,
     unset: Option<&str>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> bool {
+    let given = |context: &NamedContext| matches!(context, NamedContext::Image(given) if given == reference);
+    if options.contexts.values().any(given) {
+        return true;
+    }
     let Err(error) = reference.parse::<Reference>() else { return true };
     let earlier = file.stages[..stage].iter().filter_map(|stage| stage.name.as_ref()).map(|name| name.name.as_str());
     let hint = nearest(reference, earlier).map(|name| format!("An earlier stage has a similar name: `{name}`."));

@@ -95,14 +95,16 @@ pub(super) fn predefined(file: &Dockerfile, options: &PlanOptions) -> Variables 
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
 
 /// Returns the environment of the proxies that are given as build arguments, in both spellings, without those that
-/// `declared` holds.
+/// have the same value in `declared`. A step has these values in the place of others.
+///
+/// Reference: BuildKit, `solver/llbsolver/ops/exec.go`, `proxyEnvList`.
 pub(super) fn proxies(options: &PlanOptions, declared: &Variables) -> Vec<String> {
     let mut environment = Vec::new();
     for proxy in PROXIES {
         let given = options.build_args.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(proxy));
         let Some((_, value)) = given else { continue };
         for name in [proxy.to_ascii_uppercase(), proxy.to_owned()] {
-            if declared.get(&name).is_none() {
+            if declared.get(&name) != Some(value) {
                 environment.push(format!("{name}={value}"));
             }
         }

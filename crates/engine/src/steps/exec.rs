@@ -213,7 +213,11 @@ pub(crate) fn refuse_what_is_not_allowed(exec: &Exec, grants: &Grants) -> Result
 /// Returns the world of a command on `parent`, without its mounts, whose changes go to `work`.
 pub(crate) fn spec(engine: &Engine, exec: &Exec, parent: &[LayerId], work: &WorkDir) -> Result<StepSpec, EngineError> {
     let mut env = exec.env.clone();
-    env.extend(exec.unkeyed_env.iter().cloned());
+    for entry in &exec.unkeyed_env {
+        let name = entry.split_once('=').map_or(&**entry, |(name, _)| name);
+        env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
+        env.push(entry.clone());
+    }
     Ok(StepSpec {
         root: root_fs(engine, parent, work.diff_rel_path(), work.work_rel_path(), true)?,
         args: exec.args.clone(),

@@ -103,7 +103,7 @@ pub(crate) struct BuildArgs {
     /// Ask the registry for the base images even if they are here already; or `missing`, `never`
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub(crate) pull: Option<PullArg>,
-    /// Platform of the result [default: this machine's, the only one yet; the variable
+    /// Platform of the result, or several with commas between them [default: this machine's; the variable
     /// `DOCKER_DEFAULT_PLATFORM` changes it]
     #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,

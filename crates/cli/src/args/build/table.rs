@@ -176,7 +176,10 @@ pub(crate) const TABLE: &[Row] = &[
         features: "B066",
         flags: &["--manifest"],
         takes: Value("list"),
-        answers: &[(Any, NotYet("Name the image with `-t`, and push it under a tag of its platform."))],
+        answers: &[(
+            Any,
+            NotYet("Name the image with `-t`, and list it with `stave manifest create`, `add` and `push`."),
+        )],
     },
     Row {
         features: "B067",

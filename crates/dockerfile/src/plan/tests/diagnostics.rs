@@ -323,3 +323,35 @@ error[D002]: unknown instruction `<<<<<<<`
     );
     assert_eq!(found("&& b\n"), "error[D002]: unknown instruction `&&`\n  ! line 1: `&&`");
 }
+
+/// A069.
+#[test]
+fn mounts_know_no_stages_by_number() {
+    check(
+        "FROM a AS build\nFROM b\nRUN --mount=type=bind,from=0,target=/x true\n",
+        "
+error[D102]: mounts do not know stage 0 by its number
+  ! line 3: `0` an image of this name is looked for
+  - line 1: `build` stage 0
+  hint: Write the stage's name: `from=build`.",
+    );
+}
+
+/// A059.
+#[test]
+fn what_a_trigger_asks_for_is_asked_for_at_the_base() {
+    let text = "FROM scratch AS a\nONBUILD COPY --from=zz /x /y\nFROM a\n";
+    let parsed = crate::parse(text);
+    let (Plan::Need(missing), _) = super::plan(&parsed.file, &options(), &super::Facts::default()) else {
+        panic!("the trigger needs an image")
+    };
+    let asked: Vec<_> = missing.iter().map(|(request, span)| (&*request.reference, span.range())).collect();
+    assert_eq!(asked, [("zz", 52..53)]);
+}
+
+#[test]
+fn an_outline_of_a_file_without_an_image_is_a_mistake() {
+    let file = crate::parse("FROM busybox:$TAG\n").file;
+    let mistakes = crate::check::outline::outline(&file, &options()).expect_err("there is no such image");
+    assert_eq!(mistakes.iter().map(|mistake| mistake.code).collect::<Vec<_>>(), ["D108"]);
+}

@@ -110,6 +110,9 @@ fn proxies_reach_run_without_a_trace_unless_they_are_declared() {
     assert_eq!(proxies, ["http_proxy=p", "NO_PROXY=n", "no_proxy=n"]);
     assert_eq!(env, ["HTTP_PROXY=p"]);
     assert_eq!(line, "ARG HTTP_PROXY=p\nRUN |1 HTTP_PROXY=p /bin/sh -c x # buildkit");
+    let (proxies, env, _) = unkeyed("FROM scratch\nENV HTTP_PROXY=own\nRUN x\n");
+    assert_eq!(proxies, ["HTTP_PROXY=p", "http_proxy=p", "NO_PROXY=n", "no_proxy=n"], "they win over `ENV`");
+    assert_eq!(env, ["HTTP_PROXY=own"]);
 }
 
 #[test]
