@@ -16,7 +16,7 @@ use super::{Caches, key_digest, open};
 use crate::base::{ORIGINAL, Sink, short};
 use crate::build::Report;
 use crate::engine::Engine;
-use crate::error::{EngineError, with_causes};
+use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
 use crate::snapshot::SnapshotLayer;
 use crate::task::Task;
