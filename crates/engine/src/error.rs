@@ -212,17 +212,6 @@ impl EngineError {
     }
 }
 
-/// Returns what an error says, and what it comes from, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use stave_oci::{BlobDigest, ImageId};

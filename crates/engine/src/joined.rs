@@ -262,6 +262,12 @@ impl Joined {
         self.parts.iter().flat_map(Part::layers).map(|node| self.maker(node)).collect()
     }
 
+    /// Returns the commands whose requests are recorded.
+    pub(crate) fn recorded(&self) -> BTreeSet<NodeId> {
+        let nodes = self.graph.reachable_from(&self.wanted()).into_iter();
+        nodes.filter(|node| matches!(self.graph.op(*node), Op::Exec(exec) if exec.recorded)).collect()
+    }
+
     /// Returns the node that makes the highest layer of `node`.
     fn maker(&self, node: NodeId) -> NodeId {
         if let Op::Merge(merge) = self.graph.op(node) { merge.upper } else { node }

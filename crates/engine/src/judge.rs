@@ -21,7 +21,7 @@ use stave_tree::Dir;
 use crate::base::KnownBase;
 use crate::build::{Planning, Report};
 use crate::engine::Engine;
-use crate::error::{EngineError, with_causes};
+use crate::error::EngineError;
 use crate::imagetools::SLSA;
 use crate::outcome::BuildFailure;
 use crate::policy_log::shown_words;
@@ -29,6 +29,7 @@ use crate::registries::Registries;
 use crate::remote::Wanted;
 use crate::request::{Grants, PullPolicy};
 use crate::rules::{Meant, Objection, SourceRules, git_identifier, unusable};
+use crate::told::causes;
 
 /// Largest file that a policy may import or load, in bytes.
 const POLICY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -215,7 +216,7 @@ impl Engine {
                 let signatures = self.signatures_of(reference, &base)?;
                 let unverified = |error: SignatureError| Objection::Unverified {
                     identifier: source.identifier(),
-                    problem: with_causes(&error),
+                    problem: causes(&error),
                 };
                 input.with_signatures(signatures, signers.root).map_err(unverified)?
             }
@@ -399,7 +400,7 @@ impl SourceRules {
                 let verified = input.with_signatures(signatures.clone(), self.trusted_root.as_deref());
                 input = verified.map_err(|error| Objection::Unverified {
                     identifier: identifier.clone(),
-                    problem: with_causes(&error),
+                    problem: causes(&error),
                 })?;
             }
         }

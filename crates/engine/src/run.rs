@@ -66,6 +66,8 @@ pub(crate) struct Run<'a> {
     cached: AtomicU32,
     /// The nodes that make layers of the image.
     of_image: BTreeSet<NodeId>,
+    /// The commands whose requests are recorded; of most builds none.
+    recorded: BTreeSet<NodeId>,
     /// Takes each of those layers as soon as it is there.
     made: Sender<LayerId>,
 }
@@ -154,6 +156,7 @@ impl<'a> Run<'a> {
             ran: AtomicU32::new(0),
             cached: AtomicU32::new(0),
             of_image: target.joined.layer_makers(),
+            recorded: target.joined.recorded(),
             made,
         }
     }

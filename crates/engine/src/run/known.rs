@@ -222,9 +222,12 @@ impl Run<'_> {
     /// Whether it is known what all commands that a node depends on asked of the network, as far as that is recorded, and
     /// all of it is still allowed.
     pub(super) fn is_recorded_below(&self, node: NodeId) -> bool {
-        let graph = &self.target.joined.graph;
-        let is_command = |node: &NodeId| matches!(graph.op(*node), Op::Exec(exec) if exec.recorded);
-        graph.reachable(node).into_iter().filter(is_command).all(|node| {
+        // Asked for each node that is looked up: where nothing is recorded, it costs nothing.
+        if self.recorded.is_empty() {
+            return true;
+        }
+        let below = self.target.joined.graph.reachable(node);
+        below.into_iter().filter(|node| self.recorded.contains(node)).all(|node| {
             if matches!(lock(&self.found).get(&node), Some(Found::Requests(_))) {
                 return true;
             }
@@ -244,9 +247,8 @@ impl Run<'_> {
     /// Whether a layer can be the result of a node: if that is a command whose requests are recorded, it has to have a
     /// record, in which all is still allowed. Remembers what is in it.
     fn is_recorded(&self, node: NodeId, layer: Option<LayerId>) -> bool {
-        match self.target.joined.graph.op(node) {
-            Op::Exec(exec) if exec.recorded => {}
-            _ => return true,
+        if !self.recorded.contains(&node) {
+            return true;
         }
         let found = layer.and_then(|layer| self.target.recorder.usable(self.engine, layer));
         found.is_some_and(|found| {
