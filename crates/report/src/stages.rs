@@ -147,8 +147,13 @@ pub(crate) fn reads<'a>(record: &'a Record, all: &[StageSteps], stage: usize, pl
     let mut reads = Vec::new();
     let inputs = step.line.inputs.iter().filter_map(|&input| place_of(record, input));
     let has_parent = step.line.number > 1 || place > own.start || goes_on_from_a_stage(step);
+    // A linked copy lies on the step before it without reading it: what it reads are files only.
+    let is_linked = is_copy_with(step, "--link");
+    if is_linked && place > own.start {
+        reads.push((Read::Step(place - 1), true));
+    }
     for (at, input) in inputs.enumerate() {
-        let is_parent = at == 0 && has_parent;
+        let is_parent = at == 0 && has_parent && !is_linked;
         if is_parent && place > own.start {
             reads.push((Read::Step(place - 1), true));
         } else if record.steps[input].is_base() && record.steps[input].line.inputs.is_empty() && !own.contains(&input) {
@@ -164,11 +169,17 @@ pub(crate) fn reads<'a>(record: &'a Record, all: &[StageSteps], stage: usize, pl
 /// Whether what stands first in a stage without a step for its `FROM` goes on from another stage, or starts from nothing.
 /// The record has no more of it than what the step reads: what copies files of a stage onto nothing reads that stage alone.
 fn goes_on_from_a_stage(step: &StepRecord) -> bool {
-    let mut words = step.line.title.split_whitespace();
-    let copies = words.next().is_some_and(|word| ["COPY", "ADD"].iter().any(|name| word.eq_ignore_ascii_case(name)));
-    let is_copy_from = copies && words.any(|word| word.starts_with("--from"));
+    let is_copy_from = is_copy_with(step, "--from");
     let others = step.line.inputs.len() + step.line.bases.len();
     others > usize::from(is_copy_from)
+}
+
+/// Whether it is a `COPY` or `ADD` with this flag.
+fn is_copy_with(step: &StepRecord, flag: &str) -> bool {
+    let mut words = step.line.title.split_whitespace();
+    let copies = words.next().is_some_and(|word| ["COPY", "ADD"].iter().any(|name| word.eq_ignore_ascii_case(name)));
+    let is_flag = |word: &str| word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+    copies && words.take_while(|word| word.starts_with("--")).any(is_flag)
 }
 
 /// The image or the stage that a `FROM` names.

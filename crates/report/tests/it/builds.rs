@@ -204,6 +204,8 @@ pub(crate) fn stage_of_a_stage() -> Record {
         plain(3, "app", (2, 2), "COPY --from=base /x /", &[2, 1]),
         plain(4, "more", (1, 1), "COPY --from=app /x /", &[1, 3]),
         plain(5, "stage-3", (1, 1), "copy --from=app /x /", &[3]),
+        plain(6, "linked", (1, 2), "FROM alpine AS linked", &[]),
+        plain(7, "linked", (2, 2), "COPY --link --from=app /x /", &[3]),
     ];
     let mut events = begun_with("Dockerfile", "FROM alpine AS base\n");
     events.push((10, Event::Planned { steps }));

@@ -54,7 +54,15 @@ fn a_stage_that_goes_on_from_a_stage_is_not_drawn_like_one_that_copies_from_it()
     let mut edges: Vec<String> =
         diagram.edges.iter().map(|edge| format!("{} {} {:?}", name(edge.from), name(edge.to), edge.kind)).collect();
     edges.sort();
-    let expected = ["alpine base Base", "app more Files", "app stage-3 Files", "base app Base", "base more Base"];
+    let expected = [
+        "alpine base Base",
+        "alpine linked Base",
+        "app linked Files",
+        "app more Files",
+        "app stage-3 Files",
+        "base app Base",
+        "base more Base",
+    ];
     assert_eq!(edges, expected);
 }
 
