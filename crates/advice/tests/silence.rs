@@ -35,6 +35,10 @@ fn a_cache_that_the_container_uses_or_that_a_mount_hides_in_part_stays() {
     let files: Files<'_> = &[&["root/.npm/x"]];
     assert!(says("cache-in-layer", "FROM a\nRUN npm ci\nCMD [\"node\", \"x\"]\n", files));
     assert!(!says("cache-in-layer", "FROM a\nRUN npm ci\nCMD [\"npm\", \"start\"]\n", files));
+    let of_pip: Files<'_> = &[&["root/.cache/pip/x"]];
+    let with = |start: &str| says("cache-in-layer", &format!("FROM a\nRUN pip install x\nCMD {start}\n"), of_pip);
+    assert!(with("[\"python\", \"app.py\"]") && with("python app.py"), "an interpreter is no manager");
+    assert!(!with("[\"python3\", \"-m\", \"pip\", \"list\"]") && !with("python3 -m pip list") && !with("[\"pip\"]"));
     assert!(!says("cache-in-layer", "FROM a\nRUN --mount=type=tmpfs,target=/root npm ci\n", files));
     assert!(!says("cache-in-layer", "FROM a\nCOPY npm /root/.npm\n", files), "what is copied is wanted");
     assert!(!says("cache-in-layer", "FROM a\nRUN npm ci\n", &[&["srv/x"]]), "there is none");

@@ -1,7 +1,8 @@
 //! What explains a failed step, as one sentence of advice. The engine finds the facts; here they get words.
 
 use stave_engine::{
-    Clue, Denied, Foreign, MemoryKill, NoCommand, NoSource, Place, Reach, ReadOnly, StepNetwork, Trouble,
+    Clue, Denied, DeniedMount, Foreign, Full, MemoryKill, NoCommand, NoProgram, NoSecret, NoSource, Place, Reach,
+    ReadOnly, StepNetwork, Trouble,
 };
 
 /// Returns the advice that follows from the facts.
@@ -13,18 +14,79 @@ pub(crate) fn sentence(clue: &Clue) -> String {
         Clue::Denied(facts) => denied(facts),
         Clue::ReadOnly(facts) => read_only(facts),
         Clue::Foreign(facts) => foreign(facts),
+        Clue::NoProgram(facts) => no_program(facts),
+        Clue::OfBash(word) => format!(
+            "`{word}` is a word of bash, and the shell that read it is another: write it as a POSIX shell knows it (`.` is \
+             `source`, `[` is `[[`), or have bash run it: `SHELL [\"/bin/bash\", \"-c\"]`."
+        ),
+        Clue::NoSecret(NoSecret { id, place }) => {
+            format!("`{place}` is for the secret `{id}`, which was not given: `--secret id={id},src=FILE`.")
+        }
+        Clue::Full(facts) => full(facts),
+        Clue::NoUser { user, line } => {
+            let asked = line
+                .map_or_else(|| "the base image names it".to_owned(), |line| format!("`USER` in line {line} names it"));
+            format!(
+                "{}: make `{user}` before, with `useradd` or `adduser`, or name a number.",
+                asked.replace("the base", "The base")
+            )
+        }
+        Clue::FewFiles(limit) => {
+            format!("`--ulimit nofile={limit}` leaves the step fewer open files than it takes to start its command.")
+        }
+        Clue::NoArray => "It looks like a JSON array and is none: its strings need double quotes.".to_owned(),
     }
+}
+
+fn no_program(facts: &NoProgram) -> String {
+    let NoProgram { path, is_directory, is_shell, nearest } = facts;
+    let program = "write `RUN [\"program\", \"argument\"]`, which needs no shell";
+    match (is_directory, is_shell, nearest) {
+        (true, true, _) => format!("`{path}`, which `SHELL` names, is a directory: name a program, or {program}."),
+        (true, false, _) => {
+            format!("`{path}` is a directory: name a program in it.")
+        }
+        (false, true, _) => format!(
+            "The image has no `{path}`, the shell that runs what stands behind `RUN`: {program}, copy a static shell there \
+             before, or use a base image that has one."
+        ),
+        (false, false, Some(near)) => format!("There is no `{path}` in the image; it has `{near}`."),
+        (false, false, None) => format!("There is no `{path}` in the image: copy it there before, or check the path."),
+    }
+}
+
+fn full(facts: &Full) -> String {
+    let target = &facts.target;
+    let most = facts.bytes.map(|bytes| format!(" and holds {} MiB", mebibytes(bytes))).unwrap_or_default();
+    let raise = if facts.is_shm {
+        "`--shm-size` gives a step more".to_owned()
+    } else if facts.bytes.is_some() {
+        format!("raise `size=` of the mount on `{target}`, or write elsewhere")
+    } else {
+        "without `size=` it is half of the machine's memory; write elsewhere".to_owned()
+    };
+    if facts.is_guess {
+        return format!("If it was `{target}` that is full, which is in memory{most}: {raise}.");
+    }
+    format!("`{target}` is in memory{most}, which is used up: {raise}.")
 }
 
 fn no_command(facts: &NoCommand) -> String {
     let command = &facts.command;
+    if facts.needed_by.is_none() && command.contains(' ') {
+        return "The whole of the first string is taken for the name of a program: between brackets each argument is a string \
+                of its own."
+            .to_owned();
+    }
     let missing = match &facts.needed_by {
         Some((program, interpreter)) if interpreter.ends_with('\r') => {
-            return format!(
-                "`{program}` begins with `#!{}` and a carriage return, which is part of the name: give it the line ends of \
-                 Linux (in Git: `*.sh text eol=lf` in `.gitattributes`).",
-                interpreter.trim_end()
-            );
+            let interpreter = interpreter.trim_end();
+            let line_ends = "which is part of the name: give it the line ends of Linux (in Git: `*.sh text eol=lf` in \
+                             `.gitattributes`).";
+            if program.is_empty() {
+                return format!("The first line of a script names `{interpreter}` and a carriage return, {line_ends}");
+            }
+            return format!("`{program}` begins with `#!{interpreter}` and a carriage return, {line_ends}");
         }
         Some((program, interpreter)) if interpreter.contains("/ld-") => {
             return format!(
@@ -32,9 +94,22 @@ fn no_command(facts: &NoCommand) -> String {
                  image, link it statically, or use an image that has the library."
             );
         }
-        Some((program, interpreter)) => format!("`{program}` needs `{interpreter}`, which is not in the image"),
+        Some((program, interpreter)) => {
+            if let Some(elsewhere) = &facts.elsewhere {
+                return format!(
+                    "`{program}` needs `{interpreter}`, which the image has as `{elsewhere}`: change its first line."
+                );
+            }
+            format!("`{program}` needs `{interpreter}`, which is not in the image")
+        }
         None => format!("`{command}` is not in the image"),
     };
+    if let Some(elsewhere) = &facts.elsewhere {
+        return format!(
+            "The image has `{elsewhere}`, in a directory that is not in `PATH`: name it with its path, or add the directory \
+             with `ENV PATH`."
+        );
+    }
     let of_image = facts.distribution.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
     let Some(manager) = facts.manager else {
         return format!(
@@ -54,7 +129,7 @@ fn no_command(facts: &NoCommand) -> String {
 }
 
 fn no_source(facts: &NoSource) -> String {
-    let NoSource { path, place, nearest, rule } = facts;
+    let NoSource { path, place, nearest, rule, is_above } = facts;
     // As the beginning of a sentence and in the middle of one.
     let (begin, place) = match place {
         Place::Context => ("The build context".to_owned(), "the build context".to_owned()),
@@ -62,6 +137,12 @@ fn no_source(facts: &NoSource) -> String {
         Place::Stage(stage) => (format!("Stage `{stage}`"), format!("stage `{stage}`")),
         Place::Image => ("The image".to_owned(), "the image".to_owned()),
     };
+    if *is_above {
+        return format!(
+            "`..` leads nowhere above the root of {place}, so it is `{path}` that was looked for: build with a directory above \
+             as the context, or give that one with `--build-context NAME=DIR` and copy `--from=NAME`."
+        );
+    }
     let by = rule.as_ref().map(|rule| format!("line {} of `{}`", rule.line, rule.file));
     match (nearest, by) {
         (None, Some(by)) => {
@@ -114,6 +195,14 @@ fn denied(facts: &Denied) -> String {
         Some(uid) => format!("`{}` (uid {uid})", facts.user),
         None => format!("`{}`", facts.user),
     };
+    if let Some(DeniedMount { name, target, mode, uid, gid }) = &facts.mount {
+        let wanted = facts.uid.map_or_else(|| "uid=UID".to_owned(), |uid| format!("uid={uid}"));
+        let new = if *name == "cache" { " with a new `id=`, as a cache keeps the owner that it has" } else { "" };
+        return format!(
+            "The step runs as {user}, and the {name} on `{target}` belongs to {uid}:{gid} with mode {mode:04o}: add \
+             `{wanted}` (or `mode=`) to the mount{new}."
+        );
+    }
     let Some(place) = &facts.place else {
         return if facts.uid == Some(0) {
             "The step runs as root in a sandbox, which has no rights over this machine: mounts, devices and the kernel's \
@@ -181,8 +270,8 @@ pub(crate) fn memory_advice(killed: &MemoryKill) -> String {
         .unwrap_or_default();
     match (killed.limit, &killed.group) {
         (Some(limit), Some(group)) => format!(
-            "All that runs in cgroup `{group}` may take {} MiB together, and that was reached.{largest} Raise the limit, or have \
-             the step do less at a time (`make -j1`, for example).",
+            "All that runs in cgroup `{group}` may take {} MiB together, and that was reached.{largest} Raise the limit, that of \
+             `--memory` if it was given, or have the step do less at a time (`make -j1`, for example).",
             mebibytes(limit)
         ),
         _ => format!(

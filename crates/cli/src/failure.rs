@@ -8,6 +8,7 @@ use stave_engine::sandbox::SandboxError;
 use stave_engine::store::{BuildError, ContainerError, ImageError, VolumeError};
 use stave_engine::{BuildFailure, EngineError, NearName, StepCause};
 
+use crate::output::StdoutError;
 use crate::render::{self, Style};
 use crate::template::TemplateError;
 
@@ -19,6 +20,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const ENVIRONMENT: u8 = 3;
 /// A step would have to run, and `--fail-on-miss` was given.
 pub(crate) const MISSED: u8 = 4;
+/// A container's program is not there.
+pub(crate) const NOT_FOUND: u8 = 127;
 /// `run` could not start the container.
 pub(crate) const NOT_STARTED: u8 = 125;
 /// The reader of our output has gone: 128 and the number of SIGPIPE.
@@ -27,6 +30,9 @@ const PIPE_CLOSED: u8 = 141;
 /// What to do about an image that is another one each time.
 const NOT_REPRODUCIBLE: &str = "Look at what the named step writes there: times, random numbers, names of this machine. Delete \
                                 it in the same step, or have the step not write it.";
+
+/// What to do where standard output takes no more.
+const OUTPUT_FULL: &str = "The file or the device that standard output goes to has no space left.";
 
 /// What is printed on standard error, and the exit code.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ enum Space {
     Enough,
     /// The store's, or whichever holds this file. What is no absolute path is a thing of the store.
     Lacking(Option<PathBuf>),
+    /// Whatever standard output goes to was.
+    Output,
 }
 
 #[derive(Debug)]
@@ -81,8 +89,19 @@ impl Failure {
         if is_closed_pipe(error) {
             return Self::silent(PIPE_CLOSED);
         }
-        let space = if caused_by(error, is_full) { Space::Lacking(None) } else { Space::Enough };
+        let space = match caused_by(error, is_full) {
+            true if is_of_stdout(error) => Space::Output,
+            true => Space::Lacking(None),
+            false => Space::Enough,
+        };
         Self { space, ..Self::new(ENVIRONMENT, render::chain(error)) }
+    }
+
+    /// A file that the caller named cannot be used: it is not there or no such file, which is a mistake in what was asked,
+    /// or the machine does not let us.
+    pub(crate) fn of_file(action: &str, path: &Path, error: &io::Error) -> Self {
+        let failure = Self::environment(error).within(&format!("cannot {action} `{}`", path.display()));
+        if is_absence(error.kind()) { failure.with_code(USAGE) } else { failure }
     }
 
     /// The user ended it by this signal.
@@ -124,6 +143,7 @@ impl Failure {
     pub(crate) fn with_space_advice(mut self, root: &Path, advice: impl FnOnce(&Path) -> Option<String>) -> Self {
         let is_stores = match &self.space {
             Space::Enough => false,
+            Space::Output => return self.with_hint(OUTPUT_FULL),
             Space::Lacking(file) => file.as_ref().is_none_or(|file| file.is_relative() || file.starts_with(root)),
         };
         if is_stores && self.hint.is_none() {
@@ -189,7 +209,11 @@ impl From<BuildFailure> for Failure {
     fn from(failure: BuildFailure) -> Self {
         let code = match &failure {
             BuildFailure::Dockerfile { .. } => USAGE,
-            BuildFailure::Base(failure) if matches!(failure.near, Some(NearName::Stage(_))) => USAGE,
+            BuildFailure::Base(failure)
+                if matches!(failure.near, Some(NearName::Stage(_) | NearName::LaterStage(_))) =>
+            {
+                USAGE
+            }
             BuildFailure::Step(step) => match &step.cause {
                 StepCause::Refused(error) if is_environment(error) => ENVIRONMENT,
                 StepCause::Missed(_) => MISSED,
@@ -212,6 +236,8 @@ impl From<BuildFailure> for Failure {
         let space = match &failure {
             BuildFailure::Step(step) => match &step.cause {
                 StepCause::Refused(error) => space(error),
+                // What the engine knows better is no matter of the store's.
+                _ if step.clue.is_some() => Space::Enough,
                 StepCause::Exit(_) | StepCause::Signal(_) if says_full(&step.last_lines) => Space::Lacking(None),
                 StepCause::Exit(_) | StepCause::Signal(_) | StepCause::Missed(_) => Space::Enough,
             },
@@ -231,7 +257,8 @@ impl From<TemplateError> for Failure {
     }
 }
 
-/// Returns the exit code for an error that is about no step.
+/// Returns the exit code for an error that is about no step. `docs/reference/README.md` has the table; what a base of a build
+/// lacks is the registry's matter there, as one that cannot be reached.
 fn code_of(error: &EngineError) -> u8 {
     match error {
         EngineError::CacheExport { source, .. } => code_of(source),
@@ -245,6 +272,7 @@ fn code_of(error: &EngineError) -> u8 {
         EngineError::Tree { source, .. } if caused_by(&**source, is_absence) => USAGE,
         EngineError::Interrupted => 130,
         error if error.is_answer() => FAILED,
+        // Among them a daemon whose socket is not there: it does not run.
         _ => ENVIRONMENT,
     }
 }
@@ -252,7 +280,9 @@ fn code_of(error: &EngineError) -> u8 {
 /// Returns the exit code of a container that could not be started, as Docker has it.
 pub(crate) fn start_code(error: &EngineError) -> u8 {
     match error {
-        EngineError::Sandbox(SandboxError::CommandNotFound { .. } | SandboxError::InterpreterNotFound { .. }) => 127,
+        EngineError::Sandbox(SandboxError::CommandNotFound { .. } | SandboxError::InterpreterNotFound { .. }) => {
+            NOT_FOUND
+        }
         EngineError::Sandbox(SandboxError::Exec { .. } | SandboxError::WorkDir { .. })
         | EngineError::NoEmulator { .. } => 126,
         EngineError::Interrupted => 130,
@@ -312,15 +342,24 @@ fn is_full(kind: io::ErrorKind) -> bool {
 fn space(error: &EngineError) -> Space {
     match error {
         error if !caused_by(error, is_full) => Space::Enough,
+        error if is_of_stdout(error) => Space::Output,
+        EngineError::Io { path, .. } if path.as_os_str() == "standard output" => Space::Output,
         EngineError::Io { path, .. } => Space::Lacking(Some(path.clone())),
         _ => Space::Lacking(None),
     }
 }
 
+/// A complaint this many lines from a command's end may be why it ended.
+const LINES_CLOSE: usize = 10;
+
 /// Whether a command's last words are those that the C library has for a full file system.
 fn says_full(lines: &[String]) -> bool {
     let says = |line: &String, text: &str| line.to_ascii_lowercase().contains(text);
-    lines.iter().any(|line| says(line, "no space left on device") || says(line, "disk quota exceeded"))
+    lines
+        .iter()
+        .rev()
+        .take(LINES_CLOSE)
+        .any(|line| says(line, "no space left on device") || says(line, "disk quota exceeded"))
 }
 
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
@@ -329,18 +368,29 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether an io error of such a kind is among the causes.
 fn caused_by(error: &(dyn Error + 'static), is: impl Fn(io::ErrorKind) -> bool) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
+    any_cause(error, |error| {
         let io_error = error.downcast_ref::<io::Error>();
         let kind = io_error
             .map(io::Error::kind)
             .or_else(|| error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.kind()));
-        if kind.is_some_and(&is) {
+        kind.is_some_and(&is)
+    })
+}
+
+/// Whether what could not be written is standard output.
+fn is_of_stdout(error: &(dyn Error + 'static)) -> bool {
+    any_cause(error, <dyn Error>::is::<StdoutError>)
+}
+
+fn any_cause(error: &(dyn Error + 'static), is: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if is(error) {
             return true;
         }
         // The source of an io error that wraps another error is what is behind that one.
-        let wrapped = io_error.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-        cause = wrapped.or_else(|| error.source());
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     false
 }
@@ -361,6 +411,28 @@ mod tests {
         assert_eq!(Failure::from(EngineError::Container(ContainerError::NotFound("x".to_owned()))).code, FAILED);
         assert_eq!(Failure::from(EngineError::Request { message: "x".to_owned(), hint: None }).code, USAGE);
         assert_eq!(Failure::interrupted(15).code, 143);
+    }
+
+    /// One cause has one code, whatever command meets it.
+    #[test]
+    fn a_file_that_was_named_has_one_code_for_each_cause() {
+        for (kind, code) in [
+            (io::ErrorKind::NotFound, USAGE),
+            (io::ErrorKind::NotADirectory, USAGE),
+            (io::ErrorKind::IsADirectory, USAGE),
+            (io::ErrorKind::PermissionDenied, ENVIRONMENT),
+            (io::ErrorKind::StorageFull, ENVIRONMENT),
+            (io::ErrorKind::BrokenPipe, PIPE_CLOSED),
+        ] {
+            assert_eq!(Failure::of_file("open", Path::new("x"), &kind.into()).code, code, "{kind}");
+            let error = if kind == io::ErrorKind::BrokenPipe { continue } else { io_error(kind) };
+            assert_eq!(Failure::from(error).code, code, "{kind}");
+        }
+        let failure = Failure::of_file("open", Path::new("x"), &io::ErrorKind::NotFound.into());
+        assert_eq!(failure.render(Style::PLAIN), "error: cannot open `x`: entity not found\n");
+        let socket = EngineError::Daemon { socket: "/s".into(), source: io::ErrorKind::NotFound.into() };
+        assert_eq!(Failure::from(socket).code, ENVIRONMENT);
+        assert_eq!(Failure::from(EngineError::NoDaemon("x".to_owned())).code, ENVIRONMENT);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use stave_dockerfile::suggest::nearest;
 use stave_engine::sandbox::rootless::{self, RootlessOptions};
 use stave_engine::sandbox::{Launcher, SandboxError, Visitor};
 use stave_engine::store::SizeLimit;
@@ -69,8 +70,8 @@ pub(crate) fn open(global: &Global, processes: Processes) -> Result<Host, Failur
         registries: registries(),
         ssh_agent: path_variable("SSH_AUTH_SOCK"),
         resolv_conf: "/etc/resolv.conf".into(),
-        cdi_dirs: cdi_dirs(),
-        now,
+        cdi_dirs: cdi_dirs()?,
+        clock: since_1970,
         store_limit: store_limit()?,
         cancel,
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -123,11 +124,35 @@ impl Remote {
 }
 
 /// Returns where devices are described: `STAVE_CDI_DIRS`, as `PATH` is written, else the specification's places.
-fn cdi_dirs() -> Vec<PathBuf> {
-    match std::env::var_os("STAVE_CDI_DIRS") {
-        Some(dirs) => std::env::split_paths(&dirs).filter(|dir| !dir.as_os_str().is_empty()).collect(),
-        None => vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+fn cdi_dirs() -> Result<Vec<PathBuf>, Failure> {
+    let Some(dirs) = std::env::var_os("STAVE_CDI_DIRS") else {
+        return Ok(vec!["/etc/cdi".into(), "/var/run/cdi".into()]);
+    };
+    let dirs: Vec<PathBuf> = std::env::split_paths(&dirs).filter(|dir| !dir.as_os_str().is_empty()).collect();
+    match dirs.iter().find(|dir| dir.is_relative()) {
+        Some(relative) => Err(Failure::usage(format!(
+            "the variable STAVE_CDI_DIRS has `{}`, expected absolute directories, joined by `:`",
+            relative.display()
+        ))),
+        None => Ok(dirs),
     }
+}
+
+/// The variables that only stave has.
+const OWN_VARIABLES: [&str; 4] = ["CDI_DIRS", "LOAD", "ROOT", "STORE_LIMIT"];
+
+/// Returns a word on each variable whose name is nearly that of one of stave's.
+pub(crate) fn misspelt_variables() -> Vec<String> {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut notes: Vec<String> = names.filter_map(|name| misspelt(&name)).collect();
+    notes.sort_unstable();
+    notes
+}
+
+fn misspelt(name: &str) -> Option<String> {
+    let own = name.strip_prefix("STAVE_").filter(|own| !OWN_VARIABLES.contains(own))?;
+    let near = nearest(own, OWN_VARIABLES)?;
+    Some(format!("the variable {name} is none of stave's; a similar one is STAVE_{near}"))
 }
 
 /// Raises this process's limit of open files as far as it may: copies of several stages at once keep their layers open.
@@ -268,4 +293,18 @@ pub(crate) fn now() -> i64 {
 /// Returns the time since 1970.
 pub(crate) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_of_nearly_a_known_name_is_told() {
+        let note = "the variable STAVE_STORE_LIMT is none of stave's; a similar one is STAVE_STORE_LIMIT";
+        assert_eq!(misspelt("STAVE_STORE_LIMT").as_deref(), Some(note));
+        for other in ["STAVE_ROOT", "STAVE_BIN", "STAVE_STANDINS", "STORE_LIMT", "STAVE_"] {
+            assert_eq!(misspelt(other), None, "{other}");
+        }
+    }
 }

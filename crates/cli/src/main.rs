@@ -62,7 +62,10 @@ fn run() -> u8 {
     if let Some(directory) = &cli.global.config {
         host::set_docker_config(directory.clone());
     }
-    let style = Style { colour: !cli.global.no_color && colours_wanted() };
+    let style = Style { colour: !cli.global.no_color && colours_wanted(), columns: None };
+    for note in host::misspelt_variables() {
+        print_error(&format!("note: {}\n", render::printable(&note)));
+    }
     match command::run(cli.command, &Context { global: &cli.global, style }) {
         Ok(code) => code,
         Err(failure) => print_failure(failure, &cli.global, style),
@@ -75,7 +78,8 @@ pub(crate) fn print_failure(failure: Failure, global: &Global, style: Style) -> 
         Ok(root) => failure.with_space_advice(&root, host::space_advice),
         Err(_) => failure,
     };
-    print_error(&failure.render(style));
+    // Asked now: a terminal may have another size than at the begin.
+    print_error(&failure.render(Style { columns: progress::terminal_columns(), ..style }));
     failure.code
 }
 

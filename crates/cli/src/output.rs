@@ -1,5 +1,6 @@
 //! Standard output: data for the next program, and nothing else.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
@@ -11,10 +12,45 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
 
 /// The same with bytes that need not be text.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::environment(&error).within("cannot write to standard output"))
+    let mut out = Stdout;
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::environment(&error))
+}
+
+/// Standard output, whose errors say that it is what could not be written.
+pub(crate) struct Stdout;
+
+/// Standard output could not be written.
+#[derive(Debug)]
+pub(crate) struct StdoutError(io::Error);
+
+impl io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes).map_err(named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().map_err(named)
+    }
+}
+
+/// The kind stays: a reader that has gone is known by it.
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        kind => io::Error::new(kind, StdoutError(error)),
+    }
+}
+
+impl fmt::Display for StdoutError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("cannot write to standard output")
+    }
+}
+
+impl std::error::Error for StdoutError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
 }
 
 /// Writes lines, each with its end, to standard output.

@@ -10,10 +10,20 @@ use stave_advice::Advice;
 use stave_dockerfile::check::rules;
 use stave_dockerfile::span::position;
 use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
-use stave_engine::{BaseFailure, EngineError, NearName, StepCause, StepFailure, Tally, how_ended, masked_text};
+use stave_engine::sandbox::SandboxError;
+use stave_engine::{
+    BaseFailure, EngineError, NearName, StepCause, StepFailure, StepLine, Tally, how_ended, masked_text,
+};
 
-use crate::progress::as_shown;
+use crate::progress::{as_shown, columns, cut};
 use crate::{clue, human};
+
+/// What is cut to fit into a row has this many columns at least, however narrow the terminal is.
+const PART_COLUMNS_MIN: usize = 16;
+/// The same for what underlines words.
+const MARK_COLUMNS_MIN: usize = 4;
+/// Columns of the number of a line of a file, with what stands around it.
+const LINE_HEAD_COLUMNS: usize = 10;
 
 /// Digits of a build's id by which it is named: enough to be the only one that begins so.
 const BUILD_DIGITS: usize = 8;
@@ -23,12 +33,14 @@ const BUILD_DIGITS: usize = 8;
 pub(crate) struct Style {
     /// Whether colours are used.
     pub(crate) colour: bool,
+    /// Columns of the terminal, where each line is to be one of its rows. A log has no such end.
+    pub(crate) columns: Option<usize>,
 }
 
 impl Style {
     /// Text without any colour.
     #[cfg(test)]
-    pub(crate) const PLAIN: Self = Self { colour: false };
+    pub(crate) const PLAIN: Self = Self { colour: false, columns: None };
 
     pub(crate) fn paint(self, codes: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_owned() }
@@ -51,7 +63,14 @@ impl Style {
     }
 
     fn renderer(self) -> Renderer {
-        if self.colour { Renderer::styled() } else { Renderer::plain() }
+        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
+        self.columns.map_or(renderer.clone(), |columns| renderer.term_width(columns))
+    }
+
+    /// Returns the text on one line, cut to what a row has beside `taken` columns.
+    fn on_row(self, text: &str, taken: usize) -> String {
+        let line = printable(&one_line(text));
+        self.columns.map_or(line.clone(), |columns| cut(&line, columns.saturating_sub(taken).max(PART_COLUMNS_MIN)))
     }
 }
 
@@ -72,7 +91,7 @@ fn diagnostic(name: &str, text: &str, diagnostic: &Diagnostic, style: Style) -> 
     let mut block = if diagnostic.labels.is_empty() {
         style.renderer().render(&[Group::with_title(title)])
     } else {
-        let group = title.element(snippet(name, text, &diagnostic.labels));
+        let group = title.element(snippet(name, text, &diagnostic.labels, style));
         style.renderer().render(&[group])
     };
     block.push('\n');
@@ -86,7 +105,7 @@ fn diagnostic(name: &str, text: &str, diagnostic: &Diagnostic, style: Style) -> 
 }
 
 /// Returns what the checks found, one line each, for the end of a build.
-pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style) -> String {
+pub(crate) fn findings_summary(name: &str, text: &str, findings: &[Diagnostic], style: Style) -> String {
     let count = match findings.len() {
         1 => "1 warning".to_owned(),
         count => format!("{count} warnings"),
@@ -94,7 +113,7 @@ pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style
     let mut lines = format!("{} (use --debug to expand):\n", style.bold_yellow(&format!("{count} found")));
     for finding in findings {
         let line = position(text, finding.span().start).line;
-        writeln!(lines, " - {}: {} (line {line})", finding.code, printable(&finding.message))
+        writeln!(lines, " - {}: {} ({}:{line})", finding.code, printable(&finding.message), printable(name))
             .expect("writing to a string does not fail");
     }
     lines
@@ -102,8 +121,14 @@ pub(crate) fn findings_summary(text: &str, findings: &[Diagnostic], style: Style
 
 /// Shows the lines that `labels` are on, without the credentials of addresses. Only these lines are handed on: a file can
 /// have very many lines and very many findings.
-fn snippet<'a>(name: &str, text: &str, labels: &[Label]) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let ranges: Vec<_> = labels.iter().map(|label| inside(text, label.span)).collect();
+fn snippet<'a>(
+    name: &str,
+    text: &str,
+    labels: &[Label],
+    style: Style,
+) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let mark = |label: &Label| on_rows(text, inside(text, label.span), &label.text, style);
+    let ranges: Vec<_> = labels.iter().map(mark).collect();
     let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
     let last = ranges.iter().map(|range| range.end).max().unwrap_or_default();
     let from = text[..first].rfind('\n').map_or(0, |at| at + 1);
@@ -117,6 +142,23 @@ fn snippet<'a>(name: &str, text: &str, labels: &[Label]) -> Snippet<'a, annotate
     Snippet::source(masked_text(&text[from..to])).line_start(line).path(printable(name)).annotations(annotations)
 }
 
+/// Returns as much of a range as can be underlined in one row, with the label behind it: a row shows the words around what
+/// is underlined, and all of what is.
+fn on_rows(text: &str, range: std::ops::Range<usize>, label: &str, style: Style) -> std::ops::Range<usize> {
+    let Some(width) = style.columns else { return range };
+    let room = width.saturating_sub(LINE_HEAD_COLUMNS + columns(label) + 1).max(MARK_COLUMNS_MIN);
+    // Of several lines, it is the last that has the mark and the label.
+    let from = text[range.clone()].rfind('\n').map_or(range.start, |at| range.start + at + 1);
+    let mut width = 0;
+    for (at, character) in text[from..range.end].char_indices() {
+        width += columns(character.encode_utf8(&mut [0; 4]));
+        if width > room {
+            return range.start..from + at;
+        }
+    }
+    range
+}
+
 /// Returns the range of a span, moved into the text and onto character boundaries whatever it was.
 fn inside(text: &str, span: Span) -> std::ops::Range<usize> {
     let start = text.floor_char_boundary(span.range().start.min(text.len()));
@@ -127,7 +169,7 @@ fn inside(text: &str, span: Span) -> std::ops::Range<usize> {
 /// Returns the words that an advice is about, as mistakes are shown.
 pub(crate) fn advice(name: &str, text: &str, advice: &Advice, style: Style) -> String {
     let title = Level::NOTE.with_name("advice").primary_title(printable(&advice.message)).id(advice.code.as_str());
-    let group = title.element(snippet(name, text, &advice.labels));
+    let group = title.element(snippet(name, text, &advice.labels, style));
     style.renderer().render(&[group]) + "\n"
 }
 
@@ -172,6 +214,13 @@ pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
     let span = *span;
     let cause = error.to_string();
     let absence = if let EngineError::Registry(error) = error { error.absence() } else { None };
+    if let Some(NearName::LaterStage(line)) = near {
+        let message = format!("stage `{image}` begins below, in line {line}, and no image of that name can be had");
+        let mut mistake = Diagnostic::error(codes::UNKNOWN_STAGE, span, message);
+        mistake.labels[0].text = String::from("only stages above can be named");
+        mistake.hints.push("A stage can start from those above it: change their order.".to_owned());
+        return diagnostic(name, text, &mistake, style);
+    }
     if let Some(NearName::Stage(stage)) = near {
         let message = match &absence {
             Some(_) => format!("no stage and no image is named `{image}`"),
@@ -188,7 +237,7 @@ pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
         None => (format!("cannot use image `{image}`: {cause}"), because(error)),
     };
     let label = Label { span, text: because, primary: true };
-    let group = Level::ERROR.primary_title(printable(&title)).element(snippet(name, text, &[label]));
+    let group = Level::ERROR.primary_title(printable(&title)).element(snippet(name, text, &[label], style));
     let mut block = style.renderer().render(&[group]) + "\n";
     if let Some(NearName::Image(image)) = near {
         block += &hint(&format!("The store has an image with a similar name: `{image}`."), style);
@@ -203,8 +252,10 @@ pub(crate) fn base_failure(failure: &BaseFailure, style: Style) -> String {
     block
 }
 
-/// Returns what is known about a step that failed: where it is written, why it failed, its last lines, what became of the
-/// other steps, one advice, its log.
+/// Returns what is known about a step that failed.
+///
+/// What one can do without comes first, so that it is what leaves a short terminal: what became of the other steps, its last
+/// lines, then why it failed and where it is written, one advice, its log.
 pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
     let (what, because) = match &failure.cause {
         StepCause::Exit(_) | StepCause::Signal(_) => {
@@ -216,18 +267,27 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
     let platform = failure.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
     let stage = format!("[{platform}{}] ", failure.stage);
     let verb = if matches!(failure.cause, StepCause::Missed(_)) { "would have to run because" } else { "failed:" };
-    let title = format!("{stage}{} {verb} {what}", one_line(&failure.title));
-    let label = because.unwrap_or_else(|| format!("{what} after {}", human::seconds(failure.took)));
+    let mut label = because.unwrap_or_else(|| format!("{what} after {}", human::seconds(failure.took)));
+    if is_trigger(failure) {
+        write!(label, ", in a trigger of the base: `ONBUILD {}`", one_line(&failure.title))
+            .expect("writing to a string does not fail");
+    }
     let label = Label { span: failure.span, text: label, primary: true };
-    let group = Level::ERROR.primary_title(printable(&title)).element(snippet(&failure.name, &failure.text, &[label]));
-    let mut block = style.renderer().render(&[group]) + "\n";
+    let mut block = tally(&failure.tally, style);
     if !failure.last_lines.is_empty() {
-        block += "its last lines:\n";
+        let (before, after) = ("last lines of ", ":");
+        let room = columns(before) + columns(&stage) + columns(after);
+        writeln!(block, "{before}{}{}{after}", printable(&stage), style.on_row(&failure.title, room))
+            .expect("writing to a string does not fail");
         for line in &failure.last_lines {
             writeln!(block, "{} {}", style.dim("  |"), as_shown(line)).expect("writing to a string does not fail");
         }
     }
-    block += &tally(&failure.tally, style);
+    let (level, after) = ("error: ", format!(" {verb} {what}"));
+    let instruction = style.on_row(&failure.title, columns(level) + columns(&stage) + columns(&after));
+    let title = Level::ERROR.primary_title(printable(&format!("{stage}{instruction}{after}")));
+    let group = title.element(snippet(&failure.name, &failure.text, &[label], style));
+    block += &(style.renderer().render(&[group]) + "\n");
     if let Some(advice) = step_advice(failure) {
         block += &hint(&advice, style);
     }
@@ -235,13 +295,35 @@ pub(crate) fn step_failure(failure: &StepFailure, style: Style) -> String {
         writeln!(block, "{} {}", style.cyan("full log:"), printable(&log.display().to_string()))
             .expect("writing to a string does not fail");
     }
-    // Of these the state is kept in which they failed.
-    if matches!(failure.cause, StepCause::Exit(_) | StepCause::Signal(_)) {
+    if is_worth_a_look(&failure.cause) {
         let build: String = failure.build.chars().take(BUILD_DIGITS).collect();
         writeln!(block, "{} stave debug {build}", style.cyan("look inside:"))
             .expect("writing to a string does not fail");
     }
     block
+}
+
+/// Whether the instruction is not what the file has there: then it came with the base.
+fn is_trigger(failure: &StepFailure) -> bool {
+    let range = inside(&failure.text, failure.span);
+    let keyword = |text: &str| text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    let before = failure.text[..range.start].rsplit('\n').next().unwrap_or_default();
+    keyword(before) == "FROM" && keyword(&failure.title) != "FROM"
+}
+
+/// Whether a command failed, or could not be started for what is or is not in its files: the state is kept in which it did.
+fn is_worth_a_look(cause: &StepCause) -> bool {
+    match cause {
+        StepCause::Exit(_) | StepCause::Signal(_) => true,
+        StepCause::Refused(EngineError::Sandbox(error)) => matches!(
+            error,
+            SandboxError::CommandNotFound { .. }
+                | SandboxError::InterpreterNotFound { .. }
+                | SandboxError::Exec { .. }
+                | SandboxError::WorkDir { .. }
+        ),
+        StepCause::Refused(_) | StepCause::Missed(_) => false,
+    }
 }
 
 /// The one advice on a step that failed: of all that may be said, what is most about this one.
@@ -264,13 +346,15 @@ fn step_advice(failure: &StepFailure) -> Option<String> {
 const NAMED_MAX: usize = 8;
 
 /// Returns what became of the other steps, if there are any.
-fn tally(tally: &Tally, style: Style) -> String {
+fn tally<'t>(tally: &'t Tally, style: Style) -> String {
     let kinds = [
         ("done", &tally.done),
         ("cached", &tally.cached),
         ("cancelled", &tally.cancelled),
         ("never started", &tally.unstarted),
     ];
+    let work = |steps: &'t Vec<StepLine>| steps.iter().filter(|step| !step.is_base()).collect::<Vec<_>>();
+    let kinds: Vec<_> = kinds.into_iter().map(|(name, steps)| (name, work(steps))).collect();
     let kinds: Vec<_> = kinds.into_iter().filter(|(_, steps)| !steps.is_empty()).collect();
     if kinds.is_empty() {
         return String::new();
@@ -281,8 +365,8 @@ fn tally(tally: &Tally, style: Style) -> String {
         for (index, step) in steps.iter().take(NAMED_MAX).enumerate() {
             let head = if index == 0 { name } else { "" };
             let platform = step.platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
-            let line = format!("[{platform}{} {}/{}] {}", step.stage, step.number, step.of, one_line(&step.title));
-            writeln!(block, "  {} {}", style.dim(&format!("{head:<13}")), printable(&line))
+            let line = format!("[{platform}{} {}/{}] {}", step.stage, step.number, step.of, step.title);
+            writeln!(block, "  {} {}", style.dim(&format!("{head:<13}")), style.on_row(&line, 16))
                 .expect("writing to a string does not fail");
         }
         if let Some(more @ 1..) = steps.len().checked_sub(NAMED_MAX) {
@@ -429,20 +513,21 @@ hint: a stage with a similar name is defined on line 1: `build`
         let mistake = Diagnostic::error("D001", span("FROM"), "a\u{1b}[31mb");
         let plain = diagnostics("na\u{7}me", TEXT, std::slice::from_ref(&mistake), Style::PLAIN);
         assert!(!plain.contains('\u{1b}') && !plain.contains('\u{7}'), "{plain:?}");
-        assert!(diagnostics("f", TEXT, &[mistake], Style { colour: true }).contains('\u{1b}'));
+        assert!(diagnostics("f", TEXT, &[mistake], Style { colour: true, columns: None }).contains('\u{1b}'));
     }
 
-    #[test]
-    fn a_failed_step_shows_its_place_status_last_lines_and_log() {
-        let failure = StepFailure {
+    /// A failure of the instruction that is the whole `text` behind its first line.
+    fn failure(text: &str) -> StepFailure {
+        let start = text.find('\n').expect("there are two lines") + 1;
+        StepFailure {
             step: None,
             build: "0123456789abcdef".into(),
             name: "Dockerfile".to_owned(),
-            text: TEXT.to_owned(),
-            span: span("RUN make \\\n  all"),
+            text: text.to_owned(),
+            span: Span::new(start, text.trim_end().len()),
             platform: None,
             stage: "build".to_owned(),
-            title: "RUN make   all".to_owned(),
+            title: text[start..].replace("\\\n", ""),
             cause: StepCause::Exit(127),
             last_lines: vec!["one".to_owned(), "make: \u{1b}[1mnot found".to_owned()],
             log: Some("/store/builds/1/3.log".into()),
@@ -450,17 +535,82 @@ hint: a stage with a similar name is defined on line 1: `build`
             killed: None,
             clue: None,
             tally: Tally::default(),
+        }
+    }
+
+    /// The terminal of 80 columns and 24 rows: what is on it when all has been printed.
+    fn last_screen(failure: &StepFailure) -> Vec<String> {
+        let shown = step_failure(failure, Style { columns: Some(80), ..Style::PLAIN });
+        let rows = |line: &str| columns(line).div_ceil(80).max(1);
+        let mut free = 23;
+        let mut lines: Vec<String> = Vec::new();
+        for line in shown.lines().rev() {
+            let Some(rest) = usize::checked_sub(free, rows(line)) else { break };
+            free = rest;
+            lines.insert(0, line.to_owned());
+        }
+        lines
+    }
+
+    /// Whatever a step wrote, however long its instruction is and however many others there are.
+    #[test]
+    fn the_last_screen_of_a_small_terminal_has_all_that_is_needed() {
+        let step = |number: u32| StepLine {
+            step: stave_engine::StepId(number),
+            platform: None,
+            stage: "other".to_owned(),
+            number,
+            of: 40,
+            title: format!("RUN echo {}", "long ".repeat(60)),
+            span: Span::default(),
+            inputs: Vec::new(),
+            bases: Vec::new(),
         };
+        let one_line = format!("FROM scratch\nRUN {}exit 127\n", "echo a word && ".repeat(33));
+        let continued = format!("FROM scratch\nRUN {}\\\n    {}exit 127\n", "a &&".repeat(40), "b && ".repeat(40));
+        let many = format!("FROM scratch\nRUN <<EOF\n{}EOF\n", "echo a word\n".repeat(60));
+        for text in [one_line, continued, many] {
+            let mut failure = failure(&text);
+            failure.last_lines = (0..50).map(|number| format!("line {number} {}", "x".repeat(200))).collect();
+            failure.tally.unstarted = (0..20).map(step).collect();
+            failure.tally.done = (20..40).map(step).collect();
+            let screen = last_screen(&failure);
+            let title = screen.iter().position(|line| line.starts_with("error: [build] RUN "));
+            let title = title.unwrap_or_else(|| panic!("no title in:\n{}", screen.join("\n")));
+            let shown = screen[title..].join("\n");
+            assert!(screen[title..].iter().all(|line| columns(line) <= 80), "{shown}");
+            for part in [
+                "failed: exit status 127\n",
+                " --> Dockerfile:2:1\n",
+                "^ exit status 127 after 1.2s\n",
+                "hint: 127",
+                "full log: /store",
+                "look inside: stave debug 01234567",
+            ] {
+                assert!(shown.contains(part), "{part:?} in:\n{shown}");
+            }
+            // A row is lines of the step's output; nothing of a log is cut.
+            let whole = step_failure(&failure, Style::PLAIN);
+            assert!(
+                whole.contains(&"x".repeat(200)) && whole.contains(&"long ".repeat(60).trim().to_owned()),
+                "{whole}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_step_shows_its_last_lines_place_status_and_log() {
+        let failure = failure("FROM scratch AS build\nRUN make \\\n  all\n");
         let expected = "\
-error: [build] RUN make all failed: exit status 127
- --> Dockerfile:3:1
-  |
-3 | / RUN make \\
-4 | |   all
-  | |_____^ exit status 127 after 1.2s
-its last lines:
+last lines of [build] RUN make all:
   | one
   | make: not found
+error: [build] RUN make all failed: exit status 127
+ --> Dockerfile:2:1
+  |
+2 | / RUN make \\
+3 | |   all
+  | |_____^ exit status 127 after 1.2s
 hint: 127 means that a command was not found in the image.
 full log: /store/builds/1/3.log
 look inside: stave debug 01234567

@@ -243,9 +243,9 @@ impl Engine {
         other: OtherPlatform,
         events: Report<'_>,
     ) -> Result<Remote, EngineError> {
-        let task = Task::start(events, TaskKind::Resolve, format!("resolve {reference}"));
-        let resolved = self.client()?.resolve(&reference, platform)?;
-        drop(task);
+        let resolved = Task::during(events, TaskKind::Resolve, format!("resolve {reference}"), |_| {
+            Ok::<_, EngineError>(self.client()?.resolve(&reference, platform)?)
+        })?;
         let config: ImageConfig = serde_json::from_slice(&resolved.config_bytes)
             .map_err(|source| EngineError::tree(format!("cannot use the configuration of `{reference}`"), source))?;
         if config.rootfs.diff_ids.len() != resolved.manifest.layers.len() {
@@ -337,8 +337,18 @@ impl Engine {
         blob: &mut (dyn Read + Send),
         events: Report<'_>,
     ) -> Result<UnpackedLayer, EngineError> {
-        let task = Task::start(events, TaskKind::Unpack, format!("unpack {}", short(&form.diff_id)));
-        let mut blob = Counted::new(blob, &task, Some(form.size));
+        Task::during(events, TaskKind::Unpack, format!("unpack {}", short(&form.diff_id)), |task| {
+            self.unpack_counted(lease, form, Counted::new(blob, task, Some(form.size)), events)
+        })
+    }
+
+    fn unpack_counted(
+        &self,
+        lease: &Lease,
+        form: &LayerForm,
+        mut blob: Counted<'_, '_, &mut (dyn Read + Send)>,
+        events: Report<'_>,
+    ) -> Result<UnpackedLayer, EngineError> {
         let work = lease.work_dir()?;
         let into = self.store_dir(&work.diff_rel_path())?;
         let what = format!("layer {}", short(&form.diff_id));
@@ -468,7 +478,18 @@ impl Engine {
         unpack: bool,
         events: Report<'_>,
     ) -> Result<Option<UnpackedLayer>, EngineError> {
-        let task = Task::start(events, TaskKind::Fetch, format!("fetch {}", &form.digest.hex()[..12]));
+        Task::during(events, TaskKind::Fetch, format!("fetch {}", &form.digest.hex()[..12]), |task| {
+            self.fetch_told(lease, remote, (form, unpack), (task, events))
+        })
+    }
+
+    fn fetch_told(
+        &self,
+        lease: &Lease,
+        remote: &Remote,
+        (form, unpack): (&LayerForm, bool),
+        (task, events): (&Task<'_>, Report<'_>),
+    ) -> Result<Option<UnpackedLayer>, EngineError> {
         let descriptor = Descriptor::new(&form.media_type, form.digest, form.size);
         let writer = lease.blob_writer(BlobExpectation::exactly(form.digest, form.size))?;
         let arrival = Arc::new(Arrival::default());

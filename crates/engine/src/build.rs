@@ -1,41 +1,37 @@
 //! A build from request to result: read, plan, schedule, compose, write out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread;
 
 use stave_cache::{ExportSpec, Place};
-use stave_dockerfile::check::{self, rules};
-use stave_dockerfile::plan::{
-    Base, BaseRequest, BuildPlan, Facts, Plan, PlanOptions, StageLabel, plan, scans, similar_stage,
-};
-use stave_dockerfile::{Diagnostic, Dockerfile, Span, parse};
+use stave_dockerfile::parse;
+use stave_dockerfile::plan::{PlanOptions, StageLabel, scans};
 use stave_graph::{NodeId, Op};
-use stave_oci::{Descriptor, Platform, Reference};
+use stave_oci::{Platform, Reference};
 use stave_solve::{Options, Outcome};
 use stave_store::{BuildId, BuildState, Lease};
 
 use crate::ahead::{self, Progress};
 use crate::attest::{self, Attestations, Past};
-use crate::base::{Bases, KnownBase};
+use crate::base::Bases;
 use crate::caches::{self, Caches, Imports, Solved};
-use crate::clue;
 use crate::engine::Engine;
 use crate::epoch::Epoch;
 use crate::error::EngineError;
-use crate::event::{Event, Remarks, TaskKind};
+use crate::event::{Event, TaskKind};
 use crate::export::index_descriptor;
-use crate::finish::{self, Built, BuiltImage, Finished, FinishedPart, Parcels, ScannedFiles};
+use crate::finish::{self, Built, BuiltImage, Delivered, Finished, FinishedPart, Parcels, ScannedFiles};
 use crate::form::{ImageForm, LayerMethod, Regroup};
 use crate::joined::Joined;
 use crate::limits::LimitGroup;
 use crate::named_epoch::Asking;
-use crate::outcome::{BaseFailure, BuildFailure, BuildOutcome, NearName};
+use crate::outcome::{BuildFailure, BuildOutcome};
+use crate::planning::{Planning, plan_options};
 use crate::regroup;
-use crate::request::{BuildRequest, Grants, Indexing, Keep, OnMiss, Output, PullPolicy};
+use crate::request::{BuildRequest, Grants, Indexing, Keep, OnMiss, Output};
 use crate::requests::Recorder;
-use crate::rules::SourceRules;
 use crate::run::Run;
 use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
@@ -79,7 +75,7 @@ impl Engine {
     ) -> Result<BuildOutcome, BuildFailure> {
         let platforms = Self::platforms(&request.platforms);
         let mut options: Vec<_> = platforms.iter().map(|platform| plan_options(&request, platform)).collect();
-        let started = (self.settings.now)();
+        let started = self.now();
         let facts = told::request_facts(&request, platforms.iter().map(Platform::to_string).collect(), started);
         let BuildRequest { mut context, contexts, dockerfile, reading, tags, keep, outputs, caches, mut epoch, .. } =
             request;
@@ -110,10 +106,7 @@ impl Engine {
                 joined.scan(&scans(&parse(&source.text).file, &options[0]));
             }
             events(Event::Planned { steps: joined.lines(&|id| bases.name(id)) });
-            // All plans are of one file and the same arguments.
-            for name in &joined.parts[0].plan.unused_build_args {
-                events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
-            }
+            note_unused(&outputs, &joined, events);
             let rerun = rerun(&joined, &request.rerun_stages, events);
             let epochs: Vec<Epoch> =
                 joined.parts.iter().map(|part| Epoch::of(&epoch, source.commit, &part.plan, &bases)).collect();
@@ -214,7 +207,7 @@ impl Engine {
             target,
             found: &finished.found,
             names,
-            times: (wishes.started, (self.settings.now)()),
+            times: (wishes.started, self.now()),
         };
         let after = After { solved: &solved, caches: &wishes.caches.to, regroup: wishes.regroup, past: &past };
         if wishes.verify {
@@ -222,9 +215,9 @@ impl Engine {
         }
         let images = self.compose_all(lease, finished, &after, wishes.attestations, events)?;
         let built = Built { images, names: names.to_vec(), indexing: wishes.indexing };
-        let manifest = finish::deliver(self, lease, &built, (keep, outputs), events)?;
+        let delivered = finish::deliver(self, lease, &built, (keep, outputs), events)?;
         caches::export(self, lease, &solved, (&wishes.caches.to, &joined.parts[0].platform), events)?;
-        Ok(outcome(joined, &built, manifest, finished))
+        Ok(outcome(joined, &built, delivered, finished))
     }
 
     /// Composes the images, and says about them what is to be said.
@@ -278,7 +271,18 @@ impl Engine {
         first: &Finished,
         events: Report<'_>,
     ) -> Result<(), BuildFailure> {
-        let _task = Task::start(events, TaskKind::Other, "build again to verify".to_owned());
+        Task::during(events, TaskKind::Other, "build again to verify".to_owned(), |_| {
+            self.compare_again(source, target, first, events)
+        })
+    }
+
+    fn compare_again(
+        &self,
+        source: &Source,
+        target: &BuildTarget<'_>,
+        first: &Finished,
+        events: Report<'_>,
+    ) -> Result<(), BuildFailure> {
         let lease = self.lease()?;
         let target = BuildTarget { use_cache: false, on_miss: OnMiss::Run, exports: &[], ..*target };
         // The steps were told of already.
@@ -397,13 +401,33 @@ struct Wishes<'a> {
     indexing: Indexing,
 }
 
+/// Says what was given and has no effect: arguments that no `ARG` declares, annotations for platforms that are not built.
+fn note_unused(outputs: &[Output], joined: &Joined, events: Report<'_>) {
+    // All plans are of one file and the same arguments.
+    for name in &joined.parts[0].plan.unused_build_args {
+        events(Event::Notice { message: format!("build argument `{name}` is not declared by any `ARG`") });
+    }
+    let is_built =
+        |platform: &Platform| joined.parts.iter().any(|part| part.platform.to_string() == platform.to_string());
+    let annotations = outputs.iter().filter_map(Output::form).flat_map(|form| &form.annotations.0);
+    let strange = annotations.filter_map(|annotation| Some((&annotation.key, annotation.platform.as_ref()?)));
+    let messages: BTreeSet<String> = strange
+        .filter(|(_, platform)| !is_built(platform))
+        .map(|(key, platform)| format!("the annotation `{key}` is for {platform}, which is not built"))
+        .collect();
+    for message in messages {
+        events(Event::Notice { message });
+    }
+}
+
 /// Returns what is told of a build that succeeded.
-fn outcome(joined: &Joined, built: &Built, manifest: Option<Descriptor>, finished: &Finished) -> BuildOutcome {
+fn outcome(joined: &Joined, built: &Built, delivered: Delivered, finished: &Finished) -> BuildOutcome {
     BuildOutcome {
         image: built.images[0].image.composed.id,
         images: built.images.iter().map(|one| (one.platform.clone(), one.image.composed.id)).collect(),
         index: built.index().map(|bytes| index_descriptor(&bytes)),
-        manifest,
+        manifest: delivered.manifest,
+        is_kept: delivered.is_kept,
         size: built.images.iter().map(|one| one.image.size()).sum(),
         names: built.names.iter().map(Reference::to_string).collect(),
         layers: built
@@ -414,20 +438,6 @@ fn outcome(joined: &Joined, built: &Built, manifest: Option<Descriptor>, finishe
             .collect(),
         steps_run: finished.steps_run,
         steps_cached: finished.steps_cached,
-    }
-}
-
-/// Returns what the plan for one platform is told of a request.
-pub(crate) fn plan_options(request: &BuildRequest, platform: &Platform) -> PlanOptions {
-    PlanOptions {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        labels: request.labels.clone(),
-        platform: platform.clone(),
-        build_platform: Platform::host(),
-        network: request.network,
-        run: request.run.clone(),
-        contexts: BTreeMap::new(),
     }
 }
 
@@ -458,207 +468,6 @@ pub(crate) struct BuildTarget<'a> {
     pub(crate) exports: &'a [ExportSpec],
     /// Who decides about what steps ask of the network, where that is recorded.
     pub(crate) recorder: &'a Recorder,
-}
-
-/// Everything that a plan is made from, and the bases found so far.
-pub(crate) struct Planning<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) lease: &'a Lease,
-    pub(crate) source: &'a Source,
-    pub(crate) rules: &'a SourceRules,
-    pub(crate) grants: &'a Grants,
-    pub(crate) events: Report<'a>,
-    pub(crate) bases: Bases,
-}
-
-impl<'a> Planning<'a> {
-    pub(crate) fn new(
-        (engine, lease): (&'a Engine, &'a Lease),
-        source: &'a Source,
-        (rules, grants): (&'a SourceRules, &'a Grants),
-        events: Report<'a>,
-    ) -> Self {
-        Self { engine, lease, source, rules, grants, events, bases: Bases::default() }
-    }
-
-    /// Plans for each platform, finds the bases that the plans ask for, and plans again, until nothing is missing.
-    ///
-    /// What is to be said about the file is said once, whichever of the plans says it.
-    pub(crate) fn plans(&mut self, options: &[PlanOptions], pull: PullPolicy) -> Result<Vec<BuildPlan>, BuildFailure> {
-        let parsed = parse(&self.source.text);
-        let file: Dockerfile = parsed.file;
-        let mut facts = Facts { ignored: self.source.ignored.clone(), ..Facts::default() };
-        let mut settled = BTreeSet::new();
-        loop {
-            let (mut plans, mut needed, mut told) = (Vec::new(), Vec::new(), parsed.diagnostics.clone());
-            for options in options {
-                let (plan, found) = plan(&file, options, &facts);
-                let diagnostics: Vec<Diagnostic> = parsed.diagnostics.iter().cloned().chain(found.clone()).collect();
-                match plan {
-                    _ if diagnostics.iter().any(Diagnostic::is_error) => {
-                        return Err(self.invalid(check::settle(&file, &check_config(&file, options)?, diagnostics)));
-                    }
-                    Plan::Invalid => return Err(self.invalid(diagnostics)),
-                    Plan::Need(requests) => add_new(&mut needed, requests),
-                    Plan::Ready(plan) => {
-                        add_new(&mut told, found);
-                        add_new(&mut told, plan.findings.clone());
-                        plans.push(*plan);
-                    }
-                }
-            }
-            let is_settled = needed.is_empty() && self.telling(|this| this.settle(&plans, &mut settled, &mut facts))?;
-            if is_settled {
-                self.tell(&file, &options[0], told)?;
-                return Ok(plans);
-            }
-            self.telling(|this| this.find_bases(&file, &needed, pull, &mut facts))?;
-        }
-    }
-
-    /// Does something, and tells what policies have printed meanwhile, whatever came of it.
-    fn telling<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let result = work(self);
-        self.rules.log.tell(self.events);
-        result
-    }
-
-    /// Asks the rules about what the plans read of the network. Returns whether the plans are as they should be; if not,
-    /// `facts` say what is to be read instead.
-    fn settle(&self, plans: &[BuildPlan], settled: &mut BTreeSet<Op>, facts: &mut Facts) -> Result<bool, BuildFailure> {
-        let (before, mut objections) = (facts.replaced.len(), Vec::new());
-        for plan in plans {
-            for node in plan.graph.reachable(plan.target) {
-                let operation = plan.graph.op(node);
-                if !matches!(operation, Op::Http(_) | Op::Git(_)) || !settled.insert(operation.clone()) {
-                    continue;
-                }
-                match self.judged(operation)? {
-                    Ok(same) if same == *operation => {}
-                    Ok(other) => {
-                        settled.insert(other.clone());
-                        facts.replaced.insert(operation.clone(), other);
-                    }
-                    Err(objection) => add_new(&mut objections, vec![objection.at(plan.span(plan.graph.origin(node)))]),
-                }
-            }
-        }
-        if !objections.is_empty() {
-            return Err(self.invalid(objections));
-        }
-        Ok(facts.replaced.len() == before)
-    }
-
-    fn invalid(&self, diagnostics: Vec<Diagnostic>) -> BuildFailure {
-        BuildFailure::Dockerfile { name: self.source.name.clone(), text: self.source.text.clone(), diagnostics }
-    }
-
-    /// Tells warnings and findings. Where the file makes its findings errors, they end the build.
-    fn tell(&self, file: &Dockerfile, options: &PlanOptions, all: Vec<Diagnostic>) -> Result<(), BuildFailure> {
-        let settled = check::settle(file, &check_config(file, options)?, all);
-        if settled.iter().any(Diagnostic::is_error) {
-            return Err(self.invalid(settled));
-        }
-        let (findings, diagnostics): (Vec<_>, Vec<_>) =
-            settled.into_iter().partition(|diagnostic| rules::find(diagnostic.code).is_some());
-        let (name, text) = (&self.source.name, &self.source.text);
-        if !diagnostics.is_empty() {
-            (self.events)(Event::Warnings(Remarks { name: name.clone(), text: text.clone(), diagnostics }));
-        }
-        if !findings.is_empty() {
-            (self.events)(Event::Findings(Remarks { name: name.clone(), text: text.clone(), diagnostics: findings }));
-        }
-        Ok(())
-    }
-
-    /// Finds all `requests` at once. What fails is a mistake at the words that name the image.
-    fn find_bases(
-        &mut self,
-        file: &Dockerfile,
-        requests: &[(BaseRequest, Span)],
-        pull: PullPolicy,
-        facts: &mut Facts,
-    ) -> Result<(), BuildFailure> {
-        let (mut meant, mut objections) = (Vec::new(), Vec::new());
-        for (request, span) in requests {
-            match self.rules.image(request).and_then(|image| self.rules.judge_image(request, image, None)) {
-                Ok(image) => meant.push((request, span, image)),
-                Err(objection) => objections.push(objection.at(*span)),
-            }
-        }
-        if !objections.is_empty() {
-            return Err(self.invalid(objections));
-        }
-        let found = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for (request, span, judged) in meant {
-                let (found, engine, lease, events) = (&found, self.engine, self.lease, self.events);
-                let named = &self.source.named;
-                scope.spawn(move || {
-                    let base = named.find_meant(engine, lease, (request, judged.image.clone()), pull, events);
-                    found
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push((request, *span, judged, base));
-                });
-            }
-        });
-        for (request, span, judged, base) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            let unfound = |error| self.unfound(file, request, span, error);
-            let base: KnownBase = base.map_err(unfound)?;
-            let base = match self.told(request, judged, base, pull).map_err(unfound)? {
-                Ok(base) => base,
-                Err(objection) => return Err(self.invalid(vec![objection.at(span)])),
-            };
-            facts.bases.insert(request.clone(), Base { id: base.id, config: base.config.clone() });
-            self.bases.add(request.clone(), base);
-        }
-        Ok(())
-    }
-
-    /// Returns the platform for which the store has an image, if that is not the one that is asked for.
-    fn other_platform(&self, request: &BaseRequest) -> Option<String> {
-        let found = self.engine.platform_here(&request.reference)?;
-        (!found.runs_on(&request.platform)).then(|| found.to_string())
-    }
-
-    fn unfound(&self, file: &Dockerfile, request: &BaseRequest, span: Span, error: EngineError) -> BuildFailure {
-        match error {
-            EngineError::Interrupted => BuildFailure::Interrupted,
-            error => BuildFailure::Base(Box::new(BaseFailure {
-                name: self.source.name.clone(),
-                text: self.source.text.clone(),
-                span,
-                image: request.reference.clone(),
-                near: similar_stage(file, &request.reference)
-                    .map(NearName::Stage)
-                    .or_else(|| self.other_platform(request).map(NearName::OtherPlatform))
-                    .or_else(|| self.engine.similar_image(&request.reference).map(NearName::Image)),
-                reach: clue::reach(&error, &self.engine.settings.registries.http),
-                error,
-            })),
-        }
-    }
-}
-
-/// Returns what the file says about its checks, or the build argument that takes its place.
-pub(crate) fn check_config(file: &Dockerfile, options: &PlanOptions) -> Result<check::Config, EngineError> {
-    let Some(given) = options.build_args.get(check::BUILD_ARG) else { return Ok(check::Config::of_file(file)) };
-    check::Config::parse(given).map_err(|problem| {
-        let hint = "Write it as in a `# check=` line: `skip=StageNameCasing,UndefinedVar;error=true`.";
-        EngineError::request(format!("build argument `{}`: {problem}", check::BUILD_ARG), Some(hint))
-    })
-}
-
-/// Adds to `known` what several plans have in common only once.
-pub(crate) fn add_new<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
-    let before = known.len();
-    for one in more {
-        // What one plan says twice, it says twice.
-        if !known[..before].contains(&one) {
-            known.push(one);
-        }
-    }
 }
 
 /// Returns the nodes of all steps in these stages. A name that no stage has is told: a filter with a slip of the pen

@@ -11,11 +11,12 @@ use stave_dockerfile::{Diagnostic, Parse, Span, check, parse};
 use stave_store::Lease;
 
 use crate::base::KnownBase;
-use crate::build::{Planning, Report, add_new, check_config, plan_options};
+use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::outcome::BuildFailure;
+use crate::planning::{Planning, add_new, check_config, plan_options};
 use crate::request::{BuildRequest, PullPolicy};
 use crate::rules::Objection;
 use crate::source::{Given, Source};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use stave_fetch::Fetcher;
 use stave_oci::{DiffId, Platform, Reference};
@@ -38,8 +39,8 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// Directories in which the host's administrator describes devices: `/etc/cdi`, `/var/run/cdi`.
     pub cdi_dirs: Vec<PathBuf>,
-    /// The clock, in seconds since 1970.
-    pub now: fn() -> i64,
+    /// The clock: the time since 1970.
+    pub clock: fn() -> Duration,
     /// The most that the store may take.
     pub store_limit: SizeLimit,
     /// Ends everything when it is set.
@@ -62,13 +63,12 @@ pub struct Engine {
 impl Engine {
     /// Opens the store, and makes one if there is none.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let now = settings.now;
         let cancel = settings.cancel.clone();
         let options = StoreOptions {
             limit: settings.store_limit,
             // Whatever grows into the limit ends; the store's error says why.
             on_full: Some(Arc::new(move || cancel.cancel())),
-            ..StoreOptions::new(settings.boot_id.clone(), Arc::new(now))
+            ..StoreOptions::new(settings.boot_id.clone(), Arc::new(settings.clock))
         };
         let store = Store::open(&settings.root, options)?;
         let engine = Self {
@@ -83,10 +83,15 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Returns the seconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        (self.settings.clock)().as_secs().cast_signed()
+    }
+
     /// Has what earlier commands published recorded as durable, beside this one. The kernel has written it to the disk by
     /// itself long ago, so that this waits for nearly nothing; `docs/decisions/0002` says why nobody waited then.
     fn settle_what_is_old(&self) -> Result<(), EngineError> {
-        let now = (self.settings.now)();
+        let now = self.now();
         if self.store.unsettled_since()?.is_some_and(|since| now - since > WRITTEN_BY_KERNEL_SECONDS) {
             let store = self.store.clone();
             // If it fails, the next command tries again.

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use stave_cache::CacheError;
+use stave_dockerfile::suggest::nearest;
 use stave_fetch::{FetchError, GitError};
 use stave_http::HttpError;
-use stave_oci::DiffId;
+use stave_oci::{DiffId, Platform};
 use stave_registry::RegistryError;
 use stave_store::{BlobError, BuildError, ContainerError, ImageError, StoreError, VolumeError};
 
@@ -83,6 +85,17 @@ pub enum EngineError {
     /// A registry failed or refused.
     #[error(transparent)]
     Registry(#[from] stave_registry::RegistryError),
+    /// A daemon of Docker or Podman does not answer.
+    #[error("cannot talk to the daemon at `{}`", socket.display())]
+    Daemon {
+        /// Where it listens, or should.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An image of a daemon is named, and none runs.
+    #[error("`docker-daemon:{0}` is of a daemon, and neither Docker's nor Podman's is found")]
+    NoDaemon(String),
     /// A cache of other machines could not be read or written.
     #[error(transparent)]
     Cache(#[from] stave_cache::CacheError),
@@ -92,6 +105,14 @@ pub enum EngineError {
         /// Where it goes.
         place: String,
         /// Why not.
+        source: Box<EngineError>,
+    },
+    /// What a bundle has is not what was written into it.
+    #[error("the bundle `{}` is damaged", path.display())]
+    Bundle {
+        /// The bundle.
+        path: PathBuf,
+        /// Where it shows.
         source: Box<EngineError>,
     },
     /// A volume cannot be made, found or removed.
@@ -148,6 +169,24 @@ impl EngineError {
                     | GitError::Subdir { .. }
                     | GitError::Secret { .. }
             ),
+            Self::Registry(error) => matches!(error, RegistryError::NotFound { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether it was stopped by who asked for it.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Interrupted
+            | Self::Git(GitError::Cancelled)
+            | Self::Fetch(FetchError::Http(HttpError::Cancelled))
+            | Self::Registry(RegistryError::Http(HttpError::Cancelled))
+            | Self::Cache(
+                CacheError::Http(HttpError::Cancelled)
+                | CacheError::Registry(RegistryError::Http(HttpError::Cancelled)),
+            ) => true,
+            Self::CacheExport { source, .. } => source.is_cancelled(),
             _ => false,
         }
     }
@@ -160,10 +199,20 @@ impl EngineError {
             Self::CacheExport { source, .. } => Some(source.hint().unwrap_or_else(|| {
                 "With `ignore-error=true` in `--cache-to`, a build that is done does not fail for it.".to_owned()
             })),
-            Self::NoEmulator { .. } => Some(stave_sandbox::emulation::ADVICE.to_owned()),
-            Self::Image(ImageError::NotFound(name)) => {
-                Some(format!("Pull it with `stave pull {name}`, or see `stave images`."))
+            Self::Registry(RegistryError::NoPlatform { wanted, .. }) => unknown_processor(wanted),
+            Self::Platform { wanted, .. } => wanted.parse().ok().and_then(|wanted| unknown_processor(&wanted)),
+            Self::NoDaemon(_) => {
+                Some("Start it, or name its socket in the variable DOCKER_HOST.".to_owned())
             }
+            Self::Bundle { .. } => Some(
+                "Copy it again, or export it again with `stave debug --export FILE` on the machine where the build failed."
+                    .to_owned(),
+            ),
+            Self::NoEmulator { .. } => Some(stave_sandbox::emulation::ADVICE.to_owned()),
+            Self::Image(ImageError::NotFound(name)) => Some(match name.parse::<stave_oci::Reference>() {
+                Ok(_) => format!("Pull it with `stave pull {name}`, or see `stave images`."),
+                Err(error) => format!("See `stave images`: {error}."),
+            }),
             Self::Container(ContainerError::NotFound(_)) => {
                 Some("See `stave ps -a` for the containers that there are.".to_owned())
             }
@@ -210,6 +259,14 @@ impl EngineError {
             _ => None,
         }
     }
+}
+
+/// Returns what to say of a platform that nothing is for, where its processor is none that is known: it is taken, as
+/// containerd takes it, and is most probably misspelt.
+fn unknown_processor(wanted: &Platform) -> Option<String> {
+    let (name, known) = wanted.unknown_processor()?;
+    let near = nearest(name, known.iter().copied()).map(|near| format!("; a similar one is `{near}`"));
+    Some(format!("`{name}` is no architecture that stave knows{}.", near.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The events of the engine: those of the crate `event`, under one name here.
 
 pub(crate) use stave_event::{
-    BuiltImage, Ending, Event, LayerLine, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId, TaskKind,
+    BuiltImage, Ending, Event, LayerLine, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskEnding, TaskId,
+    TaskKind,
 };

@@ -152,19 +152,18 @@ pub(crate) fn compose_image(
     events: Report<'_>,
 ) -> Result<ReadyImage, EngineError> {
     let base = plan.base.as_ref().and_then(|base| bases.get(base)).map(|base| &base.config);
-    let layers = {
-        let task = Task::start(events, TaskKind::Digest, "digest layers".to_owned());
+    let layers = Task::during(events, TaskKind::Digest, "digest layers".to_owned(), |task| {
         let done = AtomicU64::new(0);
         let told = |bytes| task.progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, None);
         let below = base.map(|base| base.rootfs.diff_ids.as_slice()).unwrap_or_default();
         match finished.snapshot.here() {
             Some(here) => {
                 let packed = engine.packed(lease, (below, &here.layers), epoch.files, wanted, &told)?;
-                packed.into_iter().map(BuiltLayer::Here).collect()
+                Ok(packed.into_iter().map(BuiltLayer::Here).collect())
             }
-            None => partly_here((engine, lease), below, &finished.snapshot, epoch.files)?,
+            None => partly_here((engine, lease), below, &finished.snapshot, epoch.files),
         }
-    };
+    })?;
     ready(plan, base, layers, &finished.times, epoch)
 }
 
@@ -189,9 +188,16 @@ fn partly_here(
     Ok(layers)
 }
 
+/// What came of a build's outputs.
+pub(crate) struct Delivered {
+    /// The manifest or the index of the first output that has one.
+    pub(crate) manifest: Option<Descriptor>,
+    /// Whether the store has what was built.
+    pub(crate) is_kept: bool,
+}
+
 /// Writes the outputs on this machine, stores what was built if it is to be kept, and sends it to where others have it: a
-/// file that cannot be written leaves no name, and an image that cannot be sent is not lost. Returns the manifest of the
-/// first output that has one.
+/// file that cannot be written leaves no name, and an image that cannot be sent is not lost.
 ///
 /// Errors: the first output that cannot be written.
 pub(crate) fn deliver(
@@ -200,7 +206,7 @@ pub(crate) fn deliver(
     built: &Built,
     (keep, outputs): (Keep, Vec<Output>),
     events: Report<'_>,
-) -> Result<Option<Descriptor>, EngineError> {
+) -> Result<Delivered, EngineError> {
     let (away, here): (Vec<_>, Vec<_>) = outputs.into_iter().enumerate().partition(|(_, output)| output.is_away());
     let mut all = BTreeMap::new();
     for (place, output) in here {
@@ -208,7 +214,8 @@ pub(crate) fn deliver(
         all.insert(place, export::write(engine, lease, built, output, events)?);
     }
     let is_here = built.images.iter().all(|one| one.image.is_here());
-    if keep == Keep::Yes || keep == Keep::IfHere && is_here {
+    let is_kept = keep == Keep::Yes || keep == Keep::IfHere && is_here;
+    if is_kept {
         keep_built(engine, lease, built)?;
         for image in &built.images {
             engine.keep_statements(lease, &image.image.composed.id, &image.statements)?;
@@ -226,7 +233,7 @@ pub(crate) fn deliver(
     if keep == Keep::IfHere && !is_here {
         leave_away(engine, built, events)?;
     }
-    Ok(all.into_values().find_map(export::Written::into_descriptor))
+    Ok(Delivered { manifest: all.into_values().find_map(export::Written::into_descriptor), is_kept })
 }
 
 fn ready(

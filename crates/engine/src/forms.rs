@@ -122,6 +122,11 @@ pub(crate) struct LayerBlob {
 }
 
 impl LayerBlob {
+    /// Returns a blob of the store, as a manifest of it says.
+    pub(crate) fn stored(descriptor: Descriptor, diff_id: DiffId) -> Self {
+        Self { descriptor, diff_id, from: From::Store }
+    }
+
     /// Returns the name in whose repository it is, if a cache in a registry has it.
     pub(crate) fn repository(&self) -> Option<&Reference> {
         if let From::There(remote, _) = &self.from { remote.repository() } else { None }
@@ -325,15 +330,17 @@ impl Engine {
         method: LayerMethod,
         events: Report<'_>,
     ) -> Result<MadeForm, EngineError> {
-        let task = Task::start(events, TaskKind::Compress, format!("compress {}", crate::base::short(&packed.diff_id)));
-        let (_, _, made) = self.make_form(lease, method, Some(packed), |out| {
-            let mut out = Counted::new(out, &task, Some(packed.bytes));
-            match source {
-                None => self.pack(packed.layer, packed.times, &mut out),
-                Some(digest) => self.copy_tar(&digest, &mut out),
-            }
-        })?;
-        Ok(made)
+        let title = format!("compress {}", crate::base::short(&packed.diff_id));
+        Task::during(events, TaskKind::Compress, title, |task| {
+            let (_, _, made) = self.make_form(lease, method, Some(packed), |out| {
+                let mut out = Counted::new(out, task, Some(packed.bytes));
+                match source {
+                    None => self.pack(packed.layer, packed.times, &mut out),
+                    Some(digest) => self.copy_tar(&digest, &mut out),
+                }
+            })?;
+            Ok(made)
+        })
     }
 
     /// Writes the tar that a blob of the store compresses.

@@ -16,14 +16,14 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::export::{
-    Prepared, Pushed, Said, Sending, joined, put_dir, put_in_daemon, put_in_docker_archive, put_in_layout,
-    put_in_oci_archive, send,
+    Prepared, PreparedBuild, Pushed, Said, Sending, joined, put_dir, put_in_daemon, put_in_docker_archive,
+    put_in_layout, put_in_oci_archive, send,
 };
 use crate::finish::ReadyImage;
 use crate::form::ImageForm;
 use crate::forms::{BuiltLayer, PackedLayer};
 use crate::inspect;
-use crate::place::{ImagePlace, WhichImage, no_daemon};
+use crate::place::{ImagePlace, WhichImage};
 use crate::platforms::platforms;
 
 /// An image as a list shows it.
@@ -365,7 +365,7 @@ impl Engine {
                 put_in_docker_archive(self, &prepare()?, (path, &names), events)?
             }
             ImagePlace::Daemon(image) => {
-                let socket = socket.ok_or_else(|| no_daemon(image))?;
+                let socket = socket.ok_or_else(|| EngineError::NoDaemon(image.clone()))?;
                 let name = image.parse::<Reference>().map_err(|error| {
                     EngineError::tree(format!("cannot use `docker-daemon:{image}` as the image's name"), error)
                 })?;
@@ -385,16 +385,7 @@ impl Engine {
         (platform, name, kinds): (Option<&Platform>, Option<&Reference>, Kinds),
         events: Report<'_>,
     ) -> Result<(Pushed, Said), EngineError> {
-        let index = if platform.is_none() { self.store.find_index(source)? } else { None };
-        let mut records = Vec::new();
-        if let Some(index) = &index {
-            for (platform, id) in platforms(index) {
-                records.push((platform, lease.resolve_image(&id.to_string())?));
-            }
-        } else {
-            let record = self.image_for_platform(lease, source, platform)?;
-            records.push((self.image_config(&record.id)?.platform(), record));
-        }
+        let (records, is_index) = self.records_of(lease, source, platform)?;
         let (mut images, mut about) = (Vec::new(), Vec::new());
         for (platform, record) in records {
             let image = self.push_image(lease, &record, kinds, events)?;
@@ -406,7 +397,71 @@ impl Engine {
         let about = about.iter().map(|(platform, manifest, statements)| (platform, manifest, statements.as_slice()));
         let own = source.parse::<Reference>().ok();
         let said = Said::about(about, name.or(own.as_ref()).map(std::slice::from_ref).unwrap_or_default());
-        Ok((joined(images, &said, index.is_some()), said))
+        Ok((joined(images, &said, is_index), said))
+    }
+
+    /// Returns the images that `source` means, with their platforms: the one for `platform`, or all. They are an index if
+    /// the second value says so.
+    fn records_of(
+        &self,
+        lease: &Lease,
+        source: &str,
+        platform: Option<&Platform>,
+    ) -> Result<(Vec<(Platform, ImageRecord)>, bool), EngineError> {
+        let index = if platform.is_none() { self.store.find_index(source)? } else { None };
+        let Some(index) = index else {
+            let record = self.image_for_platform(lease, source, platform)?;
+            return Ok((vec![(self.image_config(&record.id)?.platform(), record)], false));
+        };
+        let mut records = Vec::new();
+        for (platform, id) in platforms(&index) {
+            records.push((platform, lease.resolve_image(&id.to_string())?));
+        }
+        Ok((records, true))
+    }
+
+    /// Makes of an image what is written as files: as it came, or with layers that are tars as they are. Of several
+    /// platforms the one asked for, or all. `names` are what the image is called there. Nothing is stored for it.
+    pub(crate) fn prepare_stored(
+        &self,
+        lease: &Lease,
+        source: &str,
+        (platform, names): (Option<&Platform>, &[Reference]),
+        events: Report<'_>,
+    ) -> Result<PreparedBuild, EngineError> {
+        let (records, is_index) = self.records_of(lease, source, platform)?;
+        let mut images = Vec::new();
+        for (platform, record) in records {
+            let image = if let Some((bytes, manifest)) = self.as_it_came(&record, Kinds::Any)? {
+                let config = self.image_config(&record.id)?;
+                Prepared::as_it_came((self.store.image_config(&record.id)?, &config), (bytes, manifest))
+            } else {
+                let ready = self.ready_image(lease, &record, events)?;
+                Prepared::new(self, lease, &ready, &ImageForm::plain(), events)?
+            };
+            images.push((platform, image, self.kept_statements(&record.id)?));
+        }
+        Ok(PreparedBuild::of_stored(images, names, is_index))
+    }
+
+    /// Returns the manifest that an image came with, if it is of these types and all that it names is here.
+    fn as_it_came(
+        &self,
+        record: &ImageRecord,
+        kinds: Kinds,
+    ) -> Result<Option<(Vec<u8>, stave_oci::Manifest)>, EngineError> {
+        let Some(manifest) = record.manifest.as_ref().filter(|manifest| kinds.allows(&manifest.media_type)) else {
+            return Ok(None);
+        };
+        let bytes = self.store.read_blob(&manifest.digest, stave_registry::limits::MANIFEST_BYTES_MAX)?;
+        match stave_oci::Document::parse(&bytes, &manifest.media_type) {
+            Ok(stave_oci::Document::Manifest(mut parsed)) if self.has_all(&parsed)? => {
+                // Its type may be said beside it alone.
+                parsed.media_type.clone_from(&manifest.media_type);
+                Ok(Some((bytes, parsed)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Returns an image with the manifest that it was pulled with, or a new one.
@@ -417,18 +472,10 @@ impl Engine {
         kinds: Kinds,
         events: Report<'_>,
     ) -> Result<PushImage, EngineError> {
-        if let Some(manifest) = record.manifest.as_ref().filter(|manifest| kinds.allows(&manifest.media_type)) {
-            let manifest_bytes = self.store.read_blob(&manifest.digest, stave_registry::limits::MANIFEST_BYTES_MAX)?;
-            if let Ok(stave_oci::Document::Manifest(parsed)) =
-                stave_oci::Document::parse(&manifest_bytes, &manifest.media_type)
-                && self.has_all(&parsed)?
-            {
-                let blobs = std::iter::once(parsed.config)
-                    .chain(parsed.layers)
-                    .map(|descriptor| self.stored(descriptor))
-                    .collect();
-                return Ok(PushImage { manifest_bytes, media_type: manifest.media_type.clone(), blobs });
-            }
+        if let Some((manifest_bytes, parsed)) = self.as_it_came(record, kinds)? {
+            let blobs =
+                std::iter::once(parsed.config).chain(parsed.layers).map(|descriptor| self.stored(descriptor)).collect();
+            return Ok(PushImage { manifest_bytes, media_type: parsed.media_type, blobs });
         }
         let ready = self.ready_image(lease, record, events)?;
         Prepared::new(self, lease, &ready, &ImageForm::default(), events)?.push_image(self, lease)

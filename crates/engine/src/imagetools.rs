@@ -29,8 +29,10 @@ const STATEMENT_BYTES_MAX: u64 = 64 << 20;
 /// Something to merge.
 #[derive(Debug, Clone)]
 pub enum ImageSource {
-    /// An image or an index by its name.
+    /// An image or an index by its whole name.
     Name(Reference),
+    /// One by its name as it was typed: of a short one with several meanings, the first that there is.
+    Typed(String),
     /// One in the repository that the result goes to.
     Digest(BlobDigest),
     /// A descriptor, perhaps with a platform and remarks of its own, of something in the repository that the result goes
@@ -112,9 +114,12 @@ impl Registries {
         let mut entries = Entries::default();
         let mut single = None;
         for source in &sources {
-            let (name, described) = place(source, &request.targets)?;
-            let _task = Task::start(events, TaskKind::Resolve, format!("resolve {name}"));
-            let found = self.client.manifest(&name)?;
+            let (names, described) = self.place(source, &request.targets)?;
+            let (name, found) = Self::first(names, |name| {
+                Task::during(events, TaskKind::Resolve, format!("resolve {name}"), |_| {
+                    Ok::<_, EngineError>(self.client.manifest(name)?)
+                })
+            })?;
             self.add(&mut entries, &name, described, &found)?;
             single = Some((name, found));
         }
@@ -170,9 +175,12 @@ impl Registries {
 
     /// Sends a merged index to `target`, and whatever of its parts is not there yet.
     pub fn publish(&self, merged: &Merged, target: &Reference, events: Report<'_>) -> Result<(), EngineError> {
-        let task = Task::start(events, TaskKind::Push, format!("push {target}"));
+        Task::during(events, TaskKind::Push, format!("push {target}"), |task| self.send(merged, target, task))
+    }
+
+    fn send(&self, merged: &Merged, target: &Reference, task: &Task<'_>) -> Result<(), EngineError> {
         let sent = Sent::default();
-        let progress = |blob: &Descriptor, progress: PushProgress| sent.tell(&task, blob, progress);
+        let progress = |blob: &Descriptor, progress: PushProgress| sent.tell(task, blob, progress);
         for (from, digest) in &merged.parts {
             self.client.copy(from, *digest, target, &progress)?;
         }
@@ -191,6 +199,45 @@ impl Registries {
         }
         self.client.put_manifest(target, &merged.bytes, &merged.descriptor.media_type)?;
         Ok(())
+    }
+
+    /// Looks at an image or an index by its name as it was typed: of a short one with several meanings, the first that there
+    /// is.
+    ///
+    /// # Errors
+    /// If it is no name, or none of its meanings can be had; then why the first cannot.
+    pub fn examine_typed(&self, name: &str) -> Result<Examined, EngineError> {
+        Ok(Self::first(self.meanings(name)?, |meaning| self.examine(meaning))?.1)
+    }
+
+    /// Returns what `get` gives for the first of the names for which it gives something.
+    fn first<T>(
+        names: Vec<Reference>,
+        get: impl Fn(&Reference) -> Result<T, EngineError>,
+    ) -> Result<(Reference, T), EngineError> {
+        let mut first_error = None;
+        for name in names {
+            match get(&name) {
+                Ok(found) => return Ok((name, found)),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| EngineError::request("there is nothing to look for", None)))
+    }
+
+    /// Returns where a source may be, and what is said of it.
+    fn place<'s>(
+        &self,
+        source: &'s ImageSource,
+        targets: &[Reference],
+    ) -> Result<(Vec<Reference>, Option<&'s Descriptor>), EngineError> {
+        let in_target = |digest| Ok::<_, EngineError>(vec![by_digest(targets.first().ok_or_else(no_target)?, digest)]);
+        match source {
+            ImageSource::Name(name) => Ok((vec![name.clone()], None)),
+            ImageSource::Typed(text) => Ok((self.meanings(text)?, None)),
+            ImageSource::Digest(digest) => Ok((in_target(*digest)?, None)),
+            ImageSource::Described(described) => Ok((in_target(described.digest)?, Some(described))),
+        }
     }
 
     /// Looks at an image or an index.
@@ -345,19 +392,6 @@ pub(crate) fn by_digest(name: &Reference, digest: BlobDigest) -> Reference {
 
 fn is_image(manifest: &Manifest) -> bool {
     [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG].contains(&manifest.config.media_type.as_str())
-}
-
-/// Returns where a source is, and what its descriptor adds.
-fn place<'s>(
-    source: &'s ImageSource,
-    targets: &[Reference],
-) -> Result<(Reference, Option<&'s Descriptor>), EngineError> {
-    let in_target = |digest| Ok::<_, EngineError>(by_digest(targets.first().ok_or_else(no_target)?, digest));
-    match source {
-        ImageSource::Name(name) => Ok((name.clone(), None)),
-        ImageSource::Digest(digest) => Ok((in_target(*digest)?, None)),
-        ImageSource::Described(described) => Ok((in_target(described.digest)?, Some(described))),
-    }
 }
 
 /// The entries of an index in the making, each once.

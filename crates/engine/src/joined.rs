@@ -160,7 +160,7 @@ impl Joined {
         let by_node = self.steps_by_node();
         let line = |(index, JoinedStep { node, step }): (usize, &JoinedStep)| {
             let (inputs, bases) = self.read_by(*node, &by_node);
-            StepLine {
+            let mut line = StepLine {
                 step: step_id(index),
                 platform: self.shown_platform(step),
                 stage: stage_name(&step.stage),
@@ -170,7 +170,12 @@ impl Joined {
                 span: step.span,
                 inputs,
                 bases: bases.into_iter().map(name).collect(),
+            };
+            // The base of a stage is itself what it reads: its words may be variables.
+            if let (Op::Image(image), true) = (self.graph.op(*node), line.is_base()) {
+                line.bases = vec![name(image.id)];
             }
+            line
         };
         self.steps.iter().enumerate().map(line).collect()
     }

@@ -19,11 +19,12 @@ use stave_store::Lease;
 use stave_tree::Dir;
 
 use crate::base::KnownBase;
-use crate::build::{Planning, Report};
+use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::imagetools::SLSA;
 use crate::outcome::BuildFailure;
+use crate::planning::Planning;
 use crate::policy_log::shown_words;
 use crate::registries::Registries;
 use crate::remote::Wanted;

@@ -32,16 +32,17 @@ impl Engine {
         platform: &Platform,
         events: Report<'_>,
     ) -> Result<KnownBase, EngineError> {
-        let _task = Task::start(events, TaskKind::Fetch, format!("load {layout}"));
-        let root = open_user_dir(&layout.path)?;
-        let found = image_for(&root, &choose(&root, layout)?, platform)?;
-        let id: ImageId = self.load_one(lease, &root, found, events)?.id;
-        let config = self.image_config(&id)?;
-        if !config.os.is_empty() && !config.platform().runs_on(platform) {
-            let (found, wanted) = (config.platform().to_string(), platform.to_string());
-            return Err(EngineError::Platform { image: layout.to_string(), found, wanted });
-        }
-        Ok(KnownBase::in_store(id, config))
+        Task::during(events, TaskKind::Fetch, format!("load {layout}"), |_| {
+            let root = open_user_dir(&layout.path)?;
+            let found = image_for(&root, &choose(&root, layout)?, platform)?;
+            let id: ImageId = self.load_one(lease, &root, found, events)?.id;
+            let config = self.image_config(&id)?;
+            if !config.os.is_empty() && !config.platform().runs_on(platform) {
+                let (found, wanted) = (config.platform().to_string(), platform.to_string());
+                return Err(EngineError::Platform { image: layout.to_string(), found, wanted });
+            }
+            Ok(KnownBase::in_store(id, config))
+        })
     }
 }
 

@@ -8,8 +8,8 @@
 //! 2. Every event of one build comes in an order in which it could have happened; nothing waits for a reader.
 //! 3. Cancelling ends every step and removes all that was unfinished before the call returns.
 //!
-//! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `joined`, `run`, `steps`, `finish`,
-//! `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save`, `container` and `workbench` in this order.
+//! Read `request`, `event` and `outcome` (what goes in and comes out), `engine`, `build`, `planning`, `joined`, `run`, `steps`,
+//! `finish`, `forms`, `export/`, `check`, then `base` (with `follow`), `images`, `platforms`, `save`, `container` and `workbench` in this order.
 
 mod ahead;
 mod anatomy;
@@ -56,6 +56,7 @@ mod net;
 mod outcome;
 mod outside;
 mod place;
+mod planning;
 mod platforms;
 mod policy_log;
 mod preprocess;
@@ -86,8 +87,8 @@ pub use caches::{Caches, ExportSpec, ImportSpec, parse_duration, parse_export, p
 pub use cancel::Cancel;
 pub use check::{Checked, Reading};
 pub use clue::{
-    Clue, Denied, DeniedPlace, Foreign, Manager, NoCommand, NoSource, Place, Reach, ReadOnly, Rule, StepNetwork,
-    Trouble,
+    Clue, Denied, DeniedMount, DeniedPlace, Foreign, Full, Manager, NoCommand, NoProgram, NoSecret, NoSource, Place,
+    Reach, ReadOnly, Rule, StepNetwork, Trouble,
 };
 pub use compare::{Comparison, FieldDifference, FileChange, FileDifference, FileField, LayerDifference};
 pub use confined::JOBS;
@@ -119,8 +120,8 @@ pub use save::Loaded;
 pub use signal::{signal_name, signal_number};
 pub use stave_dockerfile::plan::RunDefaults;
 pub use stave_event::{
-    BuiltImage, Ending, Event, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId,
-    TaskKind,
+    BuiltImage, Ending, Event, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskEnding,
+    TaskId, TaskKind,
 };
 pub use stave_graph::remote::masked_text;
 pub use stave_graph::{Network, Ulimit};

@@ -10,11 +10,12 @@ use stave_policy::{ImageEntry, ImagePin, Lock};
 use stave_store::Lease;
 
 use crate::base::Bases;
-use crate::build::{Planning, Report, plan_options};
+use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
 use crate::outcome::BuildFailure;
+use crate::planning::{Planning, plan_options};
 use crate::remote::Wanted;
 use crate::request::{BuildRequest, Grants};
 use crate::rules::{Meant, SourceRules, file_entry, pinned, repository_entry};

@@ -22,6 +22,8 @@ pub struct BuildOutcome {
     pub images: Vec<(Platform, ImageId)>,
     /// The index by which the store knows the images, if the result is one.
     pub index: Option<Descriptor>,
+    /// Whether the store has what was built.
+    pub is_kept: bool,
     /// The manifest or the index, where an output has one.
     pub manifest: Option<Descriptor>,
     /// Uncompressed bytes of all layers of all images.
@@ -99,6 +101,8 @@ pub struct BaseFailure {
 pub enum NearName {
     /// A stage of the same file.
     Stage(String),
+    /// The stage of that very name, which begins below, in this line of the file.
+    LaterStage(usize),
     /// An image of the store.
     Image(String),
     /// The very image, which the store has for this platform only.

@@ -93,14 +93,6 @@ impl ImagePlace {
     }
 }
 
-/// What is said where a daemon is named and none listens.
-pub(crate) fn no_daemon(image: &str) -> EngineError {
-    EngineError::request(
-        format!("`docker-daemon:{image}` is of a daemon, and neither Docker's nor Podman's is found"),
-        Some("Start it, or name its socket in the variable DOCKER_HOST."),
-    )
-}
-
 /// Returns how a name with a transport is written.
 fn form(transport: &str) -> &'static str {
     match transport {

@@ -54,15 +54,15 @@ pub(crate) fn regroup(
         let made = match group.as_slice() {
             [one] => match how {
                 Regroup::UpTo(bytes_max) if one.bytes > bytes_max && index >= image.base_layers => {
-                    let _task =
-                        Task::start(events, TaskKind::Digest, format!("divide {}", crate::base::short(&one.diff_id)));
-                    divide(engine, lease, *one, bytes_max)?
+                    let title = format!("divide {}", crate::base::short(&one.diff_id));
+                    Task::during(events, TaskKind::Digest, title, |_| divide(engine, lease, *one, bytes_max))?
                 }
                 _ => Vec::new(),
             },
             group => {
-                let _task = Task::start(events, TaskKind::Digest, format!("join {} layers", group.len()));
-                vec![join(engine, lease, group, layers.is_empty())?]
+                let title = format!("join {} layers", group.len());
+                let is_lowest = layers.is_empty();
+                vec![Task::during(events, TaskKind::Digest, title, |_| join(engine, lease, group, is_lowest))?]
             }
         };
         let before = layers.len();

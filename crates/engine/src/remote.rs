@@ -5,10 +5,12 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stave_fetch::{
-    Download, Fetched, FileRequest, FileSink, Git, GitAccess, GitError, Limits, Objects, Resolved, Validators,
+    Download, FetchError, Fetched, FileRequest, FileSink, Git, GitAccess, GitError, Limits, Objects, Resolved,
+    Validators,
 };
 use stave_graph::GitSource;
 use stave_graph::remote::{redacted, without_credentials};
@@ -21,7 +23,7 @@ use crate::base::Sink;
 use crate::build::Report;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::TaskKind;
+use crate::event::{Event, TaskKind};
 use crate::request::Grants;
 use crate::steps::secret;
 use crate::task::Task;
@@ -149,18 +151,23 @@ impl Engine {
         events: Report<'_>,
     ) -> Result<Option<RemoteFile>, EngineError> {
         self.go_on()?;
-        let task = Task::start(events, TaskKind::Fetch, format!("fetch {}", shown(asked.url)));
-        let mut sink = Sink(lease.blob_writer(BlobExpectation::none())?);
-        let authorization = asked.authorization.as_ref();
-        let request = FileRequest { url: asked.url, known, checksum, authorization };
-        let Fetched::Whole(download) =
-            self.fetcher().fetch(request, &mut sink, &|done, total| task.progress(done, total))?
-        else {
-            return Ok(None);
-        };
-        sink.0.commit()?;
-        self.remember(asked, &Memory::of(&download));
-        Ok(Some(RemoteFile { digest: download.digest, modified: download.modified }))
+        Task::during(events, TaskKind::Fetch, format!("fetch {}", shown(asked.url)), |task| {
+            let mut sink = Sink(lease.blob_writer(BlobExpectation::none())?);
+            let authorization = asked.authorization.as_ref();
+            let request = FileRequest { url: asked.url, known, checksum, authorization };
+            let again = |error: &FetchError, wait: Duration| {
+                let seconds = wait.as_secs_f64();
+                let message = format!("{}; it is tried again in {seconds:.1} s", crate::told::causes(error));
+                events(Event::Notice { message });
+            };
+            let progress = |done, total| task.progress(done, total);
+            let Fetched::Whole(download) = self.fetcher().fetch(request, &mut sink, &progress, &again)? else {
+                return Ok(None);
+            };
+            sink.0.commit()?;
+            self.remember(asked, &Memory::of(&download));
+            Ok(Some(RemoteFile { digest: download.digest, modified: download.modified }))
+        })
     }
 
     fn recall(&self, asked: &Asked<'_>) -> Option<Memory> {
@@ -186,9 +193,10 @@ impl Engine {
         wanted: Wanted<'_>,
         events: Report<'_>,
     ) -> Result<Resolved, EngineError> {
-        let _task = Task::start(events, TaskKind::Resolve, format!("resolve {}", shown(&wanted.source.url)));
-        let scratch = lease.work_dir()?;
-        Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
+        Task::during(events, TaskKind::Resolve, format!("resolve {}", shown(&wanted.source.url)), |_| {
+            let scratch = lease.work_dir()?;
+            Ok(self.git(wanted, &scratch)?.resolve(wanted.source)?)
+        })
     }
 
     /// Fetches what the commit that `wanted` is pinned to says, and the tag that it names.
@@ -200,11 +208,12 @@ impl Engine {
     ) -> Result<Objects, EngineError> {
         self.go_on()?;
         let title = format!("read the commit of {}", shown(&wanted.source.url));
-        let _task = Task::start(events, TaskKind::Fetch, title);
-        let (scratch, into) = (lease.work_dir()?, lease.work_dir()?);
-        let git = self.git(wanted, &scratch)?;
-        let resolved = git.resolve(wanted.source)?;
-        Ok(git.objects(wanted.source, &resolved, &into.path().join("diff"))?)
+        Task::during(events, TaskKind::Fetch, title, |_| {
+            let (scratch, into) = (lease.work_dir()?, lease.work_dir()?);
+            let git = self.git(wanted, &scratch)?;
+            let resolved = git.resolve(wanted.source)?;
+            Ok(git.objects(wanted.source, &resolved, &into.path().join("diff"))?)
+        })
     }
 
     /// Makes the files of a commit in the directory of `into`, and returns when it was made, in seconds since 1970.
@@ -218,11 +227,12 @@ impl Engine {
     ) -> Result<i64, EngineError> {
         self.go_on()?;
         let title = format!("fetch {} of {}", &resolved.commit[..12], shown(&wanted.source.url));
-        let _task = Task::start(events, TaskKind::Fetch, title);
-        let scratch = lease.work_dir()?;
-        let made = self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
-        self.go_on()?;
-        Ok(made)
+        Task::during(events, TaskKind::Fetch, title, |_| {
+            let scratch = lease.work_dir()?;
+            let made = self.git(wanted, &scratch)?.checkout(wanted.source, resolved, &into.path().join("diff"))?;
+            self.go_on()?;
+            Ok(made)
+        })
     }
 
     fn git(&self, wanted: Wanted<'_>, scratch: &WorkDir) -> Result<Git, EngineError> {

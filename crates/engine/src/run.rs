@@ -81,6 +81,8 @@ struct Failure {
     killed: Option<MemoryKill>,
     /// What the node was given, if it has come so far.
     inputs: Vec<Vec<LayerId>>,
+    /// What it did to the first of that, if it is kept.
+    left: Option<LayerId>,
 }
 
 /// How far a step has come.
@@ -103,6 +105,7 @@ impl Failure {
             took: Duration::ZERO,
             killed: None,
             inputs: Vec::new(),
+            left: None,
         })
     }
 }
@@ -116,6 +119,7 @@ impl From<EngineError> for Box<Failure> {
             took: Duration::ZERO,
             killed: None,
             inputs: Vec::new(),
+            left: None,
         })
     }
 }
@@ -163,6 +167,11 @@ impl<'a> Run<'a> {
 
     fn reading(&self) -> Reading<'_> {
         Reading { selections: &self.selections, found: &self.found, outside: &self.outside }
+    }
+
+    /// Whether a step was carried out, or its result was known.
+    pub(crate) fn has_begun(&self, index: usize) -> bool {
+        lock(&self.states).contains_key(&index)
     }
 
     fn planned(&self, index: usize) -> &Step {
@@ -214,7 +223,8 @@ impl<'a> Run<'a> {
         let costs = self.lease.costs(&ids).unwrap_or_default();
         let imported = lock(&self.imported);
         for (place, (node, key)) in steps.into_iter().zip(keys).enumerate() {
-            let count = self.steps.get(&node).map_or(0, Vec::len);
+            let is_base = matches!(self.target.joined.graph.op(node), Op::Image(_) | Op::Scratch);
+            let count = self.steps.get(&node).filter(|_| !is_base).map_or(0, Vec::len);
             self.cached.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
             if !lock(self.told_before).insert(node) {
                 continue;
@@ -290,7 +300,7 @@ impl<'a> Run<'a> {
         result: &Snapshot,
     ) -> Result<(), EngineError> {
         let title = self.steps.get(&node).and_then(|steps| steps.first()).map(|&index| &self.planned(index).title);
-        let now = (self.engine.settings.now)();
+        let now = self.engine.now();
         let record = CacheRecord {
             key: *key.as_bytes(),
             op: *op_digest(self.target.joined.graph.op(node)).as_bytes(),

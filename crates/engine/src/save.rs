@@ -10,28 +10,31 @@ use serde::Deserialize;
 use stave_oci::{
     BlobDigest, Compression, Descriptor, Document, ImageConfig, ImageId, Index, Manifest, Platform, Reference,
 };
-use stave_store::{BlobExpectation, ImageLayer, LayerForm, Lease, NewImage, Tag};
+use stave_store::{BlobExpectation, ImageLayer, ImageManifest, LayerForm, Lease, NewImage, Tag};
 use stave_tree::Dir;
 use stave_tree::limits::TEXT_BYTES_MAX;
 
-use crate::archive::{ArchiveWriter, ArchivedImage, blob_path};
+use crate::archive::{ArchiveWriter, ArchivedImage, blob_path, named};
+use crate::attest::Statement;
 use crate::base::{ORIGINAL, seconds};
 use crate::build::Report;
 use crate::confined;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Event;
-use crate::export::{Prepared, unwritable};
-use crate::form::ImageForm;
+use crate::export::unwritable;
 use crate::images::names as names_of;
 
 mod place;
+mod said;
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// The image.
+    /// The image; of an index, the one for this machine.
     pub id: ImageId,
+    /// The index, where it is for several platforms.
+    pub index: Option<BlobDigest>,
     /// The names that it was given.
     pub names: Vec<Reference>,
 }
@@ -54,6 +57,10 @@ pub(crate) struct Found {
     config: Part,
     layers: Vec<Part>,
     names: Vec<Reference>,
+    /// Its manifest with its bytes, where it has one that is a blob.
+    manifest: Option<Box<(Descriptor, Vec<u8>)>>,
+    /// What is said about it.
+    statements: Vec<Statement>,
 }
 
 impl Found {
@@ -108,6 +115,14 @@ impl Entry {
         Err(EngineError::Platform { image: ImageId::of(&bytes).to_string(), found, wanted })
     }
 
+    /// Returns its images.
+    fn images(&mut self) -> Vec<&mut Found> {
+        match self {
+            Self::Image(found) => vec![found],
+            Self::Index { images, .. } => images.iter_mut().map(|(_, found)| found).collect(),
+        }
+    }
+
     fn names(&mut self) -> &mut Vec<Reference> {
         match self {
             Self::Image(Found { names, .. }) | Self::Index { names, .. } => names,
@@ -116,8 +131,8 @@ impl Entry {
 }
 
 impl Engine {
-    /// Writes images, each given by name or id, as one archive: of several platforms the one asked for, or this
-    /// machine's.
+    /// Writes images, each given by name or id, as one archive, with what is said about them: of several platforms the one
+    /// asked for, or all. A reader of Docker's list finds the one for this machine.
     pub fn save(
         &self,
         (names, platform): (&[String], Option<&Platform>),
@@ -126,13 +141,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let lease = self.lease()?;
         // Everything that can be refused is refused before the first byte.
-        let records =
-            names.iter().map(|name| self.image_for_platform(&lease, name, platform)).collect::<Result<Vec<_>, _>>()?;
-        let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
-        let mut archived: Vec<ArchivedImage> = Vec::new();
-        for (name, record) in names.iter().zip(records) {
-            let ready = self.ready_image(&lease, &record, events)?;
-            let prepared = Prepared::new(self, &lease, &ready, &ImageForm::plain(), events)?;
+        let mut builds = Vec::new();
+        for name in names {
+            let record = self.image_for_platform(&lease, name, platform)?;
             // An image named by its id is saved without a name, as Docker does.
             let asked: Vec<Reference> = name
                 .parse::<Reference>()
@@ -140,47 +151,46 @@ impl Engine {
                 .filter(|asked| names_of(&record).iter().any(|known| known.to_string() == asked.to_string()))
                 .into_iter()
                 .collect();
-            let image = prepared.write(self, &mut writer, &asked)?;
-            match archived.iter_mut().find(|earlier| earlier.config == image.config) {
-                Some(earlier) => earlier.names.extend(image.names),
-                None => archived.push(image),
+            let build = self.prepare_stored(&lease, name, (platform, &asked), events)?;
+            builds.push((record.id, asked, build));
+        }
+        let mut writer = ArchiveWriter::new(out).map_err(unwritable)?;
+        let (mut entries, mut for_docker): (Vec<Descriptor>, Vec<ArchivedImage>) = (Vec::new(), Vec::new());
+        for (own, asked, build) in &builds {
+            for image in &build.images {
+                let is_own = image.config_descriptor.digest == BlobDigest::from(*own);
+                let image = image.write(self, &mut writer, if is_own { asked } else { &[] })?;
+                match for_docker.iter_mut().find(|earlier| earlier.config == image.config) {
+                    Some(earlier) => earlier.names.extend(image.names),
+                    None if is_own => for_docker.push(image),
+                    None => {}
+                }
+            }
+            build.write_rest(&mut writer)?;
+            let referring = build.said.referring.iter().map(|attached| attached.descriptor.clone());
+            for entry in named(&build.descriptor, asked).into_iter().chain(referring) {
+                if !entries.contains(&entry) {
+                    entries.push(entry);
+                }
             }
         }
-        writer.finish(&archived, true).map_err(unwritable)?;
+        writer.finish_with(entries, &for_docker).map_err(unwritable)?;
         self.store.settle()?;
-        for name in names.iter().filter(|_| platform.is_none()) {
-            self.note_left_out(name, events)?;
-        }
         Ok(())
     }
 
-    /// Says what of an image an archive that Docker reads does not have.
-    fn note_left_out(&self, name: &str, events: Report<'_>) -> Result<(), EngineError> {
-        let (saved, index) = (self.store.find_image(name)?.id, self.store.find_index(name)?);
-        let others: Vec<String> = index
-            .into_iter()
-            .flat_map(|index| index.images)
-            .filter(|(_, id)| *id != saved)
-            .map(|(platform, _)| format!("the image for {platform}"))
-            .collect();
-        let said = !self.store.attestations(&saved)?.is_empty();
-        let left: Vec<String> = others.into_iter().chain(said.then(|| "what is said about it".to_owned())).collect();
-        if !left.is_empty() {
-            let left = left.join(", ");
-            let message =
-                format!("of `{name}`, the archive lacks {left}: `stave push {name} oci-archive:FILE` writes all");
-            events(Event::Notice { message });
-        }
-        Ok(())
-    }
-
-    /// Reads all images of an archive into the store.
+    /// Reads the images of an archive into the store, with what it says about them; of an image for several platforms the
+    /// one for `platform`, or all.
+    ///
+    /// # Errors
+    /// If one of them is not for that platform, or is not what its digests say.
     pub fn load(
         &self,
         input: Box<dyn Read + Send>,
+        platform: Option<&Platform>,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Vec<Loaded>, EngineError> {
-        let loaded = self.load_for(&self.lease()?, input, None, events)?;
+        let loaded = self.load_for(&self.lease()?, input, platform, events)?;
         self.store.settle()?;
         Ok(loaded)
     }
@@ -237,7 +247,7 @@ impl Engine {
         let tags: Vec<Tag> = names.iter().map(|name| Tag::new(name, None)).collect();
         self.name_index(lease, digest, &ids, &tags)?;
         let id = lease.resolve_image(&names.first().map_or(digest.to_string(), Reference::to_string))?.id;
-        Ok(Loaded { id, names })
+        Ok(Loaded { id, index: Some(digest), names })
     }
 
     /// Reads the one image of an unpacked archive or of a layout into the store, without its names; of an index, the image
@@ -290,10 +300,14 @@ impl Engine {
             layers.push(ImageLayer { diff_id: *diff_id, layer: Some(layer) });
         }
         let created = config.created.as_deref().and_then(seconds);
-        let image = NewImage { config: &bytes, created, size, layers, manifest: None };
+        let manifest = kept_manifest(lease, found.manifest)?;
+        let image = NewImage { config: &bytes, created, size, layers, manifest };
         let tags: Vec<Tag> = found.names.iter().map(|name| Tag::new(name, None)).collect();
         lease.put_image(&image, &tags)?;
-        Ok(Loaded { id, names: found.names })
+        if !found.statements.is_empty() {
+            self.keep_statements(lease, &id, &found.statements)?;
+        }
+        Ok(Loaded { id, index: None, names: found.names })
     }
 
     /// Stores a layer of an archive as a blob, under the digest of its own bytes.
@@ -327,15 +341,44 @@ impl Engine {
     }
 }
 
-/// Finds the images of an unpacked archive: by Docker's list, else by the OCI index.
+/// Stores the manifest that an image came with, so that it goes on with it. One with layers that are not compressed is made
+/// anew whenever it is needed, and nobody wants to push it.
+fn kept_manifest(
+    lease: &Lease,
+    found: Option<Box<(Descriptor, Vec<u8>)>>,
+) -> Result<Option<ImageManifest>, EngineError> {
+    let Some((descriptor, bytes)) = found.map(|found| *found) else { return Ok(None) };
+    let parsed = Document::parse(&bytes, &descriptor.media_type);
+    let is_small = |layer: &Descriptor| layer.media_type.ends_with("gzip") || layer.media_type.ends_with("zstd");
+    match parsed {
+        Ok(Document::Manifest(manifest)) if manifest.layers.iter().all(is_small) => {
+            lease.put_blob(&bytes)?;
+            let (digest, media_type, source) = (descriptor.digest, descriptor.media_type, String::new());
+            Ok(Some(ImageManifest { digest, media_type, source }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Finds the images of an unpacked archive: by the OCI index, where that has all names that Docker's list has, else by that
+/// list, which knows one platform alone.
 fn find(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     let exists = |path: &[u8]| root.exists(path).map_err(|error| EngineError::tree("cannot read the archive", error));
+    let has_index = exists(b"index.json")?;
     if exists(b"manifest.json")? {
         let entries: Vec<DockerEntry> = serde_json::from_slice(&read(root, b"manifest.json")?)
             .map_err(|source| EngineError::tree("cannot use `manifest.json` of the archive", source))?;
-        return entries.into_iter().map(|entry| docker_image(entry).map(Entry::Image)).collect();
+        let listed = entries.into_iter().map(docker_image).collect::<Result<Vec<_>, _>>()?;
+        if has_index && exists(b"oci-layout")? {
+            let mut images = oci_images(root)?;
+            let known: Vec<&Reference> = images.iter_mut().flat_map(|image| image.names().iter()).collect();
+            if listed.iter().flat_map(|image| &image.names).all(|name| known.contains(&name)) && !images.is_empty() {
+                return Ok(images);
+            }
+        }
+        return Ok(listed.into_iter().map(Entry::Image).collect());
     }
-    if exists(b"index.json")? {
+    if has_index {
         return oci_images(root);
     }
     Err(EngineError::request(
@@ -350,6 +393,8 @@ fn docker_image(entry: DockerEntry) -> Result<Found, EngineError> {
         config: (entry.config.into_bytes(), None),
         layers: entry.layers.into_iter().map(|path| (path.into_bytes(), None)).collect(),
         names: names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?,
+        manifest: None,
+        statements: Vec::new(),
     })
 }
 
@@ -362,16 +407,17 @@ fn oci_images(root: &Dir) -> Result<Vec<Entry>, EngineError> {
     let index: Index = serde_json::from_slice(&read(root, b"index.json")?).map_err(unusable)?;
     let mut found: Vec<(Descriptor, Entry)> = Vec::new();
     // What refers to an image is none.
-    for descriptor in index.manifests.into_iter().filter(|entry| entry.artifact_type.is_empty()) {
-        let name = image_name(&descriptor)?;
+    for descriptor in index.manifests.iter().filter(|entry| entry.artifact_type.is_empty()) {
+        let name = image_name(descriptor)?;
         if let Some((_, entry)) = found.iter_mut().find(|(earlier, _)| earlier.digest == descriptor.digest) {
             entry.names().extend(name);
             continue;
         }
-        let mut entry = oci_entry(root, &descriptor)?;
+        let mut entry = oci_entry(root, descriptor)?;
         entry.names().extend(name);
-        found.push((descriptor, entry));
+        found.push((descriptor.clone(), entry));
     }
+    said::tell(root, &index.manifests, found.iter_mut().flat_map(|(_, entry)| entry.images()).collect())?;
     Ok(found.into_iter().map(|(_, image)| image).collect())
 }
 
@@ -384,16 +430,17 @@ fn image_name(entry: &Descriptor) -> Result<Option<Reference>, EngineError> {
 /// for this machine.
 fn oci_entry(root: &Dir, descriptor: &Descriptor) -> Result<Entry, EngineError> {
     let mut images = Vec::new();
-    if let Document::Index(index) = document(root, descriptor)? {
-        for entry in index.manifests {
+    if let Document::Index(index) = document(root, descriptor)?.1 {
+        for entry in &index.manifests {
             // Attestations stand in an index as manifests for no platform; of what was saved in part, not all is there.
             let Some(platform) = entry.platform.as_ref().filter(|platform| platform.os != "unknown") else { continue };
             let path = blob_path(&entry.digest);
             let there = root.exists(path.as_bytes());
             if there.map_err(|error| EngineError::tree("cannot read the archive", error))? {
-                images.push((platform.normal(), image_for(root, &entry, platform)?));
+                images.push((platform.normal(), image_for(root, entry, platform)?));
             }
         }
+        said::tell(root, &index.manifests, images.iter_mut().map(|(_, found)| found).collect())?;
     }
     if images.len() > 1 {
         return Ok(Entry::Index { digest: descriptor.digest, images, names: Vec::new() });
@@ -406,26 +453,35 @@ fn oci_entry(root: &Dir, descriptor: &Descriptor) -> Result<Entry, EngineError> 
 
 /// Returns the parts of the image for `platform` that `descriptor` leads to, as an OCI layout has them.
 pub(crate) fn image_for(root: &Dir, descriptor: &Descriptor, platform: &Platform) -> Result<Found, EngineError> {
-    let manifest = manifest(root, descriptor, platform, 0)?;
+    let (descriptor, bytes, manifest) = manifest(root, descriptor, platform, 0)?;
     let part = |blob: Descriptor| (blob_path(&blob.digest).into_bytes(), Some((blob.digest, blob.size)));
     Ok(Found {
         config: part(manifest.config),
         layers: manifest.layers.into_iter().map(part).collect(),
         names: Vec::new(),
+        manifest: Some(Box::new((descriptor, bytes))),
+        statements: Vec::new(),
     })
 }
 
 /// How deep indexes may be nested in an archive.
 const INDEX_DEPTH_MAX: u32 = 2;
 
-/// Reads the manifest that a descriptor leads to; of an index, the one for `platform`.
-fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Manifest, EngineError> {
+/// Reads the manifest that a descriptor leads to, with its bytes; of an index, the one for `platform`.
+fn manifest(
+    root: &Dir,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    depth: u32,
+) -> Result<(Descriptor, Vec<u8>, Manifest), EngineError> {
     match document(root, descriptor)? {
-        Document::Manifest(manifest) => Ok(manifest),
-        Document::Index(_) if depth >= INDEX_DEPTH_MAX => {
+        (bytes, Document::Manifest(manifest)) => {
+            Ok((Descriptor::new(&manifest.media_type, descriptor.digest, descriptor.size), bytes, manifest))
+        }
+        (_, Document::Index(_)) if depth >= INDEX_DEPTH_MAX => {
             Err(EngineError::request("the indexes of the archive are nested too deep", None))
         }
-        Document::Index(index) => {
+        (_, Document::Index(index)) => {
             // One that says nothing of a platform is for all.
             let offered = |entry: &Descriptor| entry.platform.clone().unwrap_or_else(|| platform.clone());
             let entry =
@@ -437,16 +493,21 @@ fn manifest(root: &Dir, descriptor: &Descriptor, platform: &Platform, depth: u32
     }
 }
 
-/// Reads the manifest or the index that a descriptor leads to, which must have its digest.
-fn document(root: &Dir, descriptor: &Descriptor) -> Result<Document, EngineError> {
+/// Reads the manifest or the index that a descriptor leads to, which must have its digest, with its bytes.
+fn document(root: &Dir, descriptor: &Descriptor) -> Result<(Vec<u8>, Document), EngineError> {
     let bytes = verified(root, blob_path(&descriptor.digest).as_bytes(), (descriptor.digest, descriptor.size))?;
-    Document::parse(&bytes, &descriptor.media_type)
-        .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))
+    let document = Document::parse(&bytes, &descriptor.media_type)
+        .map_err(|source| EngineError::tree("cannot use a manifest of the archive", source))?;
+    Ok((bytes, document))
 }
 
 /// Reads the blob at `path`, which must have this digest and this size in bytes.
-fn verified(root: &Dir, path: &[u8], (digest, size): (BlobDigest, u64)) -> Result<Vec<u8>, EngineError> {
-    let bytes = read(root, path)?;
+fn verified(root: &Dir, path: &[u8], named: (BlobDigest, u64)) -> Result<Vec<u8>, EngineError> {
+    checked(read(root, path)?, named)
+}
+
+/// Returns what was read, which must have this digest and this size in bytes.
+fn checked(bytes: Vec<u8>, (digest, size): (BlobDigest, u64)) -> Result<Vec<u8>, EngineError> {
     let (actual, read) = (BlobDigest::of(&bytes), bytes.len());
     if actual != digest {
         let message = format!("blob digest mismatch in the archive: expected {digest}, got {actual}");
@@ -461,7 +522,12 @@ fn verified(root: &Dir, path: &[u8], (digest, size): (BlobDigest, u64)) -> Resul
 }
 
 pub(crate) fn read(root: &Dir, path: &[u8]) -> Result<Vec<u8>, EngineError> {
-    root.read_file(path, TEXT_BYTES_MAX).map_err(|error| {
+    read_most(root, path, TEXT_BYTES_MAX)
+}
+
+/// Reads a file of an archive that has at most so many bytes.
+fn read_most(root: &Dir, path: &[u8], most: u64) -> Result<Vec<u8>, EngineError> {
+    root.read_file(path, most).map_err(|error| {
         EngineError::tree(format!("cannot read `{}` of the archive", String::from_utf8_lossy(path)), error)
     })
 }

@@ -295,7 +295,7 @@ impl Source {
 
 impl Files {
     fn open(engine: &Engine, opened: Opened, ignored: Option<&Ignored>) -> Result<Self, EngineError> {
-        let now = Time { seconds: (engine.settings.now)(), nanoseconds: 0 };
+        let now = Time { seconds: engine.now(), nanoseconds: 0 };
         let (memory, memory_name) = load_memory(engine, opened.path.as_deref(), now)?;
         let rules = ignored.map(|ignored| ignored.rules.clone());
         let open = if opened.is_archive { Context::of_archive } else { Context::open };

@@ -6,19 +6,58 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::build::Report;
-use crate::event::{Event, TaskId, TaskKind};
+use crate::error::EngineError;
+use crate::event::{Event, TaskEnding, TaskId, TaskKind};
+use crate::outcome::BuildFailure;
+use crate::told;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Least time between two events about how far a task is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A task that ends when it is dropped.
+/// A task that has begun.
+///
+/// It ends well only where that is said: what drops one without a word has stopped it.
 pub(crate) struct Task<'a> {
     id: TaskId,
     events: Report<'a>,
     started: Instant,
     told: Mutex<Told>,
+    ending: TaskEnding,
+}
+
+/// What work can end with, as it is told.
+pub(crate) trait TaskFailure {
+    /// Whether it was stopped because of something else.
+    fn is_stop(&self) -> bool;
+
+    /// Why it failed, on one line.
+    fn why(&self) -> String;
+}
+
+impl TaskFailure for EngineError {
+    fn is_stop(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn why(&self) -> String {
+        told::causes(self)
+    }
+}
+
+impl TaskFailure for BuildFailure {
+    fn is_stop(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Environment(error) => error.is_cancelled(),
+            _ => false,
+        }
+    }
+
+    fn why(&self) -> String {
+        told::message(self)
+    }
 }
 
 /// What was told of how far a task is.
@@ -34,7 +73,30 @@ impl<'a> Task<'a> {
     pub(crate) fn start(events: Report<'a>, kind: TaskKind, title: String) -> Self {
         let id = TaskId(NEXT.fetch_add(1, Ordering::Relaxed));
         events(Event::TaskStarted { task: id, kind, title });
-        Self { id, events, started: Instant::now(), told: Mutex::default() }
+        let ending = TaskEnding::Cancelled;
+        Self { id, events, started: Instant::now(), told: Mutex::default(), ending }
+    }
+
+    /// Does `work` as a task, which ends as the work does.
+    pub(crate) fn during<T, E: TaskFailure>(
+        events: Report<'a>,
+        kind: TaskKind,
+        title: String,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let task = Self::start(events, kind, title);
+        let result = work(&task);
+        task.end(&result);
+        result
+    }
+
+    /// Tells that it ended as its work did.
+    pub(crate) fn end<T, E: TaskFailure>(mut self, result: &Result<T, E>) {
+        self.ending = match result {
+            Ok(_) => TaskEnding::Done,
+            Err(error) if error.is_stop() => TaskEnding::Cancelled,
+            Err(error) => TaskEnding::Failed { message: error.why() },
+        };
     }
 
     /// Tells how far it is, in bytes. May be called for each piece: it is told from time to time, and at the end.
@@ -57,7 +119,8 @@ impl Drop for Task<'_> {
         if let Some((done, total)) = told.waiting.take() {
             (self.events)(Event::TaskProgress { task: self.id, done, total });
         }
-        (self.events)(Event::TaskFinished { task: self.id, took: self.started.elapsed() });
+        let (task, took, ending) = (self.id, self.started.elapsed(), std::mem::take(&mut self.ending));
+        (self.events)(Event::TaskFinished { task, took, ending });
     }
 }
 
@@ -103,6 +166,38 @@ impl<T: Write> Write for Counted<'_, '_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns how a task is told to have ended that `work` has.
+    fn ending(work: impl FnOnce(Report<'_>)) -> TaskEnding {
+        let told = Mutex::new(None);
+        let report = |event| {
+            if let Event::TaskFinished { ending, .. } = event {
+                *told.lock().expect("no panic") = Some(ending);
+            }
+        };
+        work(&report);
+        told.into_inner().expect("no panic").expect("a task ends")
+    }
+
+    #[test]
+    fn a_task_ends_as_its_work_does() {
+        let during = |result: Result<(), EngineError>| {
+            ending(|events| drop(Task::during(events, TaskKind::Fetch, "x".to_owned(), |_| result)))
+        };
+        assert_eq!(during(Ok(())), TaskEnding::Done);
+        assert_eq!(during(Err(EngineError::Interrupted)), TaskEnding::Cancelled);
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let message = "cannot write `f`: permission denied".to_owned();
+        assert_eq!(during(Err(EngineError::io("write", "f", source))), TaskEnding::Failed { message });
+        let cancelled = stave_http::HttpError::Cancelled;
+        assert_eq!(during(Err(stave_registry::RegistryError::from(cancelled).into())), TaskEnding::Cancelled);
+    }
+
+    #[test]
+    fn a_task_of_which_nothing_was_said_was_stopped() {
+        let dropped = |events: Report<'_>| drop(Task::start(events, TaskKind::Fetch, "x".to_owned()));
+        assert_eq!(ending(dropped), TaskEnding::Cancelled);
+    }
 
     #[test]
     fn what_was_done_last_is_told_at_the_end_and_not_every_piece() {

@@ -102,7 +102,7 @@ fn failed_step(failure: &BuildFailure) -> Option<StepId> {
 }
 
 /// Returns why a build failed, on one line.
-fn message(failure: &BuildFailure) -> String {
+pub(crate) fn message(failure: &BuildFailure) -> String {
     match failure {
         BuildFailure::Dockerfile { diagnostics, .. } => {
             let first = diagnostics.iter().find(|diagnostic| diagnostic.is_error());
@@ -130,14 +130,22 @@ pub(crate) fn why(cause: &StepCause, killed: Option<&MemoryKill>) -> Option<Stri
     }
 }
 
+/// What ends a program against its will, but SIGKILL, of which a hint says more. A shell that waited for it ends with 128 more.
+const CRASHES: [i32; 8] = [4, 5, 6, 7, 8, 11, 15, 31];
+
 /// Returns how the command of a step ended, in the words that all readers of a build have: `exit status 2`, `ended by SIGSEGV`,
-/// `killed for memory at 96 MiB`. Nothing if it was not its command by which the step failed.
+/// `exit status 139 (SIGSEGV)` of a shell whose command ended so, `killed for memory at 96 MiB`. Nothing if it was not its
+/// command by which the step failed.
 #[must_use]
 pub fn how_ended(cause: &StepCause, killed: Option<&MemoryKill>) -> Option<String> {
     match (cause, killed) {
         (StepCause::Signal(SIGKILL), Some(killed)) => Some(killed.to_string()),
         (StepCause::Exit(code), Some(killed)) => Some(format!("exit status {code}, a process of it was {killed}")),
-        (StepCause::Exit(code), None) => Some(format!("exit status {code}")),
+        (StepCause::Exit(code), None) => {
+            let signal = CRASHES.iter().find(|signal| *code == 128 + *signal);
+            let name = signal.map(|signal| format!(" ({})", signal_name(*signal))).unwrap_or_default();
+            Some(format!("exit status {code}{name}"))
+        }
         (StepCause::Signal(number), _) => Some(format!("ended by {}", signal_name(*number))),
         (StepCause::Missed(_) | StepCause::Refused(_), _) => None,
     }
@@ -155,4 +163,18 @@ pub(crate) fn causes(error: &dyn Error) -> String {
         source = cause.source();
     }
     text.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_is_named_also_behind_a_shell() {
+        let ended = |cause| how_ended(&cause, None).unwrap_or_default();
+        assert_eq!(ended(StepCause::Signal(11)), "ended by SIGSEGV");
+        let codes = [139, 134, 143, 137, 127, 2, 255].map(|code| ended(StepCause::Exit(code)));
+        let names = [" 139 (SIGSEGV)", " 134 (SIGABRT)", " 143 (SIGTERM)", " 137", " 127", " 2", " 255"];
+        assert_eq!(codes, names.map(|name| format!("exit status{name}")));
+    }
 }

@@ -81,7 +81,7 @@ impl Engine {
         let mut removed = Vec::new();
         for container in self.containers()? {
             let runs = matches!(container.state, ContainerState::Running { .. });
-            if !runs && filter.accepts(Some(container.created), &container.labels) {
+            if !runs && filter.accepts(Some(container.created.as_secs().cast_signed()), &container.labels) {
                 self.remove_container(&container.id, false)?;
                 removed.push((container.id, container.name));
             }

@@ -10,7 +10,7 @@ use crate::miss::Miss;
 use crate::remarks::Remarks;
 use crate::request::RequestFacts;
 use crate::step::{Origin, RequestLine, StepId, StepLine, Stream};
-use crate::task::{TaskId, TaskKind};
+use crate::task::{self, TaskEnding, TaskId, TaskKind};
 use crate::written;
 
 /// One thing that happened.
@@ -140,6 +140,9 @@ pub enum Event {
         /// How long it took.
         #[serde(with = "written::seconds")]
         took: Duration,
+        /// How it ended.
+        #[serde(flatten, deserialize_with = "task::ending")]
+        ending: TaskEnding,
     },
     /// The build has ended. Nothing comes after it.
     Ended {

@@ -42,7 +42,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        BuiltImage, Ending, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskId, TaskKind,
+        BuiltImage, Ending, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, Stream, TaskEnding,
+        TaskId, TaskKind,
     };
 
     /// One of each kind, as a build might tell them.
@@ -106,7 +107,9 @@ mod tests {
             Event::StepFailed { step, took, message: None },
             Event::TaskStarted { task, kind: TaskKind::Fetch, title: "fetch x".to_owned() },
             Event::TaskProgress { task, done: 1, total: None },
-            Event::TaskFinished { task, took },
+            Event::TaskFinished { task, took, ending: TaskEnding::Done },
+            Event::TaskFinished { task, took, ending: TaskEnding::Failed { message: "no space".to_owned() } },
+            Event::TaskFinished { task, took, ending: TaskEnding::Cancelled },
             Event::Ended { ending: Ending::Built { images, index: None, names, size: 10, ran: 1, cached: 0 } },
             Event::Ended { ending: Ending::Failed { step: Some(step), message: "exit status 1".to_owned() } },
             Event::Ended { ending: Ending::Interrupted },
@@ -145,6 +148,15 @@ mod tests {
                 assert!(page.contains(&format!("`{field}`")), "`{field}` of `{kind}`");
             }
         }
+    }
+
+    /// Histories that were written before tasks said how they ended are read.
+    #[test]
+    fn a_task_of_which_only_its_end_was_told_is_done() {
+        let old = r#"{"event":"task-finished","at":1.0,"task":7,"took":1.0}"#;
+        let took = Duration::from_secs(1);
+        let ended = Event::TaskFinished { task: TaskId(7), took, ending: TaskEnding::Done };
+        assert_eq!(read(old), Some((Duration::from_secs(1), ended)));
     }
 
     #[test]

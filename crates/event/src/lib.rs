@@ -25,4 +25,4 @@ pub use miss::{Evicted, FileChange, ImageName, Miss, StepName, Value};
 pub use remarks::Remarks;
 pub use request::RequestFacts;
 pub use step::{Origin, RequestLine, StepId, StepLine, Stream};
-pub use task::{TaskId, TaskKind};
+pub use task::{TaskEnding, TaskId, TaskKind};

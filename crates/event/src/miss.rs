@@ -130,6 +130,12 @@ pub enum Miss {
         /// What went wrong.
         reason: String,
     },
+    /// Nothing has changed, and a cache of another machine knows the step and has no result of it: it was not exported, or is
+    /// not kept.
+    NotExported {
+        /// Which cache.
+        cache: String,
+    },
     /// Another version of stave made what is known, and its results mean something else.
     Version {
         /// Which version it was.
@@ -137,8 +143,12 @@ pub enum Miss {
         /// Which it is.
         new: String,
     },
-    /// Nothing has changed: the step has not ended well yet.
-    Unfinished,
+    /// Nothing has changed: the step has never ended well.
+    Unfinished {
+        /// Whether it failed when it ran last; else it was stopped, or the build ended before it was its turn.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
+    },
     /// Nothing has changed, and there is a result; but what the step asked of the network is not known, or the policies
     /// would say something else of it now.
     Unrecorded,
@@ -249,8 +259,10 @@ pub struct StepName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evicted {
-    /// It was removed to make room, or by `prune`.
+    /// Somebody had it removed by `prune`. Versions that had no other word said this of what made room, too.
     Pruned,
+    /// It was removed to make room.
+    Room,
     /// The machine stopped before it was on the disk.
     NotDurable,
     /// It was missing or damaged.
@@ -292,12 +304,43 @@ impl Miss {
             Self::NoCacheFilter { .. } => "no-cache-filter",
             Self::Evicted { .. } => "evicted",
             Self::ImportFailed { .. } => "import-failed",
+            Self::NotExported { .. } => "not-exported",
             Self::Version { .. } => "version",
-            Self::Unfinished => "unfinished",
+            Self::Unfinished { .. } => "unfinished",
             Self::Unrecorded => "unrecorded",
             Self::Gone => "gone",
             Self::OtherInputs => "other-inputs",
             Self::First => "first",
+        }
+    }
+
+    /// Whether an input is another one; else something keeps the result from being used, or there is none.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::NoCache
+            | Self::NoCacheFilter { .. }
+            | Self::Evicted { .. }
+            | Self::ImportFailed { .. }
+            | Self::NotExported { .. }
+            | Self::Unfinished { .. }
+            | Self::Unrecorded
+            | Self::Gone
+            | Self::OtherInputs
+            | Self::First => false,
+            Self::File { .. }
+            | Self::Files
+            | Self::Arg { .. }
+            | Self::Env { .. }
+            | Self::Base { .. }
+            | Self::Instruction { .. }
+            | Self::Removed { .. }
+            | Self::Input { .. }
+            | Self::Platform { .. }
+            | Self::Mount { .. }
+            | Self::Setting { .. }
+            | Self::Remote { .. }
+            | Self::Parent { .. }
+            | Self::Version { .. } => true,
         }
     }
 
@@ -316,41 +359,47 @@ impl fmt::Display for Miss {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { context, path, change } => {
-                write!(out, "`{}` {change}", Plain(path))?;
-                context.as_ref().map_or(Ok(()), |context| write!(out, " (in the context `{}`)", Plain(context)))
+                write!(out, "`{}` {change}", Plain::new(path))?;
+                context.as_ref().map_or(Ok(()), |context| write!(out, " (in the context `{}`)", Plain::new(context)))
             }
             Self::Files => out.write_str("the files that it reads are others"),
-            Self::Arg { name, old, new } => changed(out, &format!("ARG {}", Plain(name)), old, new),
-            Self::Env { name, old, new } => changed(out, &format!("ENV {}", Plain(name)), old, new),
+            Self::Arg { name, old, new } => changed(out, &format!("ARG {}", Plain::new(name)), old, new),
+            Self::Env { name, old, new } => changed(out, &format!("ENV {}", Plain::new(name)), old, new),
             Self::Base { old, new } if old.name == new.name => {
-                let (name, new, old) = (Plain(&new.name), short(&new.digest), short(&old.digest));
+                let (name, new, old) = (Plain::new(&new.name), short(&new.digest), short(&old.digest));
                 write!(out, "the base image `{name}` is {new} now, and was {old}")
             }
             Self::Base { old, new } => {
-                write!(out, "the base image is `{}`, and was `{}`", Plain(&new.name), Plain(&old.name))
+                write!(out, "the base image is `{}`, and was `{}`", Plain::new(&new.name), Plain::new(&old.name))
             }
-            Self::Instruction { old: Some(old), .. } => write!(out, "the instruction was `{}`", Plain(old)),
+            Self::Instruction { old: Some(old), new } => write!(out, "the instruction was `{}`", Plain::beside(old, new)),
             Self::Instruction { old: None, .. } => out.write_str("the instruction is new"),
-            Self::Removed { instruction } => write!(out, "`{}` before it is gone", Plain(instruction)),
-            Self::Input { old, new } => write!(out, "it reads {}, and read {}", Plain(new), Plain(old)),
-            Self::Platform { old, new } => write!(out, "it is for {}, and was for {}", Plain(new), Plain(old)),
+            Self::Removed { instruction } => write!(out, "`{}` before it is gone", Plain::new(instruction)),
+            Self::Input { old, new } => write!(out, "it reads {}, and read {}", Plain::new(new), Plain::new(old)),
+            Self::Platform { old, new } => write!(out, "it is for {}, and was for {}", Plain::new(new), Plain::new(old)),
             Self::Mount { target, option, old, new } => mount(out, target, option, old, new),
             Self::Setting { name, old, new } => changed(out, name, old, new),
             Self::Remote { address, old, new } => {
-                let address = Plain(address);
+                let address = Plain::new(address);
                 write!(out, "`{address}` is {} now, and was {}", short(new), short(old))
             }
-            Self::Parent { step, miss } => write!(out, "{step} changed: {miss}"),
+            Self::Parent { step, miss } if miss.is_change() => write!(out, "{step} changed: {miss}"),
+            Self::Parent { step, miss } => write!(out, "{step} had to run: {miss}"),
             Self::NoCache => out.write_str("--no-cache was given"),
-            Self::NoCacheFilter { stage } => write!(out, "--no-cache-filter names its stage `{}`", Plain(stage)),
+            Self::NoCacheFilter { stage } => write!(out, "--no-cache-filter names its stage `{}`", Plain::new(stage)),
             Self::Evicted { reason } => write!(out, "its result is gone: {reason}"),
             Self::ImportFailed { cache, reason } => {
-                write!(out, "the cache `{}` could not be used: {}", Plain(cache), Plain(reason))
+                write!(out, "the cache `{}` could not be used: {}", Plain::new(cache), Plain::new(reason))
+            }
+            Self::NotExported { cache } => {
+                let cache = Plain::new(cache);
+                write!(out, "nothing has changed, but the cache `{cache}` has no result of it, as with `mode=min`")
             }
             Self::Version { old, new } => {
-                write!(out, "stave {} made what is known, and this is {}", Plain(old), Plain(new))
+                write!(out, "stave {} made what is known, and this is {}", Plain::new(old), Plain::new(new))
             }
-            Self::Unfinished => out.write_str("nothing has changed, but it has not ended well yet"),
+            Self::Unfinished { failed: true } => out.write_str("nothing has changed, but it failed the last time"),
+            Self::Unfinished { failed: false } => out.write_str("nothing has changed, but it has never finished"),
             Self::Unrecorded => out.write_str(
                 "nothing has changed, but what it asked of the network is not known, or would be answered otherwise now",
             ),
@@ -368,12 +417,12 @@ impl fmt::Display for FileChange {
             Self::Mode { old, new } => write!(out, "has the mode {new:04o}, and had {old:04o}"),
             Self::Owner { old, new } => write!(out, "belongs to {}:{}, and did to {}:{}", new.0, new.1, old.0, old.1),
             Self::Type { old, new } => write!(out, "is a {new}, and was a {old}"),
-            Self::Link { old, new } => write!(out, "points to `{}`, and did to `{}`", Plain(new), Plain(old)),
-            Self::Renamed { to } => write!(out, "is called `{}` now", Plain(to)),
+            Self::Link { old, new } => write!(out, "points to `{}`, and did to `{}`", Plain::new(new), Plain::new(old)),
+            Self::Renamed { to } => write!(out, "is called `{}` now", Plain::new(to)),
             Self::Added => out.write_str("was added"),
             Self::Removed => out.write_str("was removed"),
             Self::Ignored { file, line, pattern } => {
-                write!(out, "is ignored now, by `{}` in line {line} of `{}`", Plain(pattern), Plain(file))
+                write!(out, "is ignored now, by `{}` in line {line} of `{}`", Plain::new(pattern), Plain::new(file))
             }
             Self::Attributes => out.write_str("has other extended attributes"),
             Self::Device => out.write_str("is another device"),
@@ -386,7 +435,7 @@ impl fmt::Display for Value {
         match self {
             Self::Unset => out.write_str("nothing"),
             Self::Hidden => out.write_str("a value that is not shown"),
-            Self::Text(text) => write!(out, "`{}`", Plain(text)),
+            Self::Text(text) => write!(out, "`{}`", Plain::new(text)),
         }
     }
 }
@@ -395,14 +444,15 @@ impl fmt::Display for StepName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { platform, stage, number, of, title } = self;
         let platform = platform.as_ref().map(|platform| format!("{platform} ")).unwrap_or_default();
-        write!(out, "[{}{} {number}/{of}] {}", Plain(&platform), Plain(stage), Plain(title))
+        write!(out, "[{}{} {number}/{of}] {}", Plain::new(&platform), Plain::new(stage), Plain::new(title))
     }
 }
 
 impl fmt::Display for Evicted {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Pruned => "it was removed to make room",
+            Self::Pruned => "it was pruned",
+            Self::Room => "it was removed to make room",
             Self::NotDurable => "the machine stopped before it was on the disk",
             Self::Damaged => "its files are missing or damaged",
         })
@@ -414,16 +464,19 @@ fn changed(out: &mut fmt::Formatter<'_>, what: &str, old: &Value, new: &Value) -
         (Value::Hidden, Value::Hidden) => write!(out, "{what} has another value, which is not shown"),
         (old, Value::Unset) => write!(out, "{what} is not set, and was {old}"),
         (Value::Unset, new) => write!(out, "{what} is {new}, and was not set"),
+        (Value::Text(old), Value::Text(new)) => {
+            write!(out, "{what} is `{}`, and was `{}`", Plain::beside(new, old), Plain::beside(old, new))
+        }
         (old, new) => write!(out, "{what} is {new}, and was {old}"),
     }
 }
 
 fn mount(out: &mut fmt::Formatter<'_>, target: &str, option: &str, old: &Value, new: &Value) -> fmt::Result {
-    let target = Plain(target);
+    let target = Plain::new(target);
     match (option, old, new) {
         ("type", Value::Unset, new) => write!(out, "the {new} mount `{target}` is new"),
         ("type", old, Value::Unset) => write!(out, "the {old} mount `{target}` is gone"),
-        _ => changed(out, &format!("{} of the mount `{target}`", Plain(option)), old, new),
+        _ => changed(out, &format!("{} of the mount `{target}`", Plain::new(option)), old, new),
     }
 }
 
@@ -432,18 +485,41 @@ fn short(digest: &str) -> String {
     let (kind, digits) = digest.split_once(':').map_or(("", digest), |(kind, digits)| (kind, digits));
     let digits: String = digits.chars().take(12).collect();
     let text = if kind.is_empty() { digits } else { format!("{kind}:{digits}") };
-    Plain(&text).to_string()
+    Plain::new(&text).to_string()
 }
 
 /// Text of others on one line: without control characters and of bounded length.
-struct Plain<'a>(&'a str);
+struct Plain<'a> {
+    text: &'a str,
+    /// How many of its characters are left out at its beginning.
+    skipped: usize,
+}
 
 /// Most characters of one text in the line for people.
 const SHOWN_MAX: usize = 120;
 
+/// How many of them come before that in which a text differs from another, where both begin with many that are the same.
+const SHOWN_BEFORE: usize = 40;
+
+impl<'a> Plain<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, skipped: 0 }
+    }
+
+    /// The part of a text in which it differs from another.
+    fn beside(text: &'a str, other: &str) -> Self {
+        let same = text.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+        let is_seen = text.chars().count() <= SHOWN_MAX || same + SHOWN_BEFORE <= SHOWN_MAX;
+        Self { text, skipped: if is_seen { 0 } else { same - SHOWN_BEFORE } }
+    }
+}
+
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (count, char) in self.0.chars().enumerate() {
+        if self.skipped > 0 {
+            out.write_str("...")?;
+        }
+        for (count, char) in self.text.chars().skip(self.skipped).enumerate() {
             if count == SHOWN_MAX {
                 return out.write_str("...");
             }
@@ -455,5 +531,26 @@ impl fmt::Display for Plain<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_shown_however_much_is_the_same() {
+        let same = "\u{e4}".repeat(300);
+        let value = |end: &str| Value::Text(format!("{same}{end}"));
+        let arg = Miss::Arg { name: "X".to_owned(), old: value("old"), new: value("new") };
+        let shown = "\u{e4}".repeat(SHOWN_BEFORE);
+        assert_eq!(arg.to_string(), format!("ARG X is `...{shown}new`, and was `...{shown}old`"));
+        let (old, new) = (format!("RUN {same} && a {same}"), format!("RUN {same}"));
+        let text = Miss::Instruction { old: Some(old), new }.to_string();
+        assert!(text.starts_with("the instruction was `...\u{e4}") && text.contains(" && a \u{e4}"), "{text}");
+        assert!(text.ends_with("\u{e4}...`") && text.chars().count() < 2 * SHOWN_MAX, "{text}");
+        let (old, new) = (format!("ADD a {same}"), format!("ADD b {same}"));
+        let text = Miss::Instruction { old: Some(old), new }.to_string();
+        assert!(text.starts_with("the instruction was `ADD a "), "what differs at the beginning is there: {text}");
     }
 }

@@ -95,3 +95,11 @@ pub enum Origin {
     /// A cache of other machines, in this build.
     Imported,
 }
+
+impl StepLine {
+    /// Whether it is the base of a stage (`FROM`), which has no work of its own and is counted nowhere.
+    #[must_use]
+    pub fn is_base(&self) -> bool {
+        self.title.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+    }
+}

@@ -135,6 +135,9 @@ impl Comparison {
         if same_words && let Some(miss) = variables(after, before, &named) {
             return Some(miss);
         }
+        if same_words && let Some(miss) = shell(&field, &old_value, &new_value) {
+            return Some(miss);
+        }
         let (old, new) = (old_value, new_value);
         Some(match field.mount {
             Some(target) => Miss::Mount { target, option: field.name, old, new },
@@ -272,6 +275,28 @@ fn variables(new: &[Variable], old: &[Variable], counts: &dyn Fn(&str) -> bool) 
     })
 }
 
+/// Returns that SHELL is another, if it is just that: the same command is given to another program.
+fn shell(field: &Field, old: &Value, new: &Value) -> Option<Miss> {
+    let ("command", Value::Text(old), Value::Text(new)) = (field.name.as_str(), old, new) else { return None };
+    let ((old_shell, old), (new_shell, new)) = (by_shell(old)?, by_shell(new)?);
+    (old == new && old_shell != new_shell).then(|| Miss::Setting {
+        name: "SHELL".to_owned(),
+        old: Value::Text(old_shell),
+        new: Value::Text(new_shell),
+    })
+}
+
+/// Takes the words of a command apart as `graph::describe` writes them: what may be a shell, and what it is given.
+fn by_shell(words: &str) -> Option<(String, String)> {
+    if !words.starts_with('[') {
+        return Some((r#"["/bin/sh", "-c"]"#.to_owned(), words.to_owned()));
+    }
+    let mut words: Vec<String> = serde_json::from_str(words).ok()?;
+    let command = words.pop()?;
+    let shell: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    Some((format!("[{}]", shell.join(", ")), command))
+}
+
 fn variable(name: &str, arg: bool, old: Value, new: Value) -> Miss {
     let name = name.to_owned();
     if arg { Miss::Arg { name, old, new } } else { Miss::Env { name, old, new } }
@@ -342,4 +367,34 @@ pub fn known(text: &str, secret: bool, digest: &dyn Fn(&str) -> String, sealed: 
         return Known::Text(text.to_owned());
     }
     Known::Long { start: text.chars().take(100).collect(), digest: digest(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(text: &str) -> (Field, Value) {
+        let value = Known::Text(text.to_owned());
+        let shown = value.shown();
+        (Field { mount: None, name: "command".to_owned(), value, text: true }, shown)
+    }
+
+    #[test]
+    fn the_same_command_for_another_shell_is_another_shell() {
+        let said = |old: &str, new: &str| {
+            let ((_, old), (field, new)) = (command(old), command(new));
+            shell(&field, &old, &new).map(|miss| miss.to_string())
+        };
+        assert_eq!(
+            said("echo a", r#"["/bin/bash", "-o", "pipefail", "-c", "echo a"]"#).as_deref(),
+            Some(r#"SHELL is `["/bin/bash", "-o", "pipefail", "-c"]`, and was `["/bin/sh", "-c"]`"#)
+        );
+        assert_eq!(
+            said(r#"["a", "-c", "say \"x\""]"#, r#"["b", "-c", "say \"x\""]"#).as_deref(),
+            Some(r#"SHELL is `["b", "-c"]`, and was `["a", "-c"]`"#)
+        );
+        assert_eq!(said("echo a", "echo b"), None);
+        assert_eq!(said("echo a", r#"["/bin/bash", "-c", "echo b"]"#), None);
+        assert_eq!(said("echo a", r#"["cut off, "ech..."#), None);
+    }
 }

@@ -108,6 +108,9 @@ pub struct Step {
     /// Whether it has a result.
     #[serde(default, skip_serializing_if = "is_false")]
     pub done: bool,
+    /// Whether it has none because it failed when it ran last.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
 }
 
 /// One thing that decides what a step does.

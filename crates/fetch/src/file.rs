@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read as _, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use stave_graph::remote::without_credentials;
@@ -177,7 +178,7 @@ impl Fetcher {
 
     /// Fetches the file that `request` names into `sink`. When it returns [`Fetched::Whole`], exactly the file is in the
     /// sink; otherwise the sink is empty or failed itself. `progress` gets the bytes that the sink has, and the size if
-    /// the server says it.
+    /// the server says it; `again` gets why an attempt failed that is made again, and how long that takes.
     ///
     /// # Errors
     /// If the server does not give the file, or another one.
@@ -186,6 +187,7 @@ impl Fetcher {
         request: FileRequest<'_>,
         sink: &mut dyn FileSink,
         progress: &dyn Fn(u64, Option<u64>),
+        again: &dyn Fn(&FetchError, Duration),
     ) -> Result<Fetched, FetchError> {
         let plain = without_credentials(request.url);
         let plain = plain.split('#').next().unwrap_or_default();
@@ -202,7 +204,7 @@ impl Fetcher {
                 Err(attempt) => attempt,
             };
             sink.restart().map_err(|source| FetchError::Sink { url: Box::new(url.clone()), source })?;
-            match patience.wait(attempt.retry) {
+            match patience.wait_told(attempt.retry, &|wait| again(&attempt.error, wait)) {
                 Wait::Again => {}
                 Wait::GiveUp => return Err(attempt.error),
                 Wait::Cancelled => return Err(HttpError::Cancelled.into()),

@@ -47,7 +47,7 @@ fn request(url: &str) -> FileRequest<'_> {
 fn fetch(request: FileRequest<'_>) -> (Result<Fetched, FetchError>, Vec<u8>) {
     let client = Fetcher::new(Environment::default(), limits(), Cancel::new()).with_clock(Arc::<NoWait>::default());
     let mut bytes = Vec::new();
-    let fetched = client.fetch(request, &mut bytes, &|_, _| ());
+    let fetched = client.fetch(request, &mut bytes, &|_, _| (), &|_, _| ());
     (fetched, bytes)
 }
 
@@ -183,12 +183,51 @@ fn a_server_that_fails_for_a_moment_is_asked_again() {
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
+/// Who waits is told why, each time, and for how long.
+#[test]
+fn each_attempt_that_is_made_again_is_told_with_its_cause() {
+    let asked = AtomicU32::new(0);
+    let server = Server::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Response::status(503),
+        1 => Response { cut_after: Some(3), ..file("content") },
+        _ => file("content"),
+    });
+    let client = Fetcher::new(Environment::default(), limits(), Cancel::new()).with_clock(Arc::<NoWait>::default());
+    let told = Mutex::new(Vec::new());
+    let again = |error: &FetchError, wait: Duration| told.lock().expect("no panic").push((error.to_string(), wait));
+    let url = server.url();
+    client.fetch(request(&url), &mut Vec::new(), &|_, _| (), &again).expect("the third attempt succeeds");
+    let told = told.into_inner().expect("no panic");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].0.ends_with("the server answered 503") && told[1].1 > told[0].1, "{told:?}");
+}
+
 /// A15
 #[test]
 fn a_file_that_breaks_off_is_never_taken_for_whole() {
     let server = Server::start(|_| Response { cut_after: Some(3), ..file("content") });
     let text = failure(request(&server.url()));
-    assert!(text.contains("cannot read") || text.contains("sent 3 of 7 bytes"), "{text}");
+    let closed = ": the server closed the connection before its answer was complete";
+    assert!(text.contains("cannot read") && text.ends_with(closed) || text.contains("sent 3 of 7 bytes"), "{text}");
+}
+
+/// What a library says of its parts is nothing for who reads it.
+#[test]
+fn an_answer_that_is_no_http_is_told_in_our_own_words() {
+    for (answer, expected) in [
+        ("", "the server closed the connection before its answer was complete"),
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "the server's answer is not valid HTTP: invalid HTTP version"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let url = format!("http://{}/x", listener.local_addr().expect("it has one"));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Whoever asks may be gone already.
+                drop((stream.read(&mut [0; 4096]), stream.write_all(answer.as_bytes())));
+            }
+        });
+        assert_eq!(failure(request(&url)), format!("cannot get {url}: {expected}"));
+    }
 }
 
 /// A15
@@ -275,6 +314,6 @@ fn nothing_is_fetched_after_the_end_was_asked_for() {
     let cancel = Cancel::new();
     cancel.cancel();
     let client = Fetcher::new(Environment::default(), limits(), cancel);
-    let fetched = client.fetch(request(&server.url()), &mut Vec::new(), &|_, _| ());
+    let fetched = client.fetch(request(&server.url()), &mut Vec::new(), &|_, _| (), &|_, _| ());
     assert!(matches!(fetched, Err(FetchError::Http(HttpError::Cancelled))), "{fetched:?}");
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stave_event::{
-    Ending, Event, Miss, Origin, Remarks, RequestFacts, RequestLine, StepId, StepLine, TaskId, TaskKind, json,
+    Ending, Event, Miss, Origin, Remarks, RequestFacts, RequestLine, StepId, StepLine, TaskEnding, TaskId, TaskKind,
+    json,
 };
 
 /// Everything that is known of one build, while it runs or afterwards. All times are since its begin.
@@ -92,6 +93,8 @@ pub struct TaskRecord {
     pub started: Duration,
     /// How long it took, if it has ended.
     pub took: Option<Duration>,
+    /// How it ended, if it has.
+    pub ending: Option<TaskEnding>,
     /// Bytes done.
     pub done: u64,
     /// Bytes in all, where that is known.
@@ -129,7 +132,7 @@ impl StepRecord {
     /// Whether it is the base of a stage, which has no work of its own.
     #[must_use]
     pub fn is_base(&self) -> bool {
-        self.line.title.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+        self.line.is_base()
     }
 
     /// Returns the name of the file in the build's directory that has its output, if it wrote any.
@@ -181,12 +184,15 @@ impl Record {
             }
             Event::TaskStarted { task, kind, title } => {
                 let (task, kind, title) = (*task, *kind, title.clone());
-                self.tasks.push(TaskRecord { task, kind, title, started: at, took: None, done: 0, total: None });
+                let (started, took, ending) = (at, None, None);
+                self.tasks.push(TaskRecord { task, kind, title, started, took, ending, done: 0, total: None });
             }
             Event::TaskProgress { task, done, total } => {
                 self.change_task(*task, |task| (task.done, task.total) = (*done, *total));
             }
-            Event::TaskFinished { task, took } => self.change_task(*task, |task| task.took = Some(*took)),
+            Event::TaskFinished { task, took, ending } => self.change_task(*task, |task| {
+                (task.took, task.ending) = (Some(*took), Some(ending.clone()));
+            }),
             Event::Ended { ending } => self.end(at, ending),
         }
     }
@@ -221,16 +227,16 @@ impl Record {
         self.steps.get(step.0 as usize)
     }
 
-    /// Returns how many steps are in this state.
+    /// Returns how many steps are in this state. Bases are not counted.
     #[must_use]
     pub fn count(&self, state: StepState) -> usize {
-        self.steps.iter().filter(|step| step.state == state).count()
+        self.steps.iter().filter(|step| step.state == state && !step.is_base()).count()
     }
 
-    /// Returns how many steps that are no bases are in this state.
+    /// Returns how many steps there are, bases not counted.
     #[must_use]
-    pub fn count_work(&self, state: StepState) -> usize {
-        self.steps.iter().filter(|step| step.state == state && !step.is_base()).count()
+    pub fn count_all(&self) -> usize {
+        self.steps.iter().filter(|step| !step.is_base()).count()
     }
 
     /// Returns the time that steps which need not run took when they ran, as far as it is known.
@@ -363,7 +369,7 @@ pub(crate) mod tests {
     fn events_that_contradict_each_other_are_no_failure() {
         let events = [
             (1, finished(9, 1)),
-            (2, Event::TaskFinished { task: TaskId(3), took: Duration::ZERO }),
+            (2, Event::TaskFinished { task: TaskId(3), took: Duration::ZERO, ending: TaskEnding::Done }),
             (3, Event::StepStarted { step: StepId(0) }),
             (0, Event::Planned { steps: vec![line(7, "a", &[7, 9])] }),
         ];
@@ -371,6 +377,21 @@ pub(crate) mod tests {
         assert_eq!(record.steps.len(), 1);
         assert!(record.critical_path().steps.is_empty());
         assert!(record.waits_for(StepId(0)).contains(&StepId(7)) || record.waits_for(StepId(0)).is_empty());
+    }
+
+    #[test]
+    fn a_record_says_how_every_task_ended() {
+        let ends = [TaskEnding::Done, TaskEnding::Failed { message: "no space".to_owned() }, TaskEnding::Cancelled];
+        let mut events = Vec::new();
+        for (task, ending) in (0..).map(TaskId).zip(&ends) {
+            events.push((0, Event::TaskStarted { task, kind: TaskKind::Fetch, title: String::new() }));
+            let took = Duration::from_millis(1);
+            events.push((1, Event::TaskFinished { task, took, ending: ending.clone() }));
+        }
+        events.push((2, Event::TaskStarted { task: TaskId(9), kind: TaskKind::Fetch, title: String::new() }));
+        let record = record(&events);
+        let told: Vec<_> = record.tasks.into_iter().map(|task| task.ending).collect();
+        assert_eq!(told, ends.into_iter().map(Some).chain([None]).collect::<Vec<_>>());
     }
 
     #[test]

@@ -363,7 +363,7 @@ impl Http {
                 None => (TransportError::Io(error), Retry::Later),
             },
             ureq::Error::LargeResponseHeader(..) => (TransportError::Protocol(error.to_string()), Retry::Never),
-            ureq::Error::Protocol(_) => (TransportError::Protocol(error.to_string()), Retry::Later),
+            ureq::Error::Protocol(error) => (TransportError::Protocol(in_own_words(&error.to_string())), Retry::Later),
             other => (TransportError::Protocol(other.to_string()), Retry::Never),
         }
     }
@@ -419,6 +419,11 @@ fn sensitive(value: &Secret<String>) -> Result<http::HeaderValue, http::Error> {
     let mut value = http::HeaderValue::from_str(value.expose())?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Returns what the library says of an answer that it cannot read, without the names of its parts.
+fn in_own_words(text: &str) -> String {
+    text.trim_start_matches("http parse fail: ").to_owned()
 }
 
 /// Whether nobody listens at the other end, as far as anybody can say.

@@ -90,8 +90,16 @@ pub enum TransportError {
     #[error("the server's answer is not valid HTTP: {0}")]
     Protocol(String),
     /// The connection broke or could not be made.
-    #[error(transparent)]
+    #[error("{}", in_own_words(.0))]
     Io(io::Error),
+}
+
+/// Returns what became of a connection. What the library says of its end is not what the system says.
+fn in_own_words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof && error.raw_os_error().is_none() {
+        return "the server closed the connection before its answer was complete".to_owned();
+    }
+    error.to_string()
 }
 
 /// A wrong clock is the usual reason for a certificate that is not valid yet or any more.

@@ -1,6 +1,7 @@
 //! How often a failed request is repeated, and how long is waited in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::client::Retry;
@@ -49,6 +50,11 @@ impl<'a> Patience<'a> {
 
     /// Waits before the next attempt, if there should be one.
     pub fn wait(&mut self, retry: Retry) -> Wait {
+        self.wait_told(retry, &|_| ())
+    }
+
+    /// The same, and tells for how long before it does.
+    pub fn wait_told(&mut self, retry: Retry, tell: &dyn Fn(Duration)) -> Wait {
         let wait = match retry {
             Retry::Never => return Wait::GiveUp,
             _ if self.failures >= self.retries => return Wait::GiveUp,
@@ -62,6 +68,7 @@ impl<'a> Patience<'a> {
             }
         };
         self.failures += 1;
+        tell(wait);
         self.clock.sleep(wait, self.cancel);
         if self.cancel.is_cancelled() { Wait::Cancelled } else { Wait::Again }
     }

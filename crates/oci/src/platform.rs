@@ -102,6 +102,12 @@ impl Platform {
         Self { architecture: architecture.to_owned(), os, os_version: None, variant: variant.map(str::to_owned) }
     }
 
+    /// Returns the processor, if it is none that is known, and all that are.
+    #[must_use]
+    pub fn unknown_processor(&self) -> Option<(&str, &'static [&'static str])> {
+        (!PROCESSORS.contains(&self.architecture.as_str())).then_some((&self.architecture, PROCESSORS))
+    }
+
     /// Returns what one word means.
     fn of_word(word: &str) -> Option<Self> {
         let host = Self::host();

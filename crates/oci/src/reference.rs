@@ -33,7 +33,7 @@ pub enum ReferenceError {
     #[error("image name `{0}` has upper-case letters: repository names are lower-case")]
     UpperCase(String),
     /// Some part breaks the grammar.
-    #[error("`{text}` is not an image name: its {part} is not valid")]
+    #[error("`{text}` is not an image name: its {part} is not valid{}", expected(part))]
     Invalid {
         /// What was written.
         text: String,
@@ -46,6 +46,15 @@ pub enum ReferenceError {
     /// Longer than 255 characters.
     #[error("image name has {0} characters, and at most 255 are allowed")]
     TooLong(usize),
+}
+
+/// What a part of a name has to be, where a mistake in it is no misprint.
+fn expected(part: &str) -> &'static str {
+    match part {
+        "tag" => ": expected up to 128 letters, digits, `_`, `.` and `-`",
+        "repository" => ": expected `[REGISTRY/]NAME[:TAG]`, of lower-case letters, digits, `.`, `_`, `-` and `/`",
+        _ => "",
+    }
 }
 
 impl Reference {

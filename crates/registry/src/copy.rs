@@ -3,6 +3,7 @@
 //! What the target has is not sent, what another repository of its registry has is taken from there, and the rest goes
 //! through as it comes.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -78,6 +79,49 @@ impl Client {
             }
         };
         push_parts(target, image.as_slice(), &[Named::by_digest(&found.bytes, &found.media_type)], progress)?;
+        Ok(())
+    }
+
+    /// Finds the manifest or index `digest` in the repository of `from`, and all that it names, for a place that is no
+    /// registry: the images of an index first, each once, an index without blobs. Blobs come when they are opened, and whoever
+    /// reads them checks their digests, too. Layers that are to be fetched from elsewhere are left out.
+    ///
+    /// Errors: something is not there, or not what its digest says.
+    pub fn opened(self: &Arc<Self>, from: &Reference, digest: BlobDigest) -> Result<Vec<PushImage>, RegistryError> {
+        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+        self.open_all(from, (digest, 0), &mut seen, &mut all)?;
+        Ok(all)
+    }
+
+    fn open_all(
+        self: &Arc<Self>,
+        from: &Reference,
+        (digest, depth): (BlobDigest, u32),
+        seen: &mut BTreeSet<BlobDigest>,
+        all: &mut Vec<PushImage>,
+    ) -> Result<(), RegistryError> {
+        if !seen.insert(digest) {
+            return Ok(());
+        }
+        let name = Reference { tag: None, digest: Some(digest), ..from.clone() };
+        let found = self.manifest(&name)?;
+        let blobs = match &found.document {
+            Document::Index(_) if depth >= limits::INDEX_DEPTH_MAX => {
+                return Err(RegistryError::IndexDepth { reference: name.to_string() });
+            }
+            Document::Index(index) => {
+                for entry in &index.manifests {
+                    self.open_all(from, (entry.digest, depth + 1), seen, all)?;
+                }
+                Vec::new()
+            }
+            Document::Manifest(manifest) => {
+                let parts = std::iter::once(&manifest.config).chain(&manifest.layers);
+                let parts = parts.filter(|blob| check_layer(blob).is_ok());
+                parts.map(|blob| (blob.clone(), self.coming(&found, blob))).collect()
+            }
+        };
+        all.push(PushImage { manifest_bytes: found.bytes, media_type: found.media_type, blobs });
         Ok(())
     }
 

@@ -201,7 +201,9 @@ fn of_stages(record: &Record) -> Diagram {
         }
         let steps = measure::counted(stage.steps.len(), "step");
         let note = match mark {
-            Mark::Ran | Mark::Failed | Mark::Stopped => format!("{steps}, {} {}", mark.word(), measure::time(took)),
+            Mark::Ran | Mark::Failed | Mark::Running | Mark::Stopped => {
+                format!("{steps}, {} {}", mark.word(), measure::time(took))
+            }
             _ => format!("{steps}, {}", mark.word()),
         };
         drawing.nodes.push(Node {

@@ -58,7 +58,9 @@ pub enum Mark {
     Ran,
     /// It failed.
     Failed,
-    /// It was stopped because of something else, or still runs.
+    /// It still runs.
+    Running,
+    /// It was stopped because of something else.
     Stopped,
 }
 
@@ -69,14 +71,15 @@ impl Mark {
             StepState::Cached => Self::Known,
             StepState::Done => Self::Ran,
             StepState::Failed => Self::Failed,
-            StepState::Running | StepState::Cancelled => Self::Stopped,
+            StepState::Running => Self::Running,
+            StepState::Cancelled => Self::Stopped,
         }
     }
 
     /// Returns what became of many together.
     pub(crate) fn of_all(marks: &[Self]) -> Self {
         let has = |wanted| marks.contains(&wanted);
-        let order = [Self::Failed, Self::Stopped, Self::Ran, Self::Known];
+        let order = [Self::Failed, Self::Stopped, Self::Running, Self::Ran, Self::Known];
         order.into_iter().find(|&mark| has(mark)).unwrap_or(Self::NotRun)
     }
 
@@ -88,6 +91,7 @@ impl Mark {
             Self::Known => "known",
             Self::Ran => "ran",
             Self::Failed => "failed",
+            Self::Running => "running",
             Self::Stopped => "stopped",
         }
     }
@@ -100,6 +104,7 @@ impl Mark {
             Self::Known => "known",
             Self::Ran => "ran",
             Self::Failed => "failed",
+            Self::Running => "running",
             Self::Stopped => "stopped",
         }
     }
@@ -136,7 +141,7 @@ pub(crate) enum Read<'a> {
 pub(crate) fn reads<'a>(record: &'a Record, all: &[StageSteps], stage: usize, place: usize) -> Vec<(Read<'a>, bool)> {
     let (step, own) = (&record.steps[place], &all[stage].steps);
     if step.is_base() {
-        let name = step.line.bases.first().map_or_else(|| base_name(step), String::as_str);
+        let name = base_name(step);
         let named = |earlier: &&StageSteps| {
             let line = &record.steps[earlier.steps.start].line;
             line.stage.eq_ignore_ascii_case(name) && (line.platform.is_none() || line.platform == step.line.platform)
@@ -182,7 +187,8 @@ fn is_copy_with(step: &StepRecord, flag: &str) -> bool {
     copies && words.take_while(|word| word.starts_with("--")).any(is_flag)
 }
 
-/// The image or the stage that a `FROM` names.
+/// The image or the stage that a `FROM` names: as the build has read it, or else its word.
 fn base_name(step: &StepRecord) -> &str {
-    step.line.title.split_whitespace().skip(1).find(|word| !word.starts_with("--")).unwrap_or_default()
+    let word = || step.line.title.split_whitespace().skip(1).find(|word| !word.starts_with("--"));
+    step.line.bases.first().map(String::as_str).or_else(word).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use stave_oci::ImageId;
 use stave_store::{BuildState, CacheLookup, CacheRecord, LayerId, Store, StoreOptions};
 
 fn open(root: &Path) -> Store {
-    Store::open(root, StoreOptions::new("boot", Arc::new(|| 1_000_000))).unwrap()
+    Store::open(root, StoreOptions::new("boot", Arc::new(|| std::time::Duration::from_secs(1_000_000)))).unwrap()
 }
 
 fn record(key: u32, snapshot: Vec<LayerId>) -> CacheRecord {

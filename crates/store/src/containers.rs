@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use rusqlite::{Row, params};
 use stave_oci::ImageId;
@@ -40,7 +41,7 @@ impl Lease {
         make().map_err(|error| StoreError::io("create", &directory, error))?;
         store.reach("container.made");
         let inserted = store.database().write(Durability::Lazy, |rows| {
-            insert(self, rows, &id, new, store.boot_id(), store.now())?;
+            insert(self, rows, &id, new)?;
             self.done(rows, "container", &id.as_str())?;
             Ok::<_, ContainerError>(())
         });
@@ -89,14 +90,17 @@ impl Store {
     /// Returns all containers, the latest first.
     pub fn containers(&self) -> Result<Vec<ContainerRecord>, StoreError> {
         self.database().snapshot(|rows| {
-            let ids = rows.all("SELECT id FROM containers ORDER BY created DESC, id", [], |row| row.get(0))?;
+            let ids =
+                rows.all("SELECT id FROM containers ORDER BY created DESC, created_nanos DESC, id", [], |row| {
+                    row.get(0)
+                })?;
             ids.into_iter().filter_map(|id| read(rows, &ContainerId::from_row(id)).transpose()).collect()
         })
     }
 
     /// Says what a container is doing now.
     pub fn set_container_state(&self, id: &ContainerId, state: ContainerState) -> Result<(), ContainerError> {
-        let now = self.now();
+        let (now, nanos) = self.moment();
         let id = id.as_str();
         let changed = self.database().write(Durability::Lazy, |rows| match state {
             ContainerState::Created => {
@@ -106,13 +110,13 @@ impl Store {
             }
             ContainerState::Running { pid, start_time } => {
                 let update = "UPDATE containers SET state = 'running', pid = ?2, start_time = ?3, code = NULL, \
-                              started = ?4, finished = NULL WHERE id = ?1";
-                rows.run(update, params![id, pid, start_time.cast_signed(), now])
+                              started = ?4, started_nanos = ?5, finished = NULL WHERE id = ?1";
+                rows.run(update, params![id, pid, start_time.cast_signed(), now, nanos])
             }
             ContainerState::Exited { code } => {
                 let update = "UPDATE containers SET state = 'exited', pid = NULL, start_time = NULL, code = ?2, \
-                              finished = ?3 WHERE id = ?1";
-                rows.run(update, params![id, code, now])
+                              finished = ?3, finished_nanos = ?4 WHERE id = ?1";
+                rows.run(update, params![id, code, now, nanos])
             }
         })?;
         if changed == 0 { Err(ContainerError::NotFound(id.to_owned())) } else { Ok(()) }
@@ -169,14 +173,8 @@ impl Store {
     }
 }
 
-fn insert(
-    lease: &Lease,
-    rows: &Rows<'_>,
-    id: &ContainerId,
-    new: &NewContainer<'_>,
-    boot: &str,
-    now: i64,
-) -> Result<(), ContainerError> {
+fn insert(lease: &Lease, rows: &Rows<'_>, id: &ContainerId, new: &NewContainer<'_>) -> Result<(), ContainerError> {
+    let (boot, (now, nanos)) = (lease.store().boot_id(), lease.store().moment());
     let name = match new.name {
         Some(name) => name.to_owned(),
         None => free_name(rows)?,
@@ -184,9 +182,9 @@ fn insert(
     if let Some(other) = by_name(rows, &name)? {
         return Err(ContainerError::NameTaken { name, id: other });
     }
-    let insert = "INSERT INTO containers (id, name, image, image_name, config, state, created, boot) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, 'created', ?6, ?7)";
-    rows.run(insert, params![id.as_str(), name, new.image.as_bytes(), new.image_name, new.config, now, boot])?;
+    let insert = "INSERT INTO containers (id, name, image, image_name, config, state, created, created_nanos, boot) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, 'created', ?6, ?7, ?8)";
+    rows.run(insert, params![id.as_str(), name, new.image.as_bytes(), new.image_name, new.config, now, nanos, boot])?;
     for (position, layer) in new.snapshot.iter().enumerate() {
         if !lease.pin_layer(rows, *layer)? {
             return Err(StoreError::NoLayer(*layer).into());
@@ -232,8 +230,8 @@ fn resolve(rows: &Rows<'_>, text: &str) -> Result<ContainerId, ContainerError> {
 }
 
 fn read(rows: &Rows<'_>, id: &ContainerId) -> Result<Option<ContainerRecord>, StoreError> {
-    let query = "SELECT name, image, image_name, config, created, started, finished, state, pid, start_time, code \
-                 FROM containers WHERE id = ?1";
+    let query = "SELECT name, image, image_name, config, created, started, finished, state, pid, start_time, code, \
+                 created_nanos, started_nanos, finished_nanos FROM containers WHERE id = ?1";
     let found = rows.one(query, [id.as_str()], |row| {
         let record = ContainerRecord {
             id: id.clone(),
@@ -243,9 +241,9 @@ fn read(rows: &Rows<'_>, id: &ContainerId) -> Result<Option<ContainerRecord>, St
             snapshot: Vec::new(),
             config: row.get(3)?,
             state: ContainerState::Created,
-            created: row.get(4)?,
-            started: row.get(5)?,
-            finished: row.get(6)?,
+            created: time(row, 4, 11)?.unwrap_or_default(),
+            started: time(row, 5, 12)?,
+            finished: time(row, 6, 13)?,
         };
         Ok((record, state(row)?))
     })?;
@@ -255,6 +253,12 @@ fn read(rows: &Rows<'_>, id: &ContainerId) -> Result<Option<ContainerRecord>, St
     let layers = "SELECT layer FROM container_layers WHERE container = ?1 ORDER BY position";
     let snapshot = rows.all(layers, [id.as_str()], |row| Ok(LayerId::from_row(row.get(0)?)))?;
     Ok(Some(ContainerRecord { snapshot, state, ..record }))
+}
+
+/// Returns the time since 1970 that two columns say, of seconds and of nanoseconds; 1970 for one before it.
+fn time(row: &Row<'_>, seconds: usize, nanos: usize) -> rusqlite::Result<Option<Duration>> {
+    let (seconds, nanos) = (row.get::<_, Option<i64>>(seconds)?, row.get(nanos)?);
+    Ok(seconds.map(|seconds| Duration::new(u64::try_from(seconds).unwrap_or_default(), nanos)))
 }
 
 fn state(row: &Row<'_>) -> rusqlite::Result<Option<ContainerState>> {

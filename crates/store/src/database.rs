@@ -11,7 +11,16 @@ use crate::error::{BUSY_SECONDS, StoreError};
 use crate::layout;
 
 /// `PRAGMA user_version` of the tables in `schema.sql`.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
+
+/// What makes the tables of one version those of the next, from the oldest one that is known on. Only what processes
+/// that are running with the older tables do not notice: columns that have a default.
+const STEPS: &[(i64, &str)] = &[(
+    2,
+    "ALTER TABLE containers ADD COLUMN created_nanos INTEGER NOT NULL DEFAULT 0; \
+     ALTER TABLE containers ADD COLUMN started_nanos INTEGER NOT NULL DEFAULT 0; \
+     ALTER TABLE containers ADD COLUMN finished_nanos INTEGER NOT NULL DEFAULT 0",
+)];
 
 /// One connection, used by one thread at a time.
 pub(crate) struct Database {
@@ -45,6 +54,7 @@ impl Database {
         match user_version(&connection).map_err(fault)? {
             SCHEMA => {}
             0 => create(&mut connection).map_err(fault)?,
+            older if STEPS.iter().any(|(from, _)| *from == older) => extend(&mut connection).map_err(fault)?,
             other => {
                 return Err(StoreError::Version {
                     root: path.parent().unwrap_or(&path).to_owned(),
@@ -125,6 +135,18 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     if user_version(&transaction)? == 0 {
         transaction.execute_batch(include_str!("schema.sql"))?;
         transaction.pragma_update(None, "user_version", SCHEMA)?;
+    }
+    transaction.commit()
+}
+
+/// Gives older tables what they lack. Another process may have done it meanwhile.
+fn extend(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (from, step) in STEPS {
+        if user_version(&transaction)? == *from {
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", from + 1)?;
+        }
     }
     transaction.commit()
 }

@@ -14,13 +14,14 @@ impl Eviction {
     pub(crate) fn to_row(self) -> &'static str {
         match self {
             Self::Pruned => "pruned",
+            Self::Room => "room",
             Self::NotDurable => "not durable",
             Self::Damaged => "damaged",
         }
     }
 
     pub(crate) fn from_row(text: &str) -> Option<Self> {
-        [Self::Pruned, Self::NotDurable, Self::Damaged].into_iter().find(|reason| reason.to_row() == text)
+        [Self::Pruned, Self::Room, Self::NotDurable, Self::Damaged].into_iter().find(|reason| reason.to_row() == text)
     }
 }
 

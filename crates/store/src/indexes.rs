@@ -53,14 +53,18 @@ impl Store {
         })
     }
 
-    /// Returns all images that share each of their names with the one for this machine, with these names.
+    /// Returns all images that share each of their names with the one for this machine, with these names; of an index
+    /// without a name, all but the first, without any.
     pub fn parts(&self) -> Result<BTreeMap<ImageId, Vec<String>>, StoreError> {
-        let query = "SELECT DISTINCT image, reference FROM indexes WHERE image NOT IN (SELECT image FROM tags) \
-                     AND reference IN (SELECT reference FROM tags) ORDER BY reference";
-        let read = |row: &Row<'_>| Ok((ImageId::from(row.get::<_, [u8; 32]>(0)?), row.get::<_, String>(1)?));
+        let query = "SELECT DISTINCT image, reference, reference IN (SELECT reference FROM tags) FROM indexes \
+                     WHERE image NOT IN (SELECT image FROM tags) AND (reference IN (SELECT reference FROM tags) \
+                     OR position > (SELECT min(position) FROM indexes first WHERE first.reference = indexes.reference)) \
+                     ORDER BY reference";
+        let read = |row: &Row<'_>| Ok((ImageId::from(row.get::<_, [u8; 32]>(0)?), row.get(1)?, row.get(2)?));
         let mut parts: BTreeMap<ImageId, Vec<String>> = BTreeMap::new();
-        for (id, reference) in self.database().read(|rows| rows.all(query, [], read))? {
-            parts.entry(id).or_default().push(reference);
+        let found: Vec<(ImageId, String, bool)> = self.database().read(|rows| rows.all(query, [], read))?;
+        for (id, reference, is_named) in found {
+            parts.entry(id).or_default().extend(is_named.then_some(reference));
         }
         Ok(parts)
     }

@@ -29,6 +29,8 @@ pub(crate) const VOLUMES: &str = "volumes";
 pub(crate) const LOGS: &str = "logs";
 /// What is remembered about build contexts.
 pub(crate) const CONTEXT: &str = "context";
+/// How the names of those memories of a context end that explain why its steps run.
+pub(crate) const EXPLANATIONS: &str = ".steps";
 /// The constant lowest layer.
 pub(crate) const STUBS: &str = "stubs";
 /// Space that is given up so that a full disk can be cleared.

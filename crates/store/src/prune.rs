@@ -231,7 +231,7 @@ impl Store {
         }
         let batch = if chosen.by_size() { BATCH } else { usize::MAX };
         while chosen.goes_on(self)? {
-            let evicted = self.evict(chosen, batch)?;
+            let evicted = self.evict(chosen, batch, Eviction::Pruned)?;
             pruned.cache_records += evicted;
             self.collect(lease, pruned)?;
             if evicted == 0 || batch == usize::MAX {
@@ -270,7 +270,7 @@ impl Store {
                 self.empty_trash()?;
                 continue;
             }
-            let evicted = self.evict(&chosen, WAY_BATCH)?;
+            let evicted = self.evict(&chosen, WAY_BATCH, Eviction::Room)?;
             self.collect(&lease, &mut pruned)?;
             if evicted == 0 && self.prune_caches(i64::MAX, 1, &|_| true)? == 0 {
                 break;
@@ -280,13 +280,15 @@ impl Store {
         enough()
     }
 
-    /// Deletes what is remembered about build contexts that were not used since. They are then read again.
+    /// Deletes what is remembered about build contexts that were not used since. They are then read again. What explains
+    /// why a step runs stays, as the records of results that are gone do: it is asked for as soon as they are.
     fn forget_contexts(&self, chosen: &Chosen<'_>) -> Result<u64, StoreError> {
         let directory = self.path(layout::CONTEXT);
         for name in names(&directory)? {
             // A memory that has just been replaced by a build is newer, and one that is gone needs no deletion.
             if directory.join(&name).symlink_metadata().is_ok_and(|metadata| metadata.mtime() < chosen.before)
                 && chosen.has(&name)
+                && !name.ends_with(layout::EXPLANATIONS)
             {
                 self.discard(&format!("{}/{name}", layout::CONTEXT))?;
             }
@@ -300,14 +302,14 @@ impl Store {
         self.collect(&lease, &mut Pruned::default())
     }
 
-    fn evict(&self, chosen: &Chosen<'_>, limit: usize) -> Result<u64, StoreError> {
+    fn evict(&self, chosen: &Chosen<'_>, limit: usize, reason: Eviction) -> Result<u64, StoreError> {
         self.database().write(Durability::Lazy, |rows| {
             let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Option<i64>>(1)?));
             let idle = rows.all(IDLE_RECORDS, [chosen.before], read)?.into_iter();
             let chosen = idle.filter(|(_, layer)| chosen.has_layer(layer.map(LayerId::from_row)));
             let mut evicted = 0;
             for (key, _) in chosen.take(limit) {
-                forget::cache_record(rows, &key, Eviction::Pruned)?;
+                forget::cache_record(rows, &key, reason)?;
                 evicted += 1;
             }
             Ok(evicted)

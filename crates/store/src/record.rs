@@ -188,8 +188,10 @@ pub enum CacheLookup {
 /// Why a cache record's layers are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// `prune` removed them.
+    /// Somebody had them removed by `prune`.
     Pruned,
+    /// They were removed because something else needed the room.
+    Room,
     /// The machine stopped before they were on the disk.
     NotDurable,
     /// `check` found them missing or damaged.
@@ -247,12 +249,12 @@ pub struct ContainerRecord {
     pub config: String,
     /// What it is doing.
     pub state: ContainerState,
-    /// When it was made, in seconds since 1970.
-    pub created: i64,
-    /// When it was last started, in seconds since 1970.
-    pub started: Option<i64>,
-    /// When it last ended, in seconds since 1970.
-    pub finished: Option<i64>,
+    /// When it was made, since 1970.
+    pub created: Duration,
+    /// When it was last started, since 1970.
+    pub started: Option<Duration>,
+    /// When it last ended, since 1970.
+    pub finished: Option<Duration>,
 }
 
 /// How a build ended.

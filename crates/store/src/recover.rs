@@ -149,7 +149,7 @@ pub(crate) fn after_restart(store: &Store) -> Result<(), StoreError> {
         return Ok(());
     }
     let lease = store.lease()?;
-    let now = store.now();
+    let (now, nanos) = store.moment();
     store.database().write(Durability::Durable, |rows| {
         if same(rows)? {
             return Ok(());
@@ -159,8 +159,9 @@ pub(crate) fn after_restart(store: &Store) -> Result<(), StoreError> {
         rows.run("UPDATE OR REPLACE pending SET owner = ?1", [lease.owner()])?;
         rows.run("UPDATE builds SET state = 'interrupted', finished = ?1 WHERE state = 'running'", [now])?;
         history::forget_measured(rows)?;
-        let stopped = "UPDATE containers SET state = 'exited', code = 255, finished = ?1 WHERE state = 'running'";
-        rows.run(stopped, [now])?;
+        let stopped = "UPDATE containers SET state = 'exited', code = 255, finished = ?1, finished_nanos = ?2 \
+                       WHERE state = 'running'";
+        rows.run(stopped, params![now, nanos])?;
         for id in rows.all("SELECT id FROM containers WHERE boot <> ?1", [boot], |row| row.get(0))? {
             forget::container(&lease, rows, &ContainerId::from_row(id), Some(now))?;
         }

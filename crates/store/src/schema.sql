@@ -1,4 +1,4 @@
--- The tables of a store. `docs/store-layout.md` explains every column; a change here is a new layout version.
+-- The tables of a store. `docs/store-layout.md` explains every column; a change here is a new layout version, or a step in `database.rs`.
 -- Digests are 32 bytes, times are seconds since 1970, `boot` is the kernel's boot id until the files that a row
 -- names are known to be on the disk, and NULL from then on.
 
@@ -132,7 +132,10 @@ CREATE TABLE containers (
     created INTEGER NOT NULL,
     started INTEGER,
     finished INTEGER,
-    boot TEXT
+    boot TEXT,
+    created_nanos INTEGER NOT NULL DEFAULT 0,
+    started_nanos INTEGER NOT NULL DEFAULT 0,
+    finished_nanos INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX containers_by_image ON containers (image);
 

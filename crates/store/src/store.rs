@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
@@ -17,8 +18,8 @@ use crate::layout;
 use crate::limit::{Ledger, OnFull, SizeLimit};
 use crate::{recover, reserve, stubs, trash};
 
-/// Returns the time as seconds since 1970.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Returns the time since 1970.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Called with the name of each point at which the store's files and database disagree for a moment. Tests end the
 /// process there.
@@ -164,8 +165,15 @@ impl Store {
         }
     }
 
+    /// Returns the seconds since 1970.
     pub(crate) fn now(&self) -> i64 {
-        (self.0.options.clock)()
+        self.moment().0
+    }
+
+    /// Returns the seconds since 1970, and the nanoseconds since the last of them.
+    pub(crate) fn moment(&self) -> (i64, u32) {
+        let now = (self.0.options.clock)();
+        (now.as_secs().cast_signed(), now.subsec_nanos())
     }
 
     pub(crate) fn path(&self, relative: &str) -> PathBuf {

@@ -68,7 +68,7 @@ fn prune_takes_old_caches_that_nobody_uses_and_no_others() {
     assert!(store.usage().expect("it can be measured").cache_mounts.bytes > 100_000);
     let count = store.usage().map(|usage| usage.cache_mounts.count).expect("it can be measured");
     assert_eq!(count, 3);
-    let until = (bench.options("boot").clock)() - 150;
+    let until = (bench.options("boot").clock)().as_secs().cast_signed() - 150;
     let pruned =
         store.prune(&PruneOptions { until: Some(until), ..PruneOptions::default() }).expect("it can be pruned");
     assert_eq!(pruned.cache_mounts, 1, "the first is used, the third is young");

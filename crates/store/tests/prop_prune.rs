@@ -109,7 +109,7 @@ impl World {
                 self.boot += u32::from(reboot);
                 self.store = Some(self.bench.try_open(&format!("boot-{}", self.boot)).expect("the store opens"));
             }
-            Step::Wait { hours } => self.bench.advance(i64::from(hours) * 3600),
+            Step::Wait { hours } => self.bench.advance(u64::from(hours) * 3600),
         }
     }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use common::{Bench, PathOf, assert_clean, check, digest, image, layer, list, record, tag};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -270,6 +271,62 @@ fn an_image_in_use_by_a_container_goes_only_with_force() {
     let removed = store.remove_image("app", true).expect("the name goes");
     assert_eq!((removed.untagged.len(), removed.deleted), (1, None));
     assert_eq!(store.remove_image(&id.hex(), true).expect("it goes").deleted, Some(id));
+    assert_clean(&store);
+}
+
+/// Several containers are made in one second, and one asks for the latest.
+#[test]
+fn containers_of_one_second_are_in_the_order_in_which_they_were_made() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lease = store.lease().expect("a lease is given");
+    let image = image(&lease, "1", &["app"]);
+    let names = ["c1", "a1", "e1", "b1", "d1"];
+    for name in names {
+        bench.advance_by(Duration::from_micros(1));
+        let new = NewContainer { name: Some(name), image, image_name: "app", snapshot: &[], config: "{}" };
+        lease.create_container(&new).expect("it is made");
+    }
+    let found = store.containers().expect("the store answers");
+    let listed: Vec<&str> = found.iter().map(|container| container.name.as_str()).collect();
+    assert_eq!(listed, ["d1", "b1", "e1", "a1", "c1"]);
+    assert_eq!(found[4].created, Duration::from_micros(1_000_000_000_001));
+    bench.advance_by(Duration::from_nanos(7));
+    store.set_container_state(&found[0].id, ContainerState::Running { pid: 1, start_time: 2 }).expect("it is recorded");
+    bench.advance_by(Duration::from_nanos(2));
+    store.set_container_state(&found[0].id, ContainerState::Exited { code: 0 }).expect("it is recorded");
+    let ended = store.container(&found[0].id).expect("the store answers").expect("it is there");
+    let after = |nanos| Some(ended.created + Duration::from_nanos(nanos));
+    assert_eq!((ended.started, ended.finished), (after(7), after(9)));
+}
+
+/// A store whose tables are older gets the columns that came since; nothing of it is lost, and a process that has it
+/// open goes on.
+#[test]
+fn a_store_with_older_tables_gets_what_they_lack() {
+    let bench = Bench::new();
+    let older = bench.open();
+    let lease = older.lease().expect("a lease is given");
+    let image = image(&lease, "1", &["app"]);
+    let new = |name| NewContainer { name: Some(name), image, image_name: "app", snapshot: &[], config: "{}" };
+    let one = lease.create_container(&new("one")).expect("it is made");
+    let database = bench.root().join("stave.db");
+    let connection = rusqlite::Connection::open(&database).expect("it opens");
+    let back = "ALTER TABLE containers DROP COLUMN created_nanos; ALTER TABLE containers DROP COLUMN started_nanos; \
+                ALTER TABLE containers DROP COLUMN finished_nanos; PRAGMA user_version = 2";
+    connection.execute_batch(back).expect("these are the tables of before");
+    let store = bench.open();
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("it has one");
+    assert_eq!(version, 3);
+    assert_eq!(store.container(&one.id).expect("the store answers").expect("it is there").created.subsec_nanos(), 0);
+    bench.advance_by(Duration::from_nanos(5));
+    let two = store.lease().expect("a lease is given").create_container(&new("two")).expect("it is made");
+    assert_eq!(two.created.subsec_nanos(), 5);
+    let of_before = "INSERT INTO containers (id, name, image, image_name, config, state, created) \
+                     VALUES ('x', 'three', x'00', 'app', '{}', 'created', 7)";
+    connection.execute(of_before, []).expect("what an older process says still has its place");
+    connection.execute("DELETE FROM containers WHERE id = 'x'", []).expect("it goes");
+    drop(lease);
     assert_clean(&store);
 }
 

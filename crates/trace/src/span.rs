@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use stave_history::event::{Ending, Origin};
+use stave_history::event::{Ending, Origin, TaskEnding};
 use stave_history::{Record, StepRecord, StepState, TaskRecord};
 
 use crate::settings::Parent;
@@ -242,7 +242,11 @@ impl Maker<'_> {
             end: self.at(task.started.saturating_add(took)),
             attributes,
             links: Vec::new(),
-            failure: None,
+            failure: match &task.ending {
+                Some(TaskEnding::Failed { message }) => Some(message.clone()),
+                Some(TaskEnding::Cancelled) => Some("stopped because the build ended".to_owned()),
+                Some(TaskEnding::Done) | None => None,
+            },
         }
     }
 }

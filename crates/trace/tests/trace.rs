@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stave_dockerfile::Span as Place;
 use stave_history::Record;
-use stave_history::event::{Ending, Event, Miss, Origin, RequestFacts, StepId, StepLine, TaskId, TaskKind};
+use stave_history::event::{Ending, Event, Miss, Origin, RequestFacts, StepId, StepLine, TaskEnding, TaskId, TaskKind};
 use stave_trace::{Parent, Span, Trace, Value, json, protobuf};
 
 /// When the builds of these tests began.
@@ -49,12 +49,15 @@ fn failed() -> Record {
     ];
     let saved = Some(Duration::from_millis(700));
     let message = "`RUN test` ended with 7".to_owned();
+    let unreachable_host = TaskEnding::Failed { message: "no such host".to_owned() };
     let events = [
         (0, begun),
         (1, Event::Planned { steps }),
         (2, Event::TaskStarted { task: TaskId(0), kind: TaskKind::Fetch, title: "fetch alpine".to_owned() }),
         (3, Event::TaskProgress { task: TaskId(0), done: 4096, total: Some(4096) }),
-        (4, Event::TaskFinished { task: TaskId(0), took: Duration::from_millis(2) }),
+        (4, Event::TaskFinished { task: TaskId(0), took: Duration::from_millis(2), ending: TaskEnding::Done }),
+        (4, Event::TaskStarted { task: TaskId(1), kind: TaskKind::Resolve, title: "resolve b".to_owned() }),
+        (5, Event::TaskFinished { task: TaskId(1), took: Duration::from_millis(1), ending: unreachable_host }),
         (5, Event::StepCached { step: StepId(0), saved, origin: Origin::Imported, result: "aa".to_owned() }),
         (6, Event::StepMissed { step: StepId(1), miss: Miss::NoCache }),
         (10, Event::StepStarted { step: StepId(1) }),
@@ -98,11 +101,15 @@ fn a_build_is_a_span_with_one_for_each_step_and_task_that_began() {
         "[base 2/4] RUN make",
         "[base 3/4] RUN test",
         "fetch alpine",
+        "resolve b",
     ];
     assert_eq!(names, expected);
     let (build, known, ran) = (&trace.spans[0], &trace.spans[1], &trace.spans[2]);
     assert!(trace.spans[1..].iter().all(|span| span.parent == Some(build.id)) && build.parent.is_none());
-    assert_eq!(trace.spans[..].iter().map(times).collect::<Vec<_>>(), [(0, 41), (0, 0), (10, 20), (31, 9), (2, 2)]);
+    assert_eq!(
+        trace.spans[..].iter().map(times).collect::<Vec<_>>(),
+        [(0, 41), (0, 0), (10, 20), (31, 9), (2, 2), (4, 1)]
+    );
     assert_eq!(ran.links, [known.id]);
     assert!(ran.attributes.contains(&("stave.step.cause", "no-cache".into())), "{ran:#?}");
     assert!(known.attributes.contains(&("stave.step.cached", Value::Truth(true))));
@@ -111,7 +118,7 @@ fn a_build_is_a_span_with_one_for_each_step_and_task_that_began() {
     assert!(named(&trace, "fetch alpine").attributes.contains(&("stave.task.bytes", Value::Number(4096))));
     let failures: Vec<Option<&str>> = trace.spans.iter().map(|span| span.failure.as_deref()).collect();
     let said = Some("`RUN test` ended with 7");
-    assert_eq!(failures, [said, None, None, said, None]);
+    assert_eq!(failures, [said, None, None, said, None, Some("no such host")]);
     assert!(!format!("{trace:?}").contains("in no trace"), "arguments and texts stay here");
 }
 

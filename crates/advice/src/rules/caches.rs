@@ -140,16 +140,26 @@ fn of_manager(subject: &Subject<'_>, sites: &[Site<'_>], manager: &Manager) -> O
     })
 }
 
+/// What runs a manager, and much else.
+const INTERPRETERS: [&str; 2] = ["python", "python3"];
+
 /// Whether a container starts with the manager, and so needs what it keeps.
 fn starts_with(sites: &[Site<'_>], manager: &Manager) -> bool {
     sites.iter().any(|site| {
         let (InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command)) = &site.instruction.kind else {
             return false;
         };
-        manager.programs.iter().any(|program| match command {
+        let names = |program: &str| match command {
             Command::Exec(words) => words.iter().any(|word| word.as_str().rsplit('/').next() == Some(program)),
             Command::Shell(text) => calls(text.as_str(), program),
-        })
+        };
+        // `python -m pip` names it as well.
+        let says = |word: &str| match command {
+            Command::Exec(words) => words.iter().any(|one| one.as_str() == word),
+            Command::Shell(text) => text.as_str().split_whitespace().any(|one| one == word),
+        };
+        let is_it = |program: &str| names(program) && (!INTERPRETERS.contains(&program) || says(manager.name));
+        manager.programs.iter().any(|program| is_it(program))
     })
 }
 
@@ -219,10 +229,43 @@ fn edits(
             edits.push(Edit::insert(at, mounts.clone()));
             edits.push(Edit::insert(after, update));
         }
+        // Behind all others of the instruction: edits are in the order of the text.
+        edits.extend(without_deletions(site, manager, kept)?);
         waiting_update = waiting_update.filter(|_| false);
     }
     // Lists that nobody uses.
     waiting_update.is_none().then_some(edits)
+}
+
+/// Returns what takes away the commands that would empty the mounts again; nothing if that is too involved to be changed.
+fn without_deletions(site: &Site<'_>, manager: &Manager, kept: &[Kept]) -> Option<Vec<Edit>> {
+    let script = site.script().unwrap_or_default();
+    let deletes = |script: &str| calls(script, "rm") && kept.iter().any(|kept| script.contains(kept.path));
+    let understood = site.shell().and_then(|text| Some((text, chain(text.as_str())?)));
+    let Some((text, commands)) = understood else { return (!deletes(&script)).then(Vec::new) };
+    let mut edits = Vec::new();
+    for (place, command) in commands.iter().enumerate() {
+        let operands: Vec<&str> = command.operands().collect();
+        let is_meant = |operand: &&str| kept.iter().any(|kept| is_in(operand, kept.path));
+        let cleans = manager.programs.contains(&command.program()) && operands.first() == Some(&"clean");
+        let meant = if command.program() == "rm" { operands.iter().filter(|one| is_meant(one)).count() } else { 0 };
+        let above = |operand: &&str| kept.iter().any(|kept| is_in(kept.path, operand.trim_end_matches("/*")));
+        if command.program() == "rm" && meant < operands.len() && (meant > 0 || operands.iter().any(above)) {
+            return None;
+        }
+        if !cleans && meant == 0 {
+            continue;
+        }
+        // The command goes with the operator before it.
+        let before = place.checked_sub(1).and_then(|place| commands.get(place))?;
+        edits.push(Edit::replace(text.span_of(before.range.end..command.range.end), String::new()));
+    }
+    Some(edits)
+}
+
+/// Whether a path is `directory`, or lies in it.
+fn is_in(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What needs to know which packages there are.

@@ -3,6 +3,7 @@
 //! Reference: Microsoft, "Authorize with Shared Key", and "Put Blob".
 
 use std::io;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,16 +47,21 @@ struct Azure {
     place: AzurePlace,
     web: Web,
     /// Seconds since 1970.
-    now: fn() -> i64,
+    clock: fn() -> Duration,
 }
 
 /// Returns the cache in a container, which is made if it is missing.
 #[must_use]
-pub fn cache(place: AzurePlace, now: fn() -> i64, environment: &Environment, cancel: Cancel) -> Box<dyn Backend> {
+pub fn cache(
+    place: AzurePlace,
+    clock: fn() -> Duration,
+    environment: &Environment,
+    cancel: Cancel,
+) -> Box<dyn Backend> {
     let name = format!("azblob://{}/{}/{}", place.account, place.container, place.names.names.join(";"));
     let names = place.names.clone();
     let web = Web::new(environment.clone(), Limits::default(), cancel);
-    Box::new(ObjectCache::new(name, Azure { place, web, now }, names, PARALLEL))
+    Box::new(ObjectCache::new(name, Azure { place, web, clock }, names, PARALLEL))
 }
 
 impl Azure {
@@ -82,7 +88,7 @@ impl Azure {
         length: u64,
         more: &[(&'static str, String)],
     ) -> Request<'r> {
-        let now = Timestamp::from_second((self.now)()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = Timestamp::from_second((self.clock)().as_secs().cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH);
         let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut headers = vec![("x-ms-date", date), ("x-ms-version", VERSION.to_owned())];
         headers.extend(more.iter().cloned());

@@ -108,7 +108,7 @@ pub(crate) struct KeyRing {
     source: KeySource,
     region: String,
     web: Web,
-    now: fn() -> i64,
+    clock: fn() -> Duration,
     /// The latest, and when they end, in seconds since 1970.
     latest: Mutex<Option<(Keys, i64)>>,
 }
@@ -117,7 +117,7 @@ impl KeyRing {
     pub(crate) fn new(
         source: KeySource,
         region: String,
-        now: fn() -> i64,
+        clock: fn() -> Duration,
         (environment, limits, cancel): (&Environment, Limits, Cancel),
     ) -> Self {
         let web = match &source {
@@ -128,7 +128,7 @@ impl KeyRing {
             }
             KeySource::Given(_) | KeySource::WebIdentity { .. } => Web::new(environment.clone(), limits, cancel),
         };
-        Self { source, region, web, now, latest: Mutex::default() }
+        Self { source, region, web, clock, latest: Mutex::default() }
     }
 
     /// Returns keys that are good for now.
@@ -140,7 +140,7 @@ impl KeyRing {
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((keys, end)) = &*latest
-            && *end - SPARE_SECONDS > (self.now)()
+            && *end - SPARE_SECONDS > (self.clock)().as_secs().cast_signed()
         {
             return Ok(keys.clone());
         }

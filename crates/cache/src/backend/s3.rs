@@ -65,7 +65,7 @@ struct S3 {
     ring: KeyRing,
     web: Web,
     /// Seconds since 1970.
-    now: fn() -> i64,
+    clock: fn() -> Duration,
     /// Largest object that is written by one request, and bytes of each part of a larger one.
     sizes: (u64, u64),
 }
@@ -76,7 +76,7 @@ struct S3 {
 /// If the bucket and the region make no host's name.
 pub fn cache(
     place: S3Place,
-    now: fn() -> i64,
+    clock: fn() -> Duration,
     environment: &Environment,
     cancel: Cancel,
 ) -> Result<Box<dyn Backend>, CacheError> {
@@ -97,11 +97,11 @@ pub fn cache(
     let name = format!("s3://{}/{}{}", place.bucket, place.names.prefix, place.names.names.join(";"));
     let (names, parallel) = (place.names.clone(), place.parallel);
     let reach = (environment, limits.clone(), cancel.clone());
-    let ring = KeyRing::new(place.keys.clone(), place.region.clone(), now, reach);
+    let ring = KeyRing::new(place.keys.clone(), place.region.clone(), clock, reach);
     let web = Web::new(environment.clone(), limits, cancel);
     Ok(Box::new(ObjectCache::new(
         name,
-        S3 { place, origin, base, ring, web, now, sizes: (PUT_BYTES_MAX, PART_BYTES) },
+        S3 { place, origin, base, ring, web, clock, sizes: (PUT_BYTES_MAX, PART_BYTES) },
         names,
         parallel,
     )))
@@ -128,7 +128,7 @@ impl S3 {
         (method, key, query): (&Method, &str, &[(&str, &str)]),
         headers: &[(&'static str, String)],
     ) -> Url {
-        let now = Timestamp::from_second((self.now)()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let now = Timestamp::from_second((self.clock)().as_secs().cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH);
         let (day, time) = (now.strftime("%Y%m%d").to_string(), now.strftime("%Y%m%dT%H%M%SZ").to_string());
         let scope = format!("{day}/{}/s3/aws4_request", self.place.region);
         let mut signed = vec![("host", self.origin.authority())];
@@ -176,7 +176,8 @@ impl S3 {
     /// Has an object that is used and old be as good as new, for whoever removes old ones.
     fn touch(&self, key: &str, reply: &Reply) -> Result<(), CacheError> {
         let modified = reply.header("last-modified").and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
-        let age = modified.map_or(0, |modified| (self.now)() - modified.timestamp().as_second());
+        let age =
+            modified.map_or(0, |modified| (self.clock)().as_secs().cast_signed() - modified.timestamp().as_second());
         if u64::try_from(age).unwrap_or(0) < self.place.touch_after.as_secs() {
             return Ok(());
         }
@@ -268,8 +269,8 @@ mod tests {
         let limits = Limits { retries_max: 1, ..Limits::default() };
         let web = Web::new(Environment::default(), limits, Cancel::new());
         let reach = (&Environment::default(), Limits::default(), Cancel::new());
-        let ring = KeyRing::new(place.keys.clone(), place.region.clone(), || 0, reach);
-        S3 { place, origin, base: base.into(), ring, web, now: || 1_369_353_600, sizes: (4, 3) }
+        let ring = KeyRing::new(place.keys.clone(), place.region.clone(), || Duration::ZERO, reach);
+        S3 { place, origin, base: base.into(), ring, web, clock: || Duration::from_hours(380_376), sizes: (4, 3) }
     }
 
     fn keys() -> Keys {

@@ -421,7 +421,7 @@ Examples:
 
 Filters: id, name, status (created, running, paused, exited), ancestor (image), exited (a code), label, before, since (a
 container), network (host, none), volume (a name, or a path on either side), expose, publish (a port; none is).
-Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels .Label .Networks .Mounts;
+Fields: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels .Label .Networks .Platform .Mounts;
 {{.Label \"NAME\"}} is one label.")]
 pub(crate) struct PsArgs {
     /// Show containers that do not run, too

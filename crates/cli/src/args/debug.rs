@@ -39,7 +39,8 @@ pub(crate) struct DebugArgs {
     /// List the steps of the build
     #[arg(short, long, conflicts_with_all = ["before", "after", "command", "bundle", "export"])]
     pub(crate) list: bool,
-    /// The shell: a path in the image, or `stave` for the small one that images without a shell get
+    /// The shell, which also runs a COMMAND: a path in the image, or `stave` for the small one that images without a shell
+    /// get
     #[arg(long, value_name = "PATH")]
     pub(crate) shell: Option<String>,
     /// Connect standard input to the command

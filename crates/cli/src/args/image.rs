@@ -237,12 +237,14 @@ pub(crate) struct PushArgs {
 #[command(after_help = "\
 Examples:
   stave save -o app.tar me/app
-  stave save me/app | ssh host docker load")]
+  stave save me/app | ssh host docker load
+
+An image for several platforms is written with all of them, and with what is said about it: see docs/outputs.md.")]
 pub(crate) struct SaveArgs {
     /// The archive [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Of images for several platforms, write the ones for this platform
+    /// Of images for several platforms, write only the ones for this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<Platform>,
     /// Images, by name or id
@@ -260,6 +262,9 @@ pub(crate) struct LoadArgs {
     /// The archive [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Of images for several platforms, take only the ones for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
     /// Do not show progress
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Subcommand};
-use stave_engine::{ImageSource, Remark};
+use stave_engine::{ImagePlace, ImageSource, Remark};
 use stave_oci::{Descriptor, Platform, Reference};
 
 use super::ProgressMode;
@@ -28,6 +28,7 @@ pub(crate) enum ImagetoolsCommand {
 Examples:
   stave imagetools create -t me/app:1 me/app:1-amd64 me/app:1-arm64
   stave imagetools create --append -t me/app:1 me/app:1-riscv64
+  stave imagetools create -t oci-archive:app.tar me/app:1-amd64 me/app:1-arm64
   stave imagetools create --dry-run me/app:1 -p linux/amd64
   stave imagetools create -t me/app:1 --annotation index:org.opencontainers.image.version=1 me/app:rc
 
@@ -35,9 +36,9 @@ A source is an image's name, a digest in the repository of the first --tag, or a
 Blobs never pass through this machine's store: within a registry they are mounted, and otherwise sent on
 as they come.")]
 pub(crate) struct MergeArgs {
-    /// Names of the result
+    /// Names of the result in registries, or layouts that it is written to: `oci:DIRECTORY[:NAME]`, `oci-archive:FILE[:NAME]`
     #[arg(short, long = "tag", value_name = "NAME")]
-    pub(crate) tags: Vec<Reference>,
+    pub(crate) tags: Vec<TargetArg>,
     /// Put what the first --tag names now before the sources
     #[arg(long)]
     pub(crate) append: bool,
@@ -97,6 +98,27 @@ pub(crate) struct ExamineArgs {
     pub(crate) name: String,
 }
 
+/// Where a merged index goes.
+#[derive(Debug, Clone)]
+pub(crate) enum TargetArg {
+    /// To a registry, under a name.
+    Name(Reference),
+    /// To a place on this machine.
+    Place(ImagePlace),
+}
+
+impl FromStr for TargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(place) = ImagePlace::parse(text).map_err(|error| error.to_string())? {
+            return Ok(Self::Place(place));
+        }
+        let name = text.strip_prefix("docker://").unwrap_or(text);
+        name.parse().map(Self::Name).map_err(|error: stave_oci::reference::ReferenceError| error.to_string())
+    }
+}
+
 /// Takes an image's name as it is typed: a short one may mean several registries.
 fn image_name(text: &str) -> Result<String, stave_oci::reference::ReferenceError> {
     text.parse::<Reference>().map(|_| text.to_owned())
@@ -123,8 +145,7 @@ impl FromStr for SourceArg {
         if let Ok(digest) = text.trim_start_matches('@').parse() {
             return Ok(Self(vec![ImageSource::Digest(digest)]));
         }
-        let name = text.parse().map_err(|error: stave_oci::reference::ReferenceError| error.to_string())?;
-        Ok(Self(vec![ImageSource::Name(name)]))
+        image_name(text).map(|name| Self(vec![ImageSource::Typed(name)])).map_err(|error| error.to_string())
     }
 }
 
@@ -202,7 +223,7 @@ mod tests {
     fn sources_are_names_digests_or_descriptors() {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let source = |text: &str| text.parse::<SourceArg>().map(|arg| arg.0);
-        assert!(matches!(&source("alpine").expect("a name")[..], [ImageSource::Name(_)]));
+        assert!(matches!(&source("alpine").expect("a name")[..], [ImageSource::Typed(_)]));
         for text in [digest.to_owned(), format!("@{digest}"), format!("{digest}\n")] {
             assert!(matches!(&source(&text).expect("a digest")[..], [ImageSource::Digest(_)]), "{text}");
         }

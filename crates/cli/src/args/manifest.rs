@@ -1,10 +1,12 @@
 //! The arguments of `manifest`, with Docker's names, and Buildah's for what only that has.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use stave_engine::EntryName;
 use stave_oci::Reference;
+use stave_oci::reference::ReferenceError;
 
 pub(super) const MANIFEST_EXAMPLES: &str = "\
 Examples:
@@ -28,6 +30,24 @@ pub(crate) enum ManifestCommand {
     Rm(ListRmArgs),
 }
 
+/// An image's name, and how it was typed: a short one may mean several registries.
+#[derive(Debug, Clone)]
+pub(crate) struct TypedName {
+    pub(crate) typed: String,
+    /// What it means where nothing is configured.
+    pub(crate) name: Reference,
+}
+
+impl FromStr for TypedName {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        // That it is in a registry, in Buildah's words.
+        let typed = text.strip_prefix("docker://").unwrap_or(text);
+        Ok(Self { typed: typed.to_owned(), name: typed.parse()? })
+    }
+}
+
 /// Make a list of images that registries have; it stays here until it is pushed
 #[derive(Debug, Args)]
 pub(crate) struct ListCreateArgs {
@@ -42,7 +62,7 @@ pub(crate) struct ListCreateArgs {
     pub(crate) list: Reference,
     /// Images, as registries have them; of an index, all that it lists [default: none, for `manifest add`]
     #[arg(value_name = "IMAGE")]
-    pub(crate) images: Vec<Reference>,
+    pub(crate) images: Vec<TypedName>,
     /// Add all that an index lists, as is done anyway
     #[arg(long = "all", hide_short_help = true)]
     pub(crate) _all: bool,
@@ -193,7 +213,7 @@ pub(crate) struct ListInspectArgs {
     pub(crate) verbose: bool,
     /// A list and one of its images, or a list or an image alone
     #[arg(value_name = "[LIST] IMAGE", num_args = 1..=2, required = true)]
-    pub(crate) names: Vec<Reference>,
+    pub(crate) names: Vec<TypedName>,
 }
 
 /// Send a list to a registry, with the images that are not there yet
@@ -225,7 +245,7 @@ pub(crate) struct ListPushArgs {
     /// The list's name
     #[arg(value_name = "LIST")]
     pub(crate) list: Reference,
-    /// Where it goes [default: the registry of its name]
+    /// Where it goes, also `oci:DIRECTORY[:NAME]` and `oci-archive:FILE[:NAME]` [default: the registry of its name]
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<String>,
 }

@@ -40,7 +40,7 @@ pub(crate) use attestations::AttestationsArgs;
 pub(crate) use build::{
     AllowArg, Answer, BuildArgs, CacheArg, CompressionArg, ContextArg, ContextPlace, HostArg, NamesArg, NetworkMode,
     OnFailure, OutputArg, OutputKind, PolicyArg, ProgressMode, SecretArg, SecretPlace, SshArg, SupplyArgs, TakeOutArg,
-    Timestamp, VariableArg, truth,
+    Timestamp, VariableArg, epoch_seconds, truth,
 };
 pub(crate) use builds::{
     BuildsCommand, BuildsLimitArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs, BuildsShowArgs, BuildsTraceArgs,
@@ -57,7 +57,7 @@ pub(crate) use filter::{Comparison, FilterArg, When};
 pub(crate) use image::{
     HistoryArgs, ImagesArgs, InspectArgs, LoadArgs, ObjectType, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
-pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
+pub(crate) use imagetools::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg, TargetArg};
 pub(crate) use lifecycle::{
     AttachArgs, CommitArgs, ExecArgs, ExportArgs, ImportArgs, InfoArgs, KillArgs, LogsArgs, PauseArgs, RenameArgs,
     RestartArgs, StopArgs, SuperviseArgs, TopArgs, UnpauseArgs, WaitArgs,
@@ -65,7 +65,7 @@ pub(crate) use lifecycle::{
 pub(crate) use lock::LockArgs;
 pub(crate) use manifest::{
     AnnotateArgs, ArtifactArgs, ListAddArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRemoveArgs, ListRmArgs,
-    ManifestCommand, PlatformArgs,
+    ManifestCommand, PlatformArgs, TypedName,
 };
 pub(crate) use mount::{CapabilityArg, MountArg, TmpfsArg, VolumeArg};
 pub(crate) use picture::{GraphArgs, GraphFormat, ReportArgs};

@@ -130,10 +130,34 @@ fn a_flag_that_is_not_there_yet_is_named() {
     assert!(text.contains("has no command `biuld`") && text.contains("`build`"), "{text}");
 }
 
+/// A mistake names the whole command and what is missing of it, and nothing else.
+#[test]
+fn usage_errors_name_the_command_and_what_it_lacks() {
+    for (typed, message) in [
+        ("stave exec z1", "`stave exec` needs `COMMAND`"),
+        ("stave exec", "`stave exec` needs `CONTAINER COMMAND...`"),
+        ("stave manifest create", "`stave manifest create` needs `LIST`"),
+        ("stave store limit 1m 2", "`2` is one argument too many for `stave store limit`"),
+        ("stave store limit --unset", "`stave store limit` has no flag `--unset`"),
+        ("stave debug --list -- ls", "`--list` and `COMMAND` cannot be used together"),
+    ] {
+        let (code, text) = refused(typed);
+        assert_eq!((code, text.lines().next().unwrap_or_default()), (2, &*format!("error: {message}")), "{typed}");
+    }
+}
+
 #[test]
 fn no_flag_in_the_table_of_missing_ones_exists() {
     for name in usage::refused_commands() {
         assert!(command().find_subcommand(name).is_none(), "`{name}` is a command");
+    }
+    for (flag, why) in usage::kanikos() {
+        let given = parse_words(&format!("stave build {flag} ."));
+        let text = match given {
+            Err(error) => error.text,
+            Ok(_) => panic!("`{flag}` is a flag of `stave build`"),
+        };
+        assert_eq!(text, format!("error: `{flag}` is a flag of kaniko's, and none of `stave build`\nhint: {why}\n"));
     }
     for (commands, flags) in usage::refused_table() {
         for name in commands.split(' ') {

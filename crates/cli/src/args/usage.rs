@@ -101,17 +101,73 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("logs", &["--details"], "A log has no details."),
     ("rmi", &["--platform"], "An image is removed with all its platforms."),
     (
-        "load",
-        &["--platform"],
-        "An archive is loaded with all its platforms; `stave pull oci-archive:FILE --platform OS/ARCH` takes one.",
-    ),
-    (
         "pull push login logout",
         &["--tls-verify"],
         "A registry without TLS or with a certificate of its own is `insecure = true` in registries.conf, or has its \
          authority in certs.d: see docs/registries.md.",
     ),
     ("login", &["--authfile", "--cert-dir"], "Credentials are where REGISTRY_AUTH_FILE or DOCKER_CONFIG say."),
+];
+
+/// Flags of kaniko's executor that `stave build` has in other words. `docs/from-kaniko.md` says the same at length. Table.
+const KANIKO: &[(&[&str], &str)] = &[
+    (&["--context"], "The context is the last argument: a directory, an address, or `-` for an archive."),
+    (&["--context-sub-path"], "Name the directory itself, or for a repository `URL#REF:DIRECTORY`."),
+    (&["--dockerfile"], "Write `-f FILE`."),
+    (&["--destination", "-d"], "Write `-t NAME`, once for each name, and `--push`."),
+    (&["--no-push"], "Nothing is pushed without `--push`."),
+    (&["--tar-path"], "Write `-o type=docker,dest=FILE`."),
+    (&["--oci-layout-path"], "Write `-o type=oci,tar=false,dest=DIRECTORY`."),
+    (
+        &["--digest-file", "--image-name-with-digest-file", "--image-name-tag-with-digest-file"],
+        "`--metadata-file FILE` has the digest as `containerimage.digest`; `stave push --digest-file FILE` writes it alone.",
+    ),
+    (
+        &["--cache", "--cache-repo"],
+        "Everything is cached on this machine; `--cache-to type=registry,ref=NAME,mode=max` and `--cache-from NAME` do it in a \
+         registry.",
+    ),
+    (
+        &["--cache-copy-layers", "--cache-run-layers"],
+        "With `mode=max` in `--cache-to`, the results of all steps are in the cache.",
+    ),
+    (&["--cache-dir"], "Base images stay in the store: fetch them before with `stave pull`."),
+    (&["--custom-platform"], "Write `--platform OS/ARCH`."),
+    (&["--single-snapshot"], "Write `--squash`."),
+    (
+        &["--snapshot-mode", "--use-new-run", "--image-fs-extract-retry"],
+        "Leave it out: what a step changes is where the step wrote it, and is not searched for.",
+    ),
+    (&["--reproducible"], "Leave it out: the same inputs give the same image anyway."),
+    (
+        &["--cleanup", "--ignore-path", "--ignore-var-run"],
+        "Leave it out: steps do not run over the builder's own files.",
+    ),
+    (
+        &[
+            "--insecure",
+            "--insecure-pull",
+            "--insecure-registry",
+            "--skip-tls-verify",
+            "--skip-tls-verify-pull",
+            "--skip-tls-verify-registry",
+            "--registry-certificate",
+            "--registry-client-cert",
+            "--registry-mirror",
+            "--registry-map",
+            "--skip-default-registry-fallback",
+        ],
+        "Registries are described in registries.conf and certs.d, for all commands: see docs/registries.md.",
+    ),
+    (&["--image-download-retry", "--push-retry"], "Leave it out: what can be tried again is."),
+    (
+        &["--push-ignore-immutable-tag-errors", "--skip-push-permission-check"],
+        "Leave it out: a push that fails is an error.",
+    ),
+    (
+        &["--verbosity", "--log-format", "--log-timestamp"],
+        "`--progress=plain` writes lines, `--progress=rawjson` JSON.",
+    ),
 ];
 
 /// Commands of Docker's that stave does not have, and what to do instead. Table.
@@ -155,17 +211,22 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
         Some(ContextValue::String(argument)) => argument.as_str(),
         _ => "",
     };
-    let help = format!("See `stave {} --help` for what there is.", path(command, arguments));
+    let whole = path(command, arguments);
+    let help = format!("See `stave {whole} --help` for what there is.");
     let mut usage = match error.kind() {
         ErrorKind::DisplayHelp => return UsageError::for_stdout(error.render().to_string()),
         ErrorKind::InvalidSubcommand => unknown_command(error, command),
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            UsageError::usage(format!("`{argument}` is one argument too many for `stave {command}`"), &help)
+            UsageError::usage(format!("`{argument}` is one argument too many for `stave {whole}`"), &help)
         }
         ErrorKind::UnknownArgument if refused(command, argument).is_some() => {
             let why = refused(command, argument).unwrap_or_default();
             let theirs = if command == "builds" { "buildx history" } else { command };
             UsageError::usage(format!("`{argument}` of `docker {theirs}` is not supported"), why)
+        }
+        ErrorKind::UnknownArgument if command == "build" && of_kaniko(argument).is_some() => {
+            let why = of_kaniko(argument).unwrap_or_default();
+            UsageError::usage(format!("`{argument}` is a flag of kaniko's, and none of `stave build`"), why)
         }
         ErrorKind::UnknownArgument => {
             let hint = match error.get(ContextKind::SuggestedArg) {
@@ -173,15 +234,21 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> UsageError
                 _ => help,
             };
             let place =
-                if command.is_empty() || command.starts_with('-') { String::new() } else { format!(" {command}") };
+                if command.is_empty() || command.starts_with('-') { String::new() } else { format!(" {whole}") };
             UsageError::usage(format!("`stave{place}` has no flag `{argument}`"), &hint)
         }
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => wrong_value(error, argument, &help),
         ErrorKind::ArgumentConflict => conflict(error, argument),
-        ErrorKind::MissingRequiredArgument => missing(error, command, &help),
+        ErrorKind::MissingRequiredArgument => missing(error, &whole, &help),
         ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues if !argument.starts_with('-') => {
-            let needed = several_names(argument).join(" and ");
-            UsageError::usage(format!("`stave {}` needs {needed}", path(command, arguments)), &help)
+            let given = match error.get(ContextKind::ActualNumValues) {
+                Some(ContextValue::Number(given)) => usize::try_from(*given).unwrap_or_default(),
+                _ => 0,
+            };
+            let mut needed = several_names(argument);
+            // What was given is not missing; the last name may stand for several.
+            needed.drain(..given.min(needed.len().saturating_sub(1)));
+            UsageError::usage(format!("`stave {whole}` needs {}", needed.join(" and ")), &help)
         }
         _ => UsageError { text: error.render().to_string(), code: 2 },
     };
@@ -272,6 +339,11 @@ fn refused(command: &str, flag: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(commands, flags, _)| has(commands) && flags.contains(&flag)).map(|(.., why)| *why)
 }
 
+/// Returns what to do instead of a flag of kaniko's.
+fn of_kaniko(flag: &str) -> Option<&'static str> {
+    KANIKO.iter().find(|(flags, _)| flags.contains(&flag)).map(|(_, why)| *why)
+}
+
 fn unknown_command(error: &clap::Error, command: &str) -> UsageError {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
         return UsageError { text: error.render().to_string(), code: 2 };
@@ -307,6 +379,11 @@ fn path<'a>(command: &'a str, arguments: &'a [OsString]) -> Cow<'a, str> {
 #[cfg(test)]
 pub(super) fn refused_table() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     REFUSED.iter().map(|(commands, flags, _)| (*commands, *flags))
+}
+
+#[cfg(test)]
+pub(super) fn kanikos() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KANIKO.iter().flat_map(|(flags, why)| flags.iter().map(|flag| (*flag, *why)))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use crate::{human, output};
 const SCHEMA: u32 = 1;
 /// How many are shown unless all are asked for.
 const SHOWN: usize = 3;
+/// Part of an image, in hundredths, from which on it is said that it is shipped for nothing where no advice says so.
+const WASTE_PERCENT: u64 = 5;
 /// Bytes of a program in which its headers are.
 const HEAD_BYTES: u64 = 64 * 1024;
 
@@ -68,6 +70,15 @@ struct Seen {
     image_bytes: u64,
     /// What its entries take, as far as they are here.
     totals: Option<Totals>,
+}
+
+impl Seen {
+    /// Returns what the image ships for nothing, if that is worth a word: bytes, and the part that they are.
+    fn waste(&self) -> Option<String> {
+        let wasted = self.totals?.wasted();
+        let percent = (wasted * 100).checked_div(self.image_bytes).unwrap_or_default();
+        (percent >= WASTE_PERCENT).then(|| format!("{} of the image, {percent} % of it,", human::size(wasted)))
+    }
 }
 
 /// Looks at a build and at what it made.
@@ -174,7 +185,13 @@ fn object(text: &str, advice: &Advice) -> Value {
 fn text(record: &Record, seen: &Seen, shown: usize, style: Style) -> String {
     let all = &seen.advice;
     if all.is_empty() {
-        return format!("No change of {} that is known here would save much.\n", printable(&record.name));
+        let mut text = format!("No change of {} that is known here would save much.\n", printable(&record.name));
+        text.extend(seen.waste().map(|waste| {
+            format!(
+                "{waste} is shipped for nothing: later layers replace or delete it. `stave report` shows the files.\n"
+            )
+        }));
+        return text;
     }
     let block = |advice: &Advice| block(record, advice, seen.image_bytes, style);
     let mut text = all[..shown].iter().map(block).collect::<Vec<_>>().join("\n");
@@ -244,6 +261,21 @@ mod tests {
     use stave_history::event::StepId;
 
     use super::*;
+
+    #[test]
+    fn what_is_shipped_for_nothing_is_said_also_where_no_change_is_known() {
+        let record = Record { name: "Dockerfile".to_owned(), ..Record::default() };
+        let said = |visible| {
+            let totals = Some(Totals { bytes: 1_000_000, visible, files: 3 });
+            let seen = Seen { image_bytes: 1_000_000, totals, ..Seen::default() };
+            text(&record, &seen, 0, Style::PLAIN)
+        };
+        let nothing = "No change of Dockerfile that is known here would save much.\n";
+        assert_eq!(said(960_000), nothing);
+        let waste = "150kB of the image, 15 % of it, is shipped for nothing: later layers replace or delete it. \
+                     `stave report` shows the files.\n";
+        assert_eq!(said(850_000), format!("{nothing}{waste}"));
+    }
 
     #[test]
     fn a_gain_is_told_in_bytes_and_time_and_a_small_one_is_not_nothing() {

@@ -10,7 +10,7 @@ use stave_oci::Platform;
 use super::transfer::NewFile;
 use super::{Context, settled};
 use crate::args::{CommitArgs, ExportArgs, ImportArgs, InfoArgs};
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::host::{self, Processes};
 use crate::template::Template;
 use crate::{human, output};
@@ -46,7 +46,7 @@ pub(super) fn export(args: &ExportArgs, context: &Context<'_>) -> Result<u8, Fai
     }
     let host = context.host(Processes::Visitor)?;
     let result = match &args.output {
-        None => host.engine.export(&args.container, &mut std::io::stdout().lock()).map_err(Failure::from),
+        None => host.engine.export(&args.container, &mut crate::output::Stdout).map_err(Failure::from),
         Some(path) => NewFile::create(path).and_then(|mut file| {
             host.engine.export(&args.container, &mut file.file)?;
             file.keep()
@@ -72,10 +72,7 @@ pub(super) fn import(args: ImportArgs, context: &Context<'_>) -> Result<u8, Fail
         }
         Box::new(std::io::stdin())
     } else {
-        Box::new(File::open(&args.file).map_err(|error| {
-            let what = format!("cannot open `{}`", args.file.display());
-            Failure::environment(&error).within(&what).with_code(failure::FAILED)
-        })?)
+        Box::new(File::open(&args.file).map_err(|error| Failure::of_file("open", &args.file, &error))?)
     };
     let changes = ImageChanges { name: args.name, author: None, message: args.message, instructions: args.changes };
     let host = context.host(Processes::Some)?;

@@ -80,7 +80,7 @@ fn check(call: &CallArg, checked: Checked, style: Style) -> Result<u8, Failure> 
     if call.json {
         output::text(&pretty(&check_json(&reading, &mistakes, &findings)))?;
     } else {
-        let style = Style { colour: style.colour && std::io::stdout().is_terminal() };
+        let style = Style { colour: style.colour && std::io::stdout().is_terminal(), columns: None };
         let found = match findings.len() {
             0 if wrong => String::new(),
             0 => "Check complete, no warnings found.\n".to_owned(),

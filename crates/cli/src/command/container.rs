@@ -117,7 +117,7 @@ fn write_id(cidfile: Option<&Path>, id: &str) -> Result<(), Failure> {
     let Some(path) = cidfile else { return Ok(()) };
     let written =
         std::fs::File::create_new(path).and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()));
-    written.map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))
+    written.map_err(|error| Failure::of_file("write", path, &error))
 }
 
 fn request(options: ContainerOptions) -> Result<ContainerRequest, Failure> {
@@ -227,9 +227,7 @@ fn mounts(options: &ContainerOptions) -> Result<(Vec<ContainerMount>, Vec<String
             .map_err(|error| Failure::environment(&error).within("cannot find the current directory"))?;
         if make && !source.exists() {
             // As docker does for `-v`, and not for `--mount`.
-            std::fs::create_dir_all(&source).map_err(|error| {
-                Failure::environment(&error).within(&format!("cannot create `{}`", source.display()))
-            })?;
+            std::fs::create_dir_all(&source).map_err(|error| Failure::of_file("create", &source, &error))?;
         }
         if !source.exists() {
             return Err(Failure::usage(format!("there is no `{}` to mount", source.display())));
@@ -290,9 +288,7 @@ fn variable(text: &str) -> Option<String> {
 
 /// Reads a file of variables: one a line, `#` begins a comment line, values are taken as they are.
 fn env_file(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::environment(&error).within(&format!("cannot read `{}`", path.display())).with_code(failure::USAGE)
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::of_file("read", path, &error))?;
     parse_env_file(&text).map_err(|line| {
         Failure::usage(format!("`{}`, line {line}: a variable's name is expected before `=`", path.display()))
     })
@@ -353,7 +349,7 @@ pub(super) fn copy(args: CpArgs, context: &Context<'_>) -> Result<u8, Failure> {
                 (CopyTarget::Path(local), Some(said))
             } else {
                 output::refuse_terminal("a tar archive")?;
-                (CopyTarget::Tar(Box::new(std::io::stdout())), None)
+                (CopyTarget::Tar(Box::new(crate::output::Stdout)), None)
             };
             let host = context.host(Processes::Visitor)?;
             let result = host.engine.copy_out(&container, path.as_bytes(), target, args.follow_link, args.archive);

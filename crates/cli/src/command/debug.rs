@@ -36,8 +36,9 @@ pub(super) fn debug(args: DebugArgs, context: &Context<'_>) -> Result<u8, Failur
     }
     let wants_shell = args.command.is_empty();
     let tty = args.tty || wants_shell && std::io::stdin().is_terminal();
-    if tty {
-        terminal::require(true)?;
+    if tty && !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("standard input is no terminal, which `-t` needs")
+            .with_hint("Leave `-t` out; `-i` connects a file or a pipe."));
     }
     let state = match (args.before, args.after) {
         (Some(step), _) => StateOf::Before(step),
@@ -86,7 +87,11 @@ fn run(host: &Host, request: &DebugRequest) -> Result<u8, Failure> {
     drop(raw);
     let result = result.map_err(|error| {
         let code = failure::start_code(&error);
-        let failure = Failure::from(error);
+        let is_line = matches!(&request.command[..], [line] if line.contains(' '));
+        let mut failure = Failure::from(error);
+        if is_line && code == failure::NOT_FOUND {
+            failure = failure.with_hint("A whole line is for a shell: `stave debug -- sh -c LINE`.");
+        }
         if code == failure::NOT_STARTED { failure } else { failure.with_code(code) }
     });
     settled(host, result).map(exit_code)

@@ -84,8 +84,10 @@ fn document(record: &Record) -> Value {
         "schema": SCHEMA,
         "build": record.id,
         "file": record.name,
-        "ran": record.count(StepState::Done) + record.count(StepState::Failed),
+        "ran": record.count(StepState::Done),
+        "failed": record.count(StepState::Failed),
         "known": record.count(StepState::Cached),
+        "total": record.count_all(),
         "steps": record.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }
@@ -114,7 +116,7 @@ fn text(record: &Record) -> String {
     let known = record.count(StepState::Cached);
     let count = |number: usize| if number == 1 { "1 step".to_owned() } else { format!("{number} steps") };
     // Writing to a text cannot fail.
-    let _written = writeln!(text, "{} of {} known", known, count(record.steps.len()));
+    let _written = writeln!(text, "{} of {} known", known, count(record.count_all()));
     text
 }
 

@@ -12,7 +12,7 @@ use stave_report::{Detail, Diagram, dot, mermaid, svg};
 use super::transfer::NewFile;
 use super::{Context, builds};
 use crate::args::{GraphArgs, GraphFormat};
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::host::{Processes, raw_variable};
 use crate::output;
 
@@ -39,9 +39,7 @@ pub(super) fn graph(args: &GraphArgs, context: &Context<'_>) -> Result<u8, Failu
 pub(super) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     let Some(path) = path.filter(|path| path.as_os_str() != "-") else { return output::text(text) };
     let mut file = NewFile::create(path)?;
-    file.file
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))?;
+    file.file.write_all(text.as_bytes()).map_err(|error| Failure::of_file("write", path, &error))?;
     file.keep()
 }
 
@@ -91,8 +89,6 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
     };
     match result {
         Ok(_) => Ok((name, text)),
-        Err(error) => {
-            Err(Failure::environment(&error).within(&format!("cannot read `{name}`")).with_code(failure::FAILED))
-        }
+        Err(error) => Err(Failure::of_file("read", Path::new(&name), &error)),
     }
 }

@@ -8,7 +8,7 @@ use stave_engine::{Examined, ImageSource, MergeRequest, Merged, manifest_value};
 use stave_oci::{Descriptor, Reference};
 
 use super::Context;
-use crate::args::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg};
+use crate::args::{ExamineArgs, ImagetoolsCommand, MergeArgs, SourceArg, TargetArg};
 use crate::failure::Failure;
 use crate::host::Remote;
 use crate::output;
@@ -34,12 +34,19 @@ fn create(args: MergeArgs, context: &Context<'_>) -> Result<u8, Failure> {
     if sources.is_empty() && !args.append {
         return Err(Failure::usage("there is nothing to merge").with_hint("Name at least one image."));
     }
-    if let Some(tag) = args.tags.iter().find(|tag| tag.digest.is_some()) {
+    let (mut targets, mut places) = (Vec::new(), Vec::new());
+    for tag in args.tags {
+        match tag {
+            TargetArg::Name(name) => targets.push(name),
+            TargetArg::Place(place) => places.push(place),
+        }
+    }
+    if let Some(tag) = targets.iter().find(|tag| tag.digest.is_some()) {
         return Err(Failure::usage(format!("`{tag}` has a digest, which cannot be given to an index")));
     }
     let request = MergeRequest {
         sources,
-        targets: args.tags,
+        targets,
         append: args.append,
         remarks: args.annotations.into_iter().flat_map(|remark| remark.0).collect(),
         platforms: args.platforms,
@@ -50,8 +57,10 @@ fn create(args: MergeArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let display = Display::start(args.progress, context.style);
     let report = |event| display.report(event);
     let merged = remote.registries.merge(&request, &report).and_then(|merged| {
-        let targets = if args.dry_run { &[][..] } else { &request.targets };
-        targets.iter().try_for_each(|target| remote.registries.publish(&merged, target, &report))?;
+        if !args.dry_run {
+            request.targets.iter().try_for_each(|target| remote.registries.publish(&merged, target, &report))?;
+            places.iter().try_for_each(|place| remote.registries.write(&merged, place, &report))?;
+        }
         Ok(merged)
     });
     display.finish();
@@ -63,9 +72,12 @@ fn create(args: MergeArgs, context: &Context<'_>) -> Result<u8, Failure> {
     if args.dry_run {
         return output::text(&format!("{}\n", String::from_utf8_lossy(&merged.bytes))).map(|()| 0);
     }
-    output::lines(
-        &request.targets.iter().map(|tag| format!("{tag}@{}", merged.descriptor.digest)).collect::<Vec<_>>(),
-    )?;
+    let digest = merged.descriptor.digest;
+    let mut lines: Vec<String> = request.targets.iter().map(|tag| format!("{tag}@{digest}")).collect();
+    if lines.is_empty() {
+        lines.push(digest.to_string());
+    }
+    output::lines(&lines)?;
     Ok(0)
 }
 
@@ -79,7 +91,7 @@ fn from_file(path: &Path) -> Result<Vec<ImageSource>, Failure> {
 }
 
 fn cannot(action: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::environment(error).within(&format!("cannot {action} `{}`", path.display()))
+    Failure::of_file(action, path, error)
 }
 
 /// Returns the content of `--metadata-file`.
@@ -96,7 +108,7 @@ fn metadata(merged: &Merged, targets: &[Reference]) -> String {
 fn inspect(args: &ExamineArgs) -> Result<u8, Failure> {
     let template = args.format.as_deref().map(Template::parse).transpose()?;
     let remote = Remote::open()?;
-    let examined = remote.settled(examined(&remote, &args.name))?;
+    let examined = remote.settled(remote.registries.examine_typed(&args.name).map_err(Failure::from))?;
     if args.raw {
         return output::bytes(&examined.bytes).map(|()| 0);
     }
@@ -114,18 +126,6 @@ fn inspect(args: &ExamineArgs) -> Result<u8, Failure> {
     });
     output::text(&format!("{}\n", text?))?;
     Ok(0)
-}
-
-/// Looks at the first image that a name means and that there is.
-fn examined(remote: &Remote, name: &str) -> Result<Examined, Failure> {
-    let mut first_error = None;
-    for meaning in remote.registries.meanings(name)? {
-        match remote.registries.examine(&meaning) {
-            Ok(examined) => return Ok(examined),
-            Err(error) => drop(first_error.get_or_insert(error)),
-        }
-    }
-    Err(first_error.map_or_else(|| Failure::failed(format!("the name `{name}` means no image")), Failure::from))
 }
 
 /// Returns what a template sees. Only what it names is fetched.

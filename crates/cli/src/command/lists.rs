@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stave_engine::{ContainerState, ContainerSummary, Engine, EngineError, HistoryLine, ImageSummary};
-use stave_oci::Reference;
+use stave_oci::{Platform, Reference};
 
 use super::Context;
 use crate::args::{HistoryArgs, ImagesArgs, PsArgs, When};
@@ -43,6 +43,7 @@ const CONTAINER_COLUMNS: &[Column] = &[
     column("Labels", "LABELS"),
     column("Label", "LABEL"),
     column("Networks", "NETWORKS"),
+    column("Platform", "PLATFORM"),
     column("Mounts", "MOUNTS"),
     column("LocalVolumes", "LOCAL VOLUMES"),
     column("Size", "SIZE"),
@@ -157,6 +158,17 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Whether an image is shown that has a repository and no tag, by the repository's name as Docker has it.
+    fn matches_repository(&self, name: &str) -> bool {
+        let is = |pattern: &str| match name.parse::<Reference>() {
+            Ok(full) => glob::matches(pattern, name) || glob::matches(pattern, &full.name()),
+            Err(_) => false,
+        };
+        self.dangling != Some(false)
+            && (self.references.is_empty() || self.references.iter().any(|pattern| is(pattern)))
+            && self.repository.as_deref().is_none_or(is)
+    }
+
     fn matches(&self, name: Option<&Reference>) -> bool {
         let Some(name) = name else {
             return self.dangling != Some(false) && self.references.is_empty() && self.repository.is_none();
@@ -200,13 +212,14 @@ fn image_rows(image: &ImageSummary, args: &ImagesArgs, wanted: &Wanted, now: i64
         let digest = image.digests.iter().find(|(name, _)| name == repository);
         digest.map_or_else(|| NONE.to_owned(), |(_, digest)| digest.to_string())
     };
+    if image.names.is_empty() && image.digests.is_empty() {
+        let none = || NONE.to_owned();
+        return wanted.matches(None).then(|| row(none(), none(), none())).into_iter().collect();
+    }
     if image.names.is_empty() {
-        let shown = wanted.matches(None);
-        let (repository, digest) = image
-            .digests
-            .first()
-            .map_or_else(|| (NONE.to_owned(), NONE.to_owned()), |(name, digest)| (name.clone(), digest.to_string()));
-        return shown.then(|| row(repository, NONE.to_owned(), digest)).into_iter().collect();
+        // It was pulled by digest: no tag, but a repository.
+        let of = image.digests.iter().filter(|(name, _)| wanted.matches_repository(name));
+        return of.map(|(name, digest)| row(name.clone(), NONE.to_owned(), digest.to_string())).collect();
     }
     let named = image.names.iter().filter(|name| wanted.matches(Some(name)));
     named
@@ -264,10 +277,20 @@ pub(super) fn containers(args: &PsArgs, context: &Context<'_>) -> Result<u8, Fai
     let mut rows = Vec::new();
     for container in &containers {
         let size = if args.size || shows_size(args) { Some(engine.container_sizes(&container.id)?) } else { None };
-        rows.push(container_row(container, size, args.no_trunc, now));
+        let mut row = container_row(container, size, args.no_trunc, now);
+        if let Some(platform) = platform_of(&engine, args, container)? {
+            row["Platform"] = platform.to_string().into();
+        }
+        rows.push(row);
     }
     output::text(&if args.quiet { ids(&rows) } else { format.render(&rows, CONTAINER_COLUMNS)? })?;
     Ok(0)
+}
+
+/// Returns what platform a container's image is for, where the form asks for it and the image is there.
+fn platform_of(engine: &Engine, args: &PsArgs, container: &ContainerSummary) -> Result<Option<Platform>, Failure> {
+    let asks = args.format.as_deref().is_some_and(|format| format.contains("Platform") || format.contains("json"));
+    if asks { Ok(engine.container_platform(&container.id)?) } else { Ok(None) }
 }
 
 /// Whether a template asks for the size, which takes a while to find.
@@ -334,8 +357,9 @@ fn state_name(container: &ContainerSummary) -> &'static str {
 fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trunc: bool, now: i64) -> Value {
     let size =
         size.map_or_else(String::new, |(own, all)| format!("{} (virtual {})", human::size(own), human::size(all)));
-    let since = |then: Option<i64>| {
-        let seconds = now.saturating_sub(then.unwrap_or(now));
+    let created = container.created.as_secs().cast_signed();
+    let since = |then: Option<Duration>| {
+        let seconds = now.saturating_sub(then.map_or(now, |then| then.as_secs().cast_signed()));
         human::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     };
     let status = match container.state {
@@ -351,8 +375,8 @@ fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trun
         "ID": if no_trunc { &container.id } else { &container.id[..12] },
         "Image": container.image,
         "Command": format!("{command:?}"),
-        "RunningFor": human::ago(container.created, now),
-        "CreatedAt": human::created_at(container.created),
+        "RunningFor": human::ago(created, now),
+        "CreatedAt": human::created_at(created),
         "Status": status,
         "State": state_name(container),
         "Ports": "",
@@ -360,6 +384,7 @@ fn container_row(container: &ContainerSummary, size: Option<(u64, u64)>, no_trun
         "Labels": labels.join(","),
         "Label": container.labels,
         "Networks": container.network,
+        "Platform": "",
         "Mounts": container.mounts.join(","),
         "LocalVolumes": "0",
         "Size": size,

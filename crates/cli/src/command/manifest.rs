@@ -13,7 +13,7 @@ use stave_oci::{BlobDigest, Descriptor, Platform, Reference};
 use super::Context;
 use crate::args::{
     AnnotateArgs, ArtifactArgs, ListAddArgs, ListCreateArgs, ListInspectArgs, ListPushArgs, ListRemoveArgs, ListRmArgs,
-    ManifestCommand, PlatformArgs,
+    ManifestCommand, PlatformArgs, TargetArg, TypedName,
 };
 use crate::failure::Failure;
 use crate::host::{self, Remote};
@@ -55,8 +55,9 @@ fn create(lists: &ManifestLists, args: ListCreateArgs, context: &Context<'_>) ->
     let merged = if images.is_empty() {
         Merged::empty()
     } else {
-        let remote = remote(insecure, images.iter().chain([&list]))?;
-        merge(&remote, images, None, context)?
+        let remote = remote(insecure, images.iter().map(|image| &image.name).chain([&list]))?;
+        let sources = images.into_iter().map(|image| ImageSource::Typed(image.typed)).collect();
+        merge(&remote, sources, None, context)?
     };
     if amend {
         lists.add(&list, (merged, &EntryRemark::default()), true)?;
@@ -70,16 +71,11 @@ fn create(lists: &ManifestLists, args: ListCreateArgs, context: &Context<'_>) ->
 /// Makes an index of images; of an index among them, of the one image that is best for `only`, or of all.
 fn merge(
     remote: &Remote,
-    images: Vec<Reference>,
+    sources: Vec<ImageSource>,
     only: Option<Platform>,
     context: &Context<'_>,
 ) -> Result<Merged, Failure> {
-    let request = MergeRequest {
-        sources: images.into_iter().map(ImageSource::Name).collect(),
-        best_for: only,
-        prefer_index: true,
-        ..MergeRequest::default()
-    };
+    let request = MergeRequest { sources, best_for: only, prefer_index: true, ..MergeRequest::default() };
     let display = context.display(false);
     let merged = remote.registries.merge(&request, &|event| display.report(event));
     display.finish();
@@ -101,13 +97,14 @@ fn add(lists: &ManifestLists, args: ListAddArgs, context: &Context<'_>) -> Resul
         lists.add(&list, (new, &EntryRemark::default()), false)?;
         return print(&added).map(|()| 0);
     }
-    let images = what.iter().map(|text| super::transfer::registry_name(text)).collect::<Result<Vec<_>, _>>()?;
-    let remote = remote(insecure, images.iter().chain([&list]))?;
+    let parse = |text: &String| text.parse::<TypedName>().map_err(|error| Failure::usage(error.to_string()));
+    let images = what.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let remote = remote(insecure, images.iter().map(|image| &image.name).chain([&list]))?;
     let remark = EntryRemark { platform: said(platform), annotations: annotation };
     for image in images {
-        let examined = remote.settled(remote.registries.examine(&image).map_err(Failure::from))?;
+        let examined = remote.settled(remote.registries.examine_typed(&image.typed).map_err(Failure::from))?;
         let only = if !all && examined.listed.is_some() { Some(wanted(&remark.platform)?) } else { None };
-        let new = merge(&remote, vec![image], only, context)?;
+        let new = merge(&remote, vec![ImageSource::Name(examined.name)], only, context)?;
         let added = new.images();
         lists.add(&list, (new, &remark), false)?;
         print(&added)?;
@@ -185,23 +182,23 @@ fn inspect(lists: &ManifestLists, args: &ListInspectArgs) -> Result<u8, Failure>
         [image, ..] => (None, image),
         [] => return Err(Failure::usage("the image's name is missing")),
     };
-    let local = list.or(Some(image)).map(|name| lists.find(name)).transpose()?.flatten();
+    let local = lists.find(&list.unwrap_or(image).name)?;
     if let (None, Some(list)) = (&local, list) {
-        return Err(Failure::failed(format!("there is no manifest list `{list}` here")));
+        return Err(Failure::failed(format!("there is no manifest list `{}` here", list.name)));
     }
     if let (Some(merged), None, false) = (&local, list, args.verbose) {
         return output::bytes(&indented(&merged.bytes)).map(|()| 0);
     }
-    let remote = remote(args.insecure, &args.names)?;
+    let remote = remote(args.insecure, args.names.iter().map(|name| &name.name))?;
     let value = if let (Some(merged), None) = (&local, list) {
-        Value::Array(verbose_list(&remote, image, (&merged.bytes, Some(merged)))?)
+        Value::Array(verbose_list(&remote, &image.name, (&merged.bytes, Some(merged)))?)
     } else {
-        let examined = remote.settled(remote.registries.examine(image).map_err(Failure::from))?;
+        let examined = remote.settled(remote.registries.examine_typed(&image.typed).map_err(Failure::from))?;
         if !args.verbose {
             return output::bytes(&indented(&examined.bytes)).map(|()| 0);
         }
         match examined.listed {
-            Some(_) => Value::Array(verbose_list(&remote, image, (&examined.bytes, None))?),
+            Some(_) => Value::Array(verbose_list(&remote, &examined.name, (&examined.bytes, None))?),
             None => verbose(&examined, &with_platform(&remote, &examined)?),
         }
     };
@@ -258,17 +255,20 @@ fn indented(bytes: &[u8]) -> Vec<u8> {
 fn push(lists: &ManifestLists, args: &ListPushArgs, context: &Context<'_>) -> Result<u8, Failure> {
     let merged = lists.find(&args.list)?.ok_or_else(|| no_list(&args.list))?;
     let target = match &args.destination {
-        None => args.list.clone(),
-        Some(text) if ImagePlace::parse(text)?.is_some() => {
-            let hint = "Push it to a registry, and take it from there: `stave pull` and `stave push NAME PLACE`.";
-            let message = format!("`{text}` is no registry, and a manifest list goes from registries to a registry");
-            return Err(Failure::usage(message).with_hint(hint));
-        }
-        Some(text) => super::transfer::registry_name(text)?,
+        None => TargetArg::Name(args.list.clone()),
+        Some(text) => match ImagePlace::parse(text)? {
+            Some(place) => TargetArg::Place(place),
+            None => TargetArg::Name(super::transfer::registry_name(text)?),
+        },
     };
-    let remote = remote(args.insecure, merged.homes().chain([&args.list, &target]))?;
+    let named = if let TargetArg::Name(name) = &target { name } else { &args.list };
+    let remote = remote(args.insecure, merged.homes().chain([&args.list, named]))?;
     let display = context.display(args.quiet);
-    let pushed = remote.registries.publish(&merged, &target, &|event| display.report(event));
+    let report = |event| display.report(event);
+    let pushed = match &target {
+        TargetArg::Name(name) => remote.registries.publish(&merged, name, &report),
+        TargetArg::Place(place) => remote.registries.write(&merged, place, &report),
+    };
     display.finish();
     remote.settled(pushed.map_err(Failure::from))?;
     if let Some(path) = &args.digest_file {

@@ -117,8 +117,8 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
 
 pub(super) fn man(args: &ManArgs) -> Result<u8, Failure> {
     let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| Failure::environment(&error).within(&format!("cannot write `{path}`"))
+        let path = path.to_owned();
+        move |error: io::Error| Failure::of_file("write", &path, &error)
     };
     let pages = man::pages(crate::args::command()).map_err(failed(&args.dir))?;
     fs::create_dir_all(&args.dir).map_err(failed(&args.dir))?;

@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use stave_engine::ImagePlace;
+use stave_engine::{ImagePlace, Loaded};
 use stave_oci::reference::ReferenceError;
 use stave_oci::{Descriptor, Reference};
 
 use super::build::{Surroundings, daemon};
 use super::{Context, settled};
 use crate::args::{LoadArgs, PullArgs, PushArgs, SaveArgs};
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::host::{Host, Processes, raw_variable};
 use crate::output;
 
@@ -110,10 +110,15 @@ fn pull_from_place(place: &ImagePlace, args: &PullArgs, context: &Context<'_>) -
     for image in settled(&host, pulled.map_err(Failure::from))? {
         lines.extend(image.names.iter().map(ToString::to_string));
         if image.names.is_empty() {
-            lines.push(image.id.to_string());
+            lines.push(id_of(&image));
         }
     }
     output::lines(&lines).map(|()| 0)
+}
+
+/// Returns what an image without a name is called here: an index by its own digest, for all its platforms.
+fn id_of(image: &Loaded) -> String {
+    image.index.map_or_else(|| image.id.to_string(), |index| index.to_string())
 }
 
 /// All images of a repository are not one of them.
@@ -208,8 +213,7 @@ fn told(args: &PushArgs, full: &str, short: &str, pushed: &Descriptor) -> Result
 /// Writes the digest of what was pushed into a file.
 pub(super) fn write_digest(path: &Path, pushed: &Descriptor) -> Result<(), Failure> {
     let mut file = NewFile::create(path)?;
-    write!(file.file, "{}", pushed.digest)
-        .map_err(|error| Failure::environment(&error).within(&format!("cannot write `{}`", path.display())))?;
+    write!(file.file, "{}", pushed.digest).map_err(|error| Failure::of_file("write", path, &error))?;
     file.keep()
 }
 
@@ -222,7 +226,7 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> Result<u8, Failure
     let images = (args.images.as_slice(), args.platform.as_ref());
     let report = |event| display.report(event);
     let result = match &args.output {
-        None => host.engine.save(images, &mut std::io::stdout().lock(), &report).map_err(Failure::from),
+        None => host.engine.save(images, &mut crate::output::Stdout, &report).map_err(Failure::from),
         Some(path) => NewFile::create(path).and_then(|mut file| {
             host.engine.save(images, &mut file.file, &report)?;
             file.keep()
@@ -241,8 +245,7 @@ pub(super) struct NewFile {
 
 impl NewFile {
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        let cannot =
-            |error: std::io::Error| Failure::environment(&error).within(&format!("cannot create `{}`", path.display()));
+        let cannot = |error: std::io::Error| Failure::of_file("create", path, &error);
         // `/dev/stdout` may be a regular file, and a link to one must stay a link.
         let in_place = fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file());
         if in_place {
@@ -258,12 +261,11 @@ impl NewFile {
     }
 
     pub(super) fn keep(mut self) -> Result<(), Failure> {
-        let cannot = |error: std::io::Error| {
-            Failure::environment(&error).within(&format!("cannot write `{}`", self.path.display()))
-        };
+        let path = &self.path;
+        let cannot = |error: std::io::Error| Failure::of_file("write", path, &error);
         self.file.flush().map_err(cannot)?;
         if let Some(temporary) = &self.temporary {
-            fs::rename(temporary, &self.path).map_err(cannot)?;
+            fs::rename(temporary, path).map_err(cannot)?;
             self.temporary = None;
         }
         Ok(())
@@ -283,12 +285,10 @@ pub(super) fn load(args: &LoadArgs, context: &Context<'_>) -> Result<u8, Failure
     let input: Box<dyn Read + Send> = match &args.input {
         Some(path) if path.is_dir() => {
             let path = path.display();
-            return Err(Failure::failed(format!("`{path}` is a directory, expected an archive"))
+            return Err(Failure::usage(format!("`{path}` is a directory, expected an archive"))
                 .with_hint(&format!("If it is an OCI layout, `stave pull oci:{path}` takes its image.")));
         }
-        Some(path) => Box::new(File::open(path).map_err(|error| {
-            Failure::environment(&error).within(&format!("cannot open `{}`", path.display())).with_code(failure::FAILED)
-        })?),
+        Some(path) => Box::new(File::open(path).map_err(|error| Failure::of_file("open", path, &error))?),
         None if std::io::stdin().is_terminal() => {
             return Err(Failure::usage("standard input is a terminal, expected an archive")
                 .with_hint("Name the archive with `-i`."));
@@ -297,13 +297,13 @@ pub(super) fn load(args: &LoadArgs, context: &Context<'_>) -> Result<u8, Failure
     };
     let host = context.host(Processes::Some)?;
     let display = context.display(args.quiet);
-    let loaded = host.engine.load(input, &|event| display.report(event));
+    let loaded = host.engine.load(input, args.platform.as_ref(), &|event| display.report(event));
     display.finish();
     let mut lines = Vec::new();
     for image in settled(&host, loaded.map_err(Failure::from))? {
         lines.extend(image.names.iter().map(|name| format!("Loaded image: {}", familiar(name))));
         if image.names.is_empty() {
-            lines.push(format!("Loaded image ID: {}", image.id));
+            lines.push(format!("Loaded image ID: {}", id_of(&image)));
         }
     }
     output::lines(&lines)?;

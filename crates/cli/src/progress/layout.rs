@@ -80,9 +80,8 @@ fn header(state: &State, now: Duration) -> Option<Line> {
     if state.record.id.is_empty() || state.record.ending.is_some() {
         return None;
     }
-    let (total, cached) =
-        (state.record.steps.iter().filter(|step| !step.is_base()).count(), state.record.count_work(StepState::Cached));
-    let ended = cached + state.record.count_work(StepState::Done);
+    let (total, cached) = (state.record.count_all(), state.record.count(StepState::Cached));
+    let ended = cached + state.record.count(StepState::Done);
     let text = match (total, cached) {
         (0, _) => "building".to_owned(),
         (_, 0) => format!("building: {ended} of {total} steps"),

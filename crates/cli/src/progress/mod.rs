@@ -37,6 +37,7 @@ use frame::Size;
 pub(crate) use lines::{Lines, as_shown};
 use queue::{Pace, Queue};
 use settings::Settings;
+pub(crate) use text::{columns, cut};
 
 /// Output that waits to be printed at most, in bytes.
 const PRINTED_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -165,6 +166,11 @@ fn write(out: &mut Vec<u8>) {
         }
         out.clear();
     }
+}
+
+/// Returns how many columns standard error has, if it is a terminal.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    std::io::stderr().is_terminal().then(|| terminal_size().columns)
 }
 
 /// Returns the size of the terminal, asked for each frame: so a change of it is seen at the next one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
 use stave_history::Record;
-use stave_history::event::{Ending, Miss};
+use stave_history::event::{Ending, Miss, TaskEnding};
 
 use super::lines::Lines;
 use super::settings::Settings;
@@ -205,9 +205,15 @@ impl Screen for Plain {
                 self.tasks.insert(*task, Task { number, told: at, title });
             }
             Event::TaskProgress { task, done, total } => self.progress(at, *task, *done, *total, out),
-            Event::TaskFinished { task, took } => {
-                if let Some(state) = self.tasks.remove(task) {
-                    say(out, format_args!("#{} DONE {}", state.number, human::seconds(*took)));
+            Event::TaskFinished { task, took, ending } => {
+                if let Some(Task { number, .. }) = self.tasks.remove(task) {
+                    match ending {
+                        TaskEnding::Done => say(out, format_args!("#{number} DONE {}", human::seconds(*took))),
+                        TaskEnding::Failed { message } => {
+                            say(out, format_args!("#{number} ERROR: {}", render::printable(message)));
+                        }
+                        TaskEnding::Cancelled => say(out, format_args!("#{number} CANCELED")),
+                    }
                 }
             }
             Event::Ended { ending: Ending::Built { .. } } => {
@@ -264,7 +270,7 @@ pub(super) mod tests {
             ),
             (1000, Event::TaskProgress { task: TaskId(7), done: 5_000_000, total: Some(20_000_000) }),
             (2500, Event::TaskProgress { task: TaskId(7), done: 12_000_000, total: Some(20_000_000) }),
-            (3000, Event::TaskFinished { task: TaskId(7), took: Duration::from_secs(3) }),
+            (3000, Event::TaskFinished { task: TaskId(7), took: Duration::from_secs(3), ending: TaskEnding::Done }),
             (
                 3000,
                 Event::Planned {
@@ -299,6 +305,27 @@ note: build argument `x` is not declared by any `ARG`
 #3 0.200 warn
 #3 0.400 linking
 #3 ERROR: exit status 2 after 0.4s
+";
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    /// A task that failed or was stopped does not say that it is done.
+    #[test]
+    fn a_task_says_how_it_ended() {
+        let (mut screen, mut out) = (Plain::new(settings(&[])), Vec::new());
+        let message = "docker.io: no such host\u{1b}[2J".to_owned();
+        for (task, ending) in [(1, TaskEnding::Failed { message }), (2, TaskEnding::Cancelled)] {
+            let task = TaskId(task);
+            let (kind, title) = (TaskKind::Resolve, "resolve a".to_owned());
+            screen.event(Duration::ZERO, &Event::TaskStarted { task, kind, title }, &mut out);
+            let took = Duration::from_secs(2);
+            screen.event(took, &Event::TaskFinished { task, took, ending }, &mut out);
+        }
+        let expected = "\
+#1 resolve a
+#1 ERROR: docker.io: no such host\\u{1b}[2J
+#2 resolve a
+#2 CANCELED
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }

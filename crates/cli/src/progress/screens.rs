@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use stave_dockerfile::Span;
 use stave_engine::{Event, Origin, StepId, StepLine, Stream, TaskId, TaskKind};
-use stave_history::event::{BuiltImage, Ending, LayerLine, RequestFacts};
+use stave_history::event::{BuiltImage, Ending, LayerLine, RequestFacts, TaskEnding};
 
 use super::Screen as _;
 use super::frame::Size;
@@ -152,7 +152,7 @@ fn three_stages() -> Vec<(u64, Event)> {
         (2500, Event::TaskProgress { task: pull, done: 30_000_000, total: Some(48_000_000) }),
         (3000, output(3, "internal/server\ninternal/日本語/päck\u{61}\u{308}ge\n")),
         (3200, Event::TaskProgress { task: pull, done: 48_000_000, total: Some(48_000_000) }),
-        (3300, Event::TaskFinished { task: pull, took: Duration::from_millis(3270) }),
+        (3300, Event::TaskFinished { task: pull, took: Duration::from_millis(3270), ending: TaskEnding::Done }),
         (3310, started(5)),
         (4000, output(5, "\u{1b}[32madded 712 packages\u{1b}[0m in 600ms\n\u{1b}[2J\u{1b}[Hvite v5 building\r\n")),
         (4500, output(5, "transforming (3) index.html\rtransforming (88) src/main.ts")),
@@ -292,9 +292,23 @@ fn a_pull_has_the_same_screen_without_a_build() {
     seen.event(500, &Event::TaskProgress { task, done: 5_000_000, total: Some(20_000_000) });
     seen.draw(1000);
     check("pull-60x6", &seen);
-    seen.event(1500, &Event::TaskFinished { task, took: Duration::from_millis(1500) });
+    seen.event(1500, &Event::TaskFinished { task, took: Duration::from_millis(1500), ending: TaskEnding::Done });
     seen.finish();
     check("pulled-60x6", &seen);
+}
+
+#[test]
+fn a_task_that_failed_says_so_however_short_it_was() {
+    let mut seen = Seen::new(60, 8, settings(&[]));
+    let message = "`docker.io` cannot be reached: no such host".to_owned();
+    let ends = [TaskEnding::Failed { message }, TaskEnding::Cancelled, TaskEnding::Cancelled];
+    for (number, (millis, ending)) in [20, 700, 20].into_iter().zip(ends).enumerate() {
+        let task = TaskId(u32::try_from(number).expect("there are three"));
+        seen.event(0, &Event::TaskStarted { task, kind: TaskKind::Resolve, title: format!("resolve a:{number}") });
+        seen.event(millis, &Event::TaskFinished { task, took: Duration::from_millis(millis), ending });
+    }
+    seen.finish();
+    check("task-failed-60x8", &seen);
 }
 
 #[test]

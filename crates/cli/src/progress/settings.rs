@@ -111,7 +111,7 @@ pub(super) mod tests {
 
     /// Settings with colours.
     pub(in crate::progress) fn coloured(variables: &[(&str, &str)]) -> Settings {
-        Settings { style: Style { colour: true }, ..settings(variables) }
+        Settings { style: Style { colour: true, columns: None }, ..settings(variables) }
     }
 
     /// G002
@@ -130,7 +130,7 @@ pub(super) mod tests {
         assert_eq!(own.paint(Tone::Error, "x"), "\u{1b}[33mx\u{1b}[0m");
         assert_eq!(own.paint(Tone::Cancel, "x"), "\u{1b}[94mx\u{1b}[0m");
         assert_eq!(own.paint(Tone::Warning, "x"), usual.paint(Tone::Warning, "x"));
-        let none = Settings { style: Style { colour: false }, ..own };
+        let none = Settings { style: Style::PLAIN, ..own };
         assert_eq!(none.paint(Tone::Error, "x"), "x", "NO_COLOR is above all");
     }
 

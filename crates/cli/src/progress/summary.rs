@@ -37,7 +37,7 @@ pub(super) fn lines(record: &Record) -> Vec<String> {
 }
 
 fn steps(record: &Record) -> String {
-    let (ran, cached) = (record.count_work(StepState::Done), record.count_work(StepState::Cached));
+    let (ran, cached) = (record.count(StepState::Done), record.count(StepState::Cached));
     let saved = record.saved();
     let count = match ran + cached {
         1 => "1 step".to_owned(),

@@ -30,12 +30,12 @@ fn columns_of(grapheme: &str) -> usize {
 }
 
 /// Returns how many columns a text takes at most.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.graphemes(true).map(columns_of).sum() }
 }
 
 /// Returns as much of the text as fits into `room` columns, with `…` as the last character if something is missing.
-pub(super) fn cut(text: &str, room: usize) -> String {
+pub(crate) fn cut(text: &str, room: usize) -> String {
     let text = safe(text);
     if text.is_ascii() && text.len() <= room {
         return text;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stave_engine::{Event, Remarks, StepId, Stream, TaskId};
 use stave_history::Record;
-use stave_history::event::{Ending, Miss};
+use stave_history::event::{Ending, Miss, TaskEnding};
 
 use super::frame::{Line, Painter, Size};
 use super::lines::Lines;
@@ -17,7 +17,7 @@ use super::{Screen, cached, layout, summary, text, title};
 use crate::human;
 use crate::render::{self, Style};
 
-/// A task that took less leaves no line.
+/// A task that took less and did not fail leaves no line.
 const TASK_SHORT: Duration = Duration::from_millis(500);
 /// Time over which a rate is measured.
 const RATE_SPAN: Duration = Duration::from_secs(3);
@@ -194,7 +194,7 @@ impl State {
                     running.progress(at, *done, *total);
                 }
             }
-            Event::TaskFinished { task, took } => self.end_task(*task, *took),
+            Event::TaskFinished { task, took, ending } => self.end_task(*task, *took, ending),
             Event::Ended { ending } => self.ended(ending),
             // Findings are shown when the build has ended; why a step runs is shown with the step.
             Event::Findings(_)
@@ -241,18 +241,24 @@ impl State {
         (!matches!(miss.root(), Miss::First | Miss::NoCache)).then(|| render::printable(&miss.to_string()))
     }
 
-    fn end_task(&mut self, task: TaskId, took: Duration) {
+    fn end_task(&mut self, task: TaskId, took: Duration, ending: &TaskEnding) {
         let Some(place) = self.tasks.iter().position(|running| running.id == task) else { return };
         let task = self.tasks.remove(place);
-        if took < TASK_SHORT {
-            return;
-        }
+        let (tone, word) = match ending {
+            TaskEnding::Failed { .. } => (Tone::Error, "ERROR "),
+            _ if took < TASK_SHORT => return,
+            TaskEnding::Done => (Tone::Run, ""),
+            TaskEnding::Cancelled => (Tone::Cancel, "CANCELED "),
+        };
         let time = human::seconds(took);
-        let line = Line::new(Tone::Run, format!(" => {}", task.title));
+        let line = Line::new(tone, format!(" => {word}{}", task.title));
         let amount = (task.done > 0).then(|| human::size(task.done));
         let speed = rate(task.done, took).map(|rate| format!("{}/s", human::size(rate)));
         let whole: Vec<String> = amount.into_iter().chain(speed).chain([time.clone()]).collect();
         self.above.push(line.with_right([whole.join("  "), time]));
+        if let TaskEnding::Failed { message } = ending {
+            self.above.push(Line::new(Tone::Error, format!("    {}", render::printable(message))));
+        }
     }
 
     fn ended(&mut self, ending: &Ending) {

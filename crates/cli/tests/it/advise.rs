@@ -129,6 +129,23 @@ fn lists_of_packages_that_one_step_gets_for_another_go_into_a_mount_of_both() {
     );
 }
 
+/// What deletes the lists beside the mount would empty it for the next build.
+#[test]
+fn what_empties_a_cache_mount_is_taken_out_of_the_lines_to_write() {
+    let dockerfile = "FROM tools\nRUN apt-get update && apt-get install curl\n\
+                      RUN apt-get update && apt-get install wget && \\\n    rm -rf /var/lib/apt/lists/* && true\n";
+    let Some(project) = saves_the_bytes_that_it_says(dockerfile, "cache-in-layer") else { return };
+    let text = fs::read_to_string(project.bench.work().join("Dockerfile")).expect("a file");
+    let mount = "--mount=type=cache,target=/var/lib/apt/lists,sharing=locked";
+    assert_eq!(
+        text,
+        format!(
+            "FROM tools\nRUN {mount} apt-get update && apt-get install curl\n\
+             RUN {mount} apt-get update && apt-get install wget && true\n"
+        )
+    );
+}
+
 #[test]
 fn an_owner_that_the_copy_sets_is_not_shipped_twice() {
     let dockerfile = "FROM tools\nCOPY src /data\nRUN chown -R 5:6 /data && chmod -R u+x /data\n";

@@ -109,7 +109,6 @@ fn flags_that_ask_for_dockers_defaults_are_taken() {
         .run(["pull", "--disable-content-trust=false", "busybox"])
         .exit(2)
         .complains("signatures of content trust are not verified: name the image `NAME@sha256:...`");
-    bench.run(["load", "--platform", "linux/arm64"]).exit(2).complains("with all its platforms");
     bench.run(["pull", "--tls-verify=false", "busybox"]).exit(2).complains("`insecure = true` in registries.conf");
 }
 
@@ -188,8 +187,10 @@ fn ps_filters_and_fields_are_dockers() {
 fn short_names_are_searched_for_when_they_are_pulled() {
     let Some((bench, registry)) = with_busybox() else { return };
     let host = registry.host();
-    let text =
-        format!("unqualified-search-registries = [\"{host}\"]\n[[registry]]\nlocation = \"{host}\"\ninsecure = true\n");
+    let text = format!(
+        "unqualified-search-registries = [\"{host}\"]\n[[registry]]\nlocation = \"{host}\"\ninsecure = true\n\
+                 [[registry]]\nlocation = \"docker.io\"\nblocked = true\n"
+    );
     std::fs::write(bench.path("registries.conf"), text).expect("a writable bench");
     let image = stave_testkit::Image::of_busybox().expect("with_busybox has it");
     registry.put("short", "1", &image).put("short", "2", &image);
@@ -199,6 +200,15 @@ fn short_names_are_searched_for_when_they_are_pulled() {
     assert_eq!(bench.run(["pull", "-aq", "short"]).success().out(), format!("{host}/short\n"));
     let shown = bench.run(["imagetools", "inspect", "--format", "{{.Name}}", "short:2"]);
     assert_eq!(shown.success().line(), format!("{host}/short:2"));
+    // H041, H043: also as a source of what is merged.
+    let merged = format!("{host}/merged:1");
+    bench.run(["imagetools", "create", "-t", &merged, "short:1", "short:2"]).success();
+    bench.run(["manifest", "inspect", "short:1"]).success();
+    bench.run(["manifest", "create", "list:1", "short:1"]).success();
+    bench.run(["manifest", "add", "list:1", "docker://short:2"]).success();
+    bench.run(["manifest", "inspect", "-v", "short:1"]).success();
+    assert!(bench.run(["manifest", "inspect", "-v", "short:1"]).out().contains(&format!("{host}/short:1\"")));
+    bench.run(["imagetools", "create", "--dry-run", "docker.io/library/short:1"]).exit(3).complains("is blocked");
 }
 
 /// I001: without `--platform` the only platform that an image is for will do, and a note says so.
@@ -219,6 +229,51 @@ fn an_image_for_another_platform_is_used_where_no_platform_was_asked_for() {
         .complains("hint: The store has `other:1` for linux/s390x: `--platform linux/s390x` builds from it.");
 }
 
+/// I022, B31: an image that was pulled by its digest has a repository and no tag.
+#[test]
+fn an_image_that_was_pulled_by_digest_is_listed_by_its_repository() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let host = registry.host();
+    registry.put("by/digest", "1", &stave_testkit::Image::of_busybox().expect("with_busybox has it"));
+    let name = format!("{host}/by/digest");
+    let shown =
+        bench.run(["imagetools", "inspect", "--format", "{{.Manifest.Digest}}", &format!("{name}:1")]).success().line();
+    bench.run(["pull", "-q", &format!("{name}@{shown}")]).success();
+    let form = ["images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"];
+    let list = |more: &[&str]| bench.run(form.iter().chain(more)).success().out();
+    let line = format!("{name} <none> {shown}\n");
+    assert_eq!(list(&[&name]), line);
+    assert_eq!(list(&["--filter", &format!("reference={host}/by/*")]), line);
+    assert_eq!(list(&["--filter", "dangling=true"]), line);
+    assert_eq!(list(&["--filter", "dangling=false", &name]), "");
+    assert_eq!(list(&["other"]), "");
+}
+
+/// B13, I017
+#[test]
+fn a_list_of_containers_has_their_platforms() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.run(["create", "--name", "one", "busybox", "true"]).success();
+    let host = stave_oci::Platform::host();
+    let shown = bench.run(["ps", "-a", "--format", "{{.Names}} {{.Platform}} {{.Networks}}"]).success().line();
+    assert_eq!(shown, format!("one {host} host"));
+    let json = bench.run(["ps", "-a", "--format", "json"]).success().out();
+    assert!(json.contains(&format!("\"Platform\":\"{host}\"")), "{json}");
+}
+
+/// A platform of two parts is taken, whatever its processor; where nothing is for it, the error says what is odd.
+#[test]
+fn a_processor_that_nobody_knows_is_named_where_nothing_is_for_it() {
+    let Some((bench, registry)) = with_busybox() else { return };
+    let (bench, name) = (bench.with_registry(&registry), format!("{}/multi:1", registry.host()));
+    registry.put_index("multi", "1", &[&stave_testkit::Image::of_busybox().expect("with_busybox has it")]);
+    bench.file("Dockerfile", format!("FROM --platform=linux/arn64 {name}\nCOPY Dockerfile /\n"));
+    let output = bench.run(["build", "."]);
+    assert!(output.code != 0);
+    output.complains("`arn64` is no architecture that stave knows; a similar one is `arm64`.");
+    bench.run(["pull", "--platform", "linux/foo", &name]).complains("`foo` is no architecture that stave knows.");
+}
+
 /// What is wrong with an argument says which, and what to do instead.
 #[test]
 fn mistakes_name_the_argument_and_the_way_out() {
@@ -237,8 +292,8 @@ fn mistakes_name_the_argument_and_the_way_out() {
         ),
         (&["load", "-i", "files.tar"], 2, "hint: `stave import FILE NAME` makes an image of an archive of files."),
         (&["load", "-i", "half.tar"], 3, "malformed archive: it ends in the middle of an entry\n"),
-        (&["load", "-i", "dir"], 1, "hint: If it is an OCI layout, `stave pull oci:dir` takes its image."),
-        (&["exec", "one"], 2, "error: `stave exec` needs `CONTAINER` and `COMMAND`\n"),
+        (&["load", "-i", "dir"], 2, "hint: If it is an OCI layout, `stave pull oci:dir` takes its image."),
+        (&["exec", "one"], 2, "error: `stave exec` needs `COMMAND`\n"),
         (&["store", "limit", "zz"], 2, "error: BYTES `zz`: `zz` is no size"),
         (&["tag", "busybox", "A/B"], 2, "error: NAME `A/B`: image name `B` has upper-case letters"),
         (&["run", "--rm", "busybox", "nope"], 127, "error: `nope` is not in any directory of PATH"),

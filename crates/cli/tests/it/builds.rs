@@ -371,3 +371,64 @@ fn a_long_log_is_shown_whole_in_little_memory() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+/// Bases are shown and counted nowhere; whoever counts comes to the same.
+#[test]
+fn steps_are_counted_in_one_way() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let dockerfile = "FROM busybox AS a\nRUN echo a > /a\nFROM busybox AS b\nRUN echo b > /b\nFROM busybox\n\
+                      COPY --from=a /a /\nCOPY --from=b /b /\nRUN cat /a /b\n";
+    bench.file("Dockerfile", dockerfile);
+    let counts = |ran: u64, cached: u64| {
+        let told = bench.run(["build", "--progress=rawjson", "."]).success().stderr.clone();
+        let last: serde_json::Value =
+            told.lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("JSON");
+        assert_eq!((&last["ran"], &last["cached"]), (&ran.into(), &cached.into()), "rawjson: {told}");
+        let total = ran + cached;
+        let format = "{{.Ran}} {{.Cached}} {{.Total}}";
+        let listed = bench.run(["builds", "ls", "-n", "1", "--format", format]).success().out();
+        assert_eq!(listed.trim(), format!("{ran} {cached} {total}"), "builds ls");
+        let explained = bench.run(["explain", "--format", "json"]).success().out();
+        let explained: serde_json::Value = serde_json::from_str(&explained).expect("JSON");
+        let parts = [&explained["ran"], &explained["known"], &explained["total"]].map(serde_json::Value::as_u64);
+        assert_eq!(parts, [Some(ran), Some(cached), Some(total)], "explain as JSON");
+        let explained = bench.run(["explain"]).success().out();
+        assert!(explained.contains(&format!("\n{cached} of {total} steps known\n")), "explain: {explained}");
+        let page = bench.run(["report", "-o", "-"]).success().out();
+        let text = page.replace("<strong>", "").replace("</strong>", "");
+        let known = if cached == 0 { "none was known".to_owned() } else { format!("{cached} were known") };
+        assert!(text.contains(&format!(": {ran} of {total} steps ran, and {known}")), "report");
+    };
+    counts(5, 0);
+    counts(0, 5);
+    bench.file("Dockerfile", dockerfile.replace("cat /a /b", "cat /b"));
+    counts(1, 4);
+    let plain = bench.run(["build", "--progress=plain", "--no-cache", "."]).success().stderr.clone();
+    assert!(plain.contains("\n5 steps in ") && plain.contains(": 5 ran, 0 cached"), "{plain}");
+}
+
+/// Of a build that runs, its time so far; of one whose process was killed, until it or one of its steps last said something.
+#[test]
+fn the_time_of_a_build_that_runs_or_was_killed_is_not_that_of_its_last_event() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN while true; do echo on; sleep 0.2; done\n");
+    let mut child = bench.command(["build", "-q", "."]).spawn().expect("stave starts");
+    let listed =
+        |format: &str| bench.run(["builds", "ls", "-n", "1", "--format", format]).success().out().trim().to_owned();
+    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let seconds = |text: &str| text.parse::<f64>().unwrap_or(0.0);
+    while seconds(&listed("{{.Seconds}}")) < 3.0 {
+        assert!(std::time::Instant::now() < end, "{}", listed("{{.Status}} {{.Seconds}}"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(listed("{{.Status}}: {{.Steps}}"), "running: 1 running");
+    let shown = bench.run(["builds", "show"]).success().out();
+    assert!(shown.contains("Status         running\n") && !shown.contains(" 0.0s"), "{shown}");
+    let page = bench.run(["report", "-o", "-"]).success().out();
+    assert!(page.contains("was still running when this page was made") && page.contains("It has taken "), "{page}");
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert_eq!(listed("{{.Status}}: {{.Steps}}"), "interrupted: 1 stopped");
+    let took = seconds(&listed("{{.Seconds}}"));
+    assert!(took >= 1.0, "{took} s");
+}

@@ -348,8 +348,8 @@ fn a_build_shows_its_findings_at_its_end() {
     let output = bench.run(["build", "."]);
     let summary = "\
 2 warnings found (use --debug to expand):
- - UndefinedVar: variable `B` is not defined (line 3)
- - JSONArgsRecommended: this `CMD` is run by a shell, which keeps signals from the program (line 4)
+ - UndefinedVar: variable `B` is not defined (Dockerfile:3)
+ - JSONArgsRecommended: this `CMD` is run by a shell, which keeps signals from the program (Dockerfile:4)
 image sha256:";
     output.success().complains(summary);
     let expanded = bench.run(["--debug", "build", "."]);
@@ -414,8 +414,7 @@ fn an_image_for_another_platform_is_built_on_with_a_warning() {
     let (bench, _registry) = bench("FROM example/for-arm64\nCOPY f /\n");
     bench.file("f", "");
     let output = bench.run(["build", "-t", "x", "."]);
-    let expected =
-        " - InvalidBaseImagePlatform: image `example/for-arm64` is for `linux/arm64`, expected `linux/amd64` (line 1)";
+    let expected = " - InvalidBaseImagePlatform: image `example/for-arm64` is for `linux/arm64`, expected `linux/amd64` (Dockerfile:1)";
     output.success().complains(expected);
     assert_eq!(bench.run(["inspect", "-f", "{{.Architecture}}", "x"]).success().line(), "arm64");
 }

@@ -235,7 +235,10 @@ fn a_cause_outside_of_the_project_is_named_as_well() {
         assert_eq!(cause, format!("--no-cache-filter names its stage `{stage}`"));
     }
     project.bench.run(["store", "prune", "--all"]).success();
-    assert_eq!(first_cause(&project.build(&[])), "its result is gone: it was removed to make room");
+    assert_eq!(first_cause(&project.build(&[])), "its result is gone: it was pruned");
+    project.edit("Dockerfile", "RUN echo $FLAVOUR", "SHELL [\"/bin/sh\", \"-e\", \"-c\"]\nRUN echo $FLAVOUR");
+    let shell = "SHELL is `[\"/bin/sh\", \"-e\", \"-c\"]`, and was `[\"/bin/sh\", \"-c\"]`";
+    assert_eq!(first_cause(&project.build(&[])), shell);
     let mut image = Image::of_busybox().expect("there was one before");
     image.layer(Rootfs::new().file("new", 0o644, "x"));
     registry.put("library/busybox", "latest", &image);
@@ -247,6 +250,44 @@ fn a_cause_outside_of_the_project_is_named_as_well() {
     assert_eq!(first_cause(&output), "ARG API_TOKEN has another value, which is not shown");
     let explained = project.bench.run(["explain", "--format", "json"]).success().out();
     assert!(!output.stderr.contains("hush") && !explained.contains("hush"), "{explained}");
+}
+
+/// A result that is gone is no cause of a step whose own input is another.
+#[test]
+fn what_a_user_changed_is_named_although_the_cache_was_pruned() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nWORKDIR /work\nCOPY src .\nRUN ls > list\n").file("src/a", "1");
+    let build = || {
+        let output = bench.run(["build", "--progress=plain", "."]);
+        output.success();
+        causes(&output)
+    };
+    build();
+    bench.run(["store", "prune", "--only", "cache", "--all"]).success();
+    bench.file("src/a", "2");
+    let told = build();
+    let cause = |words: &str| {
+        let found = told.iter().find(|(title, _)| title.ends_with(words));
+        found.map_or_else(|| panic!("{words} is not in {told:?}"), |(_, cause)| cause.clone())
+    };
+    assert_eq!(cause("WORKDIR /work"), "its result is gone: it was pruned");
+    assert_eq!(cause("COPY src ."), "`src/a` has other content");
+    assert_eq!(cause("RUN ls > list"), "[stage-0 3/4] COPY src . changed: `src/a` has other content");
+}
+
+/// A step that failed and one that was never reached have different reasons.
+#[test]
+fn a_step_that_failed_is_told_from_one_that_never_ran() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN --mount=type=secret,id=s cat /run/secrets/s\nRUN true\n");
+    bench.file("s", "x");
+    assert_ne!(bench.run(["build", "--progress=plain", "."]).code, 0);
+    let output = bench.run(["build", "--progress=plain", "--secret", "id=s,src=s", "."]);
+    output.success();
+    let told: Vec<String> = causes(&output).into_iter().map(|(_, cause)| cause).collect();
+    let failed = "nothing has changed, but it failed the last time";
+    let below = format!("[stage-0 2/3] RUN --mount=type=secret,id=s cat /run/secrets/s had to run: {failed}");
+    assert_eq!(told, [failed, &below]);
 }
 
 /// A context as an archive, with a file `data` of this owner.
@@ -402,4 +443,22 @@ fn a_build_without_steps_says_why_there_is_nothing_to_explain() {
     let output = bench.run(["explain"]);
     let expected = "no step to explain: the build ended before it had any: unknown instruction `RUNN`\n";
     assert_eq!(output.success().out(), expected);
+}
+
+/// What a cache says of a build is more than what it has results of.
+#[test]
+fn a_step_that_an_imported_cache_leaves_out_is_not_called_new() {
+    let Some((first, registry)) = with_busybox() else { return };
+    drop(first);
+    let origin = Project::on(Bench::new().with_registry(&registry));
+    let place = format!("type=registry,ref={}/cache/least", registry.host());
+    origin.build(&[&format!("--cache-to={place},mode=min")]);
+    let project = Project::on(Bench::new().with_registry(&registry));
+    project.edit("Dockerfile", "/tool /tool\n", "/tool /tool\nCOPY --from=tool /tool /again\n");
+    let told = causes(&project.build(&[&format!("--cache-from={place},wait=60s")]));
+    let cause = |words: &str| told.iter().find(|(title, _)| title.contains(words)).map(|(_, cause)| cause.as_str());
+    let name = format!("{}/cache/least:latest", registry.host());
+    let left_out = format!("nothing has changed, but the cache `{name}` has no result of it, as with `mode=min`");
+    assert_eq!(cause("RUN echo $FLAVOUR"), Some(left_out.as_str()), "{told:?}");
+    assert_eq!(cause("/again"), Some("the instruction is new"), "{told:?}");
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::{Bench, Image, LoopbackRegistry, Output, Rootfs, needs};
 
-/// The screen of a build of this Dockerfile, which fails: from the first line of the error.
+/// The screen of a build of this Dockerfile, which fails: from where its progress ends.
 fn screen(bench: &Bench, options: &[&str], dockerfile: &str) -> String {
     let output = fails(bench, options, dockerfile);
-    let from = output.stderr.find("error").expect("an error");
+    let begins = ["other steps: ", "last lines of [", "error"];
+    let lines = output.stderr.split_inclusive('\n');
+    let before = lines.take_while(|line| !begins.iter().any(|begin| line.starts_with(begin)));
+    let from = before.map(str::len).sum::<usize>();
     output.normalise(&output.stderr[from..])
 }
 
@@ -56,16 +59,17 @@ fn the_last_screen_says_what_failed_and_what_was_done() {
     let shown = screen(&bench, &[], &dockerfile);
     let lines: Vec<String> = (11..=60).map(|number| format!("  | line {number}\n")).collect();
     let lines = lines.concat();
+    assert!(shown.starts_with("other steps: 1 done, 1 cached, 1 cancelled, 2 never started\n  "), "{shown}");
     let expected = format!(
-        "error: [two] RUN cat /one && for n in $(seq 60); do echo line $n; done && exit 7 failed: exit status 7\n\
+        "last lines of [two] RUN cat /one && for n in $(seq 60); do echo line $n; done && exit 7:\n{lines}\
+         error: [two] RUN cat /one && for n in $(seq 60); do echo line $n; done && exit 7 failed: exit status 7\n\
         \x20--> Dockerfile:7:1\n  |\n\
          7 | / RUN cat /one && for n in $(seq 60); do echo line $n; done && \\\n\
          8 | |     exit 7\n  | |__________^ exit status 7 after [TIME]\n\
-         its last lines:\n{lines}\
-         other steps: 1 done, 5 cached, 1 cancelled, 2 never started\n  "
+         full log: "
     );
-    assert!(shown.starts_with(&expected), "expected:\n{expected}\ngot:\n{shown}");
-    let rest = &shown[expected.len()..];
+    let at = shown.find(&expected).unwrap_or_else(|| panic!("expected:\n{expected}\nin:\n{shown}"));
+    let (rest, last) = shown.split_at(at);
     for part in [
         "done          [two 2/3] COPY --from=one /one /\n",
         "cancelled     [slow 2/2] RUN while test ! -e /never; do sleep 0.1; done\n",
@@ -73,7 +77,7 @@ fn the_last_screen_says_what_failed_and_what_was_done() {
     ] {
         assert!(rest.contains(part), "{part}\nin:\n{rest}");
     }
-    let log = rest.lines().find_map(|line| line.strip_prefix("full log: ")).expect("the log is named");
+    let log = last.lines().find_map(|line| line.strip_prefix("full log: ")).expect("the log is named");
     let log = log.replace("[BENCH]", &bench.path("").display().to_string());
     let log = fs::read_to_string(log.trim()).expect("the log is there");
     assert_eq!(log.lines().count(), 61, "{log}");
@@ -153,11 +157,228 @@ fn an_interpreter_that_is_missing_is_named() {
         said("[\"/run.sh\"]"),
         "`/run.sh` needs `/usr/bin/bash`, which is not in the image: install it before, with `RUN apk add --no-cache bash`."
     );
+    let bash = said("[\"/run.sh\"]");
+    assert_eq!(said("/run.sh"), bash);
+    let relative = bash.replace("`/run.sh`", "`./run.sh`");
+    assert_eq!(said("./run.sh"), relative);
+    assert_eq!(said("cd /etc && cd .. && ./run.sh"), relative);
     assert_eq!(
-        said("[\"/crlf.sh\"]"),
+        said("printf '#!/bin/none\\n' > /new && chmod 755 /new && /new"),
+        "`/new` needs `/bin/none`, which is not in the image: install the package that has it, with `RUN apk add --no-cache \
+         PACKAGE`, or check the name and `PATH`."
+    );
+    let heredoc = |first: &str| said(&format!("<<EOF\n{first}\nprint(1)\nEOF"));
+    assert_eq!(
+        heredoc("#!/usr/bin/python3"),
+        "`/dev/pipes/EOF` needs `/usr/bin/python3`, which is not in the image: install it before, with `RUN apk add --no-cache \
+         python3`."
+    );
+    assert_eq!(
+        heredoc("#!/bin/env python3"),
+        "`python3` is not in the image: install it before, with `RUN apk add --no-cache python3`."
+    );
+    bench.program("ctx/run.sh", "#!/usr/bin/bash\n");
+    assert_eq!(said("--mount=target=/src,source=ctx /src/run.sh"), bash.replace("/run.sh", "/src/run.sh"));
+    assert_eq!(said("/rn.sh"), "There is no `/rn.sh` in the image; it has `/run.sh`.");
+    assert_eq!(said("cd /etc && ./nothing"), "127 means that a command was not found in the image.");
+    assert_eq!(
+        said("run.sh"),
+        "The image has `/run.sh`, in a directory that is not in `PATH`: name it with its path, or add the directory with \
+         `ENV PATH`."
+    );
+    assert!(
+        said("mkdir /app && cd /app && mv /run.sh . && run.sh")
+            .starts_with("The image has `/app/run.sh`, in a directory")
+    );
+    assert_eq!(
+        said("echo '#!/usr/bin/sh' > /sh.sh && chmod 755 /sh.sh && /sh.sh"),
+        "`/sh.sh` needs `/usr/bin/sh`, which the image has as `/bin/sh`: change its first line."
+    );
+    assert!(said("echo 'pushd: not found'; exit 127").starts_with("`pushd` is a word of bash"));
+    let crlf = said("[\"/crlf.sh\"]");
+    assert_eq!(said("/crlf.sh"), crlf);
+    assert_eq!(
+        crlf,
         "`/crlf.sh` begins with `#!/bin/sh` and a carriage return, which is part of the name: give it the line ends of Linux \
          (in Git: `*.sh text eol=lf` in `.gitattributes`)."
     );
+}
+
+/// A program that is a directory, or a shell that is not there; the state is there to be looked at.
+#[test]
+fn a_command_that_cannot_be_started_is_told_with_what_is_in_its_place() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let said = |lines: &str| {
+        let shown = screen(&bench, &[], lines);
+        assert!(shown.contains("look inside: stave debug"), "{shown}");
+        hint(&shown).to_owned()
+    };
+    bench.file("a", "a");
+    let no_shell = "The image has no `/bin/sh`, the shell that runs what stands behind `RUN`: write `RUN [\"program\", \
+                    \"argument\"]`, which needs no shell, copy a static shell there before, or use a base image that has one.";
+    assert_eq!(said("FROM scratch\nCOPY a /\nRUN echo hello\n"), no_shell);
+    assert_eq!(
+        said("FROM busybox\nSHELL [\"/bin/zsh\", \"-c\"]\nRUN echo hello\n"),
+        no_shell.replace("/bin/sh", "/bin/zsh")
+    );
+    assert_eq!(said("FROM busybox\nRUN [\"/bin\"]\n"), "`/bin` is a directory: name a program in it.");
+    assert_eq!(said("FROM busybox\nRUN /etc\n"), "`/etc` is a directory: name a program in it.");
+    assert_eq!(
+        said("FROM busybox\nRUN [\"/bin/busybo\"]\n"),
+        "There is no `/bin/busybo` in the image; it has `/bin/busybox`."
+    );
+    assert_eq!(
+        said("FROM busybox\nRUN [\"echo hello\"]\n"),
+        "The whole of the first string is taken for the name of a program: between brackets each argument is a string of its own."
+    );
+}
+
+/// A secret that the step's user may not read, or that nobody gave; a cache of another user.
+#[test]
+fn a_mount_that_cannot_be_used_is_told_with_its_option() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("token", "x");
+    let said = |options: &[&str], run: &str| {
+        hint(&screen(&bench, options, &format!("FROM busybox\nUSER 7\nRUN {run}\n"))).to_owned()
+    };
+    assert_eq!(
+        said(&["--secret", "id=tok,src=token"], "--mount=type=secret,id=tok cat /run/secrets/tok"),
+        "The step runs as user 7, and the secret on `/run/secrets/tok` belongs to 0:0 with mode 0400: add `uid=7` (or \
+         `mode=`) to the mount."
+    );
+    assert_eq!(
+        said(&[], "touch /x"),
+        "The step runs as user 7, and directory `/` belongs to root:root with mode 0755: do it before `USER`, or give the files \
+         away with `COPY --chown=7` or `RUN chown`."
+    );
+    let none = "`/run/secrets/tok` is for the secret `tok`, which was not given: `--secret id=tok,src=FILE`.";
+    assert_eq!(said(&[], "--mount=type=secret,id=tok cat /run/secrets/tok"), none);
+    assert_eq!(
+        said(&[], "--mount=type=secret,id=tok,env=TOKEN : ${TOKEN:?}"),
+        none.replace("/run/secrets/tok", "$TOKEN")
+    );
+    assert_eq!(
+        said(&[], "--mount=type=cache,target=/cache touch /cache/x"),
+        "The step runs as user 7, and the cache on `/cache` belongs to 0:0 with mode 0755: add `uid=7` (or `mode=`) to the \
+         mount with a new `id=`, as a cache keeps the owner that it has."
+    );
+}
+
+/// A file system in memory is the step's own, and no matter of the store's.
+#[test]
+fn a_mount_that_is_full_is_told_with_the_option_that_makes_it_larger() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let said =
+        |options: &[&str], run: &str| hint(&screen(&bench, options, &format!("FROM busybox\nRUN {run}\n"))).to_owned();
+    let tmpfs = "--mount=type=tmpfs,target=/t,size=1m";
+    let larger = "raise `size=` of the mount on `/t`, or write elsewhere.";
+    assert_eq!(
+        said(&[], &format!("{tmpfs} dd if=/dev/zero of=/t/x bs=1M count=3")),
+        format!("`/t` is in memory and holds 1 MiB, which is used up: {larger}")
+    );
+    assert_eq!(
+        said(&[], &format!("{tmpfs} yes > /t/x || {{ echo 'write error: No space left on device'; exit 1; }}")),
+        format!("If it was `/t` that is full, which is in memory and holds 1 MiB: {larger}")
+    );
+    assert_eq!(
+        said(&["--shm-size", "1m"], "dd if=/dev/zero of=/dev/shm/x bs=1M count=3"),
+        "`/dev/shm` is in memory and holds 1 MiB, which is used up: `--shm-size` gives a step more."
+    );
+}
+
+/// Names of the file that mean nothing where they stand.
+#[test]
+fn a_failure_points_at_the_instruction_that_causes_it() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("x", "x");
+    let said = |options: &[&str], lines: &str| hint(&screen(&bench, options, lines)).to_owned();
+    assert_eq!(
+        said(&[], "FROM busybox\nUSER bob\nRUN true\n"),
+        "`USER` in line 2 names it: make `bob` before, with `useradd` or `adduser`, or name a number."
+    );
+    assert_eq!(
+        said(&[], "FROM busybox\nCOPY ../secret /x\n"),
+        "`..` leads nowhere above the root of the build context, so it is `secret` that was looked for: build with a directory \
+         above as the context, or give that one with `--build-context NAME=DIR` and copy `--from=NAME`."
+    );
+    assert_eq!(
+        said(&["--ulimit", "nofile=10:20"], "FROM busybox\nRUN true\n"),
+        "`--ulimit nofile=10` leaves the step fewer open files than it takes to start its command."
+    );
+    assert_eq!(
+        said(&[], "FROM busybox\nRUN ['a', 'b']\n"),
+        "It looks like a JSON array and is none: its strings need double quotes."
+    );
+    let shown = screen(&bench, &[], "FROM b AS a\nFROM a AS b\n");
+    assert_eq!(
+        shown,
+        "error[D012]: stage `b` begins below, in line 2, and no image of that name can be had\n\
+        \x20--> Dockerfile:1:6\n  |\n1 | FROM b AS a\n  |      ^ only stages above can be named\n\
+         hint: A stage can start from those above it: change their order.\n"
+    );
+    bench.file("Dockerfile", "FROM busybox\nONBUILD RUN exit 3\n");
+    bench.run(["build", "-t", "withtrigger", "."]).success();
+    let shown = screen(&bench, &[], "FROM withtrigger\nRUN true\n");
+    let label = "^^^^^^^^^^^ exit status 3 after [TIME], in a trigger of the base: `ONBUILD RUN exit 3`\n";
+    assert!(shown.contains(label), "{shown}");
+}
+
+/// A Dockerfile that is a link to nowhere, and one of another name.
+#[test]
+fn a_dockerfile_that_is_not_there_is_told_with_what_is() {
+    let bench = Bench::new();
+    let said = || {
+        let output = bench.run(["build", "."]);
+        output.exit(2).stderr.clone()
+    };
+    bench.file("DockerFile", "FROM scratch\n");
+    assert_eq!(
+        said(),
+        "error: the context has no file `Dockerfile`\nhint: It has `DockerFile`: if that is one, name it with `-f DockerFile`.\n"
+    );
+    std::os::unix::fs::symlink("/nowhere/Dockerfile", bench.work().join("Dockerfile")).expect("a writable bench");
+    assert_eq!(
+        said(),
+        "error: `Dockerfile` of the context is a link to `/nowhere/Dockerfile`, which the context does not have\n\
+         hint: Links lead nowhere out of the context; `-f` takes a Dockerfile from anywhere.\n"
+    );
+    let images = bench.run(["rmi", "busybox:"]);
+    images.exit(1).complains("hint: See `stave images`: `busybox:` is not an image name: its tag is not valid");
+}
+
+/// Words that other messages have in common with those that advice is given on.
+#[test]
+fn what_only_sounds_like_a_known_complaint_has_no_advice() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    for said in [
+        "file.txt: not found",
+        "GET /x: 404: not found",
+        "expected Permission denied, got ok /app/x",
+        "HTTP 403 Permission denied: https://example.com/z",
+        "Operation timed out",
+        "warning: getaddrinfo is deprecated",
+        "connection refused, trying again\\nAssertionError: 1 != 2",
+        "touch: /x: Read-only file system",
+    ] {
+        let shown = screen(&bench, &[], &format!("FROM busybox\nRUN printf '{said}\\n'; exit 1\n"));
+        assert!(hints(&shown).is_empty(), "{shown}");
+    }
+}
+
+/// What standard output goes to has nothing to do with the store's disk.
+#[test]
+fn standard_output_that_takes_no_more_is_said_to_be_so() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\n");
+    bench.run(["build", "-t", "made", "."]).success();
+    for args in [&["save", "made"][..], &["build", "-q", "."], &["build", "-o", "-", "."], &["report"]] {
+        let mut command = bench.command(args);
+        command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").expect("a device of every machine"));
+        let output = bench.finish(command);
+        output.exit(3).complains("standard output");
+        let hint = "The file or the device that standard output goes to has no space left.";
+        assert_eq!(hints(&output.stderr), [hint], "{output}");
+    }
 }
 
 /// `COPY` and mounts of what is not there: the nearest name, and the rule that hides it.
@@ -200,7 +421,6 @@ fn a_source_that_is_missing_is_told_with_its_neighbour_or_the_rule_that_hides_it
         shown,
         "error: [stage-0] COPY requirement.txt / failed: cannot read the context\n\
         \x20--> Dockerfile:2:1\n  |\n2 | COPY requirement.txt /\n  | ^^^^^^^^^^^^^^^^^^^^^^ `requirement.txt` not found\n\
-         other steps: 1 never started\n  never started [stage-0 1/2] FROM busybox\n\
          hint: The build context has `requirements.txt`.\n"
     );
 }

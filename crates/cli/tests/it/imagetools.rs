@@ -69,6 +69,47 @@ fn images_of_several_platforms_become_one_index_without_moving_a_blob() {
     }
 }
 
+/// H041, H043: an index goes to a layout or an archive of one, with all that it names, and nothing that is not what its
+/// digest says gets there.
+#[test]
+fn an_index_goes_to_a_place_on_this_machine() {
+    let registry = LoopbackRegistry::start();
+    let (bench, host) = (Bench::new(), registry.host());
+    push_each(&bench, &registry, "team/app", &["linux/amd64", "linux/arm64"]);
+    let (amd, arm) = (format!("{host}/team/app:amd64"), format!("{host}/team/app:arm64"));
+    let target = format!("{host}/team/app:1");
+    let create =
+        ["imagetools", "create", "--progress=quiet", "-t", "oci-archive:app.tar:made:1", "-t", "oci:layout", "-t"];
+    bench.run(create.iter().chain(&[target.as_str(), &amd, &arm])).success();
+    let digest = stave_oci::BlobDigest::of(&registry.manifest("team/app", "1").expect("it was sent")).to_string();
+    let alone = ["imagetools", "create", "--progress=quiet", "-t", "oci-archive:alone.tar", &target];
+    assert_eq!(bench.run(alone).success().line(), digest);
+    let list = format!("{host}/team/list:1");
+    bench.run(["manifest", "create", &list, &amd, &arm]).success();
+    let pushed = bench.run(["manifest", "push", &list, "oci:layout:two"]).success().line();
+    let listed = json_of(&fs::read(bench.work().join("layout/index.json")).expect("it was written"));
+    let digests: Vec<&Value> =
+        listed["manifests"].as_array().expect("a list").iter().map(|entry| &entry["digest"]).collect();
+    assert_eq!(digests, [&json!(digest), &json!(pushed)]);
+    for place in ["oci-archive:app.tar:made:1", "oci-archive:alone.tar", "oci:layout:two"] {
+        let other = Bench::new();
+        let (transport, path) = place.split_once(':').expect("a transport");
+        other.run(["pull", "-q", &format!("{transport}:{}", bench.work().join(path).display())]).success();
+        assert_eq!(other.run(["images", "-qa"]).success().out().lines().count(), 2, "{place}");
+        other.run(["store", "check"]).success();
+    }
+
+    // A blob that is another one has no name, and an archive with it neither.
+    registry.fail(|request| {
+        let is_layer = request.method == "GET" && request.path.contains("/blobs/");
+        is_layer.then(|| stave_testkit::http::Response::body(200, "application/octet-stream", vec![0; 300]))
+    });
+    for place in ["oci:other", "oci-archive:other.tar"] {
+        bench.run(["imagetools", "create", "--progress=quiet", "-t", place, &target]).exit(3);
+    }
+    assert!(!bench.work().join("other.tar").exists() && !bench.work().join("other/index.json").exists());
+}
+
 #[test]
 fn an_index_grows_by_what_is_appended_and_shrinks_to_the_platforms_asked_for() {
     let registry = LoopbackRegistry::start();
@@ -158,7 +199,7 @@ fn sources_are_read_from_files_and_by_digest() {
         (&json!({ "a": "b" }), &json!("7"))
     );
     assert_ne!(merged["manifests"][0]["size"], 1, "a size is what it is");
-    bench.run(["imagetools", "create", "-t", &target, "-f", "none"]).exit(3).complains("cannot read `none`");
+    bench.run(["imagetools", "create", "-t", &target, "-f", "none"]).exit(2).complains("cannot read `none`");
     bench.file("bad", "{");
     bench.run(["imagetools", "create", "-t", &target, "-f", "bad"]).exit(2).complains("this is no descriptor");
 }
@@ -217,7 +258,7 @@ fn inspect_shows_what_the_registry_has() {
     let manifest = json_of(shown("{{json .Manifest}}", &name).as_bytes());
     assert_eq!((&manifest["digest"], &manifest["size"]), (&json!(digest), &json!(bytes.len())));
     assert_eq!(manifest["manifests"].as_array().map(Vec::len), Some(2));
-    bench.run(["imagetools", "inspect", &format!("{host}/app:none")]).exit(3).complains("does not exist at");
+    bench.run(["imagetools", "inspect", &format!("{host}/app:none")]).exit(1).complains("does not exist at");
     bench.run(["imagetools", "inspect", "--format", "{{", &name]).exit(2);
 }
 
@@ -260,7 +301,7 @@ fn a_manifest_list_is_made_here_annotated_and_pushed() {
     bench.run(["manifest", "create", &list, &name("amd64")]).success();
     bench.run(["manifest", "rm", &list]).success();
     bench.run(["manifest", "rm", &list]).exit(1).complains("there is no manifest list");
-    bench.run(["manifest", "create", &list, &name("none")]).exit(3).complains("does not exist at");
+    bench.run(["manifest", "create", &list, &name("none")]).exit(1).complains("does not exist at");
 }
 
 /// H044: what Buildah has beside Docker's commands.
@@ -333,7 +374,7 @@ fn entries_are_added_remarked_on_and_removed_and_the_list_goes_under_another_nam
     run(&["create", &list]).success();
     run(&["push", &list, "dir:x"])
         .exit(2)
-        .complains("`dir:x` is no registry, and a manifest list goes from registries to a registry");
+        .complains("an index from registries goes to a registry, a layout (`oci:`) or an archive of one");
     run(&["push", "--add-compression", "zstd", &list]).exit(2).complains("images are sent as they are; build with");
 }
 

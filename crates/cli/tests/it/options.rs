@@ -337,6 +337,10 @@ fn labels_of_the_commit_are_made_where_a_variable_asks_for_them() {
     assert!(made.is_null() && said.contains("note: no label says which commit this is"), "{said}");
 }
 
+fn metadata(bench: &Bench) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(bench.work().join("meta")).expect("written")).expect("JSON")
+}
+
 #[test]
 fn outputs_and_the_store_go_together_or_not_as_asked() {
     let bench = small();
@@ -347,6 +351,12 @@ fn outputs_and_the_store_go_together_or_not_as_asked() {
     assert_eq!(images(), 0);
     let meta = fs::read_to_string(bench.work().join("meta")).expect("written");
     assert!(meta.contains("\"containerimage.digest\": \"sha256:"), "{meta}");
+    bench.run(["build", "-o", "type=cacheonly", "--metadata-file", "meta", "."]).success();
+    assert_eq!(metadata(&bench).get("containerimage.digest"), None, "no image was exported");
+    bench.run(["build", "-t", "kept", "--metadata-file", "meta", "."]).success();
+    let id = bench.run(["inspect", "-f", "{{.Id}}", "kept"]).success().line();
+    assert_eq!(metadata(&bench)["containerimage.digest"], id.as_str(), "as Docker has it with a store of its own");
+    bench.run(["rmi", "kept"]).success();
     bench.run(["build", "-t", "x", "-o", "type=oci,dest=x.tar", "-o", "type=image,name=y", "."]).success();
     assert_eq!(
         bench.run(["inspect", "-f", "{{.Id}}", "x"]).success().line(),
@@ -439,7 +449,7 @@ fn outputs_that_contradict_themselves_or_each_other_are_refused() {
     bench.run(["build", "-o", tagged, "."]).exit(2).complains("`push-by-digest=true` pushes without one");
     for option in ["--build-arg=SOURCE_DATE_EPOCH=9999999999999", "--output=type=image,source-date-epoch=9999999999999"]
     {
-        bench.run(["build", option, "."]).exit(2).complains("`9999999999999`, which is after the year 9999");
+        bench.run(["build", option, "."]).exit(2).complains("`9999999999999`: this is after the year 9999");
     }
     bench.run(["build", "--timestamp=9999999999999", "."]).exit(2).complains("a number of seconds since 1970");
 }

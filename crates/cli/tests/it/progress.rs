@@ -353,3 +353,27 @@ COPY --from=assets /site /
         }
     }
 }
+
+/// What was asked of a registry and could not be had is not done, in any of the ways in which a build is told.
+#[test]
+fn a_task_that_failed_says_so_wherever_it_is_told() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM absent:1\nRUN true\n");
+    let plain = bench.run(["build", "--progress=plain", "."]).stderr;
+    let lines: Vec<&str> = plain.lines().filter(|line| line.starts_with("#1 ")).collect();
+    assert_eq!(lines.len(), 2, "{plain}");
+    assert!(lines[0].starts_with("#1 resolve ") && lines[1].starts_with("#1 ERROR: "), "{plain}");
+    let told = bench.run(["build", "--progress=rawjson", "."]).stderr;
+    let ended = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let ended: Vec<_> = ended.filter(|event| event["event"] == "task-finished").collect();
+    assert_eq!(ended.len(), 1, "{told}");
+    assert_eq!(ended[0]["state"], "failed", "{told}");
+    let why = ended[0]["message"].as_str().expect("a message");
+    assert_eq!(lines[1], format!("#1 ERROR: {why}"));
+    let shown = String::from_utf8_lossy(&bench.run(["builds", "show"]).success().stdout).into_owned();
+    let rows: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("STATE")).collect();
+    assert!(
+        rows.len() == 3 && rows[1].starts_with("failed ") && rows[2].contains(&format!("because {why}")),
+        "{shown}"
+    );
+}

@@ -100,6 +100,19 @@ fn a_graph_is_written_in_the_language_that_its_file_says() {
     assert!(wrong.stderr.contains("the name `a.png` does not say which format is meant"), "{wrong}");
 }
 
+/// The build knows what a variable stood for.
+#[test]
+fn the_base_that_a_variable_named_is_drawn_by_its_name() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "ARG BASE\nFROM ${BASE} AS x\nRUN touch /a\nFROM $BASE\nCOPY --from=x /a /a\n");
+    bench.run(["build", "-q", "--build-arg", "BASE=busybox:latest", "."]).success();
+    for options in [&["graph", "--format", "dot"][..], &["graph", "--format", "dot", "--steps"]] {
+        let graph = bench.run(options).success().out();
+        let sources: Vec<&str> = graph.lines().filter(|line| line.contains("style=\"dashed\"")).collect();
+        assert!(sources.len() == 1 && sources[0].contains("busybox:latest"), "{graph}");
+    }
+}
+
 #[test]
 fn the_stages_of_a_file_are_drawn_without_building_it() {
     let bench = Bench::new();

@@ -285,7 +285,7 @@ fn an_output_has_an_epoch_of_its_own_and_takes_back_the_inherited_one() {
 fn an_epoch_may_be_that_of_a_context_or_of_a_stage() {
     let Some((bench, _registry)) = with_busybox() else { return };
     let dated = Server::start(|request| {
-        let tar = Rootfs::new().file("Dockerfile", 0o644, "FROM scratch\nCOPY Dockerfile /\n").tar();
+        let tar = Rootfs::new().file("Dockerfile", 0o644, "FROM scratch\nCOPY Dockerfile /\nWORKDIR /made\n").tar();
         let response = Response::body(200, "application/x-tar", tar);
         if request.path.starts_with("/dated") {
             response.with("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
@@ -304,6 +304,11 @@ fn an_epoch_may_be_that_of_a_context_or_of_a_stage() {
     let with = |rest: &[&str]| build(&[&from[..], rest].concat());
     assert_eq!(with(&["."]), "2020-01-01T00:00:00Z", "a directory has no time");
     assert_eq!(with(&[&format!("{url}/dated.tar")]), "1994-11-06T08:49:37Z");
+    // C006: files are written with it, too.
+    let tar = ["build", "-o", "type=tar,dest=dated.tar,source-date-epoch=context", &format!("{url}/dated.tar")];
+    bench.run(tar).success();
+    let dated_files = files(&[(String::new(), fs::read(bench.work().join("dated.tar")).expect("it was written"))]);
+    assert_eq!(dated_files["made/"], 784_111_777, "{dated_files:?}");
     let youngest = |archive: Vec<u8>| {
         let arguments = ["build", "-t", "x", "--source-date-epoch", "context", "-"];
         bench.run_with_input(arguments, archive).success();

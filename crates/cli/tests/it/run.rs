@@ -49,6 +49,23 @@ fn standard_input_reaches_the_command_only_with_i() {
     assert_eq!(bench.run_with_input(["run", "--rm", "busybox", "cat"], input()).success().out(), "");
 }
 
+/// I017: the latest is the one that was made last, however fast they follow each other; its times have fractions.
+#[test]
+fn the_latest_container_is_the_one_that_was_made_last() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    for name in ["m1", "z1", "a1", "k1"] {
+        bench.run(["create", "--name", name, "busybox", "true"]).success();
+    }
+    let names = |args: &[&str]| bench.run(["ps", "--format", "{{.Names}}"].iter().chain(args)).success().out();
+    assert_eq!(names(&["-a"]), "k1\na1\nz1\nm1\n");
+    assert_eq!((names(&["-l"]), names(&["-n", "2"])), ("k1\n".to_owned(), "k1\na1\n".to_owned()));
+    let created = bench.run(["inspect", "-f", "{{.Created}}", "m1", "z1", "a1", "k1"]).success().out();
+    assert!(created.lines().all(|time| time.contains('.') && time.ends_with('Z')), "{created}");
+    let mut sorted: Vec<&str> = created.lines().collect();
+    sorted.sort_by_key(|time| time.trim_end_matches('Z').to_owned());
+    assert_eq!(sorted, created.lines().collect::<Vec<_>>());
+}
+
 #[test]
 fn a_container_is_created_started_listed_and_removed() {
     let Some((bench, _registry)) = with_busybox() else { return };

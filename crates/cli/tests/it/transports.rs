@@ -137,7 +137,7 @@ fn one_image_of_an_archive_is_asked_for_by_name_or_number() {
 fn an_image_goes_into_a_daemon_and_comes_from_it() {
     let mut bench = with_image();
     bench.set("DOCKER_HOST", format!("unix://{}", bench.path("nobody.sock").display()));
-    bench.run(["push", "app:1", "docker-daemon:there:1"]).exit(2).complains("cannot talk to the daemon");
+    bench.run(["push", "app:1", "docker-daemon:there:1"]).exit(3).complains("cannot talk to the daemon");
     let Some(dockerd) = Dockerd::start(&bench, None) else { return };
     bench.set("DOCKER_HOST", dockerd.address());
     let wanted = id(&bench, "app:1");

@@ -72,6 +72,23 @@ fn an_ordinary_user_enters_a_failed_step_in_the_same_way() {
     failed_state(&bench.as_user(&user));
 }
 
+/// A command in an image without a shell, and a shell that was asked for: the shell runs the command.
+#[test]
+fn a_command_is_run_by_the_shell_that_was_asked_for_or_by_staves_own() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("a b", "content\n");
+    build(&bench, &[], "FROM scratch\nCOPY [\"a b\", \"/\"]\nRUN echo hello\n").exit(1);
+    let debug = |options: &[&str]| bench.run(["debug"].iter().chain(options));
+    assert_eq!(debug(&["--", "cat", "/a b"]).success().out(), "content\n");
+    assert_eq!(debug(&["--", "sh", "-c", "cat '/a b'"]).success().out(), "content\n");
+    debug(&["--", "none"]).exit(127).complains("none");
+    build(&bench, &[], "FROM busybox\nRUN exit 1\n").exit(1);
+    assert_eq!(debug(&["--shell", "/bin/sh", "--", "echo", "a  b"]).success().out(), "a  b\n");
+    assert!(debug(&["--shell", "stave", "--", "help"]).success().out().contains("cat"));
+    debug(&["--", "ls -l"]).exit(127).complains("hint: A whole line is for a shell: `stave debug -- sh -c LINE`.");
+    debug(&["-t", "--", "ls"]).exit(2).complains("standard input is no terminal, which `-t` needs\n");
+}
+
 /// The environment is the step's to the last variable, and that of `again`, too.
 #[test]
 fn the_environment_of_a_session_is_that_of_the_step() {
@@ -332,7 +349,7 @@ fn a_failed_state_opens_on_another_machine() {
     build(&bench, &["--build-arg", "http_proxy=http://user:pass@192.0.2.1:1"], dockerfile).exit(1);
     let exported = bench.run(["debug", "--export", "state.tar"]);
     exported.success().complains("wrote state.tar").complains("caches of the step is not in the bundle");
-    bench.run(["debug", "--export", "state.tar"]).exit(3).complains("state.tar");
+    bench.run(["debug", "--export", "state.tar"]).exit(2).complains("state.tar");
     let bundle = bench.work().join("state.tar").display().to_string();
     let other = Bench::new().with_registry(&registry);
     let look = "cat /left /ctx/f /ctx/g; pwd; echo $A $http_proxy; ls /c 2>&1; echo /c/*";
@@ -413,7 +430,22 @@ fn a_hostile_bundle_is_refused_and_does_no_harm() {
         assert!(!other.path("escaped").exists() && !other.work().join("escaped").exists(), "{what}");
     }
     bench.file("text", "no archive at all");
-    bench.run(["debug", "--bundle", "text", "--", "true"]).exit(3).complains("is no bundle");
+    bench.run(["debug", "--bundle", "text", "--", "true"]).exit(2).complains(
+        "error: `text` is no bundle: failed to read entire block\n\
+         hint: `stave debug --export FILE` writes one, on the machine where the build failed.\n",
+    );
+    let exists =
+        "error: `text` exists, and a bundle overwrites nothing\nhint: Name another file, or remove it first.\n";
+    bench.run(["debug", "--export", "text"]).exit(2).complains(exists);
+    let mut cut = parts.clone();
+    let half = cut[1].1.len() / 2;
+    cut[1].1.truncate(half);
+    let other = Bench::new();
+    write_members(&other.work().join("cut.tar"), &cut);
+    other.run(["debug", "--bundle", "cut.tar", "--", "true"]).exit(3).complains(
+        "error: the bundle `cut.tar` is damaged: cannot unpack a layer of the bundle: incomplete frame\n\
+         hint: Copy it again, or export it again with `stave debug --export FILE` on the machine where the build failed.\n",
+    );
     bench.run(["debug", "--bundle", "missing", "--", "true"]).exit(2).complains("missing");
 }
 
@@ -555,4 +587,23 @@ fn the_static_shell_works_on_a_terminal_and_survives_ctrl_c() {
     let (code, text) = typed(bench.command(["debug"]), &dialogue);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("The image has no shell; this is a small one of stave's"), "{text}");
+}
+
+/// A step to which the build never came is told from one whose result is gone.
+#[test]
+fn a_state_that_was_never_made_because_the_build_failed_before_says_so() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN touch /one\nRUN exit 7\nRUN touch /three\nRUN touch /four\n");
+    bench.run(["build", "-q", "."]).exit(1);
+    for (side, step) in [("after", "4"), ("after", "5"), ("before", "5")] {
+        let output = bench.run(["debug", &format!("--{side}"), step, "--", "true"]);
+        let id = bench.run(["builds", "ls", "-q", "--no-trunc"]).success().out();
+        let (title, id) = (if step == "4" { "RUN touch /three" } else { "RUN touch /four" }, id.trim());
+        let said = format!(
+            "error: there is no state {side} step {step} (`{title}`): build {id} failed in step 3, before it came to this one\n\
+             hint: `stave debug {id}` opens step 3 as it failed.\n"
+        );
+        assert!(output.code != 0 && output.stderr.ends_with(&said), "{said}{output}");
+    }
+    bench.run(["debug", "--after", "2", "--", "ls", "/one"]).success();
 }

@@ -236,9 +236,8 @@ impl View<'_> {
                 continue;
             }
             let Some(line) = rules.matched_line(&rooted[1..]) else { continue };
-            let message = format!("`{keyword}` finds nothing at `{pattern}`: the ignore file leaves it out");
-            let finding = Diagnostic::warning(rules::COPY_IGNORED_FILE, path.span(), message)
-                .label(format!("left out by line {line} of `{name}`"));
+            let message = format!("`{keyword}` finds nothing at `{pattern}`: line {line} of `{name}` leaves it out");
+            let finding = Diagnostic::warning(rules::COPY_IGNORED_FILE, path.span(), message);
             push(findings, finding.hint("Change the ignore file, or do not copy it."));
         }
     }

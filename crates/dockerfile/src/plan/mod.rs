@@ -34,7 +34,7 @@ pub(crate) use checks::{Needed, needed_stages};
 pub use lower::PLAN_BYTES_MAX;
 pub use scans::{Scans, scans};
 pub use sources::{SourcePlace, StageSource, StageSources, stage_sources};
-pub use stages::{STAGES_MAX, similar_stage};
+pub use stages::{STAGES_MAX, similar_stage, stage_named};
 pub use values::{
     Base, BaseRequest, BuildPlan, Facts, HistoryItem, Ignored, NamedContext, Plan, PlanOptions, RunDefaults, Scope,
     StageLabel, Step, StepWorld, Survey, context_name,

@@ -192,11 +192,11 @@ fn base(
         diagnostics.push(
             Diagnostic::error(codes::EMPTY_BASE, stage.base.span(), "the name of the base image is empty")
                 .label("nothing is left when its variables are expanded")
-                .maybe_hint(undefined_hint(&expanded, globals)),
+                .maybe_hint(undefined_hint(file, &expanded, globals)),
         );
         return None;
     }
-    let unset = undefined_hint(&expanded, globals);
+    let unset = undefined_hint(file, &expanded, globals);
     let name = expanded.text;
     let wanted = platform.as_ref().unwrap_or(&options.platform);
     let own = stage.name.as_ref().and_then(|name| named_context(options, &name.name, wanted));
@@ -250,11 +250,33 @@ fn context_place(file: &Dockerfile, context: &NamedContext, span: Span) -> Resul
     })
 }
 
+/// Whether a stage declares a build argument.
+fn declares(file: &Dockerfile, name: &str) -> bool {
+    let instructions = file.stages.iter().flat_map(|stage| &stage.instructions);
+    instructions.into_iter().any(|instruction| match &instruction.kind {
+        InstructionKind::Arg(declarations) => declarations.iter().any(|one| one.name.as_str() == name),
+        _ => false,
+    })
+}
+
+/// Returns the place of the stage that has this very name, if there is one.
+#[must_use]
+pub fn stage_named(file: &Dockerfile, name: &str) -> Option<Span> {
+    let index = find(file, name, file.stages.len())?;
+    Some(definition(&file.stages[index]))
+}
+
 /// Says how to give a value to the first variable that has none.
-fn undefined_hint(expanded: &Expanded, globals: &Variables) -> Option<String> {
+fn undefined_hint(file: &Dockerfile, expanded: &Expanded, globals: &Variables) -> Option<String> {
     let name = &expanded.undefined.first()?.name;
     if globals.is_unset(name) {
         return Some(format!("Give it a value: `--build-arg {name}=...`, or `ARG {name}=...` in the file."));
+    }
+    if declares(file, name) {
+        return Some(format!(
+            "The `ARG {name}` below holds in its stage only: move it above the first `FROM`, and repeat `ARG {name}` where the \
+             stage needs it."
+        ));
     }
     Some(match nearest(name, globals.declared()) {
         Some(known) => format!("`{name}` is not defined before the first `FROM`; a similar name is: `{known}`."),
@@ -273,7 +295,7 @@ fn platform(
         diagnostics.push(
             Diagnostic::error(codes::PLATFORM, text.span(), "the platform is empty")
                 .label("nothing is left when its variables are expanded")
-                .maybe_hint(undefined_hint(&expanded, globals)),
+                .maybe_hint(undefined_hint(file, &expanded, globals)),
         );
         return None;
     }

@@ -71,13 +71,14 @@ pub(super) fn state(
     (past, platform, image, extras): (&Past<'_>, &Platform, &ReadyImage, &[&ScannedFiles]),
     events: Report<'_>,
 ) -> Result<Vec<Statement>, EngineError> {
-    let _task = Task::start(events, TaskKind::Other, "list packages".to_owned());
-    let about = (past, platform, image);
-    let mut statements = vec![list(engine, options, about, (&image.layer_ids()?, None))?];
-    for extra in extras {
-        statements.push(list(engine, options, about, (&extra.layers, Some(&extra.name)))?);
-    }
-    Ok(statements)
+    Task::during(events, TaskKind::Other, "list packages".to_owned(), |_| {
+        let about = (past, platform, image);
+        let mut statements = vec![list(engine, options, about, (&image.layer_ids()?, None))?];
+        for extra in extras {
+            statements.push(list(engine, options, about, (&extra.layers, Some(&extra.name)))?);
+        }
+        Ok(statements)
+    })
 }
 
 /// Returns the list of the packages in `layers`: those of the image, or what is called `name`.

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 
 /// Largest document that is kept, in bytes. Reference: BuildKit's limit for a list of packages.
-const STATEMENT_BYTES_MAX: u64 = 40 * 1024 * 1024;
+pub(crate) const STATEMENT_BYTES_MAX: u64 = 40 * 1024 * 1024;
 
 impl Engine {
     /// Has the store keep what is said about an image, in place of what was said before.

@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 use stave_oci::Platform;
 use stave_store::Lease;
 
+pub(crate) use kept::STATEMENT_BYTES_MAX;
 pub(crate) use provenance::{Origin, Past};
-pub(crate) use statement::{Attached, Statement, in_index, referrers, subjects};
+pub(crate) use statement::{Attached, PREDICATE_TYPE, STATEMENT_TYPE, Statement, in_index, referrers, subjects};
 
 use crate::build::Report;
 use crate::engine::Engine;

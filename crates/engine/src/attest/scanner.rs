@@ -41,12 +41,22 @@ const DOCUMENTS_MAX: usize = 64;
 ///
 /// Errors: the scanner cannot be had or fails; it writes nothing, or what is no document.
 pub(super) fn state(
+    by: (&Engine, &Lease),
+    (options, generator): (&SbomOptions, &str),
+    files: (&ReadyImage, &[&ScannedFiles]),
+    events: Report<'_>,
+) -> Result<Vec<Statement>, EngineError> {
+    Task::during(events, TaskKind::Other, format!("scan with {generator}"), |_| {
+        scan(by, (options, generator), files, events)
+    })
+}
+
+fn scan(
     (engine, lease): (&Engine, &Lease),
     (options, generator): (&SbomOptions, &str),
     (image, extras): (&ReadyImage, &[&ScannedFiles]),
     events: Report<'_>,
 ) -> Result<Vec<Statement>, EngineError> {
-    let _task = Task::start(events, TaskKind::Other, format!("scan with {generator}"));
     let request = BaseRequest { reference: generator.to_owned(), platform: Platform::host() };
     let base = engine.find_base(lease, &request, PullPolicy::Missing, events)?;
     let (id, config) = (base.id, base.config.clone());

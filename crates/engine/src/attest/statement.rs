@@ -11,7 +11,7 @@ use stave_oci::{BlobDigest, Descriptor, Platform, Reference, media_type};
 /// The type of a statement.
 pub(crate) const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 /// The remark that says what a statement is about.
-const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+pub(crate) const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
 /// Something that is said about an image.
 #[derive(Debug, Clone, PartialEq)]

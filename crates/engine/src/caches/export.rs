@@ -75,7 +75,7 @@ pub(crate) fn export(
             // Without the results of another cache that are not there after all.
             written = write(engine, lease, solved, (spec, platform), events);
         }
-        drop(task);
+        task.end(&written);
         match written {
             // A recipe for a workflow is good elsewhere, too.
             Err(error)
@@ -155,7 +155,7 @@ fn write_within(
     let sent =
         |(layer, open, elsewhere): (Layer, OpenBlob, _)| Blob { descriptor: layer.descriptor(), open, elsewhere };
     let blobs = blobs.into_values().map(sent).chain(parcel).collect();
-    publish(&*backend, &catalog, blobs, (engine.settings.now)())?;
+    publish(&*backend, &catalog, blobs, engine.now())?;
     if let Some(remark) = backend.remark() {
         events(Event::Notice { message: format!("of what was exported to the cache `{}`, {remark}", spec.place) });
     }
@@ -269,7 +269,7 @@ fn known(
     let reachable: BTreeSet<NodeId> = solved.targets.iter().flat_map(|target| graph.reachable(*target)).collect();
     let chain: BTreeSet<NodeId> = solved.targets.iter().flat_map(|target| chain(graph, *target)).collect();
     let mut found = Vec::new();
-    let used = (engine.settings.now)();
+    let used = engine.now();
     // A node's inputs have lower numbers than itself.
     for node in reachable {
         let op = graph.op(node);

@@ -103,7 +103,7 @@ impl Imports {
             Source { spec, name, state }
         });
         let age = caches.ttl.and_then(|age| i64::try_from(age.as_secs()).ok());
-        let since = age.map(|age| (engine.settings.now)() - age);
+        let since = age.map(|age| engine.now() - age);
         Self { sources: sources.collect(), since, ..Self::default() }
     }
 
@@ -173,17 +173,18 @@ impl Imports {
         })
     }
 
-    /// Returns what the caches say of how their results were made, the latest first: as much as comes within a short time.
-    pub(crate) fn parcels(&self, events: Report<'_>) -> Vec<Vec<u8>> {
+    /// Returns what the caches say of how their results were made, with their names, the latest first: as much as comes within a short time.
+    pub(crate) fn parcels(&self, events: Report<'_>) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         for Ready { backend, catalog } in self.ready(events) {
             for blob in catalog.latest_parcels(PARCELS_MAX) {
                 let (answers, inbox) = mpsc::channel();
-                let backend = Arc::clone(&backend);
+                let (name, backend) = (backend.name().to_owned(), Arc::clone(&backend));
                 // It belongs to nobody: who no longer waits for it does not end it.
                 let fetched = move || drop(answers.send(stave_cache::parcel::fetch(&*backend, &blob)));
                 if thread::Builder::new().name("ingredients".to_owned()).spawn(fetched).is_ok() {
-                    found.extend(inbox.recv_timeout(PARCEL_WAIT).ok().flatten());
+                    let came = inbox.recv_timeout(PARCEL_WAIT).ok().flatten();
+                    found.extend(came.map(|bytes| (name, bytes)));
                 }
             }
         }
@@ -370,12 +371,14 @@ fn fetch(engine: &Engine, lease: &Lease, remote: &RemoteLayer, events: Report<'_
         return Ok(());
     }
     engine.go_on()?;
-    let task = Task::start(events, TaskKind::Cache, format!("fetch {} from {}", short(&layer.diff_id), backend.name()));
-    let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(layer.blob, layer.size))?);
-    let progress = |done| task.progress(done, Some(layer.size));
-    backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;
-    sink.0.commit()?;
-    Ok(())
+    let title = format!("fetch {} from {}", short(&layer.diff_id), backend.name());
+    Task::during(events, TaskKind::Cache, title, |task| {
+        let mut sink = Sink(lease.blob_writer(BlobExpectation::exactly(layer.blob, layer.size))?);
+        let progress = |done| task.progress(done, Some(layer.size));
+        backend.fetch(&layer.descriptor(), &mut sink, &progress).map_err(EngineError::from)?;
+        sink.0.commit()?;
+        Ok(())
+    })
 }
 
 fn load(shared: &Shared, backend: Arc<dyn Backend>) {

@@ -111,13 +111,13 @@ fn open(
             return Err(EngineError::request("no workflow of GitHub's runs here that has a cache", Some(hint)));
         }
         Place::S3(place) => {
-            let now = engine.settings.now;
+            let clock = engine.settings.clock;
             let environment = &engine.settings.registries.http;
-            stave_cache::backend::s3::cache((**place).clone(), now, environment, cancel)?
+            stave_cache::backend::s3::cache((**place).clone(), clock, environment, cancel)?
         }
         Place::Azure(place) => {
-            let now = engine.settings.now;
-            stave_cache::backend::azure::cache((**place).clone(), now, &engine.settings.registries.http, cancel)
+            let clock = engine.settings.clock;
+            stave_cache::backend::azure::cache((**place).clone(), clock, &engine.settings.registries.http, cancel)
         }
         Place::Inline => return Err(EngineError::request("an inline cache is in the image, and in no place", None)),
     })

@@ -1,6 +1,6 @@
 //! A command that is not in the image: which package manager the image has, and which package has the command.
 
-use stave_tree::Layers;
+use stave_tree::{Follow, Kind, Layers};
 
 /// Bytes of `/etc/os-release` that are read.
 const OS_RELEASE_BYTES_MAX: u64 = 64 * 1024;
@@ -39,6 +39,21 @@ pub struct NoCommand {
     pub distribution: Option<String>,
     /// The program that needs the command as its interpreter, and the interpreter's path.
     pub needed_by: Option<(String, String)>,
+    /// Where the image has the command nevertheless: outside of `PATH`, or elsewhere than it was looked for.
+    pub elsewhere: Option<String>,
+}
+
+/// A program that is not where it was called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoProgram {
+    /// Its absolute path.
+    pub path: String,
+    /// Whether there is a directory.
+    pub is_directory: bool,
+    /// Whether it is the shell that the instruction was written for.
+    pub is_shell: bool,
+    /// What is there and has nearly that path, or the same name elsewhere.
+    pub nearest: Option<String>,
 }
 
 impl Manager {
@@ -105,7 +120,71 @@ pub(super) fn find(files: &Layers, command: &str) -> NoCommand {
         is_manager: others,
         distribution: distribution(files),
         needed_by: None,
+        elsewhere: None,
     }
+}
+
+/// Words of bash's that other shells take for a command.
+const OF_BASH: [&str; 14] = [
+    "source",
+    "[[",
+    "((",
+    "pushd",
+    "popd",
+    "dirs",
+    "shopt",
+    "declare",
+    "typeset",
+    "function",
+    "mapfile",
+    "readarray",
+    "disown",
+    "select",
+];
+
+/// Whether a word is none of a program, but of bash.
+pub(super) fn is_of_bash(command: &str) -> bool {
+    OF_BASH.contains(&command)
+}
+
+/// Directories of programs that are often outside of `PATH`; a star is any name.
+const ELSEWHERE: [&str; 13] = [
+    "usr/local/sbin",
+    "usr/local/bin",
+    "usr/sbin",
+    "usr/bin",
+    "sbin",
+    "bin",
+    "opt/bin",
+    "opt/*/bin",
+    "usr/local/*/bin",
+    "root/.local/bin",
+    "root/.cargo/bin",
+    "root/go/bin",
+    "usr/games",
+];
+
+/// Where the image has a program that was looked for in vain: in `cwd`, or where programs are.
+pub(super) fn elsewhere(files: &Layers, cwd: &str, name: &str) -> Option<String> {
+    let root = files.mounted().ok()?;
+    let mut places = vec![cwd.trim_matches('/').to_owned()];
+    for place in ELSEWHERE {
+        match place.split_once('*') {
+            None => places.push(place.to_owned()),
+            Some((above, below)) => {
+                let mut entries = root.list(above.as_bytes()).unwrap_or_default();
+                entries.sort_by(|one, other| one.name.cmp(&other.name));
+                let names = entries.iter().map(|entry| String::from_utf8_lossy(&entry.name));
+                places.extend(names.map(|name| format!("{above}{name}{below}")));
+            }
+        }
+    }
+    let is_program = |path: &String| {
+        let metadata = root.metadata(path.as_bytes(), Follow::Yes);
+        metadata.is_ok_and(|metadata| metadata.kind == Kind::File && metadata.mode & 0o111 != 0)
+    };
+    let paths = places.iter().map(|place| if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") });
+    paths.into_iter().find(is_program).map(|path| format!("/{path}"))
 }
 
 fn exists(files: &Layers, path: &[u8]) -> bool {

@@ -1,14 +1,5 @@
 //! A program that the kernel does not run: for which machine it is, or what should interpret it.
 
-use std::io::Read as _;
-
-use stave_tree::Layers;
-
-use super::access::absolute;
-
-/// Bytes of a program that are read.
-const START_BYTES: u64 = 4096;
-
 /// A program that is for another machine, or is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
@@ -22,21 +13,19 @@ pub struct Foreign {
     pub platform: String,
 }
 
-/// Says what a program in the image is.
-pub(super) fn find(files: &Layers, cwd: &str, program: &str, platform: &str) -> Foreign {
-    let bytes = start(files, cwd, program).unwrap_or_default();
+/// Says what a program is that begins with these bytes.
+pub(super) fn find(bytes: &[u8], program: &str, platform: &str) -> Foreign {
     let is_text = !bytes.is_empty() && !bytes.starts_with(b"\x7fELF") && !bytes[..bytes.len().min(512)].contains(&0);
     Foreign {
         program: program.to_owned(),
-        is_for: machine(&bytes).map(str::to_owned),
+        is_for: machine(bytes).map(str::to_owned),
         is_text,
         platform: platform.to_owned(),
     }
 }
 
-/// What interprets a program: the word behind `#!`, or the loader of a linked one.
-pub(super) fn interpreter(files: &Layers, cwd: &str, program: &str) -> Option<String> {
-    let bytes = start(files, cwd, program)?;
+/// What interprets a program that begins with these bytes: the word behind `#!`, or the loader of a linked one.
+pub(super) fn interpreter(bytes: &[u8]) -> Option<String> {
     if let Some(rest) = bytes.strip_prefix(b"#!") {
         let line = rest.split(|&byte| byte == b'\n').next()?;
         let text = String::from_utf8_lossy(line).into_owned();
@@ -45,17 +34,8 @@ pub(super) fn interpreter(files: &Layers, cwd: &str, program: &str) -> Option<St
         return (!word.is_empty()).then_some(word);
     }
     // The loader's path is among the first bytes of the file.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let text = String::from_utf8_lossy(bytes).into_owned();
     text.split('\0').find(|word| word.starts_with('/') && word.contains("/ld-")).map(str::to_owned)
-}
-
-/// The first bytes of a program.
-fn start(files: &Layers, cwd: &str, program: &str) -> Option<Vec<u8>> {
-    let path = absolute(cwd, program);
-    let file = files.mounted().ok()?.open_file(path.as_bytes()).ok()?;
-    let mut bytes = Vec::new();
-    file.take(START_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// For which platform an executable is.

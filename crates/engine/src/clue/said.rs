@@ -11,23 +11,53 @@ pub(super) fn is_full(line: &str) -> bool {
 }
 
 /// The command that a shell did not find: `sh: 1: curl: not found`, `bash: line 1: curl: command not found`,
-/// `/bin/sh: curl: not found`, `env: 'python': No such file or directory`.
+/// `/bin/sh: curl: not found`, `env: 'python': No such file or directory`, `bash: ./x.sh: /bin/x: bad interpreter: No such
+/// file or directory`.
 pub(super) fn unknown_command(line: &str) -> Option<String> {
-    let line = line.trim();
-    let name =
-        if let Some(before) = line.strip_suffix(": command not found").or_else(|| line.strip_suffix(": not found")) {
-            before.rsplit(": ").next()?
-        } else if let Some(after) = line.split_once("command not found: ").map(|(_, after)| after) {
-            after
-        } else {
-            let before = line.strip_suffix(": No such file or directory")?;
-            let (program, name) = before.split_once(": ")?;
-            let name = name.trim_matches(|quote| matches!(quote, '\'' | '"' | '‘' | '’' | '`'));
-            (program.rsplit('/').next() == Some("env") && !name.contains('/')).then_some(name)?
-        };
-    let is_name =
-        !name.is_empty() && !name.contains(|character: char| character.is_whitespace() || character.is_control());
+    const NOT_RUN: [&str; 5] = [
+        ": command not found",
+        ": not found",
+        ": cannot execute: required file not found",
+        ": bad interpreter: No such file or directory",
+        ": bad interpreter: no such file or directory",
+    ];
+    let line = line.trim_matches([' ', '\t', '\n']);
+    let name = if let Some((before, suffix)) = NOT_RUN.iter().find_map(|end| Some((line.strip_suffix(end)?, end))) {
+        // The interpreter stands behind the program that names it.
+        let before = if suffix.contains("interpreter") { before.rsplit_once(": ")?.0 } else { before };
+        before.rsplit(": ").next()?
+    } else if let Some(after) = line.split_once("command not found: ").map(|(_, after)| after) {
+        after
+    } else if let Some(after) = line.split_once(": no such file or directory: ").map(|(_, after)| after) {
+        line.starts_with("zsh").then_some(after)?
+    } else if let Some((before, _)) = line.split_once(": bad interpreter: ").filter(|_| line.starts_with("zsh")) {
+        before.rsplit(": ").next().and_then(|name| name.rsplit_once(':').map(|(_, name)| name).or(Some(name)))?
+    } else {
+        let before = line.strip_suffix(": No such file or directory")?;
+        let (program, name) = before.split_once(": ")?;
+        let quote = |quote: char| matches!(quote, '\'' | '"' | '‘' | '’' | '`');
+        match program.rsplit('/').next()? {
+            "env" => Some(name.trim_start_matches("can't execute ").trim_matches(quote))
+                .filter(|name| !name.contains('/'))?,
+            // What bash could not open for the command to read or write is told in the same words, and has another status.
+            "bash" => name.rsplit(": ").next().filter(|name| name.contains('/'))?,
+            _ => return None,
+        }
+    };
+    let is_odd = |character: char| character != '\r' && (character.is_whitespace() || character.is_control());
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = !name.trim().is_empty() && !is_number && !name.contains(is_odd);
     is_name.then(|| name.to_owned())
+}
+
+/// Whether a line is one of a shell's or of `env`'s: `/bin/sh: `, `bash: line 1: `, `./x.sh: line 2: `, `zsh:1: `.
+pub(super) fn is_of_shell(line: &str) -> bool {
+    const SHELLS: [&str; 7] = ["sh", "bash", "ash", "dash", "ksh", "zsh", "env"];
+    let mut fields = line.trim_start().split(':');
+    let first = fields.next().unwrap_or_default();
+    let program = first.rsplit('/').next().unwrap_or_default();
+    let second = fields.next().unwrap_or_default();
+    SHELLS.contains(&program) || second.starts_with(" line ")
 }
 
 /// The program that is for another kind of machine, which may be empty.
@@ -52,14 +82,18 @@ pub(super) fn read_only(line: &str) -> Option<Vec<String>> {
 /// The words of a line that may be the path of what was refused.
 pub(super) fn denied(line: &str) -> Option<Vec<String>> {
     let lower = line.to_ascii_lowercase();
-    let says = lower.contains("permission denied") || lower.contains("operation not permitted");
+    let said = ["permission denied", "operation not permitted"];
+    let after = said.iter().find_map(|words| lower.split_once(words)).map(|(_, after)| after.trim());
+    // What goes on is a sentence about it.
+    let says = after.is_some_and(|after| after.is_empty() || after.starts_with([')', ':', '.', '\'', '(', '/']));
     // These are about another machine.
-    let is_remote = ["publickey", "(password", "ssh:", "denied to "].iter().any(|word| lower.contains(word));
+    let is_remote =
+        ["publickey", "(password", "ssh:", "denied to ", "://", "http"].iter().any(|word| lower.contains(word));
     (says && !is_remote).then(|| paths(line))
 }
 
 /// The words of a line that look like paths, absolute ones first.
-fn paths(line: &str) -> Vec<String> {
+pub(super) fn paths(line: &str) -> Vec<String> {
     let quote = |character: char| matches!(character, '\'' | '"' | '‘' | '’' | '`' | ',' | '(' | ')');
     let mut found: Vec<String> = Vec::new();
     // The apostrophe of a word is no quote.
@@ -93,7 +127,7 @@ pub(super) fn unreachable(line: &str) -> Option<(Trouble, Option<String>)> {
         ("bad address", Trouble::Name),
         ("no such host", Trouble::Name),
         ("unable to resolve host", Trouble::Name),
-        ("getaddrinfo", Trouble::Name),
+        ("getaddrinfo failed", Trouble::Name),
         ("eai_again", Trouble::Name),
         ("enotfound", Trouble::Name),
         ("dns error", Trouble::Name),
@@ -153,9 +187,26 @@ mod tests {
             "zsh:1: command not found: curl",
             "env: 'curl': No such file or directory",
             "/usr/bin/env: ‘curl’: No such file or directory",
+            "env: can't execute 'curl': No such file or directory",
         ] {
             assert_eq!(unknown_command(line).as_deref(), Some("curl"), "{line}");
         }
+        for line in [
+            "/bin/bash: line 1: ./x.sh: cannot execute: required file not found",
+            "/bin/bash: line 1: ./x.sh: /bin/none: bad interpreter: No such file or directory",
+            "/bin/bash: ./x.sh: /bin/sh^M: bad interpreter: No such file or directory",
+            "zsh:1: ./x.sh: bad interpreter: /bin/none: no such file or directory",
+            "zsh:1: no such file or directory: ./x.sh",
+            "/bin/bash: line 1: ./x.sh: No such file or directory",
+            "/bin/sh: 1: ./x.sh: not found",
+        ] {
+            assert_eq!(unknown_command(line).as_deref(), Some("./x.sh"), "{line}");
+        }
+        assert_eq!(unknown_command("env: 'bash\\r': No such file or directory").as_deref(), Some("bash\\r"));
+        assert_eq!(
+            unknown_command("env: can't execute 'bash\r': No such file or directory").as_deref(),
+            Some("bash\r")
+        );
         for line in ["cat: x: No such file or directory", "E: package foo bar: not found in list", "not found", "ok"] {
             assert_ne!(unknown_command(line).as_deref(), Some("x"), "{line}");
         }
@@ -177,7 +228,17 @@ mod tests {
         ] {
             assert_eq!(first(line).as_deref(), Some(path), "{line}");
         }
-        assert_eq!(denied("git@github.com: Permission denied (publickey)."), None);
+        for line in [
+            "git@github.com: Permission denied (publickey).",
+            "expected Permission denied, got ok",
+            "HTTP 403 Permission denied: https://example.com/x",
+        ] {
+            assert_eq!(denied(line), None, "{line}");
+        }
+        assert!(is_of_shell("/bin/sh: x: not found") && is_of_shell("./x.sh: line 2: x: not found"));
+        assert!(is_of_shell("zsh:1: command not found: x") && !is_of_shell("GET /x: not found"));
+        assert_eq!(unknown_command("GET /x: 404: not found"), None);
+        assert_eq!(unreachable("warning: getaddrinfo is deprecated"), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct NoSource {
     pub place: Place,
     /// What is there and has nearly that name, or the same name elsewhere.
     pub nearest: Option<String>,
+    /// Whether it was written with a `..` that would lead out of where it was looked for.
+    pub is_above: bool,
     /// The rule that hides what was looked for; with `nearest`, the one that hides that.
     pub rule: Option<Rule>,
 }
@@ -113,7 +115,13 @@ fn in_context(scene: &Scene<'_>, pattern: &str, id: ContextId, line: Option<usiz
     let found = if line.is_some() { None } else { nearest_in(context.root(), pattern) };
     let line = line.or_else(|| context.ignored_by(found.as_ref()?.as_bytes()));
     let place = name.map_or(Place::Context, Place::Named);
-    NoSource { path: pattern.to_owned(), place, nearest: found, rule: line.map(|line| Rule { file, line }) }
+    NoSource {
+        path: pattern.to_owned(),
+        place,
+        nearest: found,
+        rule: line.map(|line| Rule { file, line }),
+        is_above: scene.names_above(),
+    }
 }
 
 /// `at` is the number of the tree among the operation's further inputs.
@@ -124,12 +132,12 @@ fn in_tree(scene: &Scene<'_>, pattern: &str, node: NodeId, at: usize) -> Option<
     };
     let files = scene.inputs.get(at + 1).and_then(|layers| scene.engine.layers(layers).ok());
     let nearest = files.and_then(|files| nearest_in(files.mounted().ok()?, pattern));
-    Some(NoSource { path: pattern.to_owned(), place, nearest, rule: None })
+    Some(NoSource { path: pattern.to_owned(), place, nearest, rule: None, is_above: scene.names_above() })
 }
 
 /// What is nearly called so: a neighbour of the first name on the way that does not exist, else a file of the same name
 /// elsewhere.
-fn nearest_in(root: &Dir, pattern: &str) -> Option<String> {
+pub(super) fn nearest_in(root: &Dir, pattern: &str) -> Option<String> {
     let clean: Vec<&str> = pattern.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
     if clean.iter().any(|name| name.contains(['*', '?', '[', '\\'])) {
         return None;

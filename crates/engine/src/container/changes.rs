@@ -275,7 +275,7 @@ impl Engine {
         (layers, size): (&[ImageLayer], u64),
         by: String,
     ) -> Result<ImageId, EngineError> {
-        let now = (self.settings.now)();
+        let now = self.now();
         let created = jiff::Timestamp::from_second(now).map(|time| time.to_string()).ok();
         config.created.clone_from(&created);
         if changes.author.is_some() {

@@ -1,5 +1,7 @@
 //! What `docker inspect` prints of a container.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use stave_store::{ContainerRecord, ContainerState};
 
@@ -22,7 +24,7 @@ impl Engine {
         let log = self.store.root().join(self.store.container_file_rel_path(&record.id, "log"));
         Ok(json!({
             "Id": record.id.to_string(),
-            "Created": rfc3339(record.created),
+            "Created": moment(record.created),
             "Path": path,
             "Args": rest,
             "State": state_json(&record),
@@ -175,6 +177,14 @@ fn mount_json(mount: &ContainerMount) -> Value {
     }
 }
 
+/// Returns a time since 1970 as RFC 3339 has it, with as many digits of the second as it needs.
+fn moment(time: Duration) -> String {
+    jiff::SignedDuration::try_from(time)
+        .and_then(jiff::Timestamp::from_duration)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}
+
 pub(super) fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
 }
@@ -198,7 +208,7 @@ fn state_json(record: &ContainerRecord) -> Value {
         "Pid": pid,
         "ExitCode": code,
         "Error": "",
-        "StartedAt": record.started.map_or_else(|| NEVER.to_owned(), rfc3339),
-        "FinishedAt": record.finished.map_or_else(|| NEVER.to_owned(), rfc3339),
+        "StartedAt": record.started.map_or_else(|| NEVER.to_owned(), moment),
+        "FinishedAt": record.finished.map_or_else(|| NEVER.to_owned(), moment),
     })
 }

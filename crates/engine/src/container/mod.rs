@@ -26,6 +26,7 @@ pub use volumes::{VolumeFilter, VolumeSummary};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stave_graph::Network;
@@ -63,12 +64,12 @@ pub struct ContainerSummary {
     pub network: &'static str,
     /// The ports that it says it listens at: `80/tcp`.
     pub exposed: Vec<String>,
-    /// When it was made, in seconds since 1970.
-    pub created: i64,
-    /// When it was last started, in seconds since 1970.
-    pub started: Option<i64>,
-    /// When it last ended, in seconds since 1970.
-    pub finished: Option<i64>,
+    /// When it was made, since 1970.
+    pub created: Duration,
+    /// When it was last started, since 1970.
+    pub started: Option<Duration>,
+    /// When it last ended, since 1970.
+    pub finished: Option<Duration>,
     /// What it is doing.
     pub state: ContainerState,
     /// Whether it stands still while it runs.
@@ -310,6 +311,15 @@ impl Engine {
             events(Event::Notice { message });
         }
         Ok((id, config))
+    }
+
+    /// Returns what platform a container's image is for, if the image is still there.
+    pub fn container_platform(&self, name: &str) -> Result<Option<Platform>, EngineError> {
+        let image = self.store.resolve_container(name)?.image;
+        if self.store.image(&image)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.image_config(&image)?.platform()))
     }
 
     /// Returns the bytes of a container's own files, and of all that it sees.

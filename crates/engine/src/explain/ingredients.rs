@@ -107,6 +107,7 @@ pub(super) fn make(
             inputs: Vec::new(),
             uses_variables: matches!(target.joined.graph.op(joined.node), Op::Exec(_)),
             done: false,
+            failed: false,
         };
         let owner = owners.get(&joined.node).copied().unwrap_or(index);
         let mut making = Making { target, owners, outcomes, owner, secrets: &scopes[place].1, seen: BTreeSet::new() };

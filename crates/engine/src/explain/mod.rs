@@ -37,7 +37,7 @@ pub(crate) struct Explain<'a> {
     owners: OnceLock<BTreeMap<NodeId, usize>>,
     own: OnceLock<Arc<Ingredients>>,
     earlier: OnceLock<Vec<Comparison>>,
-    imported: OnceLock<Vec<(Comparison, Parcel)>>,
+    imported: OnceLock<Vec<Imported>>,
     /// The lists of files that were made or read, by their digest.
     manifests: Mutex<BTreeMap<String, Option<Arc<Manifest>>>>,
     /// Why nodes ran.
@@ -46,6 +46,14 @@ pub(crate) struct Explain<'a> {
     /// Nodes whose results have no record that can be used.
     unrecorded: Mutex<BTreeSet<NodeId>>,
     done: Mutex<BTreeSet<NodeId>>,
+    failed: Mutex<BTreeSet<NodeId>>,
+}
+
+/// A build of another machine, as a cache tells it.
+struct Imported {
+    cache: String,
+    comparison: Comparison,
+    parcel: Parcel,
 }
 
 /// What a build has read by now.
@@ -76,6 +84,7 @@ impl<'a> Explain<'a> {
             evicted: Mutex::default(),
             unrecorded: Mutex::default(),
             done: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
@@ -92,6 +101,11 @@ impl<'a> Explain<'a> {
     /// Remembers that nodes have results.
     pub(crate) fn done(&self, nodes: impl IntoIterator<Item = NodeId>) {
         lock(&self.done).extend(nodes);
+    }
+
+    /// Remembers that a node was carried out and failed.
+    pub(crate) fn failed(&self, node: NodeId) {
+        lock(&self.failed).insert(node);
     }
 
     /// Returns why `node` has to be carried out, and remembers it: what depends on it refers to it.
@@ -125,6 +139,7 @@ impl<'a> Explain<'a> {
         if let Some(reason) = lock(&self.evicted).get(&node) {
             let reason = match reason {
                 Eviction::Pruned => Evicted::Pruned,
+                Eviction::Room => Evicted::Room,
                 Eviction::NotDurable => Evicted::NotDurable,
                 Eviction::Damaged => Evicted::Damaged,
             };
@@ -138,12 +153,16 @@ impl<'a> Explain<'a> {
         if let Some(miss) = earlier.and_then(|earlier| earlier.miss(step, &files)) {
             return miss;
         }
-        if let Some(miss) = self.parent(step, reading) {
+        let imported = if earlier.is_some() { &[][..] } else { self.imported(reading, events) };
+        let others = || imported.iter().filter(|other| other.comparison.has_stage(step));
+        let changed = others().find_map(|Imported { comparison, parcel, .. }| {
+            comparison.miss(step, &Asking { explain: self, reading, parcel: Some(parcel) })
+        });
+        if let Some(miss) = changed.or_else(|| self.parent(step, reading)) {
             return miss;
         }
-        let unfinished = earlier.and_then(|earlier| earlier.counterpart(step)).is_some_and(|step| !step.done);
-        if unfinished {
-            return Miss::Unfinished;
+        if let Some(before) = earlier.and_then(|earlier| earlier.counterpart(step)).filter(|step| !step.done) {
+            return Miss::Unfinished { failed: before.failed };
         }
         if let Some((cache, reason)) = self.target.imports.unusable() {
             return Miss::ImportFailed { cache, reason };
@@ -151,11 +170,8 @@ impl<'a> Explain<'a> {
         if earlier.is_some() {
             return Miss::Gone;
         }
-        for (imported, parcel) in self.imported(reading, events) {
-            let files = Asking { explain: self, reading, parcel: Some(parcel) };
-            if let Some(miss) = imported.has_stage(step).then(|| imported.miss(step, &files)).flatten() {
-                return miss;
-            }
+        if let Some(Imported { cache, .. }) = others().find(|other| other.comparison.counterpart(step).is_some()) {
+            return Miss::NotExported { cache: cache.clone() };
         }
         self.candidate(node, step, lease, reading).unwrap_or(Miss::First)
     }
@@ -224,11 +240,16 @@ impl<'a> Explain<'a> {
     }
 
     /// The builds of other machines, as far as they have said what they were made from.
-    fn imported(&self, reading: Reading<'_>, events: Report<'_>) -> &[(Comparison, Parcel)] {
+    fn imported(&self, reading: Reading<'_>, events: Report<'_>) -> &[Imported] {
         self.imported.get_or_init(|| {
             let own = self.own(reading);
-            let parcels = self.target.imports.parcels(events).into_iter().filter_map(|bytes| Parcel::read(&bytes));
-            parcels.map(|parcel| (Comparison::new(Arc::clone(own), Arc::clone(&parcel.build)), parcel)).collect()
+            let parcels = self.target.imports.parcels(events).into_iter();
+            let imported = |(cache, bytes): (String, Vec<u8>)| {
+                let parcel = Parcel::read(&bytes)?;
+                let comparison = Comparison::new(Arc::clone(own), Arc::clone(&parcel.build));
+                Some(Imported { cache, comparison, parcel })
+            };
+            parcels.filter_map(imported).collect()
         })
     }
 
@@ -265,11 +286,13 @@ impl<'a> Explain<'a> {
         }
         let mut build = Ingredients::clone(self.own(reading));
         let before = kept.builds();
-        let was_done =
-            |key: &str| before.iter().any(|build| build.steps.iter().any(|step| step.done && step.key == key));
-        let done = lock(&self.done).clone();
+        let was = |key: &str, what: &dyn Fn(&stave_explain::Step) -> bool| {
+            before.iter().any(|build| build.steps.iter().any(|step| step.key == key && what(step)))
+        };
+        let (done, failed) = (lock(&self.done).clone(), lock(&self.failed).clone());
         for (step, joined) in build.steps.iter_mut().zip(&self.target.joined.steps) {
-            step.done = succeeded || done.contains(&joined.node) || was_done(&step.key);
+            step.done = succeeded || done.contains(&joined.node) || was(&step.key, &|step| step.done);
+            step.failed = !step.done && (failed.contains(&joined.node) || was(&step.key, &|step| step.failed));
         }
         kept.keep(&stamp, &build, &|digest| self.manifest(Side::New, digest, reading));
     }

@@ -125,7 +125,7 @@ enum Kind {
 
 impl Daemon {
     fn failed(&self, source: io::Error) -> EngineError {
-        EngineError::tree(format!("cannot talk to the daemon at `{}`", self.socket.display()), source)
+        EngineError::Daemon { socket: self.socket.clone(), source }
     }
 
     fn connect(&self) -> Result<UnixStream, EngineError> {

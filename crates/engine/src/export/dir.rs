@@ -41,7 +41,11 @@ const TOLD_NAMES_MAX: usize = 3;
 ///
 /// Errors: a file cannot be written; something else is in the directory, which then stays as it is.
 pub(crate) fn put_dir(engine: &Engine, pushed: &Pushed, path: &Path, events: Report<'_>) -> Result<(), EngineError> {
-    let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
+    let title = format!("write {}", path.display());
+    Task::during(events, TaskKind::Output, title, |_| write_dir(engine, pushed, path))
+}
+
+fn write_dir(engine: &Engine, pushed: &Pushed, path: &Path) -> Result<(), EngineError> {
     let fail = |source| EngineError::io("write", path, source);
     fs::create_dir_all(path).map_err(|source| EngineError::io("create", path, source))?;
     // Of two that write here, each would remove what the other has written.

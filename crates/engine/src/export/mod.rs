@@ -7,6 +7,7 @@ mod dir;
 mod files;
 mod index;
 mod layout;
+mod merged;
 mod place;
 mod prepared;
 mod registry;
@@ -17,7 +18,7 @@ pub(crate) use daemon::fetch as fetch_from_daemon;
 pub(crate) use dir::put_dir;
 pub(crate) use index::{index_descriptor, unpacked_index};
 pub(crate) use place::{put_in_daemon, put_in_docker_archive, put_in_layout, put_in_oci_archive};
-pub(crate) use prepared::{Prepared, unwritable};
+pub(crate) use prepared::{Prepared, PreparedBuild, unwritable};
 pub(crate) use registry::{Pushed, Sending, send};
 pub(crate) use said::{Said, joined};
 
@@ -36,7 +37,6 @@ use crate::form::ImageForm;
 use crate::request::{ArchiveKind, Destination, FilesKind, Naming, Output};
 use crate::task::Task;
 use files::Plan;
-use prepared::PreparedBuild;
 use sink::Sink;
 
 /// What takes the blobs of an output, one after the other.
@@ -78,9 +78,10 @@ pub(crate) fn write(
     let prepare = |form: &ImageForm| PreparedBuild::new(engine, lease, built, form, events);
     match output {
         Output::Files { kind: FilesKind::Local, dest: Destination::Path(path), split, delete, times, prefix } => {
-            let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
-            Plan::new(built, split, times, &prefix).local(engine, lease, &path, delete)?;
-            Ok(Written::Files)
+            Task::during(events, TaskKind::Output, format!("write {}", path.display()), |_| {
+                Plan::new(built, split, times, &prefix).local(engine, lease, &path, delete)?;
+                Ok(Written::Files)
+            })
         }
         Output::Files { kind: FilesKind::Local, dest: Destination::Stream(_), .. } => Err(EngineError::request(
             "an output of type `local` needs a directory",
@@ -103,8 +104,9 @@ pub(crate) fn write(
         }
         Output::Layout { form, names, path } => {
             let prepared = prepare(&form)?.with_statements(built, &form)?;
-            let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
-            layout::write(&path, prepared.entries(&given(names, built)), |sink| prepared.each_blob(engine, sink))?;
+            Task::during(events, TaskKind::Output, format!("write {}", path.display()), |_| {
+                layout::write(&path, prepared.entries(&given(names, built)), |sink| prepared.each_blob(engine, sink))
+            })?;
             Ok(Written::Image(prepared.descriptor))
         }
         Output::Registry { names, by_digest, insecure, form } => {
@@ -116,8 +118,9 @@ pub(crate) fn write(
         Output::Load { socket, names, form } => {
             only(built)?;
             let prepared = prepare(&daemon::wanted(form, &socket)?)?;
-            let _task = Task::start(events, TaskKind::Push, format!("load into {}", socket.display()));
-            daemon::load(engine, &prepared, &given(names, built), &socket)?;
+            Task::during(events, TaskKind::Push, format!("load into {}", socket.display()), |_| {
+                daemon::load(engine, &prepared, &given(names, built), &socket)
+            })?;
             Ok(Written::Image(prepared.descriptor))
         }
     }
@@ -193,10 +196,11 @@ fn into<T>(
     write: impl FnOnce(&mut Sink) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     let mut sink = Sink::open(dest)?;
-    let _task = Task::start(events, TaskKind::Output, format!("write {}", sink.name()));
-    let written = write(&mut sink).map_err(|error| sink.failure().unwrap_or(error))?;
-    sink.finish()?;
-    Ok(written)
+    Task::during(events, TaskKind::Output, format!("write {}", sink.name()), |_| {
+        let written = write(&mut sink).map_err(|error| sink.failure().unwrap_or(error))?;
+        sink.finish()?;
+        Ok(written)
+    })
 }
 
 /// Refuses an index where an output holds one image.
@@ -224,15 +228,7 @@ fn archive(
     for image in &prepared.images {
         archived.push(image.write(engine, &mut writer, names)?);
     }
-    for attached in prepared.said.all() {
-        for (descriptor, bytes) in attached.parts() {
-            writer.blob(descriptor.digest, descriptor.size, &mut &*bytes).map_err(unwritable)?;
-        }
-    }
-    if let Some(index) = &prepared.index {
-        let Descriptor { digest, size, .. } = prepared.descriptor;
-        writer.blob(digest, size, &mut index.as_slice()).map_err(unwritable)?;
-    }
+    prepared.write_rest(&mut writer)?;
     let for_docker = if kind == ArchiveKind::Docker { archived.as_slice() } else { &[] };
     writer.finish_with(prepared.entries(names), for_docker).map_err(unwritable)?;
     Ok(Written::Image(prepared.descriptor.clone()))

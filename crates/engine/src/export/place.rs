@@ -51,8 +51,9 @@ pub(crate) fn put_in_layout(
     (path, name): (&Path, Option<&str>),
     events: Report<'_>,
 ) -> Result<(), EngineError> {
-    let _task = Task::start(events, TaskKind::Output, format!("write {}", path.display()));
-    layout::write(path, entries(what, name), |sink| each_blob(engine, what, sink))
+    Task::during(events, TaskKind::Output, format!("write {}", path.display()), |_| {
+        layout::write(path, entries(what, name), |sink| each_blob(engine, what, sink))
+    })
 }
 
 /// Writes an image as an OCI archive.
@@ -97,8 +98,9 @@ pub(crate) fn put_in_daemon(
     (socket, name): (&Path, &Reference),
     events: Report<'_>,
 ) -> Result<Descriptor, EngineError> {
-    let _task = Task::start(events, TaskKind::Push, format!("load into {}", socket.display()));
-    let build = PreparedBuild::of_one(prepared);
-    daemon::load(engine, &build, std::slice::from_ref(name), socket)?;
-    Ok(build.descriptor)
+    Task::during(events, TaskKind::Push, format!("load into {}", socket.display()), |_| {
+        let build = PreparedBuild::of_one(prepared);
+        daemon::load(engine, &build, std::slice::from_ref(name), socket)?;
+        Ok(build.descriptor)
+    })
 }

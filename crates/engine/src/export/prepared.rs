@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use stave_oci::{BlobDigest, Descriptor, Manifest, Platform, Reference, media_type};
+use stave_oci::{BlobDigest, Descriptor, ImageConfig, Manifest, Platform, Reference, media_type};
 use stave_registry::{PushImage, PushIndex};
 use stave_store::Lease;
 
 use super::BlobSink;
 use super::said::Said;
 use crate::archive::{ArchiveWriter, ArchivedImage};
-use crate::attest::Attached;
+use crate::attest::{Attached, Statement};
 use crate::build::Report;
 use crate::compose::Composed;
 use crate::engine::Engine;
@@ -82,6 +82,23 @@ impl Prepared {
         let created = composed.config.created.clone();
         let config = composed.bytes;
         Ok(Self { manifest, config, config_descriptor, layers, descriptor, created })
+    }
+
+    /// Returns an image with the manifest that it came with. The store has all that this names.
+    pub(crate) fn as_it_came(
+        (config, parsed): (Vec<u8>, &ImageConfig),
+        (bytes, manifest): (Vec<u8>, Manifest),
+    ) -> Self {
+        let descriptor = Descriptor::new(&manifest.media_type, BlobDigest::of(&bytes), bytes.len() as u64);
+        let layers = manifest.layers.into_iter().zip(&parsed.rootfs.diff_ids);
+        Self {
+            manifest: bytes,
+            config,
+            config_descriptor: manifest.config,
+            layers: layers.map(|(layer, diff_id)| LayerBlob::stored(layer, *diff_id)).collect(),
+            descriptor,
+            created: parsed.created.clone(),
+        }
     }
 
     /// Writes the blobs into an archive.
@@ -207,6 +224,29 @@ impl PreparedBuild {
         Self { images: vec![image], index: None, descriptor, said: Said::default() }
     }
 
+    /// Joins images of the store with what is said about them: one of which nothing is said in an index stays as it is,
+    /// unless the whole is an index by itself.
+    pub(crate) fn of_stored(
+        images: Vec<(Platform, Prepared, Vec<Statement>)>,
+        names: &[Reference],
+        is_index: bool,
+    ) -> Self {
+        let about =
+            images.iter().map(|(platform, image, statements)| (platform, &image.descriptor, statements.as_slice()));
+        let said = Said::about(about, names);
+        let own = images.iter().map(|(platform, image, _)| (platform, image.descriptor.clone()));
+        let listed: Vec<_> = own.chain(said.in_index()).collect();
+        let index = (is_index || listed.len() > 1).then(|| index_of(&listed, &ImageForm::plain()));
+        let first = || images.first().map(|(_, image, _)| (Vec::new(), image.descriptor.clone()));
+        let whole = index.clone().or_else(first).map(|(_, descriptor)| descriptor);
+        Self {
+            descriptor: whole.expect("a name stands for an image at least"),
+            index: index.map(|(bytes, _)| bytes),
+            images: images.into_iter().map(|(_, image, _)| image).collect(),
+            said,
+        }
+    }
+
     fn of(mut images: Vec<Prepared>, platforms: &[Platform], is_index: bool, form: &ImageForm) -> Self {
         // Without an index there is one.
         if let Some(image) = images.pop_if(|_| !is_index) {
@@ -237,13 +277,18 @@ impl PreparedBuild {
         }
         let own = built.images.iter().zip(&self.images);
         let own = own.map(|(image, prepared)| (&image.platform, prepared.descriptor.clone()));
-        let inline = self.said.inline.iter().filter_map(|attached| {
-            let platform = attached.descriptor.platform.as_ref()?;
-            Some((platform, attached.descriptor.clone()))
-        });
-        let (index, descriptor) = index_of(&own.chain(inline).collect::<Vec<_>>(), form);
+        let (index, descriptor) = index_of(&own.chain(self.said.in_index()).collect::<Vec<_>>(), form);
         (self.index, self.descriptor) = (Some(index), descriptor);
         Ok(self)
+    }
+
+    /// Writes what is beside the images into an archive: what is said about them, and their index.
+    pub(crate) fn write_rest<W: Write>(&self, writer: &mut ArchiveWriter<W>) -> Result<(), EngineError> {
+        let index = self.index.iter().map(|index| (&self.descriptor, index.as_slice()));
+        for (descriptor, mut bytes) in self.said.all().flat_map(Attached::parts).chain(index) {
+            writer.blob(descriptor.digest, descriptor.size, &mut bytes).map_err(unwritable)?;
+        }
+        Ok(())
     }
 
     /// Returns the entries that a layout lists: one for each name, or one without a name.

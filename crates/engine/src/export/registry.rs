@@ -118,18 +118,19 @@ pub(crate) fn send(
     for (repository, blob) in elsewhere {
         client.remember(repository, [*blob]);
     }
-    let task = Task::start(events, TaskKind::Push, format!("push {name}"));
-    let sent = Sent::default();
-    let progress = |blob: &Descriptor, progress| sent.tell(&task, blob, progress);
-    match pushed {
-        Pushed::Image(image) => client.push(name, image, &progress)?,
-        Pushed::Index(index) => client.push_index(name, index, &progress)?,
-    };
-    for attached in &said.referring {
-        engine.go_on()?;
-        client.push_referrer(name, &attached.push_image())?;
-    }
-    Ok(())
+    Task::during(events, TaskKind::Push, format!("push {name}"), |task| {
+        let sent = Sent::default();
+        let progress = |blob: &Descriptor, progress| sent.tell(task, blob, progress);
+        match pushed {
+            Pushed::Image(image) => client.push(name, image, &progress)?,
+            Pushed::Index(index) => client.push_index(name, index, &progress)?,
+        };
+        for attached in &said.referring {
+            engine.go_on()?;
+            client.push_referrer(name, &attached.push_image())?;
+        }
+        Ok(())
+    })
 }
 
 /// Notes under which digest the registry has what was built, if the store has it under that name.

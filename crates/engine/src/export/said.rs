@@ -33,6 +33,13 @@ impl Said {
         said
     }
 
+    /// Returns the entries of the images' index, for no platform.
+    pub(super) fn in_index(&self) -> impl Iterator<Item = (&Platform, Descriptor)> {
+        self.inline
+            .iter()
+            .filter_map(|attached| Some((attached.descriptor.platform.as_ref()?, attached.descriptor.clone())))
+    }
+
     /// Returns all of it.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Attached> {
         self.inline.iter().chain(&self.referring)
@@ -41,7 +48,7 @@ impl Said {
 
 impl Attached {
     /// Returns its blobs, the manifest last.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Descriptor, &[u8])> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Descriptor, &[u8])> {
         let blobs = self.blobs.iter().map(|(descriptor, bytes)| (descriptor, bytes.as_slice()));
         blobs.chain(std::iter::once((&self.descriptor, self.manifest.as_slice())))
     }
@@ -74,11 +81,7 @@ pub(crate) fn joined(images: Vec<(Platform, PushImage)>, said: &Said, is_index: 
         Descriptor::new(&image.media_type, BlobDigest::of(bytes), bytes.len() as u64)
     };
     let own = images.iter().map(|(platform, image)| (platform, descriptor(image)));
-    let inline = said.inline.iter().filter_map(|attached| {
-        let platform = attached.descriptor.platform.as_ref()?;
-        Some((platform, attached.descriptor.clone()))
-    });
-    let index_bytes = index_bytes(&own.chain(inline).collect::<Vec<_>>());
+    let index_bytes = index_bytes(&own.chain(said.in_index()).collect::<Vec<_>>());
     let images = images.into_iter().map(|(_, image)| image);
     let images = images.chain(said.inline.iter().map(Attached::push_image)).collect();
     Pushed::Index(PushIndex { index_bytes, media_type: media_type::OCI_INDEX.to_owned(), images })

@@ -111,6 +111,9 @@ impl Run<'_> {
             cause: &failure.cause,
             last_lines: &failure.last_lines,
             inputs: &failure.inputs,
+            left: failure.left,
+            title: step.map_or("", |step| &step.title),
+            start: step.map_or(0, |step| step.span.range().start),
             platform: step.map_or_else(Platform::host, |step| step.platform.clone()).to_string(),
             maker: &of,
         };

@@ -76,6 +76,9 @@ impl Run<'_> {
         let layer = self.step(node, parent, others, started).map_err(|failure| {
             let took = started.elapsed();
             let message = crate::told::why(&failure.cause, failure.killed.as_ref());
+            if message.is_some() {
+                self.explain.failed(node);
+            }
             self.tell(node, |step| Event::StepFailed { step, took, message: message.clone() });
             self.leave(node, &parent.layers, None);
             let inputs = inputs.iter().map(|input| input.layers.to_vec()).collect();
@@ -210,6 +213,7 @@ impl Run<'_> {
         );
         self.target.recorder.tell(self.events);
         let left = watch.left.take();
+        let left_layer = left.as_ref().map(|left| left.layer);
         if left.is_some() {
             self.leave(node, &parent.layers, left);
         }
@@ -230,7 +234,15 @@ impl Run<'_> {
             Err(error) => StepCause::Refused(error),
         };
         let (last_lines, log) = (log.last_lines(), log.path().map(Into::into));
-        Err(Box::new(Failure { cause, last_lines, log, took: started.elapsed(), killed, inputs: Vec::new() }))
+        Err(Box::new(Failure {
+            cause,
+            last_lines,
+            log,
+            took: started.elapsed(),
+            killed,
+            inputs: Vec::new(),
+            left: left_layer,
+        }))
     }
 
     /// Remembers what the first step that failed has left; nothing beside its parent, if nobody has said more.

@@ -7,7 +7,7 @@ use stave_oci::{Descriptor, Document, Manifest, Platform, Reference};
 use stave_store::Lease;
 use stave_tree::Dir;
 
-use super::{DockerEntry, Entry, Found, Loaded, docker_image, image_for, image_name, oci_entry, read, verified};
+use super::{DockerEntry, Entry, Found, Loaded, docker_image, image_for, image_name, oci_entry, read, said, verified};
 use crate::build::Report;
 use crate::confined;
 use crate::engine::{Engine, open_user_dir};
@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::event::{Event, TaskKind};
 use crate::export::fetch_from_daemon;
 use crate::layout::{REF_NAME, choose};
-use crate::place::{ImagePlace, WhichImage, no_daemon};
+use crate::place::{ImagePlace, WhichImage};
 use crate::request::LayoutSource;
 use crate::task::Task;
 
@@ -35,9 +35,10 @@ impl Engine {
         let load = |root: &Dir, entries| self.load_entries(&lease, root, entries, platform, events);
         let loaded = match place {
             ImagePlace::Layout { path, name } => {
-                let _task = Task::start(events, TaskKind::Fetch, format!("load {}", path.display()));
-                let root = open_user_dir(path)?;
-                load(&root, vec![layout_entry(&root, (path, name.as_deref(), platform))?])?
+                Task::during(events, TaskKind::Fetch, format!("load {}", path.display()), |_| {
+                    let root = open_user_dir(path)?;
+                    load(&root, vec![layout_entry(&root, (path, name.as_deref(), platform))?])
+                })?
             }
             ImagePlace::OciArchive { path, name } => self.unpacked(&lease, path, events, |root| {
                 load(root, vec![layout_entry(root, (path, name.as_deref(), platform))?])
@@ -45,13 +46,12 @@ impl Engine {
             ImagePlace::DockerArchive { path, which } => {
                 self.unpacked(&lease, path, events, |root| load(root, docker_entries(root, path, which.as_ref())?))?
             }
-            ImagePlace::Dir(path) => {
-                let _task = Task::start(events, TaskKind::Fetch, format!("load {}", path.display()));
+            ImagePlace::Dir(path) => Task::during(events, TaskKind::Fetch, format!("load {}", path.display()), |_| {
                 let root = open_user_dir(path)?;
-                load(&root, vec![dir_entry(&root, path, platform)?])?
-            }
+                load(&root, vec![dir_entry(&root, path, platform)?])
+            })?,
             ImagePlace::Daemon(image) => {
-                let socket = socket.ok_or_else(|| no_daemon(image))?;
+                let socket = socket.ok_or_else(|| EngineError::NoDaemon(image.clone()))?;
                 let archive = fetch_from_daemon(socket, image)?;
                 self.load_for(&lease, Box::new(archive), platform, events)?
             }
@@ -68,12 +68,13 @@ impl Engine {
         events: Report<'_>,
         take: impl FnOnce(&Dir) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let _task = Task::start(events, TaskKind::Fetch, format!("load {}", path.display()));
-        let mut file = File::open(path).map_err(|source| EngineError::io("open", path, source))?;
-        let work = lease.work_dir()?;
-        let root = self.store_dir(&work.diff_rel_path())?;
-        confined::extract(self, &root, &mut file, &format!("`{}`", path.display()))?;
-        take(&root)
+        Task::during(events, TaskKind::Fetch, format!("load {}", path.display()), |_| {
+            let mut file = File::open(path).map_err(|source| EngineError::io("open", path, source))?;
+            let work = lease.work_dir()?;
+            let root = self.store_dir(&work.diff_rel_path())?;
+            confined::extract(self, &root, &mut file, &format!("`{}`", path.display()))?;
+            take(&root)
+        })
     }
 }
 
@@ -89,6 +90,9 @@ fn layout_entry(
         None => oci_entry(root, &chosen)?,
     };
     entry.names().extend(image_name(&chosen)?.or_else(|| named_by_tag(&chosen)));
+    let list: stave_oci::Index = serde_json::from_slice(&read(root, b"index.json")?)
+        .map_err(|source| EngineError::tree(format!("cannot use `index.json` of `{}`", path.display()), source))?;
+    said::tell(root, &list.manifests, entry.images())?;
     Ok(entry)
 }
 
@@ -180,5 +184,11 @@ fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static
 /// Blobs are files there, named by their digests.
 fn dir_image(manifest: Manifest) -> Found {
     let part = |blob: Descriptor| (blob.digest.hex().into_bytes(), Some((blob.digest, blob.size)));
-    Found { config: part(manifest.config), layers: manifest.layers.into_iter().map(part).collect(), names: Vec::new() }
+    Found {
+        config: part(manifest.config),
+        layers: manifest.layers.into_iter().map(part).collect(),
+        names: Vec::new(),
+        manifest: None,
+        statements: Vec::new(),
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use stave_dockerfile::FILE_BYTES_MAX;
+use stave_dockerfile::suggest::nearest;
 use stave_tree::Dir;
 
 use super::ignore::IgnoreBeside;
@@ -202,7 +203,31 @@ fn read_default(opened: &Opened) -> Result<(String, Vec<u8>, Option<IgnoreBeside
             return Ok((shown, text, Some(IgnoreBeside::Inside(name.as_bytes().to_vec()))));
         }
     }
-    Err(missing("Dockerfile"))
+    Err(missing_default(opened))
+}
+
+/// Says what there is instead of a Dockerfile: a link that leads to nothing, or a file of nearly that name.
+fn missing_default(opened: &Opened) -> EngineError {
+    for name in NAMES {
+        let Ok(target) = opened.root.read_link(name.as_bytes()) else { continue };
+        let target = String::from_utf8_lossy(&target).into_owned();
+        let message = format!("`{name}` of the context is a link to `{target}`, which the context does not have");
+        let hint = "Links lead nowhere out of the context; `-f` takes a Dockerfile from anywhere.";
+        return EngineError::request(message, Some(hint));
+    }
+    let entries = opened.root.list(b"").unwrap_or_default();
+    let mut names: Vec<String> =
+        entries.iter().map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect();
+    names.sort_unstable();
+    let same = names.iter().find(|name| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)));
+    let near = same.map(String::as_str).or_else(|| nearest("Dockerfile", names.iter().map(String::as_str)));
+    let Some(near) = near else { return missing("Dockerfile") };
+    let shown = match &opened.path {
+        Some(path) if path != Path::new(".") => path.join(near).display().to_string(),
+        _ => near.to_owned(),
+    };
+    let hint = format!("It has `{near}`: if that is one, name it with `-f {shown}`.");
+    EngineError::request("the context has no file `Dockerfile`", Some(&hint))
 }
 
 /// Returns the bytes of a Dockerfile in the context, or nothing if it is not there.

@@ -93,7 +93,14 @@ impl Engine {
         let found = self.find_state(&lease, build, &StateOf::Failed)?;
         let cannot = |source| EngineError::io("write", path, source);
         let mut options = File::options();
-        let file = options.write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
+        let file =
+            options.write(true).create_new(true).mode(0o600).open(path).map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => EngineError::request(
+                    format!("`{}` exists, and a bundle overwrites nothing", path.display()),
+                    Some("Name another file, or remove it first."),
+                ),
+                _ => cannot(source),
+            })?;
         let written = self.write_bundle(&lease, found, &file).and_then(|(build, remarks)| {
             let bytes = file.metadata().map_err(cannot)?.len();
             Ok(Exported { build, bytes, remarks })
@@ -171,9 +178,12 @@ impl Engine {
         let cannot = |source| EngineError::io("read", path, source);
         let mut file = File::open(path).map_err(cannot)?;
         let what = format!("`{}`", path.display());
-        let members = members(&mut file).map_err(|source| EngineError::tree(format!("{what} is no bundle"), source))?;
+        let no_bundle = |why: &str| {
+            let hint = "`stave debug --export FILE` writes one, on the machine where the build failed.";
+            EngineError::request(format!("{what} is no bundle: {why}"), Some(hint))
+        };
+        let members = members(&mut file).map_err(|source| no_bundle(&source.to_string()))?;
         let part = |name: &str| members.iter().find(|member| member.name == name);
-        let no_bundle = |why: &str| EngineError::request(format!("{what} is no bundle: {why}"), None);
         let head = part(HEAD).ok_or_else(|| no_bundle(&format!("it has no `{HEAD}`")))?;
         if head.bytes > DESCRIPTION_BYTES_MAX {
             return Err(no_bundle("its description is too long"));
@@ -197,7 +207,8 @@ impl Engine {
                 let name = layer_name(number);
                 let member = part(&name).ok_or_else(|| no_bundle(&format!("it has no `{name}`")))?;
                 let mut layer = member.open(path).map_err(cannot)?;
-                self.unpack_bundled(lease, (diff_id, &ids), &mut layer, &mut lost)?
+                let unpacked = self.unpack_bundled(lease, (diff_id, &ids), &mut layer, &mut lost);
+                unpacked.map_err(|source| damaged(path, source))?
             };
             ids.push(id);
         }
@@ -245,6 +256,23 @@ impl Engine {
         }
         Ok(lease.publish_layer(work, Some(*diff_id))?)
     }
+}
+
+/// Says that a bundle is damaged, if a layer could not be unpacked for what it is and not for the disk or the rights that
+/// there are.
+fn damaged(path: &Path, error: EngineError) -> EngineError {
+    let (EngineError::LayerDigest { .. } | EngineError::Tree { .. }) = error else { return error };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(at) = cause {
+        let kind = at.downcast_ref::<io::Error>().map(io::Error::kind);
+        let is_of_content =
+            |kind| matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::Other);
+        if kind.is_some_and(|kind| !is_of_content(kind)) {
+            return error;
+        }
+        cause = at.source();
+    }
+    EngineError::Bundle { path: path.to_owned(), source: Box::new(error) }
 }
 
 /// What an ordinary user cannot have of layers.

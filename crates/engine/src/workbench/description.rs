@@ -41,6 +41,9 @@ pub(super) struct Described {
     pub(super) operation: Operation,
     pub(super) before: Files,
     pub(super) after: Files,
+    /// Whether the build failed before it came to the step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unreached: bool,
 }
 
 /// Where files are.
@@ -399,6 +402,7 @@ mod tests {
             operation,
             before: Files::Image("sha256:00".into()),
             after: Files::Result("00".into()),
+            unreached: false,
         };
         let description = Description { version: VERSION, name: "Dockerfile".into(), steps: vec![step], failed: None };
         let text = serde_json::to_string(&description).expect("it is JSON");

@@ -205,6 +205,11 @@ impl Engine {
             (StateOf::After(name), _) => (index(&description.steps, name, Last, &id)?, Some(name)),
         };
         let step = description.steps.swap_remove(index);
+        let at_failure = failed.as_ref().map(|failed| failed.step).filter(|_| step.unreached);
+        let gone = |gone: Gone, side: &str| match (gone, at_failure) {
+            (Gone::Unneeded, Some(at)) => unreached(&id, (name, &step), side, at + 1),
+            (gone, _) => gone.error(name, &step, side),
+        };
         let failed = failed.filter(|failed| failed.step == index);
         let (layers, what) = match (state, &failed) {
             (StateOf::Failed | StateOf::After(_), Some(failed)) => {
@@ -213,11 +218,11 @@ impl Engine {
             }
             (StateOf::Before(_), Some(failed)) => (kept_layers(lease, &id, failed)?, "before it ran"),
             (StateOf::Before(_), None) => {
-                let layers = self.layers_of(lease, &step.before).map_err(|gone| gone.error(name, &step, "before"))?;
+                let layers = self.layers_of(lease, &step.before).map_err(|why| gone(why, "before"))?;
                 (layers, "before it ran")
             }
             (StateOf::After(_) | StateOf::Failed, None) => {
-                let layers = self.layers_of(lease, &step.after).map_err(|gone| gone.error(name, &step, "after"))?;
+                let layers = self.layers_of(lease, &step.after).map_err(|why| gone(why, "after"))?;
                 (layers, "after it")
             }
         };
@@ -257,6 +262,14 @@ fn kept_layers(lease: &Lease, build: &str, failed: &Failed) -> Result<Vec<LayerI
     let all: Option<Vec<LayerId>> = failed.layers().map(known).collect();
     lease.pin_layers(&all.ok_or_else(gone)?).map_err(|_| gone())?;
     failed.parent.iter().map(|layer| known(layer).ok_or_else(gone)).collect()
+}
+
+/// Returns that there is no such state because the build failed in the step `at`, counted from 1, before it came to this one.
+fn unreached(build: &str, (name, step): (Option<&StepName>, &Described), side: &str, at: usize) -> EngineError {
+    let name = name.map(StepName::to_string).unwrap_or_default();
+    let what = format!("there is no state {side} step {name} (`{}`)", step.title);
+    let hint = format!("`stave debug {build}` opens step {at} as it failed.");
+    EngineError::request(format!("{what}: build {build} failed in step {at}, before it came to this one"), Some(&hint))
 }
 
 /// Why files are not there.

@@ -48,7 +48,11 @@ pub(crate) fn keep(
     // A linked copy is made for itself, and the node above merges it.
     let merge = |node: &NodeId| if let Op::Merge(merge) = graph.op(*node) { Some((merge.upper, *node)) } else { None };
     let known = Known { graph, merged: nodes.iter().filter_map(merge).collect(), starts: starts(&source.text) };
-    let steps = target.joined.steps.iter().map(|step| known.step(step, &files)).collect();
+    let step = |(index, step): (usize, &JoinedStep)| Described {
+        unreached: left.is_some() && !run.has_begun(index),
+        ..known.step(step, &files)
+    };
+    let steps = target.joined.steps.iter().enumerate().map(step).collect();
     let mut description = Description { version: VERSION, name: source.name.clone(), steps, failed: None };
     if let Some(left) = left {
         let failed = failed(left);
@@ -143,6 +147,7 @@ impl Known<'_> {
             operation,
             before,
             after,
+            unreached: false,
         }
     }
 }

@@ -11,10 +11,11 @@ use stave_oci::Platform;
 use stave_sandbox::{Exit, SandboxError, StepIo, WindowSize};
 use stave_store::Lease;
 
+use super::description::quoted;
 use super::find::{Found, StateOf};
 use super::mounts;
 pub use super::tools::Shell;
-use super::tools::{AGAIN, Tools};
+use super::tools::{AGAIN, Tools, has_shell};
 use crate::container::ContainerExit;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -98,7 +99,8 @@ impl Engine {
             None => self.find_state(&lease, request.build.as_deref(), &request.state)?,
         };
         lease.watch_growth()?;
-        let session = Session { engine: self, lease: &lease, request, found: &found };
+        let by_shell = !request.command.is_empty() && request.shell != Shell::Any;
+        let session = Session { engine: self, lease: &lease, request, found: &found, by_shell };
         let exit = session.run(on_open, on_terminal)?;
         self.go_on()?;
         Ok(ContainerExit { code: exit.shell_code() })
@@ -110,20 +112,28 @@ struct Session<'a> {
     lease: &'a Lease,
     request: &'a DebugRequest,
     found: &'a Found,
+    /// Whether the shell is to run the command.
+    by_shell: bool,
 }
 
 impl Session<'_> {
     fn run(&self, on_open: &dyn Fn(&Opened), on_terminal: &dyn Fn(OwnedFd)) -> Result<Exit, EngineError> {
-        let Self { engine, lease, request, found } = self;
-        let shell =
+        let Self { engine, lease, request, found, .. } = *self;
+        let (shell, by_shell) =
             match self.start(&request.shell, on_open, on_terminal) {
                 // The image has a shell, but not what that needs.
                 Err(
                     EngineError::Sandbox(SandboxError::InterpreterNotFound { .. }) | EngineError::NoEmulator { .. },
-                ) if request.shell == Shell::Any && request.command.is_empty() => Shell::Own,
+                ) if request.shell == Shell::Any && request.command.is_empty() => (Shell::Own, false),
+                // Where the image has no shell, it has few commands, and stave's own shell knows the usual ones.
+                Err(EngineError::Sandbox(SandboxError::CommandNotFound { .. }))
+                    if request.shell == Shell::Any && !has_shell(engine, &found.layers)? =>
+                {
+                    (Shell::Own, true)
+                }
                 ended => return ended,
             };
-        let again = Session { engine, lease, request, found };
+        let again = Session { engine, lease, request, found, by_shell };
         again.start(&shell, &|_| {}, on_terminal)
     }
 
@@ -133,7 +143,7 @@ impl Session<'_> {
         on_open: &dyn Fn(&Opened),
         on_terminal: &dyn Fn(OwnedFd),
     ) -> Result<Exit, EngineError> {
-        let Self { engine, lease, request, found } = *self;
+        let Self { engine, lease, request, found, .. } = *self;
         let (step, operation) = (&found.step, &found.step.operation);
         engine.go_on()?;
         let tools = Tools::make(engine, lease, (step, &found.layers), shell)?;
@@ -199,8 +209,12 @@ impl Session<'_> {
             [] if self.request.terminal.is_some() => tools.interactive.clone(),
             [] => vec![tools.shell.clone()],
             [again] if again == "again" => vec![AGAIN.to_owned()],
-            [sh, rest @ ..] if sh == "sh" && tools.is_own() => {
+            [sh, rest @ ..] if sh == "sh" && (tools.is_own() || self.by_shell) => {
                 std::iter::once(tools.shell.clone()).chain(rest.iter().cloned()).collect()
+            }
+            command if self.by_shell => {
+                let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+                vec![tools.shell.clone(), "-c".to_owned(), words.join(" ")]
             }
             command => command.to_vec(),
         }

@@ -99,6 +99,11 @@ impl Tools {
     }
 }
 
+/// Whether an image has a shell.
+pub(super) fn has_shell(engine: &Engine, layers: &[LayerId]) -> Result<bool, EngineError> {
+    Ok(in_image(engine, layers)?.is_some())
+}
+
 /// Returns the first shell that an image has.
 fn in_image(engine: &Engine, layers: &[LayerId]) -> Result<Option<String>, EngineError> {
     let files = engine.layers(layers)?;

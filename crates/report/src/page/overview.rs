@@ -41,7 +41,7 @@ fn state(record: &Record) -> (&'static str, &'static str) {
         Some(Ending::Built { .. }) => ("Built", "built"),
         Some(Ending::Failed { .. }) => ("Failed", "failed"),
         Some(Ending::Interrupted) => ("Interrupted", "stopped"),
-        None => ("Not ended", "stopped"),
+        None => ("Running", "running"),
     }
 }
 
@@ -101,20 +101,23 @@ fn what(record: &Record) -> Markup {
             "The build of " code { (file) } " failed: " strong { (text::cut(message, 400)) }
             @if let Some(step) = step.and_then(|step| record.step(step)) { " in " (step_link(step)) } "."
         },
-        Some(Ending::Interrupted) => html! { "The build of " code { (file) } " was cancelled." },
+        Some(Ending::Interrupted) => html! {
+            "The build of " code { (file) } " was interrupted: somebody cancelled it, or its process was killed."
+        },
         None => html! {
-            "The build of " code { (file) } " had not ended when this page was made: it runs, or was killed."
+            "The build of " code { (file) } " was still running when this page was made."
         },
     }
 }
 
 fn how_long(record: &Record) -> Markup {
-    let (ran, cached) = (record.count_work(StepState::Done), record.count_work(StepState::Cached));
-    let all = record.steps.iter().filter(|step| !step.is_base()).count();
+    let (ran, cached) = (record.count(StepState::Done), record.count(StepState::Cached));
+    let all = record.count_all();
     let saved = record.saved();
     let others = all - ran - cached;
     html! {
-        "It took " strong { (time(record.took)) } ": " (count(ran)) " of " (counted(all, "step")) " ran"
+        (if record.ending.is_some() { "It took " } else { "It has taken " }) strong { (time(record.took)) }
+        (if record.ending.is_some() { ": " } else { " so far: " }) (count(ran)) " of " (counted(all, "step")) " ran"
         @if others > 0 { ", " (count(others)) " did not or did not end" }
         ", and " (if cached == 0 { "none".to_owned() } else { count(cached) })
         (if cached < 2 { " was" } else { " were" }) " known"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use stave_history::Record;
-use stave_history::event::{StepId, TaskKind};
+use stave_history::event::{StepId, TaskEnding, TaskKind};
 
 use super::Page;
 use super::budget::Pieces;
@@ -62,7 +62,7 @@ pub(super) fn timeline(page: &Page<'_>) -> Markup {
         (chart("Steps", "timeline-steps", &steps, rows, whole))
         @if !tasks.is_empty() { (chart("Transfers and other work", "timeline-tasks", &tasks, task_rows, whole)) }
         p.legend {
-            "Full bars are the critical path. Framed bars are other steps. Dashed bars failed or were stopped. "
+            "Full bars are the critical path. Framed bars are other steps. Dashed bars failed, were stopped or still run. "
             span.with-script hidden { "Arrow keys go from bar to bar, Enter to the step, Escape out." }
         }
         details.table {
@@ -97,9 +97,18 @@ fn task_bars(record: &Record) -> Vec<Bar> {
         start: task.started,
         took: task.took.unwrap_or_else(|| record.took.saturating_sub(task.started)),
         group: format!("{:?}", task.kind),
-        class: "bar-task".to_owned(),
+        class: match task.ending {
+            Some(TaskEnding::Failed { .. } | TaskEnding::Cancelled) => "bar-task bar-stopped".to_owned(),
+            Some(TaskEnding::Done) | None => "bar-task".to_owned(),
+        },
         step: None,
-        name: format!("{}: {}", kind(task.kind), task.title),
+        name: match &task.ending {
+            Some(TaskEnding::Failed { message }) => {
+                format!("{}: {} failed: {message}", kind(task.kind), task.title)
+            }
+            Some(TaskEnding::Cancelled) => format!("{}: {} was stopped", kind(task.kind), task.title),
+            Some(TaskEnding::Done) | None => format!("{}: {}", kind(task.kind), task.title),
+        },
         row: 0,
     };
     record.tasks.iter().map(bar).collect()

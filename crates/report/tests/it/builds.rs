@@ -8,7 +8,7 @@ use stave_dockerfile::Span;
 use stave_history::Record;
 use stave_history::event::{
     BuiltImage, Ending, Event, FileChange, LayerLine, Miss, Origin, Remarks, RequestFacts, StepId, StepLine, StepName,
-    TaskId, TaskKind,
+    TaskEnding, TaskId, TaskKind,
 };
 use stave_report::{ImageLayers, LogExcerpt};
 
@@ -94,7 +94,7 @@ fn begun() -> Vec<(u64, Event)> {
         (0, begun),
         (1, Event::Findings(findings)),
         (2, Event::TaskStarted { task: TaskId(1), kind: TaskKind::Resolve, title: "resolve alpine:latest".to_owned() }),
-        (12, Event::TaskFinished { task: TaskId(1), took: Duration::from_millis(10) }),
+        (12, Event::TaskFinished { task: TaskId(1), took: Duration::from_millis(10), ending: TaskEnding::Done }),
         (15, Event::Planned { steps: steps() }),
         missed(3, changed.clone()),
         missed(4, below(&changed)),

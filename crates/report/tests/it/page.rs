@@ -124,7 +124,10 @@ fn a_failed_page_leads_to_the_step() {
 
 #[test]
 fn a_build_that_never_ended_and_an_empty_one_are_pages() {
-    says(&page(&Record::default(), &BTreeMap::new()), &["Not ended a build", "had not ended when this page was made"]);
+    says(
+        &page(&Record::default(), &BTreeMap::new()),
+        &["Running a build", "was still running when this page was made"],
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use stave_oci::{BlobDigest, Compression, DiffId, ImageId, media_type};
 use stave_store::{
@@ -13,26 +14,32 @@ use stave_store::{
 
 pub struct Bench {
     directory: tempfile::TempDir,
-    clock: Arc<AtomicI64>,
+    /// In nanoseconds since 1970.
+    clock: Arc<AtomicU64>,
 }
 
 impl Bench {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("there is a temporary directory");
-        Self { directory, clock: Arc::new(AtomicI64::new(1_000_000)) }
+        Self { directory, clock: Arc::new(AtomicU64::new(1_000_000_000_000_000)) }
     }
 
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("store")
     }
 
-    pub fn advance(&self, seconds: i64) {
-        self.clock.fetch_add(seconds, Ordering::Relaxed);
+    pub fn advance(&self, seconds: u64) {
+        self.advance_by(Duration::from_secs(seconds));
+    }
+
+    pub fn advance_by(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).expect("a few centuries");
+        self.clock.fetch_add(nanos, Ordering::Relaxed);
     }
 
     pub fn options(&self, boot: &str) -> StoreOptions {
         let clock = Arc::clone(&self.clock);
-        StoreOptions::new(boot, Arc::new(move || clock.load(Ordering::Relaxed)))
+        StoreOptions::new(boot, Arc::new(move || Duration::from_nanos(clock.load(Ordering::Relaxed))))
     }
 
     pub fn open(&self) -> Store {
@@ -45,7 +52,7 @@ impl Bench {
 }
 
 pub fn options() -> StoreOptions {
-    StoreOptions::new("boot-1", Arc::new(|| 1_000_000))
+    StoreOptions::new("boot-1", Arc::new(|| Duration::from_secs(1_000_000)))
 }
 
 /// Publishes a layer with one file.

@@ -16,12 +16,11 @@ impl FromStr for AnnotationArg {
         let wrong = || format!("`{text}` is no annotation: expected `[LEVEL:]KEY=VALUE`");
         let (left, value) = text.split_once('=').ok_or_else(wrong)?;
         let (levels, key) = match left.split_once(':') {
-            Some((levels, key)) if levels.split(',').all(|one| level(one).is_ok()) => (levels, key),
-            Some((levels, _)) if is_like_a_level(levels) => {
-                let first = levels.split(',').find_map(|one| level(one).err());
-                return Err(first.unwrap_or_else(wrong));
+            Some((levels, key)) => {
+                levels.split(',').try_for_each(|one| level(one).map(drop))?;
+                (levels, key)
             }
-            _ => ("manifest", left),
+            None => ("manifest", left),
         };
         if key.is_empty() {
             return Err(wrong());
@@ -32,11 +31,6 @@ impl FromStr for AnnotationArg {
         };
         Ok(Self(levels.split(',').map(one).collect::<Result<_, String>>()?))
     }
-}
-
-/// Whether what stands before a colon is meant as a level and not as a part of the key.
-fn is_like_a_level(text: &str) -> bool {
-    text.starts_with("manifest") || text.starts_with("index")
 }
 
 /// Reads `manifest[linux/amd64]`.
@@ -56,7 +50,7 @@ fn level(text: &str) -> Result<(AnnotationLevel, Option<Platform>), String> {
         _ => {
             return Err(format!(
                 "`{name}` is no level of annotations: expected `manifest`, `index`, `manifest-descriptor` or \
-                 `index-descriptor`"
+                 `index-descriptor`, and a key that has a colon after one of them"
             ));
         }
     };
@@ -105,13 +99,16 @@ mod tests {
     fn an_option_has_levels_before_its_key() {
         let read = |text: &str| text.parse::<AnnotationArg>().map(|all| all.0.iter().map(shown).collect::<Vec<_>>());
         assert_eq!(read("a.b=c=d"), Ok(vec!["Manifest[] a.b = c=d".to_owned()]));
-        assert_eq!(read("http://x:y=z"), Ok(vec!["Manifest[] http://x:y = z".to_owned()]));
+        assert_eq!(read("manifest:http://x:y=z"), Ok(vec!["Manifest[] http://x:y = z".to_owned()]));
         let both = ["Index[] k = v", "Manifest[linux/arm64] k = v"].map(str::to_owned).to_vec();
         assert_eq!(read("index,manifest[linux/arm64]:k=v"), Ok(both));
         for (wrong, why) in [
             ("k", "is no annotation"),
             ("=v", "is no annotation"),
             ("manifests:k=v", "`manifests` is no level"),
+            ("foo:a=b", "`foo` is no level of annotations: expected `manifest`, `index`,"),
+            ("http://x:y=z", "and a key that has a colon after one of them"),
+            ("index,:k=v", "`` is no level"),
             ("manifest[linux:k=v", "not closed"),
             ("index[linux/amd64]:k=v", "an index is for all platforms"),
         ] {

@@ -32,7 +32,7 @@ pub(crate) use elsewhere::{Answer, Elsewhere};
 pub(crate) use failed::{OnFailure, TakeOutArg};
 pub(crate) use grant::{AllowArg, SecretArg, SecretPlace, SshArg};
 use output::Algorithm;
-pub(crate) use output::{CompressionArg, NamesArg, OutputArg, OutputKind};
+pub(crate) use output::{CompressionArg, NamesArg, OutputArg, OutputKind, epoch_seconds};
 pub(crate) use policy::PolicyArg;
 pub(crate) use supply::SupplyArgs;
 pub(crate) use value::{

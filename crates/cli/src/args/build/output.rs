@@ -246,6 +246,24 @@ impl OutputArg {
     }
 }
 
+/// Reads an epoch in seconds since 1970; nothing if it is a name, or empty.
+///
+/// Errors: it is neither, or no calendar has it.
+pub(crate) fn epoch_seconds(text: &str) -> Result<Option<i64>, &'static str> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = text.parse().ok().filter(|seconds| jiff::Timestamp::from_second(*seconds).is_ok());
+        return seconds.map(Some).ok_or("this is after the year 9999 or before -9999; it is in seconds since 1970");
+    }
+    let is_number = !text.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_number || text.contains(char::is_whitespace) {
+        return Err(
+            "expected a number of seconds since 1970, or what has a time: `context`, a named context or a stage",
+        );
+    }
+    Ok(None)
+}
+
 impl FromStr for OutputArg {
     type Err = String;
 
@@ -309,11 +327,14 @@ impl OutputArg {
                 };
             }
             ("source-date-epoch", Kind::Local | Kind::Tar) => {
-                self.times = match value {
-                    "" => FileTimes::Kept,
-                    _ => FileTimes::UpTo(value.parse().map_err(|_| {
-                        format!("`source-date-epoch={value}`: expected a number of seconds since 1970")
-                    })?),
+                self.times = match epoch_seconds(value).map_err(|why| format!("`source-date-epoch={value}`: {why}"))? {
+                    _ if value.is_empty() => FileTimes::Kept,
+                    Some(seconds) => FileTimes::UpTo(seconds),
+                    // What it names is found out for the whole build.
+                    None => {
+                        self.epoch = Some(value.to_owned());
+                        FileTimes::OfBuild
+                    }
                 };
             }
             _ => return Ok(false),

@@ -70,6 +70,8 @@ fn every_field_of_an_output_is_read() {
     let local = output("type=local,dest=d,platform-split=false,mode=delete,source-date-epoch=");
     assert_eq!((local.split, local.delete, local.times), (Some(false), true, FileTimes::Kept));
     assert_eq!(output("type=tar,source-date-epoch=7").times, FileTimes::UpTo(7));
+    let dated = output("type=tar,source-date-epoch=context");
+    assert_eq!((dated.times, dated.epoch.as_deref()), (FileTimes::OfBuild, Some("context")));
     assert_eq!(output("type=docker,context=other").context.as_deref(), Some("other"));
     let options = CompressionArg { algorithm: Some(Algorithm::Zstd), level: Some(9), force: None };
     let of = |text: &str| output(text).form(options, &Annotations::default()).expect(text).layers;
@@ -99,7 +101,9 @@ fn what_contradicts_itself_or_is_not_there_is_refused_by_name() {
         ("type=oci,squash=some", "expected `new`, `all` or `false`"),
         ("type=oci,layer-max-size=big", "is no size"),
         ("type=local,dest=d,mode=move", "expected `copy` or `delete`"),
-        ("type=tar,source-date-epoch=now", "expected a number of seconds"),
+        ("type=tar,source-date-epoch=1.5", "expected a number of seconds since 1970, or what has a time: `context`"),
+        ("type=tar,source-date-epoch=9999999999999", "this is after the year 9999"),
+        ("type=local,dest=d,source-date-epoch=-99999999999999999999", "or before -9999"),
         ("type=oci,encryption-key=x", "layers are not encrypted"),
         ("type=oci,sign-by=x", "images are not signed"),
         ("type=oci,cw=x", "confidential machines"),

@@ -14,6 +14,14 @@ use crate::failure::Failure;
 /// The variable that says where `--load` goes, before all others: `store`, or the address of a daemon.
 const STAVE_LOAD: &str = "STAVE_LOAD";
 
+/// Fails if the variable says nothing that `--load` could follow, be it asked for or not.
+pub(super) fn check_variable(surroundings: &Surroundings<'_>) -> Result<(), Failure> {
+    match surroundings.text(STAVE_LOAD).as_deref() {
+        None | Some("store") => Ok(()),
+        Some(address) => of_address(address, "the variable STAVE_LOAD").map(drop),
+    }
+}
+
 /// Returns the socket of the daemon that `context`, a variable or Docker's configuration names, else of one that runs where
 /// daemons of Docker and Podman do; nothing if there is none, and the image stays in the store.
 ///

@@ -50,6 +50,7 @@ pub(super) fn build(args: BuildArgs, context: &Context<'_>) -> Result<u8, Failur
 
 fn built(args: BuildArgs, context: &Context<'_>, telemetry: &mut Telemetry) -> Result<u8, Failure> {
     let surroundings = Surroundings::new(&raw_variable);
+    daemon::check_variable(&surroundings)?;
     let mut notes = answers(&args)?;
     if let Some(call) = asked(&args)? {
         // Nothing is built, so nothing is written and no step is given anything.
@@ -98,7 +99,7 @@ fn built(args: BuildArgs, context: &Context<'_>, telemetry: &mut Telemetry) -> R
         crate::print_error(&if context.global.debug {
             render::diagnostics(name, text, found, context.style)
         } else {
-            render::findings_summary(text, found, context.style)
+            render::findings_summary(name, text, found, context.style)
         });
     }
     if let Some(format) = report.explain {
@@ -259,6 +260,9 @@ fn metadata(outcome: &BuildOutcome, warnings: Option<serde_json::Value>) -> Stri
     if let Some(manifest) = outcome.manifest.as_ref().or(outcome.index.as_ref()) {
         object["containerimage.descriptor"] = json!(manifest);
         object["containerimage.digest"] = json!(manifest.digest.to_string());
+    } else if outcome.is_kept {
+        // As Docker has it with a store of its own: no manifest is made until the image goes somewhere.
+        object["containerimage.digest"] = json!(outcome.image.to_string());
     }
     if !outcome.names.is_empty() {
         object["image.name"] = json!(outcome.names.join(","));
@@ -276,5 +280,5 @@ fn write_in_place(path: &Path, content: &[u8]) -> Result<(), Failure> {
 }
 
 fn cannot(action: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::environment(error).within(&format!("cannot {action} `{}`", path.display()))
+    Failure::of_file(action, path, error)
 }

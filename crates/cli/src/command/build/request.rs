@@ -17,7 +17,7 @@ use super::variables::{SOURCE_DATE_EPOCH, Surroundings};
 use super::{grants, supply, vcs};
 use crate::args::{
     BuildArgs, BuildExplain, ContextArg, ContextPlace, HostArg, LimitOptions, NetworkMode, OutputArg, OutputKind,
-    Timestamp, truth,
+    Timestamp, epoch_seconds, truth,
 };
 use crate::failure::Failure;
 
@@ -225,10 +225,22 @@ fn of_images<'a, T: PartialEq>(
     let mut all = outputs.iter().filter(is_image).map(said);
     let Some(first) = all.next() else { return Ok(None) };
     if all.any(|other| other != first) {
-        let message = format!("the outputs are of one image, and do not agree on its `{field}`");
-        return Err(Failure::usage(message).with_hint("Give it to all of them, or build each by itself."));
+        return Err(disagreement(field));
     }
     Ok(first)
+}
+
+/// Returns the name that outputs of files give for the epoch: what it stands for is found out once, for the build.
+fn named_by_files(outputs: &[OutputArg]) -> Result<Option<&String>, Failure> {
+    let is_files = |output: &&OutputArg| matches!(output.kind, OutputKind::Tar | OutputKind::Local);
+    let mut names = outputs.iter().filter(is_files).filter_map(|output| output.epoch.as_ref());
+    let first = names.next();
+    if names.any(|other| Some(other) != first) { Err(disagreement("source-date-epoch")) } else { Ok(first) }
+}
+
+fn disagreement(field: &str) -> Failure {
+    Failure::usage(format!("the outputs are of one image, and do not agree on its `{field}`"))
+        .with_hint("Give it to all of them, or build each by itself.")
 }
 
 /// Returns the times of what the build makes, as outputs, options and a build argument say them.
@@ -238,6 +250,10 @@ fn epoch(
     build_args: &BTreeMap<String, String>,
 ) -> Result<EpochRequest, Failure> {
     let of_output = of_images(outputs, "source-date-epoch", |output| output.epoch.as_ref())?;
+    let of_output = match named_by_files(outputs)? {
+        Some(named) if of_output.is_some_and(|epoch| epoch != named) => return Err(disagreement("source-date-epoch")),
+        named => of_output.or(named),
+    };
     let given = of_output.or_else(|| build_args.get(SOURCE_DATE_EPOCH));
     let rewrite = of_images(outputs, "rewrite-timestamp", |output| output.rewrite.as_ref())?;
     let source = match timestamp {
@@ -251,16 +267,9 @@ fn epoch(
 /// Returns what `SOURCE_DATE_EPOCH` means; nothing and an empty text are the same.
 fn epoch_source(text: Option<&str>) -> Result<EpochSource, Failure> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(EpochSource::Inputs) };
-    let is_number = text.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    match text.parse() {
-        Ok(seconds) if jiff::Timestamp::from_second(seconds).is_err() => Err(Failure::usage(format!(
-            "{SOURCE_DATE_EPOCH} is `{text}`, which is after the year 9999 or before -9999"
-        ))),
-        Ok(seconds) => Ok(EpochSource::Seconds(seconds)),
-        Err(_) if is_number || text.contains(char::is_whitespace) => {
-            Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`, expected a number of seconds since 1970"))
-                .with_hint("It may also name what has a time: `context`, a named context or a stage."))
-        }
-        Err(_) => Ok(EpochSource::Named(text.to_owned())),
+    match epoch_seconds(text) {
+        Ok(Some(seconds)) => Ok(EpochSource::Seconds(seconds)),
+        Ok(None) => Ok(EpochSource::Named(text.to_owned())),
+        Err(why) => Err(Failure::usage(format!("{SOURCE_DATE_EPOCH} is `{text}`: {why}"))),
     }
 }

@@ -157,7 +157,7 @@ pub(super) fn steps(record: &Record) -> String {
         (StepState::Cancelled, "stopped"),
         (StepState::Waiting, "not run"),
     ];
-    let said = words.map(|(state, word)| (record.count_work(state), word)).into_iter().filter(|(count, _)| *count > 0);
+    let said = words.map(|(state, word)| (record.count(state), word)).into_iter().filter(|(count, _)| *count > 0);
     said.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -187,9 +187,9 @@ fn row(listed: &Listed, whole: bool, now: i64) -> Value {
         "CompletedAt": ended(build, record).map(human::rfc3339).unwrap_or_default(),
         "Duration": human::seconds(took),
         "Seconds": took.as_secs_f64(),
-        "Ran": record.count_work(StepState::Done),
-        "Cached": record.count_work(StepState::Cached),
-        "Total": record.steps.iter().filter(|step| !step.is_base()).count(),
+        "Ran": record.count(StepState::Done),
+        "Cached": record.count(StepState::Cached),
+        "Total": record.count_all(),
         "Steps": steps(record),
         "Image": image,
         "Size": size,

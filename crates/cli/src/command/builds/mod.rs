@@ -6,6 +6,9 @@ mod logs;
 mod show;
 mod trace;
 
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
 use serde_json::json;
 use stave_engine::store::{BuildRecord, BuildState, HistoryLimit, Store};
 use stave_engine::{EngineError, store};
@@ -15,7 +18,7 @@ use stave_history::event::{Ending, Event};
 use super::Context;
 use crate::args::{BuildsCommand, BuildsLimitArgs, BuildsRmArgs};
 use crate::failure::{self, Failure};
-use crate::host::{Host, Processes};
+use crate::host::{self, Host, Processes};
 use crate::table::{Format, column};
 use crate::{human, output, record};
 
@@ -50,7 +53,8 @@ pub(super) fn can_be_name(word: &str) -> bool {
     word.starts_with('^') || word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns what is written down of a build. One whose process was killed has told no end, and has one all the same.
+/// Returns what is written down of a build: of one that runs up to now, of one whose process was killed up to the last that it
+/// or one of its steps said, which is its end.
 fn written(store: &Store, build: &BuildRecord) -> Option<Record> {
     let directory = directory(store, build);
     let mut record = match record::read(&directory) {
@@ -60,11 +64,22 @@ fn written(store: &Store, build: &BuildRecord) -> Option<Record> {
         }
         read => read?,
     };
-    if build.state == BuildState::Interrupted && record.ending.is_none() {
-        let (at, ending) = (record.took, Ending::Interrupted);
-        record.take(at, &Event::Ended { ending });
+    let since = |time: i64| Duration::from_secs(u64::try_from(time.saturating_sub(build.started)).unwrap_or(0));
+    match (build.state, &record.ending) {
+        (BuildState::Running, None) => record.took = record.took.max(since(host::now())),
+        (BuildState::Interrupted, None) => {
+            let last = last_written(&record).map_or(Duration::ZERO, since);
+            record.take(record.took.max(last), &Event::Ended { ending: Ending::Interrupted });
+        }
+        _ => {}
     }
     Some(record)
+}
+
+/// Returns when a step of a build last wrote something, in seconds since 1970: that is no event, and in its log.
+fn last_written(record: &Record) -> Option<i64> {
+    let logs = record.steps.iter().map(|step| record.directory.join(step.log_name()));
+    logs.filter_map(|log| Some(log.metadata().ok()?.mtime())).max()
 }
 
 /// Returns the directory with what is kept of a build.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stave_dockerfile::span::position;
 use stave_engine::store::{BuildRecord, BuildState};
 use stave_engine::{EngineError, Remarks};
-use stave_history::event::{Ending, Miss};
-use stave_history::{Record, StepRecord, TaskRecord};
+use stave_history::event::{Ending, Miss, TaskEnding};
+use stave_history::{Record, StepRecord, StepState, TaskRecord};
 
 use super::list::{ended, reason, steps, took};
 use super::{Context, directory, find, state_name};
@@ -58,7 +58,9 @@ pub(super) fn show(args: &BuildsShowArgs, context: &Context<'_>) -> Result<u8, F
     output::text(&match (template, args.format.is_some()) {
         (Some(template), _) => template.render(&shown.document())? + "\n",
         (None, true) => inspect::pretty(&shown.document()),
-        (None, false) => shown.text(Style { colour: context.style.colour && std::io::stdout().is_terminal() }),
+        (None, false) => {
+            shown.text(Style { colour: context.style.colour && std::io::stdout().is_terminal(), columns: None })
+        }
     })?;
     Ok(0)
 }
@@ -144,7 +146,9 @@ impl Shown<'_> {
         let mut rows = vec!["STEP\tSTATE\tTIME\tLOG\tINSTRUCTION".to_owned()];
         for step in &self.record.steps {
             let (number, state) = (step.line.step.0 + 1, explain::state_name(step));
-            let time = step.took.map(human::seconds).unwrap_or_default();
+            let running = step.started.filter(|_| step.state == StepState::Running);
+            let so_far = running.map(|started| self.record.took.saturating_sub(started));
+            let time = step.took.or(so_far).map(human::seconds).unwrap_or_default();
             let log = self.log_bytes(step).map(human::size).unwrap_or_default();
             let title = printable(&title(&step.line)).replace('\t', " ");
             rows.push(format!("{number}\t{state}\t{time}\t{log}\t{title}"));
@@ -181,7 +185,8 @@ impl Shown<'_> {
         let task = |task: &TaskRecord| {
             json!({
                 "kind": task.kind, "title": task.title, "began": task.started.as_secs_f64(),
-                "took": task.took.map(|time| time.as_secs_f64()), "done": task.done, "total": task.total,
+                "took": task.took.map(|time| time.as_secs_f64()), "ending": task.ending, "done": task.done,
+                "total": task.total,
             })
         };
         let remarks = |all: &[Remarks]| {
@@ -249,12 +254,20 @@ fn outputs(record: &Record) -> Vec<(&'static str, String)> {
 
 /// Returns what took time beside the steps.
 fn tasks(tasks: &[TaskRecord]) -> String {
-    let row = |task: &TaskRecord| {
+    let mut rows = vec!["STATE\tTIME\tBYTES\tOTHER WORK".to_owned()];
+    for task in tasks {
+        let state = match &task.ending {
+            None => "not ended",
+            Some(TaskEnding::Done) => "done",
+            Some(TaskEnding::Failed { .. }) => "failed",
+            Some(TaskEnding::Cancelled) => "stopped",
+        };
         let time = task.took.map(human::seconds).unwrap_or_default();
         let bytes = if task.done > 0 { human::size(task.done) } else { String::new() };
-        format!("{time}\t{bytes}\t{}", printable(&task.title).replace('\t', " "))
-    };
-    let rows: Vec<String> =
-        std::iter::once("TIME\tBYTES\tOTHER WORK".to_owned()).chain(tasks.iter().map(row)).collect();
+        rows.push(format!("{state}\t{time}\t{bytes}\t{}", printable(&task.title).replace('\t', " ")));
+        if let Some(TaskEnding::Failed { message }) = &task.ending {
+            rows.push(format!("\t\t\t  because {}", printable(message).replace('\t', " ")));
+        }
+    }
     table::aligned(&rows)
 }

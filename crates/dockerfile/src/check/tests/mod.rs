@@ -162,14 +162,14 @@ fn what_is_copied_is_not_ignored() {
         text,
         ignore,
         "
-warning[CopyIgnoredFile]: `COPY` finds nothing at `a.log`: the ignore file leaves it out
-  ! line 3: `a.log` left out by line 3 of `.dockerignore`
+warning[CopyIgnoredFile]: `COPY` finds nothing at `a.log`: line 3 of `.dockerignore` leaves it out
+  ! line 3: `a.log`
   hint: Change the ignore file, or do not copy it.
-warning[CopyIgnoredFile]: `COPY` finds nothing at `/b/../target/x`: the ignore file leaves it out
-  ! line 3: `/b/../target/x` left out by line 2 of `.dockerignore`
+warning[CopyIgnoredFile]: `COPY` finds nothing at `/b/../target/x`: line 2 of `.dockerignore` leaves it out
+  ! line 3: `/b/../target/x`
   hint: Change the ignore file, or do not copy it.
-warning[CopyIgnoredFile]: `ADD` finds nothing at `*.log`: the ignore file leaves it out
-  ! line 4: `*.log` left out by line 3 of `.dockerignore`
+warning[CopyIgnoredFile]: `ADD` finds nothing at `*.log`: line 3 of `.dockerignore` leaves it out
+  ! line 4: `*.log`
   hint: Change the ignore file, or do not copy it.",
     );
     check_ignoring(text, &format!("{ignore}!a.log\n"), "");

@@ -106,6 +106,13 @@ error[D107]: the platform is empty
   ! line 1: `$P` nothing is left when its variables are expanded
   hint: Define it before the first `FROM`, as `ARG P=value`.",
     );
+    check(
+        "FROM $P\nARG P=1\n",
+        "
+error[D106]: the name of the base image is empty
+  ! line 1: `$P` nothing is left when its variables are expanded
+  hint: The `ARG P` below holds in its stage only: move it above the first `FROM`, and repeat `ARG P` where the stage needs it.",
+    );
 }
 
 #[test]
