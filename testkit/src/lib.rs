@@ -28,6 +28,7 @@ pub mod registry;
 pub mod rootfs;
 pub mod sentinel;
 pub mod terminal;
+pub mod wait;
 
 pub use bench::Bench;
 pub use image::Image;

@@ -37,7 +37,7 @@ use crate::schedule::{running_max, solve};
 use crate::source::{Given, Source};
 use crate::task::Task;
 use crate::told;
-use crate::workbench;
+use crate::workbench::{self, End};
 
 /// Where a build tells what happens.
 pub(crate) type Report<'a> = &'a (dyn Fn(Event) + Sync);
@@ -364,11 +364,13 @@ impl Engine {
 impl Engine {
     /// Writes down how the states of the steps can be entered later. A build is no other for it, so what fails is told.
     fn describe_states(&self, lease: &Lease, source: &Source, target: &BuildTarget<'_>, run: &Run<'_>, failed: bool) {
-        if self.cancel().is_cancelled() {
-            return;
-        }
-        let left = if failed { run.take_left() } else { None };
-        if let Err(error) = workbench::keep(self, lease, (target, source), run, left) {
+        let end = match failed {
+            _ if self.cancel().is_cancelled() => End::Interrupted,
+            true => End::Failed,
+            false => End::Built,
+        };
+        let left = if end == End::Failed { run.take_left() } else { None };
+        if let Err(error) = workbench::keep(self, lease, (target, source), run, (end, left)) {
             run.note(&format!("the states of this build's steps are not kept: {error}"));
         }
     }

@@ -84,6 +84,31 @@ fn the_last_screen_says_what_failed_and_what_was_done() {
     assert!(hints(&shown).is_empty(), "{shown}");
 }
 
+/// It was stopped, and has not failed: the next build does not say that it did.
+#[test]
+fn a_step_that_is_ended_because_another_failed_is_cancelled() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    let dockerfile = |code: u8| {
+        let cache = "--mount=type=cache,target=/c";
+        format!(
+            "FROM busybox AS slow\nRUN {cache} touch /c/begun && while test ! -e /never; do sleep 0.1; done\n\
+             FROM busybox AS bad\nRUN {cache} until test -e /c/begun; do sleep 0.1; done; exit {code}\n\
+             FROM busybox\nCOPY --from=slow / /x\nCOPY --from=bad / /y\n"
+        )
+    };
+    // Of each line about the slow step, what follows its number.
+    let of_slow = |code: u8| {
+        let said = fails(&bench, &["--progress=plain"], &dockerfile(code)).stderr;
+        let named = said.lines().find(|line| line.contains(" [slow 2/2] RUN ")).expect("the step is listed");
+        let number = format!("{} ", named.split(' ').next().unwrap_or_default());
+        said.lines().filter_map(|line| line.strip_prefix(&number)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = of_slow(3);
+    assert!(said.iter().any(|line| line == "CANCELED") && !said.concat().contains("ERROR"), "{said:?}");
+    let said = of_slow(4);
+    assert!(said.iter().any(|line| line.ends_with("nothing has changed, but it has never finished")), "{said:?}");
+}
+
 /// `127` by each shell's words, and in the exec form; the package is the image's own manager's.
 #[test]
 fn a_command_that_is_not_in_the_image_is_named_with_its_package() {

@@ -5,13 +5,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use stave_testkit::Bench;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::terminal::{on_terminal, resize, terminal};
+use stave_testkit::wait::wait_until;
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a loud step writes: enough to fill every buffer many times over.
 const LOUD_BYTES: u64 = 64 * 1024 * 1024;
@@ -30,15 +31,6 @@ fn logs(bench: &Bench) -> Vec<PathBuf> {
 
 fn log_bytes(bench: &Bench) -> u64 {
     logs(bench).iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// Waits until `done`; fails if that takes a minute.
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !done() {
-        assert!(Instant::now() < end, "{what} takes more than a minute");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Returns the most memory that a process has had, in bytes. Nothing for one that has ended: it has no memory any more.

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use stave_testkit::bench::Bench;
 use stave_testkit::fixtures::with_busybox;
 use stave_testkit::output::Output;
+use stave_testkit::wait::wait_until;
 use stave_testkit::{leaks, needs};
 
 /// A text that nothing else has.
@@ -606,4 +608,25 @@ fn a_state_that_was_never_made_because_the_build_failed_before_says_so() {
         assert!(output.code != 0 && output.stderr.ends_with(&said), "{said}{output}");
     }
     bench.run(["debug", "--after", "2", "--", "ls", "/one"]).success();
+}
+
+/// Of a build that was interrupted, the states that it came to can be entered, and of others it says that it did not.
+#[test]
+fn states_of_an_interrupted_build_are_those_that_it_came_to() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    bench.file("Dockerfile", "FROM busybox\nRUN touch /one\nRUN echo begun; sleep 1000\nRUN touch /three\n");
+    let mut build = bench.spawn(["build", "-q", "."]);
+    wait_until("the step", || {
+        String::from_utf8_lossy(&bench.run(["builds", "logs", "^0", "3"]).stdout).contains("begun")
+    });
+    kill_process(Pid::from_child(&build), Signal::INT).expect("it runs");
+    assert_eq!(build.wait().expect("it ends").code(), Some(130));
+    let listed = bench.run(["debug", "--list"]).success().out();
+    assert!(listed.contains("RUN touch /three"), "{listed}");
+    bench.run(["debug", "--before", "3", "--", "ls", "/one"]).success();
+    for (side, step) in [("after", "3"), ("before", "4")] {
+        let output = bench.run(["debug", &format!("--{side}"), step, "--", "true"]);
+        assert!(output.code != 0, "{output}");
+        output.complains("was interrupted before it was made\nhint: Build again, or open");
+    }
 }

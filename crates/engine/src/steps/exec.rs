@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::Stream;
 use crate::log::{Pipes, StepLog};
-use crate::memory::{self, MemoryKill};
+use crate::memory::{self, MemoryKill, SIGKILL};
 use crate::net;
 use crate::request::{Entitlement, Grants};
 use crate::requests::{Recorder, Requests};
@@ -106,6 +106,9 @@ pub(crate) fn run(
     let ended = carry_out(engine, (platform, spec), way.as_ref(), &mut mounts, group.as_ref().map(Group::path), watch);
     drop(group);
     engine.go_on()?;
+    if was_ended(&ended, watch) {
+        (watch.go_on)()?;
+    }
     let ended = match (&way, ended) {
         (Some(way), Ok((exit, extended))) => {
             way.take_back(engine, &work, &extended)?;
@@ -133,6 +136,11 @@ pub(crate) fn run(
             failed.map(Ran::Failed)
         }
     }
+}
+
+/// Whether a command did not end by itself: the builder kills what runs beside a step that failed.
+fn was_ended(ended: &Result<(Exit, Vec<String>), EngineError>, watch: &Watch<'_>) -> bool {
+    matches!(ended, Ok((Exit::Signal { number: SIGKILL, .. }, _))) && watch.killed.is_none()
 }
 
 /// Makes layers of what a command that failed has left.
@@ -163,6 +171,10 @@ fn carry_out(
         .cancel()
         .watch(running.pidfd())
         .map_err(|source| EngineError::io("watch the process of", "a step", source))?;
+    // Whoever ended the others just before did not know of this one.
+    if (watch.go_on)().is_err() {
+        running.kill();
+    }
     let followed = watch.log.follow(pipes, &mounts.hidden, watch.report);
     if followed.is_err() {
         running.kill();

@@ -133,8 +133,13 @@ impl Engine {
             layers.push(self.pack_into(*id, &directory.join(number.to_string()))?);
         }
         failed.step = 0;
-        let description =
-            Description { version: VERSION, name: String::new(), steps: vec![step], failed: Some(failed) };
+        let description = Description {
+            version: VERSION,
+            name: String::new(),
+            steps: vec![step],
+            failed: Some(failed),
+            interrupted: false,
+        };
         let head = serde_json::to_vec(&Head { description, layers }).expect("it has only text keys");
         let cannot = |source| EngineError::tree("cannot write the bundle", source);
         let mut archive = tar::Builder::new(io::BufWriter::new(file));

@@ -24,6 +24,9 @@ pub(super) struct Description {
     pub(super) steps: Vec<Described>,
     /// How the build failed, if it did.
     pub(super) failed: Option<Failed>,
+    /// Whether it was interrupted while its steps ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) interrupted: bool,
 }
 
 /// One step.
@@ -404,7 +407,8 @@ mod tests {
             after: Files::Result("00".into()),
             unreached: false,
         };
-        let description = Description { version: VERSION, name: "Dockerfile".into(), steps: vec![step], failed: None };
+        let (name, steps) = ("Dockerfile".into(), vec![step]);
+        let description = Description { version: VERSION, name, steps, failed: None, interrupted: false };
         let text = serde_json::to_string(&description).expect("it is JSON");
         assert_eq!(Description::parse(text.as_bytes(), "it").expect("it is one"), description);
         let other = text.replacen("\"version\":1", "\"version\":7", 1);

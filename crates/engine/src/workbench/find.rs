@@ -194,7 +194,7 @@ impl Engine {
     /// Finds a state of a build, whose layers the lease pins.
     pub(super) fn find_state(&self, lease: &Lease, build: Option<&str>, state: &StateOf) -> Result<Found, EngineError> {
         let (id, mut description) = self.described(build, *state == StateOf::Failed)?;
-        let failed = description.failed.take();
+        let (failed, is_interrupted) = (description.failed.take(), description.interrupted);
         let (index, name) = match (state, &failed) {
             (StateOf::Failed, None) => {
                 let hint = "For the state before or after one of its steps, use `--before STEP` or `--after STEP`.";
@@ -208,6 +208,7 @@ impl Engine {
         let at_failure = failed.as_ref().map(|failed| failed.step).filter(|_| step.unreached);
         let gone = |gone: Gone, side: &str| match (gone, at_failure) {
             (Gone::Unneeded, Some(at)) => unreached(&id, (name, &step), side, at + 1),
+            (Gone::Unneeded, None) if is_interrupted => stopped(&id, (name, &step), side),
             (gone, _) => gone.error(name, &step, side),
         };
         let failed = failed.filter(|failed| failed.step == index);
@@ -270,6 +271,14 @@ fn unreached(build: &str, (name, step): (Option<&StepName>, &Described), side: &
     let what = format!("there is no state {side} step {name} (`{}`)", step.title);
     let hint = format!("`stave debug {build}` opens step {at} as it failed.");
     EngineError::request(format!("{what}: build {build} failed in step {at}, before it came to this one"), Some(&hint))
+}
+
+/// Returns that there is no such state because the build was interrupted before.
+fn stopped(build: &str, (name, step): (Option<&StepName>, &Described), side: &str) -> EngineError {
+    let name = name.map(StepName::to_string).unwrap_or_default();
+    let hint = "Build again, or open the state of an earlier step.";
+    let what = format!("there is no state {side} step {name} (`{}`)", step.title);
+    EngineError::request(format!("{what}: build {build} was interrupted before it was made"), Some(hint))
 }
 
 /// Why files are not there.

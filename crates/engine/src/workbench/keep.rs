@@ -31,13 +31,24 @@ pub(crate) struct LeftStep {
     pub(crate) log: String,
 }
 
+/// How the steps of a build came to their end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All have results.
+    Built,
+    /// One failed, and those that had not begun never will.
+    Failed,
+    /// Somebody had enough of it.
+    Interrupted,
+}
+
 /// Writes down what is known of a build's steps, and has its entry keep what is left of the one that failed.
 pub(crate) fn keep(
     engine: &Engine,
     lease: &Lease,
     (target, source): (&BuildTarget<'_>, &Source),
     run: &Run<'_>,
-    left: Option<LeftStep>,
+    (end, left): (End, Option<LeftStep>),
 ) -> Result<(), EngineError> {
     let graph = &target.joined.graph;
     let nodes = graph.reachable_from(&target.joined.targets());
@@ -49,11 +60,12 @@ pub(crate) fn keep(
     let merge = |node: &NodeId| if let Op::Merge(merge) = graph.op(*node) { Some((merge.upper, *node)) } else { None };
     let known = Known { graph, merged: nodes.iter().filter_map(merge).collect(), starts: starts(&source.text) };
     let step = |(index, step): (usize, &JoinedStep)| Described {
-        unreached: left.is_some() && !run.has_begun(index),
+        unreached: end != End::Built && !run.has_begun(index),
         ..known.step(step, &files)
     };
     let steps = target.joined.steps.iter().enumerate().map(step).collect();
-    let mut description = Description { version: VERSION, name: source.name.clone(), steps, failed: None };
+    let interrupted = end == End::Interrupted;
+    let mut description = Description { version: VERSION, name: source.name.clone(), steps, failed: None, interrupted };
     if let Some(left) = left {
         let failed = failed(left);
         let layers: Vec<LayerId> = failed.layers().filter_map(|layer| LayerId::from_hex(&layer.0)).collect();

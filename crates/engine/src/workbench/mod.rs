@@ -21,7 +21,7 @@ mod tools;
 
 pub use bundle::Exported;
 pub use find::{ListedStep, StateOf, StepName, StepNameError};
-pub(crate) use keep::{LeftStep, keep};
+pub(crate) use keep::{End, LeftStep, keep};
 pub use session::{DebugRequest, Opened, Shell};
 pub use take::{TakeOut, Taken};
 
