@@ -201,7 +201,7 @@ fn of_stages(record: &Record) -> Diagram {
         }
         let steps = measure::counted(stage.steps.len(), "step");
         let note = match mark {
-            Mark::Ran | Mark::Failed | Mark::Running | Mark::Stopped => {
+            Mark::Ran | Mark::Failed | Mark::Running | Mark::Cancelled => {
                 format!("{steps}, {} {}", mark.word(), measure::time(took))
             }
             _ => format!("{steps}, {}", mark.word()),

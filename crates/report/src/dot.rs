@@ -27,7 +27,7 @@ pub fn dot(diagram: &Diagram) -> String {
         match node.mark {
             Mark::Known | Mark::NotRun => styles.push("dotted"),
             Mark::Failed => styles.push("bold"),
-            Mark::Plain | Mark::Ran | Mark::Running | Mark::Stopped => {}
+            Mark::Plain | Mark::Ran | Mark::Running | Mark::Cancelled => {}
         }
         let target = if node.is_target { ", peripheries=2" } else { "" };
         let critical = if node.is_critical { ", penwidth=2" } else { "" };

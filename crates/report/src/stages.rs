@@ -60,8 +60,8 @@ pub enum Mark {
     Failed,
     /// It still runs.
     Running,
-    /// It was stopped because of something else.
-    Stopped,
+    /// It was cancelled because of something else.
+    Cancelled,
 }
 
 impl Mark {
@@ -72,14 +72,14 @@ impl Mark {
             StepState::Done => Self::Ran,
             StepState::Failed => Self::Failed,
             StepState::Running => Self::Running,
-            StepState::Cancelled => Self::Stopped,
+            StepState::Cancelled => Self::Cancelled,
         }
     }
 
     /// Returns what became of many together.
     pub(crate) fn of_all(marks: &[Self]) -> Self {
         let has = |wanted| marks.contains(&wanted);
-        let order = [Self::Failed, Self::Stopped, Self::Running, Self::Ran, Self::Known];
+        let order = [Self::Failed, Self::Cancelled, Self::Running, Self::Ran, Self::Known];
         order.into_iter().find(|&mark| has(mark)).unwrap_or(Self::NotRun)
     }
 
@@ -92,7 +92,7 @@ impl Mark {
             Self::Ran => "ran",
             Self::Failed => "failed",
             Self::Running => "running",
-            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -105,7 +105,7 @@ impl Mark {
             Self::Ran => "ran",
             Self::Failed => "failed",
             Self::Running => "running",
-            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
         }
     }
 }

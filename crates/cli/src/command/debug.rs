@@ -12,7 +12,7 @@ use super::terminal::{self, Raw};
 use super::{Context, builds, settled};
 use crate::args::{DebugArgs, NetworkMode, OnFailure, TakeOutArg};
 use crate::failure::{self, Failure};
-use crate::host::{Host, Processes, raw_variable};
+use crate::host::{self, Host, Processes, raw_variable};
 use crate::render::printable;
 use crate::{human, output, table};
 
@@ -73,7 +73,12 @@ fn run(host: &Host, request: &DebugRequest) -> Result<u8, Failure> {
     host.signals.forward();
     let is_shell = request.command.is_empty() && request.terminal.is_some();
     let (raw, shown) = (RefCell::new(None), RefCell::new(Vec::new()));
-    let on_open = |opened: &Opened| crate::print_error(&first_screen(opened, is_shell));
+    let on_open = |opened: &Opened| {
+        if request.build.is_none() && request.bundle.is_none() {
+            remark_on_later(host, &opened.build);
+        }
+        crate::print_error(&first_screen(opened, is_shell));
+    };
     let result = host.engine.debug(request, &on_open, &|end| {
         *raw.borrow_mut() = Some(Raw::begin());
         if let Ok(copy) = end.try_clone() {
@@ -95,6 +100,13 @@ fn run(host: &Host, request: &DebugRequest) -> Result<u8, Failure> {
         if code == failure::NOT_STARTED { failure } else { failure.with_code(code) }
     });
     settled(host, result).map(exit_code)
+}
+
+/// Says which build is meant where that is not the latest.
+fn remark_on_later(host: &Host, build: &str) {
+    if let Some(remark) = builds::remark_on_later(host.engine.store(), build, host::now()) {
+        crate::print_error(&format!("note: {remark}\n"));
+    }
 }
 
 /// What a person reads before the prompt; of a command only what it does without.
@@ -143,6 +155,9 @@ fn export(host: &Host, build: Option<&str>, file: &std::path::Path) -> Result<u8
     let exported = settled(host, host.engine.export_state(build, file).map_err(Failure::from))?;
     let bytes = human::size(exported.bytes);
     crate::print_error(&format!("wrote {} ({bytes}): build {}\n", file.display(), exported.build));
+    if build.is_none() {
+        remark_on_later(host, &exported.build);
+    }
     for remark in &exported.remarks {
         crate::print_error(&format!("note: {}\n", printable(remark)));
     }

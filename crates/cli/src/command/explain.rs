@@ -74,7 +74,7 @@ pub(super) fn state_name(step: &StepRecord) -> &'static str {
         StepState::Done if step.is_base() => "fetched",
         StepState::Done => "ran",
         StepState::Failed => "failed",
-        StepState::Cancelled => "ended",
+        StepState::Cancelled => "cancelled",
     }
 }
 

@@ -243,7 +243,7 @@ fn a_killed_build_was_interrupted_and_who_follows_it_sees_its_end() {
     assert_eq!(followed.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&followed.stdout).ends_with("first\n"));
     let row = &listed(&bench, &[])[0];
-    assert_eq!((&row["Status"], &row["Steps"]), (&"interrupted".into(), &"1 stopped".into()));
+    assert_eq!((&row["Status"], &row["Steps"]), (&"interrupted".into(), &"1 cancelled".into()));
     assert!(bench.run(["builds", "show"]).success().out().contains("interrupted"));
 }
 
@@ -416,7 +416,7 @@ fn the_time_of_a_build_that_runs_or_was_killed_is_not_that_of_its_last_event() {
     assert!(page.contains("was still running when this page was made") && page.contains("It has taken "), "{page}");
     child.kill().expect("it runs");
     child.wait().expect("it was killed");
-    assert_eq!(listed("{{.Status}}: {{.Steps}}"), "interrupted: 1 stopped");
+    assert_eq!(listed("{{.Status}}: {{.Steps}}"), "interrupted: 1 cancelled");
     let took = seconds(&listed("{{.Seconds}}"));
     assert!(took >= 1.0, "{took} s");
 }

@@ -505,6 +505,11 @@ fn what_is_not_reached_is_told_with_the_network_and_the_proxies() {
         "{base}"
     );
     assert!(!base.contains("hunter2"), "{base}");
+    // Where mirrors are dead, too, it is the registry itself that counts.
+    let conf = "[[registry]]\nlocation = \"127.0.0.1:1\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:2\"\n";
+    std::fs::write(bench.path("registries.conf"), conf).expect("a writable bench");
+    let mirrored = screen(&bench, &[], &format!("FROM 127.0.0.1:{closed}/base\nRUN true\n"));
+    assert!(mirrored.starts_with("error: no mirror of ") && hint(&mirrored) == hint(&base), "{mirrored}");
 }
 
 /// What the user of a step may not do, with the owner and the mode of what was in the way.

@@ -630,3 +630,19 @@ fn states_of_an_interrupted_build_are_those_that_it_came_to() {
         output.complains("was interrupted before it was made\nhint: Build again, or open");
     }
 }
+
+/// Without an id the latest failed build is meant, and where another build came after it that is said.
+#[test]
+fn a_state_of_an_earlier_build_is_told_as_such() {
+    let Some((bench, _registry)) = with_busybox() else { return };
+    build(&bench, &[], "FROM busybox\nRUN exit 7\n").exit(1);
+    assert_eq!(bench.run(["debug", "--", "true"]).success().stderr, "");
+    build(&bench, &["-t", "later"], "FROM busybox\nRUN true\n").success();
+    let ids = bench.run(["builds", "ls", "-q", "--no-trunc"]).success().out();
+    let [latest, failed] = ids.lines().collect::<Vec<_>>()[..] else { panic!("{ids}") };
+    let said = bench.run(["debug", "--", "true"]).success().stderr.clone();
+    let begins = format!("note: this is build {failed} (`work/Dockerfile`), begun ");
+    let ends = format!("; build {latest} (`later:latest`) came after it\n");
+    assert!(said.starts_with(&begins) && said.ends_with(&ends), "{said}");
+    assert_eq!(bench.run(["debug", failed, "--", "true"]).success().stderr, "", "whoever names it knows");
+}

@@ -98,28 +98,17 @@ fn without_credentials(address: &str) -> String {
 
 /// Returns how the builder itself did not reach something, if that is what the error says.
 pub(super) fn trouble(error: &EngineError) -> Option<(Trouble, Option<String>)> {
-    let http = |error: &HttpError| match error {
-        HttpError::Transport { url, source, .. } => {
-            let authority = url.origin().authority();
-            let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).to_owned();
-            let trouble = match source {
-                TransportError::Resolve { .. } => Trouble::Name,
-                TransportError::Timeout { .. } => Trouble::Silence,
-                TransportError::Io(error) => of_io(error)?,
-                _ => return None,
-            };
-            Some((trouble, Some(host)))
-        }
-        _ => None,
-    };
     match error {
-        EngineError::Fetch(FetchError::Http(error)) | EngineError::Registry(RegistryError::Http(error)) => http(error),
+        EngineError::Fetch(FetchError::Http(error)) => of_http(error),
+        EngineError::Registry(error) => of_registry(error),
         EngineError::Git(GitError::TimedOut { .. }) => Some((Trouble::Silence, None)),
         EngineError::Git(GitError::Failed { words, .. }) => words.lines().find_map(said::unreachable),
         _ => {
             let mut cause = error.source();
             while let Some(error) = cause {
-                if let Some(found) = error.downcast_ref::<HttpError>().and_then(http) {
+                let of_http = || error.downcast_ref::<HttpError>().and_then(of_http);
+                let of_registry = || error.downcast_ref::<RegistryError>().and_then(of_registry);
+                if let Some(found) = of_http().or_else(of_registry) {
                     return Some(found);
                 }
                 cause = error.source();
@@ -127,6 +116,30 @@ pub(super) fn trouble(error: &EngineError) -> Option<(Trouble, Option<String>)> 
             None
         }
     }
+}
+
+/// Of a registry whose mirrors do not work, what counts is the registry itself: that is what the proxies are for.
+fn of_registry(mut error: &RegistryError) -> Option<(Trouble, Option<String>)> {
+    loop {
+        match error {
+            RegistryError::Http(error) => return of_http(error),
+            RegistryError::Mirrors { source, .. } => error = source,
+            _ => return None,
+        }
+    }
+}
+
+fn of_http(error: &HttpError) -> Option<(Trouble, Option<String>)> {
+    let HttpError::Transport { url, source, .. } = error else { return None };
+    let authority = url.origin().authority();
+    let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).to_owned();
+    let trouble = match source {
+        TransportError::Resolve { .. } => Trouble::Name,
+        TransportError::Timeout { .. } => Trouble::Silence,
+        TransportError::Io(error) => of_io(error)?,
+        _ => return None,
+    };
+    Some((trouble, Some(host)))
 }
 
 fn of_io(error: &std::io::Error) -> Option<Trouble> {

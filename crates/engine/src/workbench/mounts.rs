@@ -174,6 +174,7 @@ impl SessionMounts {
             }
             (Some(_), Some(CacheAnswer::Busy)) => "another step uses it",
             (Some(_), _) => "it was pruned, or is on another machine",
+            (None, _) if at.found.failed.is_some() => "what it held is not kept with the failed step",
             (None, _) => "only a step that failed says which one it used",
         };
         self.remarks.push(format!("cache `{id}` is empty here: {why}"));

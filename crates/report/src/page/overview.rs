@@ -40,7 +40,7 @@ fn state(record: &Record) -> (&'static str, &'static str) {
     match &record.ending {
         Some(Ending::Built { .. }) => ("Built", "built"),
         Some(Ending::Failed { .. }) => ("Failed", "failed"),
-        Some(Ending::Interrupted) => ("Interrupted", "stopped"),
+        Some(Ending::Interrupted) => ("Interrupted", "cancelled"),
         None => ("Running", "running"),
     }
 }

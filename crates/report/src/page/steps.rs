@@ -90,7 +90,7 @@ fn controls(record: &Record) -> Markup {
             stages.push(step.line.stage.clone());
         }
     }
-    let marks = [Mark::Ran, Mark::Known, Mark::Failed, Mark::Running, Mark::Stopped, Mark::NotRun];
+    let marks = [Mark::Ran, Mark::Known, Mark::Failed, Mark::Running, Mark::Cancelled, Mark::NotRun];
     let has = |mark: Mark| record.steps.iter().any(|step| Mark::of(step.state) == mark);
     html! {
         form.controls #step-controls hidden {

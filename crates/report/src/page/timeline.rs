@@ -62,7 +62,7 @@ pub(super) fn timeline(page: &Page<'_>) -> Markup {
         (chart("Steps", "timeline-steps", &steps, rows, whole))
         @if !tasks.is_empty() { (chart("Transfers and other work", "timeline-tasks", &tasks, task_rows, whole)) }
         p.legend {
-            "Full bars are the critical path. Framed bars are other steps. Dashed bars failed, were stopped or still run. "
+            "Full bars are the critical path. Framed bars are other steps. Dashed bars failed, were cancelled or still run. "
             span.with-script hidden { "Arrow keys go from bar to bar, Enter to the step, Escape out." }
         }
         details.table {
@@ -98,7 +98,7 @@ fn task_bars(record: &Record) -> Vec<Bar> {
         took: task.took.unwrap_or_else(|| record.took.saturating_sub(task.started)),
         group: format!("{:?}", task.kind),
         class: match task.ending {
-            Some(TaskEnding::Failed { .. } | TaskEnding::Cancelled) => "bar-task bar-stopped".to_owned(),
+            Some(TaskEnding::Failed { .. } | TaskEnding::Cancelled) => "bar-task bar-cancelled".to_owned(),
             Some(TaskEnding::Done) | None => "bar-task".to_owned(),
         },
         step: None,
@@ -106,7 +106,7 @@ fn task_bars(record: &Record) -> Vec<Bar> {
             Some(TaskEnding::Failed { message }) => {
                 format!("{}: {} failed: {message}", kind(task.kind), task.title)
             }
-            Some(TaskEnding::Cancelled) => format!("{}: {} was stopped", kind(task.kind), task.title),
+            Some(TaskEnding::Cancelled) => format!("{}: {} was cancelled", kind(task.kind), task.title),
             Some(TaskEnding::Done) | None => format!("{}: {}", kind(task.kind), task.title),
         },
         row: 0,

@@ -85,6 +85,19 @@ pub(super) fn list(args: &BuildsLsArgs, context: &Context<'_>) -> Result<u8, Fai
     Ok(0)
 }
 
+/// Returns that a build which nobody named is not the latest that has ended, if it is not.
+pub(in super::super) fn remark_on_later(store: &Store, id: &str, now: i64) -> Option<String> {
+    let mut ended = store.builds(u32::MAX).ok()?.into_iter().filter(|build| build.state != BuildState::Running);
+    let latest = ended.next().filter(|latest| latest.id.as_str() != id)?;
+    let found = ended.find(|build| build.id.as_str() == id)?;
+    let ago = human::ago(found.started, now);
+    let name = |build: BuildRecord| {
+        let listed = read(store, build);
+        format!("{} (`{}`)", listed.build.id, printable(&listed.name()))
+    };
+    Some(format!("this is build {}, begun {}; build {} came after it", name(found), ago.to_lowercase(), name(latest)))
+}
+
 fn read(store: &Store, build: BuildRecord) -> Listed {
     let directory = directory(store, &build);
     let record = written(store, &build).unwrap_or_default();
@@ -154,7 +167,7 @@ pub(super) fn steps(record: &Record) -> String {
         (StepState::Cached, "cached"),
         (StepState::Failed, "failed"),
         (StepState::Running, "running"),
-        (StepState::Cancelled, "stopped"),
+        (StepState::Cancelled, "cancelled"),
         (StepState::Waiting, "not run"),
     ];
     let said = words.map(|(state, word)| (record.count(state), word)).into_iter().filter(|(count, _)| *count > 0);

@@ -15,6 +15,7 @@ use stave_engine::{EngineError, store};
 use stave_history::Record;
 use stave_history::event::{Ending, Event};
 
+pub(super) use self::list::remark_on_later;
 use super::Context;
 use crate::args::{BuildsCommand, BuildsLimitArgs, BuildsRmArgs};
 use crate::failure::{self, Failure};

@@ -260,7 +260,7 @@ fn tasks(tasks: &[TaskRecord]) -> String {
             None => "not ended",
             Some(TaskEnding::Done) => "done",
             Some(TaskEnding::Failed { .. }) => "failed",
-            Some(TaskEnding::Cancelled) => "stopped",
+            Some(TaskEnding::Cancelled) => "cancelled",
         };
         let time = task.took.map(human::seconds).unwrap_or_default();
         let bytes = if task.done > 0 { human::size(task.done) } else { String::new() };
