@@ -1,211 +1,23 @@
-//! Mistakes and failures as text for people. This is the only place that knows how they look.
-//!
-//! Every text from outside (file names, output of steps, messages of registries) has its control characters replaced.
+//! How a build ended badly: an image that cannot be had, a step that failed.
 
 use std::error::Error;
 use std::fmt::Write as _;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use stave_advice::Advice;
-use stave_dockerfile::check::rules;
-use stave_dockerfile::span::position;
-use stave_dockerfile::{Diagnostic, Label, Severity, Span, codes};
+use annotate_snippets::Level;
+use stave_dockerfile::{Diagnostic, Label, codes};
 use stave_engine::sandbox::SandboxError;
-use stave_engine::{
-    BaseFailure, EngineError, NearName, StepCause, StepFailure, StepLine, Tally, how_ended, masked_text,
-};
+use stave_engine::{BaseFailure, EngineError, NearName, StepCause, StepFailure, StepLine, Tally, how_ended};
 
-use crate::progress::{as_shown, columns, cut};
+use super::excerpt::{diagnostic, inside, snippet};
+use super::{Style, chain, hint, one_line, printable};
+use crate::progress::{as_shown, columns};
 use crate::{clue, human};
-
-/// What is cut to fit into a row has this many columns at least, however narrow the terminal is.
-const PART_COLUMNS_MIN: usize = 16;
-/// The same for what underlines words.
-const MARK_COLUMNS_MIN: usize = 4;
-/// Columns of the number of a line of a file, with what stands around it.
-const LINE_HEAD_COLUMNS: usize = 10;
 
 /// Digits of a build's id by which it is named: enough to be the only one that begins so.
 const BUILD_DIGITS: usize = 8;
 
-/// How text is decorated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Style {
-    /// Whether colours are used.
-    pub(crate) colour: bool,
-    /// Columns of the terminal, where each line is to be one of its rows. A log has no such end.
-    pub(crate) columns: Option<usize>,
-}
-
-impl Style {
-    /// Text without any colour.
-    #[cfg(test)]
-    pub(crate) const PLAIN: Self = Self { colour: false, columns: None };
-
-    pub(crate) fn paint(self, codes: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{codes}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    pub(crate) fn bold_red(self, text: &str) -> String {
-        self.paint("1;31", text)
-    }
-
-    pub(crate) fn bold_yellow(self, text: &str) -> String {
-        self.paint("1;33", text)
-    }
-
-    pub(crate) fn cyan(self, text: &str) -> String {
-        self.paint("36", text)
-    }
-
-    pub(crate) fn dim(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    fn renderer(self) -> Renderer {
-        let renderer = if self.colour { Renderer::styled() } else { Renderer::plain() };
-        self.columns.map_or(renderer.clone(), |columns| renderer.term_width(columns))
-    }
-
-    /// Returns the text on one line, cut to what a row has beside `taken` columns.
-    fn on_row(self, text: &str, taken: usize) -> String {
-        let line = printable(&one_line(text));
-        self.columns.map_or(line.clone(), |columns| cut(&line, columns.saturating_sub(taken).max(PART_COLUMNS_MIN)))
-    }
-}
-
-/// Returns all mistakes of one file, one after the other, in the order of the file.
-pub(crate) fn diagnostics(name: &str, text: &str, diagnostics: &[Diagnostic], style: Style) -> String {
-    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
-    sorted.sort_by_key(|diagnostic| diagnostic.labels.iter().find(|label| label.primary).map(|label| label.span.start));
-    let blocks: Vec<String> = sorted.iter().map(|one| diagnostic(name, text, one, style)).collect();
-    blocks.join("\n")
-}
-
-fn diagnostic(name: &str, text: &str, diagnostic: &Diagnostic, style: Style) -> String {
-    let level = match diagnostic.severity {
-        Severity::Error => Level::ERROR,
-        Severity::Warning => Level::WARNING,
-    };
-    let title = level.primary_title(printable(&diagnostic.message)).id(diagnostic.code);
-    let mut block = if diagnostic.labels.is_empty() {
-        style.renderer().render(&[Group::with_title(title)])
-    } else {
-        let group = title.element(snippet(name, text, &diagnostic.labels, style));
-        style.renderer().render(&[group])
-    };
-    block.push('\n');
-    for advice in &diagnostic.hints {
-        block += &hint(advice, style);
-    }
-    if let Some(rule) = rules::find(diagnostic.code) {
-        writeln!(block, "{} {}", style.cyan("see:"), rule.url()).expect("writing to a string does not fail");
-    }
-    block
-}
-
-/// Returns what the checks found, one line each, for the end of a build.
-pub(crate) fn findings_summary(name: &str, text: &str, findings: &[Diagnostic], style: Style) -> String {
-    let count = match findings.len() {
-        1 => "1 warning".to_owned(),
-        count => format!("{count} warnings"),
-    };
-    let mut lines = format!("{} (use --debug to expand):\n", style.bold_yellow(&format!("{count} found")));
-    for finding in findings {
-        let line = position(text, finding.span().start).line;
-        writeln!(lines, " - {}: {} ({}:{line})", finding.code, printable(&finding.message), printable(name))
-            .expect("writing to a string does not fail");
-    }
-    lines
-}
-
-/// Shows the lines that `labels` are on, without the credentials of addresses. Only these lines are handed on: a file can
-/// have very many lines and very many findings.
-fn snippet<'a>(
-    name: &str,
-    text: &str,
-    labels: &[Label],
-    style: Style,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let mark = |label: &Label| on_rows(text, inside(text, label.span), &label.text, style);
-    let ranges: Vec<_> = labels.iter().map(mark).collect();
-    let first = ranges.iter().map(|range| range.start).min().unwrap_or_default();
-    let last = ranges.iter().map(|range| range.end).max().unwrap_or_default();
-    let from = text[..first].rfind('\n').map_or(0, |at| at + 1);
-    let to = text[last..].find('\n').map_or(text.len(), |at| last + at + 1);
-    let line = 1 + text[..from].matches('\n').count();
-    let annotations = labels.iter().zip(ranges).map(|(label, range)| {
-        let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let annotation = kind.span(range.start - from..range.end - from);
-        if label.text.is_empty() { annotation } else { annotation.label(printable(&label.text)) }
-    });
-    Snippet::source(masked_text(&text[from..to])).line_start(line).path(printable(name)).annotations(annotations)
-}
-
-/// Returns as much of a range as can be underlined in one row, with the label behind it: a row shows the words around what
-/// is underlined, and all of what is.
-fn on_rows(text: &str, range: std::ops::Range<usize>, label: &str, style: Style) -> std::ops::Range<usize> {
-    let Some(width) = style.columns else { return range };
-    let room = width.saturating_sub(LINE_HEAD_COLUMNS + columns(label) + 1).max(MARK_COLUMNS_MIN);
-    // Of several lines, it is the last that has the mark and the label.
-    let from = text[range.clone()].rfind('\n').map_or(range.start, |at| range.start + at + 1);
-    let mut width = 0;
-    for (at, character) in text[from..range.end].char_indices() {
-        width += columns(character.encode_utf8(&mut [0; 4]));
-        if width > room {
-            return range.start..from + at;
-        }
-    }
-    range
-}
-
-/// Returns the range of a span, moved into the text and onto character boundaries whatever it was.
-fn inside(text: &str, span: Span) -> std::ops::Range<usize> {
-    let start = text.floor_char_boundary(span.range().start.min(text.len()));
-    let end = text.ceil_char_boundary(span.range().end.clamp(start, text.len()));
-    start..end
-}
-
-/// Returns the words that an advice is about, as mistakes are shown.
-pub(crate) fn advice(name: &str, text: &str, advice: &Advice, style: Style) -> String {
-    let title = Level::NOTE.with_name("advice").primary_title(printable(&advice.message)).id(advice.code.as_str());
-    let group = title.element(snippet(name, text, &advice.labels, style));
-    style.renderer().render(&[group]) + "\n"
-}
-
-/// Returns one advice on a line of its own.
-pub(crate) fn hint(advice: &str, style: Style) -> String {
-    format!("{} {}\n", style.cyan("hint:"), printable(advice))
-}
-
-/// Returns an error with its causes, and advice.
-pub(crate) fn error(error: &dyn Error, advice: Option<&str>, style: Style) -> String {
-    message(&chain(error), advice, style)
-}
-
-/// Returns an error that is a text.
-pub(crate) fn message(text: &str, advice: Option<&str>, style: Style) -> String {
-    let mut block = format!("{} {}\n", style.bold_red("error:"), printable(text));
-    if let Some(advice) = advice {
-        block += &hint(advice, style);
-    }
-    block
-}
-
-/// Returns an error and its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // A wrapper that shows its cause itself would say it twice.
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
+/// Steps of each kind that are named.
+const NAMED_MAX: usize = 8;
 
 /// Returns why an image that the file names cannot be had. If a stage was perhaps meant, it is shown as a mistake in the
 /// name; of one that is nowhere no more is said than where it was looked for.
@@ -342,9 +154,6 @@ fn step_advice(failure: &StepFailure) -> Option<String> {
     }
 }
 
-/// Steps of each kind that are named.
-const NAMED_MAX: usize = 8;
-
 /// Returns what became of the other steps, if there are any.
 fn tally<'t>(tally: &'t Tally, style: Style) -> String {
     let kinds = [
@@ -404,117 +213,13 @@ fn exit_advice(code: i32) -> Option<&'static str> {
 fn signal_advice(number: i32) -> Option<&'static str> {
     (number == 9).then_some("A process was killed by SIGKILL; the kernel has not said that memory ran out.")
 }
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Whether a character ends a line, or changes the direction of what follows on it, without being a control character.
-pub(crate) fn is_turn(character: char) -> bool {
-    matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Returns `text` with every control character, and what is as good as one, shown instead of sent to the terminal. Tabs and
-/// newlines stay.
-pub(crate) fn printable(text: &str) -> String {
-    let dangerous =
-        |character: char| character.is_control() && character != '\t' && character != '\n' || is_turn(character);
-    if !text.chars().any(dangerous) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(
-            |character| {
-                if dangerous(character) { character.escape_default().to_string() } else { character.to_string() }
-            },
-        )
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use stave_dockerfile::Span;
+
     use super::*;
-
-    const TEXT: &str = "FROM scratch AS build\nCOPY --from=builder /out/app /app\nRUN make \\\n  all\n";
-
-    #[test]
-    fn what_a_terminal_would_obey_is_shown() {
-        assert_eq!(
-            printable("a\tb\nc\u{1b}[2J\u{9b}\u{202e}d\u{2069}é"),
-            "a\tb\nc\\u{1b}[2J\\u{9b}\\u{202e}d\\u{2069}é"
-        );
-    }
-
-    fn span(words: &str) -> Span {
-        let start = TEXT.find(words).expect("the words are in the text");
-        Span::new(start, start + words.len())
-    }
-
-    /// A14, A20.
-    #[test]
-    fn the_line_of_a_mistake_does_not_show_the_credentials_that_stand_in_it() {
-        let text = "FROM scratch\nADD --lnk https://me:hunter2@example.com/f /f\n";
-        let start = text.find("--lnk").expect("it is there");
-        let mistake = Diagnostic::error("D011", Span::new(start, start + 5), "unknown flag `--lnk` of `ADD`");
-        let expected = "\
-error[D011]: unknown flag `--lnk` of `ADD`
- --> Dockerfile:2:5
-  |
-2 | ADD --lnk https://xxxxxxxxxx@example.com/f /f
-  |     ^^^^^
-";
-        assert_eq!(diagnostics("Dockerfile", text, &[mistake], Style::PLAIN), expected);
-    }
-
-    #[test]
-    fn a_mistake_is_shown_at_its_words_with_its_hints() {
-        let mut mistake = Diagnostic::error("D012", span("builder"), "no stage is named `builder`");
-        mistake.labels[0].text = "not the name of an earlier stage".to_owned();
-        mistake.hints.push("a stage with a similar name is defined on line 1: `build`".to_owned());
-        let expected = "\
-error[D012]: no stage is named `builder`
- --> Dockerfile:2:13
-  |
-2 | COPY --from=builder /out/app /app
-  |             ^^^^^^^ not the name of an earlier stage
-hint: a stage with a similar name is defined on line 1: `build`
-";
-        assert_eq!(diagnostics("Dockerfile", TEXT, &[mistake], Style::PLAIN), expected);
-    }
-
-    #[test]
-    fn all_mistakes_are_shown_in_the_order_of_the_file() {
-        let second = Diagnostic::error("D002", span("RUN"), "second");
-        let first = Diagnostic::warning("D001", span("FROM"), "first");
-        let text = diagnostics("x/Dockerfile", TEXT, &[second, first], Style::PLAIN);
-        let places: Vec<_> = ["warning[D001]: first", " --> x/Dockerfile:1:1", "error[D002]: second", ":3:1"]
-            .iter()
-            .map(|part| text.find(part).unwrap_or_else(|| panic!("`{part}` is not in:\n{text}")))
-            .collect();
-        assert!(places.is_sorted(), "{text}");
-    }
-
-    #[test]
-    fn a_span_outside_of_the_text_is_moved_into_it() {
-        for (start, end) in [(0, 9999), (9998, 9999), (3, 3)] {
-            let mistake = Diagnostic::error("D001", Span::new(start, end), "x");
-            assert!(diagnostics("f", TEXT, &[mistake], Style::PLAIN).starts_with("error[D001]: x\n --> f:"));
-        }
-        let mistake = Diagnostic::error("D001", Span::new(1, 2), "x");
-        assert!(diagnostics("f", "é", &[mistake], Style::PLAIN).contains("f:1:1"));
-        let mistake = Diagnostic::error("D001", Span::new(0, 0), "x");
-        assert!(diagnostics("f", "", &[mistake], Style::PLAIN).contains("error[D001]: x"));
-    }
-
-    #[test]
-    fn colours_come_only_when_asked_for_and_control_characters_never() {
-        let mistake = Diagnostic::error("D001", span("FROM"), "a\u{1b}[31mb");
-        let plain = diagnostics("na\u{7}me", TEXT, std::slice::from_ref(&mistake), Style::PLAIN);
-        assert!(!plain.contains('\u{1b}') && !plain.contains('\u{7}'), "{plain:?}");
-        assert!(diagnostics("f", TEXT, &[mistake], Style { colour: true, columns: None }).contains('\u{1b}'));
-    }
 
     /// A failure of the instruction that is the whole `text` behind its first line.
     fn failure(text: &str) -> StepFailure {
