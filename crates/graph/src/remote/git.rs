@@ -1,62 +1,8 @@
-//! Turns the text of an address into what it names: a Git repository with what is wanted of it, or a file to fetch.
-//!
-//! Nothing here knows whether the address exists. What is parsed cannot be taken for an option by the programs that get
-//! it, and leads nowhere outside the repository.
-//!
-//! Reference: BuildKit, `frontend/dockerfile/docs/reference.md`, "Adding files from a Git repository", and
-//! Docker's documentation of build contexts, "Remote context".
-
-use std::fmt;
+//! The address of a Git repository, with what its query, its fragment and flags want of it.
 
 use thiserror::Error;
 
-/// A Git repository and what is wanted of it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GitSource {
-    /// What `git` is given. May hold credentials: [`redacted`] is for people, [`without_credentials`] for keys.
-    pub url: String,
-    /// A branch, tag, full name of a reference or commit; what the server's `HEAD` names if there is none.
-    pub reference: Option<String>,
-    /// A directory of the repository: relative and clean.
-    pub subdir: Option<String>,
-    /// Whether the result has a directory `.git`.
-    pub keep_git_dir: bool,
-    /// Whether submodules are fetched too.
-    pub submodules: bool,
-    /// The first digits, or all, of the commit (or of the tag object) that the reference must name. It decides
-    /// whether there is a result, not which, so it is not part of the cache key.
-    pub checksum: Option<String>,
-    /// Which times the files have.
-    pub mtime: GitTime,
-    /// Whether the commit of [`Self::checksum`], which is whole then, is fetched even if the reference has moved on.
-    pub fetch_by_commit: bool,
-}
-
-impl fmt::Debug for GitSource {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("GitSource")
-            .field("url", &redacted(&self.url))
-            .field("reference", &self.reference)
-            .field("subdir", &self.subdir)
-            .field("keep_git_dir", &self.keep_git_dir)
-            .field("submodules", &self.submodules)
-            .field("checksum", &self.checksum)
-            .field("mtime", &self.mtime)
-            .field("fetch_by_commit", &self.fetch_by_commit)
-            .finish()
-    }
-}
-
-/// Which modification times the files of a checkout have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum GitTime {
-    /// The moment of the checkout.
-    #[default]
-    Checkout,
-    /// The time of the commit.
-    Commit,
-}
+use super::{GitSource, GitTime, decoded};
 
 /// A Git address as written, before flags of an instruction are joined with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,12 +106,6 @@ const QUERIES: [&str; 10] =
 /// Most bytes of an address.
 const ADDRESS_BYTES_MAX: usize = 8 * 1024;
 
-/// Most bytes of a file's name.
-const NAME_BYTES_MAX: usize = 255;
-
-/// The name of a fetched file whose address gives none.
-pub const UNNAMED: &str = "__unnamed__";
-
 /// Parses `text` if it is an address of a Git repository; `None` if it is something else.
 #[must_use]
 pub fn parse_git(text: &str, place: AddressPlace) -> Option<Result<GitAddress, GitAddressError>> {
@@ -186,118 +126,6 @@ pub fn parse_git(text: &str, place: AddressPlace) -> Option<Result<GitAddress, G
         None => Base::Scp(scp_style(parts.base)?),
     };
     Some(parse_parts(&base, &parts))
-}
-
-/// Whether `text` is the address of a file to fetch. That of a Git repository is none.
-#[must_use]
-pub fn is_http(text: &str) -> bool {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    matches!(scheme.as_deref(), Some("http" | "https")) && parse_git(text, AddressPlace::Instruction).is_none()
-}
-
-/// Returns the name that the file at `url` gets: the last component of the path, else [`UNNAMED`].
-///
-/// A name that is none for a file (`..`, control characters, more than 255 bytes) counts as no name.
-#[must_use]
-pub fn file_name(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let Some((_, path)) = rest.split_once('/') else { return UNNAMED.to_owned() };
-    let path = decoded(path).unwrap_or_else(|| path.to_owned());
-    match path.split('/').rfind(|component| !component.is_empty()) {
-        None | Some("." | "..") => UNNAMED.to_owned(),
-        Some(name) if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) => UNNAMED.to_owned(),
-        Some(name) => name.to_owned(),
-    }
-}
-
-/// Returns `url` as it can be shown: what is in front of the host's `@` becomes `xxxxx`. An address for `ssh`, whose user
-/// is no secret, keeps it.
-#[must_use]
-pub fn redacted(url: &str) -> String {
-    replace_credentials(url, "xxxxx", "xxxxx:xxxxx")
-}
-
-/// Returns `text`, in which there may be addresses, with all of them [`redacted`].
-#[must_use]
-pub fn redacted_text(text: &str) -> String {
-    each_address(text, redacted)
-}
-
-/// Returns `text`, in which there may be addresses, with all of them [`redacted`] and their queries, which often carry a
-/// signature, as `?...`.
-#[must_use]
-pub fn redacted_text_without_queries(text: &str) -> String {
-    each_address(text, |url| {
-        let url = redacted(url);
-        let Some((place, rest)) = url.split_once('?') else { return url };
-        // Messages have addresses between backticks.
-        let fragment = rest.find(['#', '`']).map_or("", |at| &rest[at..]);
-        format!("{place}?...{fragment}")
-    })
-}
-
-/// Returns `text`, in which there may be addresses, with each byte of their credentials replaced by an `x`: what stands at
-/// an offset stands there still.
-#[must_use]
-pub fn masked_text(text: &str) -> String {
-    each_address(text, masked)
-}
-
-/// Returns the text with `change` made to each address in it.
-fn each_address(text: &str, change: impl Fn(&str) -> String) -> String {
-    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(colon) = rest.find("://") {
-        let letters = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
-        let start = rest[..colon].rfind(|char| !letters(char)).map_or(0, |at| at + 1);
-        let start = if rest.is_char_boundary(start) { start } else { colon };
-        let ends = |char: char| char.is_whitespace() || "\"',]".contains(char);
-        let end = rest[colon..].find(ends).map_or(rest.len(), |length| colon + length);
-        out.push_str(&rest[..start]);
-        out.push_str(&change(&rest[start..end]));
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn masked(url: &str) -> String {
-    let plain = || url.to_owned();
-    let Some((scheme, rest)) = url.split_once("://") else { return plain() };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let Some((credentials, _)) = authority.rsplit_once('@') else { return plain() };
-    // The user of an SSH address is no secret.
-    let kept = match credentials.find(':') {
-        Some(colon) if scheme.eq_ignore_ascii_case("ssh") => colon + 1,
-        None if scheme.eq_ignore_ascii_case("ssh") => credentials.len(),
-        _ => 0,
-    };
-    let begin = scheme.len() + "://".len();
-    let hidden = "x".repeat(credentials.len() - kept);
-    format!("{}{hidden}{}", &url[..begin + kept], &url[begin + credentials.len()..])
-}
-
-/// Returns `url` without user and password, so that the same place is the same text whoever asks.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    replace_credentials(url, "", "")
-}
-
-fn replace_credentials(url: &str, user: &str, user_and_password: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let Some((credentials, host)) = authority.rsplit_once('@') else { return url.to_owned() };
-    let has_password = credentials.contains(':');
-    if scheme.eq_ignore_ascii_case("ssh") {
-        let user = credentials.split(':').next().unwrap_or_default();
-        let hidden = if has_password && !user_and_password.is_empty() { ":xxxxx" } else { "" };
-        return format!("{scheme}://{user}{hidden}@{host}{path}");
-    }
-    match if has_password { user_and_password } else { user } {
-        "" => format!("{scheme}://{host}{path}"),
-        shown => format!("{scheme}://{shown}@{host}{path}"),
-    }
 }
 
 /// Whether the path of `rest`, which follows `scheme://`, ends with `.git`, as that of a repository does.
@@ -578,6 +406,7 @@ fn subdir_of(text: &str) -> Result<Option<String>, GitAddressError> {
 
 /// The fewest digits by which a commit can be told: Git's own limit.
 const CHECKSUM_DIGITS_MIN: usize = 4;
+
 /// Digits of a commit in a repository of SHA-256.
 const CHECKSUM_DIGITS_MAX: usize = 64;
 
@@ -604,37 +433,4 @@ pub fn is_whole_commit(text: &str) -> bool {
 fn unescaped(part: &'static str, text: &str) -> Result<String, GitAddressError> {
     let reason = "has a `%` that two hexadecimal digits of UTF-8 text don't follow";
     decoded(text).ok_or_else(|| GitAddressError::Part { part, value: text.escape_default().to_string(), reason })
-}
-
-/// Replaces `%41` by `A`; nothing if that is not possible.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masking_moves_nothing() {
-        for (text, expected) in [
-            ("ADD https://me:geh\u{e9}im@h/x https://h/y", "ADD https://xxxxxxxxxx@h/x https://h/y"),
-            ("git clone ssh://git@h/r ssh://git:pw@h/r", "git clone ssh://git@h/r ssh://git:xx@h/r"),
-            ("no address: a@b", "no address: a@b"),
-        ] {
-            assert_eq!(masked_text(text), expected);
-            assert_eq!(masked_text(text).len(), text.len());
-        }
-    }
 }
