@@ -1,7 +1,7 @@
 //! Turns the text of an address into what it names: a Git repository with what is wanted of it, or a file to fetch.
 //!
 //! Nothing here knows whether the address exists. What is parsed cannot be taken for an option by the programs that get
-//! it, and leads nowhere outside the repository. [`git`] parses, [`redact`] shows an address without its credentials.
+//! it, and leads nowhere outside the repository. `git` parses, `redact` shows an address without its credentials.
 //!
 //! Reference: BuildKit, `frontend/dockerfile/docs/reference.md`, "Adding files from a Git repository", and
 //! Docker's documentation of build contexts, "Remote context".
